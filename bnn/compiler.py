@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ._arguments import check_callable, check_flag, check_text
 from ._notes import WARNING, parted
 from ._types import Array
 from .emit.c import write as c
@@ -30,7 +31,7 @@ from .passes import lower
 from .passes.explain import with_hints
 from .passes.plan_arena import Memory, plan_arena
 from .runtime import Model
-from .runtime.files import file_error, replace_all
+from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
 
 
@@ -84,6 +85,9 @@ def compile(
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
         SetupError: TensorFlow, the Keras version that the file needs, onnx, onnxruntime or tflite is not installed.
     """
+    check_flag(require_binary, "require_binary")
+    check_text("" if dump_after is None else dump_after, "dump_after", "the name of a pass")
+    check_callable(dump, "dump")
     opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
     source = opened.graph(input_dtype)
     graph = with_hints(lower(source, dump_after, dump), opened.hints())
@@ -147,6 +151,7 @@ def emit_c(
         ModelFileError: a file cannot be written; none has been then.
     """
     opened = model if isinstance(model, Model) else Model.from_file(model)
+    folder = path_text(folder)
     default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
     options = Options(
         name=name if name is not None else identifier(default),
@@ -233,12 +238,13 @@ def emit_nir(
     Raises:
         UnsupportedOpError: the network has no equal as spikes (because of a real-valued shortcut, for example); names
             the layer and the reason; nothing has been written.
-        CompileError, InputError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
+        InputError, CompileError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
         ModelFileError: a file cannot be written; none of the three has been then.
     """
-    if isinstance(model, (str, os.PathLike)) and os.path.isfile(out) and os.path.samefile(model, out):
-        raise InputError(f"{os.fspath(out)}: would overwrite the model; give another path")
+    out = path_text(out)
     opened = model if isinstance(model, Model) else Model.from_file(model)
+    if not isinstance(model, Model) and os.path.isfile(out) and os.path.samefile(model, out):
+        raise InputError(f"{out}: would overwrite the model; give another path")
     inputs = None if proof_inputs is None else opened.check_inputs(proof_inputs, least=1, convert=True)
     data = opened.to_bytes()
     summary, files = emit(decode(data), out, profile, inputs, digest(data))

@@ -27,6 +27,7 @@ import click
 from .. import errors
 from .._text import printable_lines
 from ..errors import BnnError, CompileError, InputError
+from ..runtime.arrays import machine_memory
 
 # Set the path first: files in the current folder may come from the model's author.  sys is built in.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
@@ -72,9 +73,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _default_memory() -> int:
-    with suppress(ValueError, OSError):
-        return min(_MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return _MOST_MEMORY
+    return min(_MOST_MEMORY, machine_memory())
 
 
 def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int:

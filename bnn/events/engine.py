@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_choice, check_count, check_flag, check_kind
 from .._types import Array, Floats
-from ..errors import InputError, InputTypeError, UnsupportedOpError
+from ..errors import InputError, UnsupportedOpError
 from ..runtime import Model
-from ..runtime.arrays import Shape, check_count, given
+from ..runtime.arrays import Shape, as_array, as_numbers, given
 from ..runtime.progress import progress as progress_bar
 from ..streams.grid import check_finite, place
 from .handle import FIRING, Engine
@@ -55,15 +56,12 @@ class EventEngine:
             ("switch", switch, ("never", "auto")),
             ("encoder", encoder, ("auto", "incremental", "synchronous")),
         ):
-            if found not in choices:
-                raise InputError(f"{what}: found {found!r}, expected one of {', '.join(choices)}")
+            check_choice(found, what, choices)
         if switch == "auto" and firing != "layers":
             raise InputError(
                 f"switch: found 'auto' with firing {firing!r}, expected 'layers': with other orders no layer switches"
             )
-        if not isinstance(model, Model):
-            raise InputTypeError(f"model: found {type(model).__name__}, expected a compiled model (bnn.load(path))")
-        self.model = model
+        self.model: Model = check_kind(model, "model", Model, "a compiled model: bnn.load(path)")
         #: The model that runs: ``model`` itself, or, if it has real numbers before its bits, the network with integer
         #: thresholds.  Numbers of ops and tensors refer to this model.
         self.network = model
@@ -110,6 +108,7 @@ class EventEngine:
 
         Returns "incremental" or "synchronous"; raises InputError if the engine must be incremental and cannot be.
         """
+        data = np.asarray(as_numbers(data, "data"), np.float32)
         self._mode, self._why = "synchronous", ""
         if self._encoder == "synchronous":
             return self._mode
@@ -136,7 +135,9 @@ class EventEngine:
 
     def levels(self, layer: LayerCounts) -> Array:
         """The current level of each neuron of a layer (uint8, in the neurons' shape), from 0; of bits 0 and 1."""
-        op, bits = self._opened.ops[layer.op], self.state(layer.tensor) > 0
+        check_kind(layer, "layer", LayerCounts, "one of the engine's layers")
+        op = self._opened.ops[check_count(layer.op, "op", len(self._opened.ops) - 1, 0)]
+        bits = self.state(layer.tensor) > 0
         if op.op != "binarize_levels":
             return bits.astype(np.uint8)
         shape = self._opened.tensors[op.inputs[0]].shape
@@ -177,6 +178,7 @@ class EventEngine:
         """
         image = self._image(x)
         self._check(image, label)
+        check_flag(trace, "trace"), check_flag(progress, "progress")
         index = pixel_order(image, order, seed, self.blank)
         room = min(_ROOM, 64 * 1024 + sum(n.neurons for n in self.layers) * min(len(index), 64)) if trace else 0
         while True:
@@ -230,6 +232,7 @@ class EventEngine:
             compare: also run and time ``model`` on every frame, and count outputs that differ (there must be none).
             progress: show a bar on stderr while it takes a while.
         """
+        check_flag(compare, "compare"), check_flag(progress, "progress")
         self._single_shape()
         (video,) = self._floats(stream)
         if len(video) < 2:
@@ -296,6 +299,7 @@ class EventEngine:
             raise InputError(f"options: found {', '.join(options)} together with a Rule; set them in the Rule")
         if not {*options} <= {"step", "window", "count", "tau", "level"}:
             raise InputError(f"options: found {', '.join(options)}, expected step, window, count, tau, level")
+        check_flag(progress, "progress")
         how = rule if isinstance(rule, Rule) else Rule(rule, **options)
         self._single_shape()
         shape = self._opened.inputs[0].shape
@@ -385,7 +389,7 @@ class EventEngine:
 
     def _image(self, x: Any) -> Floats:
         shape = self._single_shape()
-        array = np.asarray(x)
+        array = as_array(x, "x")
         (image,) = self._inputs(array[None] if array.shape == shape else array)
         return image
 

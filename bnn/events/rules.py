@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_choice, check_count, check_number
 from .._types import Array, Floats
 from ..errors import InputError
-from ..runtime.arrays import check_count
+from ..runtime.arrays import as_numbers
 from ..runtime.report import quantity
-from ..streams.grid import Recording, check_number, check_steps
+from ..streams.grid import Recording, check_steps
 
 #: Each rule's parameters besides ``step``, with their defaults.
 PARAMETERS: dict[str, dict[str, float]] = {
@@ -39,15 +40,14 @@ def pixel_order(x: Floats, order: str, seed: int = 0, blank: float = 0.0) -> Arr
     raster: row by row.  random: shuffled by ``seed``.  brightest: by falling value (latency coding: the stronger a
     pixel, the earlier its spike), equal values in raster order.
     """
-    flat = x.reshape(-1)
-    index = np.flatnonzero(flat != np.float32(blank))
+    check_choice(order, "order", ORDERS)
+    flat = as_numbers(x, "x").reshape(-1)
+    index = np.flatnonzero(flat != np.float32(check_number(blank, "blank")))
     if order == "raster":
         return index
     if order == "random":
         return np.random.default_rng(check_count(seed, "seed", 2**64 - 1, 0)).permutation(index)
-    if order == "brightest":
-        return index[np.argsort(-flat[index], kind="stable")]
-    raise InputError(f"order: found {order!r}, expected one of {', '.join(ORDERS)}")
+    return index[np.argsort(-flat[index], kind="stable")]
 
 
 def bit_values(off: Any, on: Any) -> Floats:
@@ -89,8 +89,7 @@ class Rule:
     level: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in PARAMETERS:
-            raise InputError(f"rule: found {self.name!r}, expected one of {', '.join(RULES)}")
+        check_choice(self.name, "rule", RULES)
         check_count(self.step, "step", _LONGEST)
         for what in ("window", "count", "tau", "level"):
             self._settle(what, getattr(self, what))

@@ -46,7 +46,7 @@ class ImageRun(EventRun):
         return "pixel" if self.image.ndim == 3 and self.image.shape[2] == 1 else "input value"
 
     def when(self, moment: int) -> str:
-        return f"after {moment} ({self.share(moment):.0%})" if moment else "before any event"
+        return f"after {moment} ({self.share(moment):.0%})" if self.check_moment(moment) else "before any event"
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -88,7 +88,9 @@ class StreamRun(EventRun):
 
     def when(self, moment: int) -> str:
         return (
-            f"at frame {moment} of {self.moments} ({self.share(moment):.0%})" if moment else "from the first frame on"
+            f"at frame {moment} of {self.moments} ({self.share(moment):.0%})"
+            if self.check_moment(moment)
+            else "from the first frame on"
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -149,15 +151,19 @@ class RecordingRun(EventRun):
 
     def time(self, moment: int | None) -> int | None:
         """Microseconds since the first event."""
-        return None if moment is None else moment * self.rule.step
+        return None if moment is None else self.check_moment(moment) * self.rule.step
 
     def events_share(self, moment: int | None) -> float | None:
         """The share of the camera's events seen until then."""
-        return None if moment is None else (int(self.seen[moment - 1]) if moment else 0) / max(self.events, 1)
+        if moment is None:
+            return None
+        return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
 
     def when(self, moment: int) -> str:
+        if not self.check_moment(moment):
+            return "before any event"
         share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
-        return f"after {self.time(moment):,} us ({share})" if moment else "before any event"
+        return f"after {self.time(moment):,} us ({share})"
 
     def as_dict(self) -> dict[str, object]:
         return {

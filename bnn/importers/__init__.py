@@ -6,12 +6,14 @@ A new importer is a folder here with such a class, and a line in :func:`open_sou
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from .._arguments import check_flag
 from .._types import Array
-from ..errors import InputError
+from ..errors import CompileError, InputError
 from ..ir.graph import Graph
 
 
@@ -66,6 +68,9 @@ def open_source(
     from .onnx.load import is_onnx, open_onnx
     from .onnx.torch import export
 
+    check_flag(unsafe, "unsafe")
+    if isinstance(model, (str, os.PathLike)):
+        _check_path(model)
     if not isinstance(zero, int) or zero not in (-1, 0, 1):
         raise InputError(f"zero: found {zero!r}, expected -1, 0 or 1: what Sign gives for zero")
     if is_module(model):
@@ -90,6 +95,17 @@ def open_source(
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))
+
+
+def _check_path(path: str | os.PathLike[str]) -> None:
+    """Raise CompileError if nothing can be found there, whatever is: a name that is too long, a loop of links."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # what reads the file says what it expected
+            raise CompileError(f"{os.fspath(path)}: cannot be opened: {error.strerror}") from None
+    except ValueError as error:
+        raise CompileError(f"{os.fspath(path)}: no file has this name: {error}") from None
 
 
 def _is_of_torch(model: Any) -> bool:

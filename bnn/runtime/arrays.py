@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .._arguments import shown
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
 
@@ -120,25 +122,61 @@ def _by_input(x: object, names: Sequence[str]) -> list[object]:
     return arrays
 
 
-def as_array(x: object, what: str) -> Array:
-    """``np.asarray``; raises InputTypeError naming ``what``."""
+def as_array(x: object, what: str, expected: str = "an array") -> Array:
+    """``np.asarray``.
+
+    Raises:
+        InputTypeError: it is no array; names ``what``, and what is ``expected``.
+        InputError: it is an array that repeats itself (``np.broadcast_to``), or a view with gaps, and would need more
+            memory than the machine has: nothing is computed with it.
+    """
     try:
-        return np.asarray(x)
-    except (RuntimeError, TypeError, ValueError) as error:  # of a tensor with gradients, for example
+        array = np.asarray(x)
+    except MemoryError:
+        raise InputError(f"{what}: needs more memory than is available; pass fewer at a time") from None
+    except Exception as error:  # of a tensor with gradients, for example; a class may raise anything
         raise InputTypeError(f"{what}: {type(x).__name__} is not an array: {error}") from None
+    if isinstance(x, np.ma.MaskedArray) and np.any(x.mask):
+        raise InputTypeError(f"{what}: found a masked array, expected {expected} without gaps; use x.filled(value)")
+    if array.dtype.kind in "OUSV" and array.dtype.names is None:
+        found = shown(x) if not isinstance(x, np.ndarray) else f"dtype {array.dtype}"
+        raise InputTypeError(f"{what}: found {found}, expected {expected}")
+    if not array.flags.c_contiguous and array.nbytes > machine_memory():
+        raise InputError(
+            f"{what}: found shape {array.shape} of {array.dtype}, {array.nbytes:,} bytes, expected less than the "
+            f"machine's memory, {machine_memory():,}; pass fewer at a time"
+        )
+    return array
 
 
 def as_numbers(x: object, what: str) -> Array:
-    """An array of real numbers (bool, integers or floats); raises InputTypeError naming ``what``."""
-    array = as_array(x, what)
+    """An array of real numbers (bool, integers or floats); raises like :func:`as_array`."""
+    array = as_array(x, what, "an array of numbers")
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{what}: found dtype {array.dtype}, expected numbers")
     return array
 
 
+def as_bytes(data: object, expected: str) -> memoryview:
+    """The bytes of an object that has some; ``expected``: which, for errors."""
+    try:
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        raise InputTypeError(f"found {type(data).__name__}, expected {expected}") from None
+    return view
+
+
+def machine_memory() -> int:
+    """Bytes; of a system that does not tell, more than any has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 2**62
+
+
 def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
     """As :func:`check_inputs`, for one array with any N; ``what`` is its name in errors."""
-    array = as_array(x, what)
+    array = as_array(x, what, f"an array of {dtype}")
     if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
         array = array.astype(FLOAT32, copy=False)
     if array.dtype != dtype:
@@ -146,7 +184,10 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
     if array.shape[1:] != shape:
         hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
         raise InputError(f"{what}: found shape {array.shape}, expected {batched(shape)}{hint}")
-    return np.require(array, requirements=("C", "A"))
+    try:
+        return np.require(array, requirements=("C", "A"))
+    except MemoryError:
+        raise InputError(f"{what}: its copy needs more memory than is available; pass fewer at a time") from None
 
 
 def check_outputs(
@@ -186,15 +227,6 @@ def check_outputs(
                 raise InputError(f"out '{name}': the array overlaps {what}; pass separate memory")
         taken.append((f"out '{name}'", array))
     return arrays
-
-
-def check_count(value: object, what: str, most: int = 2**31 - 1, least: int = 1) -> int:
-    """A whole number from ``least`` to ``most``; raises InputTypeError or InputError naming ``what``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputTypeError(f"{what}: found {value!r}, expected a whole number")
-    if not least <= value <= most:
-        raise InputError(f"{what}: found {value}, expected {least} to {most}")
-    return int(value)
 
 
 def _listed(names: Sequence[str]) -> str:

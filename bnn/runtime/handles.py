@@ -16,7 +16,7 @@ import numpy as np
 from .._notes import parted
 from .._types import Array, Floats
 from ..errors import BnnError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
-from .arrays import Inputs, TensorInfo
+from .arrays import Inputs, TensorInfo, machine_memory
 from .files import file_error, special
 from .native import CData, ffi, lib
 
@@ -118,6 +118,8 @@ class Memory:
 
     def __init__(self, size: int) -> None:
         try:
+            if size > machine_memory():
+                raise MemoryError
             self._owner = ffi.from_buffer(np.empty(size + lib.BNN_ALIGNMENT, np.uint8))
         except (MemoryError, ValueError):
             raise InputError(f"cannot allocate {size} bytes; use a smaller batch or fewer threads") from None

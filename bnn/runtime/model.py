@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arguments import check_count, check_flag, check_kind
 from .._text import printable
 from .._types import Floats
-from ..errors import ClosedModelError, EnvironmentVariableError, InputTypeError, ModelFormatError
+from ..errors import ClosedModelError, EnvironmentVariableError, InputError, ModelFormatError
 from .arrays import (
     INPUT_DTYPES,
     Inputs,
     Shape,
     TensorInfo,
+    as_bytes,
     batched,
-    check_count,
     check_inputs,
     check_outputs,
     given,
     given_shape,
+    machine_memory,
 )
 from .files import path_text, replacing
 from .handles import NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
@@ -38,6 +40,7 @@ if TYPE_CHECKING:  # rarely needed modules are imported when used
 Outputs = Floats | Sequence[Floats]
 
 MOST_THREADS = 256
+MOST_REPEATS = 10**6
 # Images run together by one worker: enough that a dense layer's weights are read once for many images.
 MICRO_BATCH = 8
 _CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
@@ -63,7 +66,8 @@ class Model:
 
     def __init__(self, opened: Opened, path: str | None = None) -> None:
         """Use :meth:`from_file`, :meth:`from_bytes` or ``bnn.compile``."""
-        self._opened: Opened | None = opened
+        made = "a file that was opened: use bnn.load(path), bnn.Model.from_bytes(data) or bnn.compile(model)"
+        self._opened: Opened | None = check_kind(opened, "Model", Opened, made)
         self._path = path
         self._threads = _default_threads()
         # Unused contexts, by (images, workers).  list.append and list.pop are atomic, so no lock is needed.
@@ -118,10 +122,7 @@ class Model:
         """The same from a .bnn file's bytes, which are copied.  Raises like :meth:`from_file`."""
         family = select_kernels(kernels)
         limits = _limits(max_bytes, max_work)
-        try:
-            view = memoryview(data).cast("B")
-        except TypeError:
-            raise InputTypeError(f"found {type(data).__name__}, expected the bytes of a .bnn file") from None
+        view = as_bytes(data, "the bytes of a .bnn file")
         if not len(view):
             raise ModelFormatError("no bytes: expected the contents of a .bnn file")
         memory = Memory(len(view))
@@ -173,17 +174,14 @@ class Model:
         """
         workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
         images = None if batch_size is None else check_count(batch_size, "batch_size")
-        return self._run(x, out, workers, images, progress)
+        return self._run(x, out, workers, images, check_flag(progress, "progress"))
 
     def _run(self, x: object, out: Outputs | None, workers: int, images_per_call: int | None, show: bool) -> Any:
         opened = self._open()
-        inputs = self.check_inputs(x)
+        inputs = check_inputs(x, opened.inputs, channels_first=opened.channels_first)
         batch = len(inputs[0])
         wanted = None if out is None else check_outputs(out, inputs, opened.outputs, opened.channels_first)
-        if wanted is None or opened.channels_first:
-            outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
-        else:
-            outputs = wanted
+        outputs = [_results(batch, t) for t in opened.outputs] if wanted is None or opened.channels_first else wanted
         step = images_per_call or (batch if opened.whole_batch else self._images_per_call * workers)
         if batch:
             context, idle = self._context(opened, self._images_together(opened, min(step, batch)), workers)
@@ -215,7 +213,8 @@ class Model:
         Raises like ``model(x)``.
         """
         opened = self._open()
-        return check_inputs(x, opened.inputs, least, convert, opened.channels_first)
+        check_count(least, "least", least=0)
+        return check_inputs(x, opened.inputs, least, check_flag(convert, "convert"), opened.channels_first)
 
     def _context(self, opened: Opened, images: int, workers: int) -> tuple[Context, list[Context]]:
         """An idle context, or a new one, and the list to put it back on."""
@@ -250,14 +249,14 @@ class Model:
         """Run the model op by op on up to ``images`` images; see :class:`Stepper`."""
         from .stepper import Stepper
 
-        return Stepper(self._open(), check_count(images, "images"))
+        return Stepper(self._open(), images)
 
     def profile(self, x: object, *, repeats: int = 20) -> Profile:
         """Time every op on one thread.
 
         Args:
             x: as for ``model(x)``, at least one image.
-            repeats: number of runs after one warm-up run; the median is taken.
+            repeats: number of runs after one warm-up run, at most a million; the median is taken.
 
         Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
@@ -266,8 +265,8 @@ class Model:
         opened = self._open()
         inputs = self.check_inputs(x, least=1)
         batch = len(inputs[0])
-        check_count(repeats, "repeats")
-        outputs = [np.empty((batch, *t.shape), np.float32) for t in opened.outputs]
+        check_count(repeats, "repeats", MOST_REPEATS)
+        outputs = [_results(batch, t) for t in opened.outputs]
         context = Context(opened, self._images_together(opened, batch), 1)
         context.run(inputs, outputs, 0, batch)
         ticks = np.zeros((repeats, len(opened.ops)), np.uint64)
@@ -418,6 +417,20 @@ class Model:
 
 
 load = Model.from_file
+
+
+def _results(batch: int, tensor: TensorInfo) -> Floats:
+    """Room for an output; raises InputError if there is none."""
+    shape = (batch, *tensor.shape)
+    try:
+        if 4 * math.prod(shape) > machine_memory():
+            raise MemoryError
+        return np.empty(shape, np.float32)
+    except MemoryError:
+        needed = f"{4 * math.prod(shape):,} bytes"
+        raise InputError(
+            f"output '{tensor.name}': {needed} for {batch:,} images do not fit into memory; pass fewer at a time"
+        ) from None
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:

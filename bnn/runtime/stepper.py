@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._arguments import check_count, check_kind
 from .._types import Array, Floats
 from ..errors import InputError
-from .arrays import FLOAT32, INPUT_DTYPES, Inputs, TensorInfo, check_array, check_count
+from .arrays import FLOAT32, INPUT_DTYPES, Inputs, TensorInfo, check_array
 from .handles import FLOATS, Context, Opened, OpInfo, check
 from .native import ffi, lib
 
@@ -21,8 +22,8 @@ class Stepper:
     """
 
     def __init__(self, opened: Opened, images: int) -> None:
-        self.images = images
-        self._opened = opened
+        self._opened = check_kind(opened, "Stepper", Opened, "a file that was opened: use Model.stepper(images)")
+        self.images = check_count(images, "images")
         self._context = Context(opened, images, 1, stepping=True)
 
     def poke(self, tensor: int, values: Array) -> None:

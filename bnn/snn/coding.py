@@ -8,10 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from .._arguments import check_choice, check_count, check_number
 from .._types import Array, Floats
 from ..errors import InputError
-from ..runtime.arrays import as_numbers, check_count
-from ..streams.grid import Recording, check_number, check_steps
+from ..runtime.arrays import as_numbers
+from ..streams.grid import Recording, check_steps
 from .rules import Emits
 
 CODINGS = ("constant", "rate", "latency", "once")
@@ -52,8 +53,7 @@ def image_frames(image: Floats, coding: str, steps: int, seed: int, start: int, 
 
 def check_image(image: Floats, coding: str, emits: Emits, name: str, *, once: bool = False) -> None:
     """Raise InputError if an input cannot send an image in this code; ``once``: the network adds up what arrives."""
-    if coding not in CODINGS:
-        raise InputError(f"coding: found {coding!r}, expected one of {', '.join(CODINGS)}")
+    check_choice(coding, "coding", CODINGS)
     sends = emits.name.lower()
     if coding == "constant" and (once or emits == Emits.CHANGES):
         raise InputError(

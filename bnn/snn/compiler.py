@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import InputError
+from .._arguments import check_choice
 from .from_nir import network_from_nir
 from .model import SpikingModel, build
 from .network import Network
@@ -64,9 +64,8 @@ def network_for(
     weights: str = "float32",
 ) -> Network:
     """The network that :func:`compile` builds; the same arguments."""
-    for name, found, choices in (("inputs", inputs, tuple(INPUTS)), ("weights", weights, WEIGHTS)):
-        if found not in choices:
-            raise InputError(f"{name}: found {found!r}, expected one of {', '.join(choices)}")
+    check_choice(inputs, "inputs", tuple(INPUTS))
+    check_choice(weights, "weights", WEIGHTS)
     graph = read_nir(path) if weights == "float32" else _quantized(read_nir(path))
     network = network_from_nir(graph, simulator, dt=dt, reset_method=reset_method, inputs=INPUTS[inputs])
     return with_int8_weights(network)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._arguments import check_choice
 from .._types import Array
 from ..errors import InputError, UnsupportedOpError
 from ..importers import open_source
@@ -115,8 +116,7 @@ def convert(
         UnsupportedOpError: a layer cannot be counters; names it, and why.
         InputError: images or a number are wrong.
     """
-    if scheme not in SCHEMES:
-        raise InputError(f"scheme: found {scheme!r}, expected {' or '.join(SCHEMES)}")
+    check_choice(scheme, "scheme", SCHEMES)
     source = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape)
     graph = lower(source.graph(), until="recognize_quantizers")
     x = as_numbers(images, "images")

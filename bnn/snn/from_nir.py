@@ -15,9 +15,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._arguments import check_number
 from .._types import Array, Floats
 from ..errors import CompileError, InputError
-from ..streams.grid import check_number
 from .network import MOST_NEURONS, Network, Population, Projection, Shape
 from .nir_file import NirGraph, NirNode
 from .nir_order import Edge, in_cycle

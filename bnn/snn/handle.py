@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
+from .._arguments import check_count, check_text
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, ModelFormatError
-from ..runtime.arrays import check_count
 from ..runtime.handles import Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
@@ -292,6 +292,7 @@ class State:
 
     def _number(self, population: int, variable: str) -> int:
         """That of a state variable which the population has."""
+        check_text(variable, "variable", "the name of a state variable")
         p = self.opened.populations[population]
         states = BY_OPCODE[p.opcode].states if p.opcode else ()
         if variable not in states:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_count, check_flag, check_kind, check_text, shown
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, ModelFormatError
-from ..runtime.arrays import as_array, as_numbers, check_count, given, given_shape
+from ..runtime.arrays import as_array, as_bytes, as_numbers, given, given_shape
 from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
@@ -52,7 +53,8 @@ class SpikingModel:
 
     def __init__(self, opened: OpenedNetwork, max_bytes: int = 0) -> None:
         """Use :meth:`from_file`, :meth:`from_bytes` or ``bnn.snn.compile``."""
-        self._opened = opened
+        made = "a file that was opened: use bnn.snn.load(path), SpikingModel.from_bytes(data) or bnn.snn.compile"
+        self._opened: OpenedNetwork = check_kind(opened, "SpikingModel", OpenedNetwork, made)
         self._state = State(opened, max_bytes)
         self._inputs = [p for p in opened.populations if not p.opcode]
         self._outputs = [p for p in opened.populations if p.output]
@@ -83,10 +85,7 @@ class SpikingModel:
     ) -> SpikingModel:
         """The same from the bytes of a .snn file, which are copied."""
         family = select_kernels(kernels)
-        try:
-            view = memoryview(data).cast("B")
-        except TypeError:
-            raise InputTypeError(f"found {type(data).__name__}, expected the bytes of a .snn file") from None
+        view = as_bytes(data, "the bytes of a .snn file")
         if not len(view):
             raise ModelFormatError("no bytes: expected the contents of a .snn file")
         memory = Memory(len(view))
@@ -221,6 +220,7 @@ class SpikingModel:
                 that learns.
         """
         self._check_learns(learn)
+        check_flag(reset, "reset")
         given, steps = self._given(x)
         wanted = self._named(record, SENT)
         named = {what: self._named(names, what) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))}
@@ -250,7 +250,7 @@ class SpikingModel:
         )
 
     def _check_learns(self, learn: bool) -> None:
-        if learn and not self._learns:
+        if check_flag(learn, "learn") and not self._learns:
             raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
 
     def _sent(
@@ -283,7 +283,7 @@ class SpikingModel:
 
     def scores(self, x: Any) -> Floats:
         """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
-        samples = as_array(x, "x")
+        samples = as_array(x, "x", "an array (N, T, *shape)")
         if not samples.ndim:
             raise InputTypeError(f"x: found {type(x).__name__}, expected an array (N, T, *shape)")
         return np.array([self.run(sample).scores for sample in samples], np.float32).reshape(-1, self._outputs[0].size)
@@ -301,6 +301,7 @@ class SpikingModel:
 
     def thresholds(self, name: str) -> Floats:
         """How far those of a population have adapted: float32 (n,), by row, column, channel, beyond its parameter."""
+        check_text(name, "thresholds", "the name of a population")
         for p in self.populations:
             if p.name == name and p.adapts:
                 return self._state.get(p.index, "adapted")
@@ -312,6 +313,7 @@ class SpikingModel:
         self._state.normalize()
 
     def _learner(self, name: str) -> ProjectionInfo:
+        check_text(name, "weights", "the name of a projection")
         found = [p for p in self.projections if p.name == name and p.learns]
         if len(found) == 1:
             return found[0]
@@ -433,6 +435,8 @@ class SpikingModel:
     ) -> StepRun:  # fmt: skip
         """A run over ``frames(start, count)``."""
         classes = self._outputs[0].size
+        for name, flag in (("trace", trace), ("reset", reset), ("progress", progress)):
+            check_flag(flag, name)
         if label is not None:
             check_count(label, "label", classes - 1, 0)
         if reset:
@@ -541,8 +545,8 @@ class SpikingModel:
         return frames(x, p.emits, channels_first=self._opened.channels_first)
 
     def _named(self, names: Iterable[str], what: str) -> list[PopulationInfo]:
-        if isinstance(names, str) or not isinstance(names, Iterable):
-            found = f"the text '{names}'" if isinstance(names, str) else type(names).__name__
+        if isinstance(names, (str, bytes, np.ndarray)) or not isinstance(names, Iterable):
+            found = f"the text '{names}'" if isinstance(names, str) else shown(names)
             raise InputTypeError(f"{what} of populations: found {found}, expected a list of names")
         by_name = {
             p.name: p for p in self.populations

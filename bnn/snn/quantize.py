@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_count, check_number
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import CompileError, InputError, UnsupportedOpError
@@ -28,8 +29,7 @@ from ..ir.ops.elementwise import RoundAttrs
 from ..ir.ops.sources import input_node
 from ..passes.levels import levels as levels_of
 from ..passes.levels import thresholds_of
-from ..runtime.arrays import as_numbers, check_count
-from ..streams.grid import check_number
+from ..runtime.arrays import as_numbers
 
 Grid = tuple[int, int, int]
 Pair = tuple[int, int]

@@ -92,10 +92,10 @@ class StepRun(Answering):
 
     def time(self, moment: int | None) -> float | None:
         """Seconds until the moment; None: nobody said how long a step is."""
-        return None if moment is None or not self.dt else moment * self.dt
+        return None if moment is None or not self.dt else self.check_moment(moment) * self.dt
 
     def when(self, moment: int) -> str:
-        if not moment:
+        if not self.check_moment(moment):
             return "before the first step"
         after = f", {seconds(moment * self.dt)}" if self.dt else ""
         return f"after step {moment} of {self.moments} ({self.share(moment):.0%}{after})"
@@ -134,14 +134,16 @@ class RecordingRun(StepRun):
 
     def time(self, moment: int | None) -> float | None:
         """Seconds of the recording."""
-        return None if moment is None else moment * self.step_seconds
+        return None if moment is None else self.check_moment(moment) * self.step_seconds
 
     def events_share(self, moment: int | None) -> float | None:
         """The share of the camera's events seen until then."""
-        return None if moment is None else (int(self.seen[moment - 1]) if moment else 0) / max(self.events, 1)
+        if moment is None:
+            return None
+        return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
 
     def when(self, moment: int) -> str:
-        if not moment:
+        if not self.check_moment(moment):
             return "before the first event"
         share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
         return f"after {seconds(moment * self.step_seconds)} ({share})"

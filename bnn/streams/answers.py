@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._arguments import check_count, check_text, shown
 from .._text import printable
 from .._types import Array, Floats
-from ..errors import InputError
+from ..errors import InputError, InputTypeError
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,11 @@ class Answering:
 
     def share(self, moment: int | None) -> float | None:
         """The moment as a share of all moments."""
-        return None if moment is None else moment / max(self.moments, 1)
+        return None if moment is None else self.check_moment(moment) / max(self.moments, 1)
+
+    def check_moment(self, moment: object) -> int:
+        """Raises InputTypeError or InputError if it is not one of the moments."""
+        return check_count(moment, "moment", max(self.moments, len(self.outputs) - 1), 0)
 
     def when(self, moment: int) -> str:
         """The moment in words."""
@@ -104,8 +109,13 @@ def class_name(answer: int, names: Sequence[str] | None) -> str:
     """``answer``: below 0: none."""
     if answer < 0:
         return "none"
-    if names is None:
-        return str(answer)
+    return str(answer) if names is None else f"“{printable(given_name(answer, names))}”"
+
+
+def given_name(answer: int, names: Sequence[str]) -> str:
+    """Of a class; raises InputTypeError or InputError if these are not names of all classes up to it."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InputTypeError(f"names of classes: found {shown(names)}, expected a list of texts")
     if answer >= len(names):
         raise InputError(f"names of classes: found {len(names)}, expected one for each class, up to class {answer}")
-    return f"“{printable(names[answer])}”"
+    return check_text(names[answer], f"names of classes: number {answer}")

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_count
 from .._types import Array, Floats
-from ..errors import InputError, InputTypeError
-from ..runtime.arrays import as_array, check_count
+from ..errors import InputError
+from ..runtime.arrays import as_array
 from .recordings import structured_columns, whole_columns
 
 #: The most steps in which a recording is read: one wrong time must not make a run endless.
@@ -23,19 +24,6 @@ def check_finite(values: Floats) -> None:
     if len(wrong):
         at = tuple(wrong[0].tolist())
         raise InputError(f"x: found {values[at]} at {at}, expected finite numbers; {len(wrong):,} are not")
-
-
-def check_number(value: Any, what: str) -> float:
-    """A finite number; raises InputTypeError or InputError naming ``what``."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InputTypeError(f"{what}: found {value!r}, expected a number")
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number beyond the range of float
-        number = np.inf
-    if not np.isfinite(number):
-        raise InputError(f"{what}: found {value}, expected a finite number")
-    return number
 
 
 @dataclass(frozen=True)

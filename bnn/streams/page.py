@@ -12,7 +12,7 @@ import numpy as np
 
 from .._text import page_json
 from .._types import Array
-from .answers import Answering
+from .answers import Answering, given_name
 
 
 def page(
@@ -41,7 +41,7 @@ def page(
 
 
 def class_names(run: Answering, names: Sequence[str] | None) -> list[str]:
-    return list(names) if names is not None else [str(k) for k in range(run.scores.shape[1])]
+    return [str(k) if names is None else given_name(k, names) for k in range(run.scores.shape[1])]
 
 
 def text(array: Array) -> str:

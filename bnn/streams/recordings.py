@@ -21,9 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_choice
 from .._distribution import install
 from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
+from ..runtime.arrays import as_array, as_bytes
+from ..runtime.files import path_text
 from ..runtime.numpy_files import load
 
 #: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
@@ -62,11 +65,11 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
             file may unpack to 100 times its size, or 256 MiB.
         SetupError: the package that reads it is not installed.
     """
-    name = Path(path)
-    if not name.is_file():
+    name = Path(path_text(path))
+    if not os.path.isfile(name):
         raise ModelNotFoundError(f"{name}: there is no such recording")
-    if format is not None and format not in FORMATS:
-        raise InputError(f"format: found {format!r}, expected one of {', '.join(FORMATS)}")
+    if format is not None:
+        check_choice(format, "format", FORMATS)
     try:
         events = _read(name, format or _guess(name))
     except MemoryError:
@@ -107,15 +110,20 @@ def whole_columns(x: Any, y: Any, p: Any, t: Any, source: str = "events") -> lis
         InputError: the lengths differ; a number is not whole or out of range: x and y from 0 to 32767, p 0 or 1 (or
             -1 and 1), t in microseconds.
     """
-    columns = [np.asarray(c) for c in (x, y, p, t)]
+    given = zip("xypt", (x, y, p, t), strict=True)
+    columns = [as_array(c, f"{source}: {name}", _expected(name)) for name, c in given]
     if len({c.shape for c in columns}) != 1 or columns[0].ndim != 1:
         raise InputError(f"{source}: x, y, p, t have shapes {[c.shape for c in columns]}, expected four of one length")
     return [_whole(f"{source}: {name}", name, column) for name, column in zip("xypt", columns, strict=True)]
 
 
-def _whole(what: str, name: str, values: Array) -> Array:
+def _expected(name: str) -> str:
     low, high = _RANGES[name]
-    expected = _MEANINGS.get(name, f"whole numbers from {low} to {high}")
+    return _MEANINGS.get(name, f"whole numbers from {low} to {high}")
+
+
+def _whole(what: str, name: str, values: Array) -> Array:
+    (low, high), expected = _RANGES[name], _expected(name)
     if values.dtype.kind not in "biuf":
         raise InputTypeError(f"{what}: found dtype {values.dtype}, expected {expected}")
     if not len(values):
@@ -137,6 +145,7 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
 
     y = 240 is not an event: all later times are 2**13 us later.
     """
+    data = bytes(as_bytes(data, f"the bytes of {source}"))
     if len(data) % _NMNIST_BYTES:
         raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated?")
     raw = np.frombuffer(data, np.uint8).reshape(-1, _NMNIST_BYTES).astype(np.int64)
@@ -152,7 +161,8 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
 
 def encode_nmnist(events: Array) -> bytes:
     """The inverse of :func:`decode_nmnist`, for times below 2**23 us."""
-    x, y, p, t = (events[name].astype(np.int64) for name in ("x", "y", "p", "t"))
+    x, y, p, t = whole_columns(*structured_columns(events, "events"))
+    p = (p > 0).astype(np.int64)
     if len(t) and (t.min() < 0 or t.max() >= 2**23 or x.min() < 0 or x.max() > 255 or y.min() < 0 or y.max() >= 240):
         raise InputError("N-MNIST's format stores x below 256, y below 240 and times below 2**23 us")
     columns = (x, y, p << 7 | t >> 16, t >> 8 & 0xFF, t & 0xFF)
@@ -161,6 +171,7 @@ def encode_nmnist(events: Array) -> bytes:
 
 def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
     """AEDAT 3.1: text lines beginning with #, then packets; those of polarity events are read, others skipped."""
+    data = bytes(as_bytes(data, f"the bytes of {source}"))
     at = _after_header(data, b"#", b"#!end-header", source)
     parts = []
     while at < len(data):
@@ -251,6 +262,8 @@ def _read_numpy(path: Path) -> Array:
 
 def structured_columns(events: Any, source: str) -> list[Any]:
     """x, y, p and t of a structured array; raises InputTypeError if it is none, or has no such fields."""
+    if isinstance(events, np.ndarray):
+        events = as_array(events, source)
     dtype = getattr(events, "dtype", type(events).__name__)
     fields = _fields(getattr(dtype, "names", None) or ())
     if "" in fields:

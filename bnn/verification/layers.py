@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_callable, check_count, check_kind
 from .._types import Array
 from ..errors import CompileError, InputError
 from ..file.read import decode
@@ -66,6 +67,9 @@ def verify(
     `bnn verify` has them.  Raises :class:`InputError`
     if the data do not fit, or the two models do not belong together.
     """
+    check_kind(model, "model", Model, "a compiled model: bnn.load(path)")
+    check_count(batch_size, "batch_size")
+    check_callable(progress, "progress")
     round_plainly()
     arrays = model.check_inputs(data, least=1, convert=True)
     options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}

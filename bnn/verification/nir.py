@@ -18,19 +18,21 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_callable, check_choice, check_count, check_flag
 from .._distribution import install
 from .._text import printable
 from .._types import Array
 from ..emit.nir.layers import Layer, LayeredNetwork
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
 from ..emit.nir.write import PROFILES, digest, layers_for, nir_nodes
-from ..errors import CompileError, InputError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
+from ..errors import CompileError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
 from ..file.read import decode
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
 from ..runtime.arrays import check_count
+from ..runtime.files import path_text
 from .changes import ACCEPT, Changes
 from .simulators import IMPORTERS, Importer
 
@@ -177,13 +179,15 @@ def verify_nir(
         ModelFormatError: the file cannot be read, or is not one that ``emit_nir`` wrote for this model.
         InputError: there is no such importer, or the data do not fit the model.
     """
-    if importer != "all" and importer not in IMPORTERS:
-        raise InputError(f"importer: found {importer!r}, expected 'all' or one of {', '.join(IMPORTERS)}")
+    path = path_text(nir_path)
+    check_choice(importer, "importer", ("all", *IMPORTERS))
     check_count(batch_size, "batch_size")
+    check_flag(stream, "stream")
+    check_callable(progress, "progress")
     opened = model if isinstance(model, Model) else Model.from_file(model)
     arrays = opened.check_inputs(x, least=1, convert=True)
-    nir_graph, profile = _read(os.fspath(nir_path), opened)
-    chain = _arranged(os.fspath(nir_path), opened, profile)
+    nir_graph, profile = _read(path, opened)
+    chain = _arranged(path, opened, profile)
     chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
     nodes, edges = nir_nodes(chain, profile)
     # Importers follow the edges; if these are not a chain, some importers never stop.
@@ -202,7 +206,7 @@ def verify_nir(
         elif importer == "all" and profile not in one.profiles:
             run.skipped = one.why_not
         else:
-            nir_graph = nir_graph or _read(os.fspath(nir_path), opened)[0]  # importers change the graph they get
+            nir_graph = nir_graph or _read(path, opened)[0]  # importers change the graph they get
             _run(one, run, nir_graph, chain, opened, arrays, batch_size, stream, progress)
             nir_graph = None
     return report

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from .._arguments import check_count, check_number
 from .._distribution import install_packages
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, InputTypeError, SetupError
-from ..runtime.arrays import as_numbers, check_count
+from ..runtime.arrays import as_numbers
 from ..runtime.files import path_text
 from ..snn.coding import check_seed
 from ..snn.compiler import INPUTS, network_for
@@ -29,7 +30,6 @@ from ..snn.risk import Risk, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS
 from ..snn.whole import quantize, quantize_bias
-from ..streams.grid import check_number
 from .simulators import quiet
 
 _TORCH = ("torch", "nir", "nirtorch")

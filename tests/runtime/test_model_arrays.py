@@ -11,7 +11,7 @@ import pytest
 
 from bnn import errors
 from bnn.runtime import Model
-from bnn.runtime.arrays import check_count
+from bnn._arguments import check_count
 
 
 @pytest.fixture

@@ -325,7 +325,7 @@ def one_wrong(value: float, steps: int = 3) -> Array:
             lambda m: m.run(X, currents=["input"]),
             "no population that has a current, expected one of conv, pool, output$",
         ),
-        (lambda m: m.run(X, record=None), "sent of populations: found NoneType, expected a list of names"),
+        (lambda m: m.run(X, record=None), "sent of populations: found None, expected a list of names"),
         (lambda m: m.run(X, record=[["conv"]]), "no such population, expected one of input, conv, pool, output"),
         (lambda m: m.run(RAGGED), "input input: list is not an array: .* inhomogeneous"),
         (lambda m: m.step(RAGGED), "input input: list is not an array"),
@@ -335,7 +335,7 @@ def one_wrong(value: float, steps: int = 3) -> Array:
         (lambda m: m.scores({"input": X[None]}), r"x: found dict, expected an array \(N, T, \*shape\)"),
         (lambda m: m.run(UserDict(other=X)), "inputs: found other, expected input"),
         (lambda m: m.state("conv", "w"), "conv: has no state variable w; it has v$"),
-        (lambda m: m.state("conv", ["v"]), "conv: has no state variable .'v'.; it has v$"),
+        (lambda m: m.state("conv", ["v"]), "variable: found list, expected the name of a state variable"),
         (lambda m: m.state("input"), "input: has no state variable v; it has none$"),
         (
             lambda m: SpikingModel.from_bytes(m.to_bytes(), max_bytes="1"),

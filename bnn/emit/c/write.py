@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..._arguments import check_choice, check_flag, check_text
 from ..._notes import parted
 from ..._types import Array
 from ..._version import __version__
@@ -27,14 +28,16 @@ _HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "std
 
 def check_options(options: Options) -> None:
     """Raises :class:`InputError` for what cannot be asked for."""
+    check_text(options.name, "name", "a C identifier in lower case, like 'digits'")
+    for flag in ("fast", "single_file", "trace"):
+        check_flag(getattr(options, flag), flag)
     if options.name != identifier(options.name) or options.name in _HEADERS:
         raise InputError(
             f"name: found {options.name!r}, expected a C identifier in lower case, like 'digits', and no word "
             "or header of C"
         )
     for what, found, known in (("target", options.target, tuple(TARGETS)), ("output", options.output, OUTPUTS)):
-        if found not in known:
-            raise InputError(f"{what}: found {found!r}, expected one of {', '.join(known)}")
+        check_choice(found, what, known)
 
 
 def last_values(graph: Graph, output: str) -> Graph:

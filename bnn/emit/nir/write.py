@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._arguments import check_choice
 from ..._distribution import install
 from ..._text import ascii_json, printable
 from ..._types import Array
@@ -109,7 +110,7 @@ def emit(
 
     Raises:
         UnsupportedOpError: something in the network cannot be equal as spikes; names the layer and the reason.
-        CompileError: no such profile.  SetupError: nir is not installed.
+        InputError: no such profile.  SetupError: nir is not installed.
     """
     chain = layers_for(graph, profile)
     try:
@@ -152,8 +153,7 @@ def _proof_file(arrays: Mapping[str, Array]) -> bytes:
 
 def layers_for(graph: Graph, profile: str) -> LayeredNetwork:
     """The chain of layers that ``emit`` writes.  Raises like :func:`emit`."""
-    if profile not in PROFILES:
-        raise CompileError(f"profile: found {profile!r}, expected one of {', '.join(PROFILES)}")
+    check_choice(profile, "profile", PROFILES)
     chain = layered(spike_network(graph), profile in FLAT)
     if profile in STEPS_PER_TAU:
         for layer in chain.layers:

@@ -19,7 +19,7 @@ from bnn.emit.nir.layers import LayeredNetwork
 from bnn.emit.nir.network import spike_network
 from bnn.emit.nir.proof import pack_spikes, prove, simulate
 from bnn.emit.nir.write import PROFILES, emit, layers_for
-from bnn.errors import CompileError, UnsupportedOpError
+from bnn.errors import CompileError, InputError, UnsupportedOpError
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.interpret import run
 from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
@@ -374,7 +374,7 @@ def test_a_step_up_and_down_is_refused(rng: Rng) -> None:
 
 
 def test_other_refusals(rng: Rng, small: Any) -> None:
-    with pytest.raises(CompileError, match=r"profile: found 'spike', expected one of if, lif, flat, cuba"):
+    with pytest.raises(InputError, match=r"profile: found 'spike', expected one of if, lif, flat, cuba"):
         layers_for(lower(small.graph), "spike")
     x = input_node("image", (4, 4, 3))
     with pytest.raises(CompileError, match="nothing to emit"):

@@ -198,7 +198,7 @@ def test_wrong_use(model: Model, another: Model, tmp_path: Path, monkeypatch: An
     path = tmp_path / "net.nir"
     emit_nir(model, path)
     x = images(model, 2)
-    with pytest.raises(InputError, match="importer: found 'brian', expected 'all' or one of spikingjelly"):
+    with pytest.raises(InputError, match="importer: found 'brian', expected one of all, spikingjelly"):
         verify_nir(path, model, x, "brian")
     with pytest.raises(InputError, match=r"input 'image': found shape \(2, 5, 5, 1\), expected \(N, 12, 12, 1\)"):
         verify_nir(path, model, x[:, :5, :5], first_installed())

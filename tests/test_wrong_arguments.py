@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every public function and method, given what no argument, or only another, may be: a BnnError that says what was
+found and what was expected; no other exception, no memory that is not there, no hang.
+
+A call takes a random choice of the values in each run; all with BNN_WRONG_VALUES=all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+import resource
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+import conftest
+from bnn import _arguments, events, runtime, snn
+from bnn._arguments import check_choice, check_count, check_flag, check_number, check_text, shown
+from bnn.runtime import arrays
+from bnn.runtime.stepper import Stepper
+from bnn.snn.convert import convert
+from bnn.snn.learning import Learning
+from bnn.snn.network import Network, Population, Projection
+from bnn.snn.rules import RULES, Dynamics, Reset
+from bnn.streams import recordings
+from snn.small import small_network
+
+SECONDS, MEMORY = 20, 2**32
+CHOSEN = 12  # of the values, for each argument
+
+
+class Strange:
+    """Says that it is an array, and fails."""
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("no array")
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+def vast(*shape: int, dtype: Any = np.float32) -> Any:
+    """An array of 2**40 rows that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), (2**40, *shape))
+
+
+#: What makes a value anew: some are used up, or written to.
+VALUES: dict[str, Callable[[], Any]] = {
+    "None": lambda: None, "True": lambda: True, "-1": lambda: -1, "0": lambda: 0, "2": lambda: 2, "1.5": lambda: 1.5,
+    "10**9": lambda: 10**9, "10**30": lambda: 10**30, "nan": lambda: float("nan"), "inf": lambda: float("inf"),
+    "complex": lambda: 1j, "text": lambda: "x", "no text": lambda: "", "null": lambda: "a\0b", "bytes": lambda: b"x",
+    "surrogate": lambda: "\udcff", "long text": lambda: "x" * 10000,
+    "list": lambda: [], "ragged": lambda: [[1.0], [1.0, 2.0]], "list of None": lambda: [None], "texts": lambda: ["x"],
+    "dict": lambda: {}, "dict of None": lambda: {"x": None}, "dict of 1": lambda: {1: 1}, "tuple": lambda: (),
+    "set": lambda: {1}, "generator": generator, "range": lambda: range(3), "object": object, "type": lambda: int,
+    "function": lambda: (lambda *_: None), "path": lambda: Path("no such file"), "strange": Strange,
+    "empty": lambda: np.zeros(0, np.float32), "0-d": lambda: np.float32(1), "0-d array": lambda: np.array(1.0),
+    "objects": lambda: np.array([None, "x"], object), "dates": lambda: np.zeros(3, "M8[s]"),
+    "array": lambda: np.zeros((2, 3), np.float32), "int64": lambda: np.zeros((2, 3), np.int64),
+    "structured": lambda: np.zeros(3, [("x", "<i4"), ("y", "<i4")]), "masked": lambda: np.ma.masked_all((1, 12, 12, 1)),
+}  # fmt: skip
+VAST: dict[str, Callable[[], Any]] = {
+    "vast": lambda: vast(64), "vast images": lambda: vast(12, 12, 1), "vast steps": lambda: vast(2, 8, 8),
+    "vast events": lambda: vast(dtype=recordings.EVENT), "vast numbers": lambda: vast(dtype=np.int64),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """A callable, arguments that are right, and the arguments that are tried (default: all)."""
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+    tried: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        kinds = inspect.signature(self.function).parameters.values()
+        return list(self.tried) or [p.name for p in kinds if p.kind is not p.VAR_KEYWORD]
+
+    def run(self, **other: Any) -> Any:
+        return self.function(**{**self.arguments, **other})
+
+
+def learner(**rule: Any) -> Network:
+    """As docs/snn.md has it."""
+    numbers = {"threshold": 4, "reset": 0, "initial": 0, "rest": 0, "decay": 0.9, "period": 0, "step": 0.05, "fall": 1}
+    values = {name: np.full(1, value, np.float32) for name, value in numbers.items()}
+    neurons = Dynamics(RULES["adaptive"], Reset.VALUE, at_least=True, winner=True)
+    usual = {"nu_pre": 1e-4, "nu_post": 1e-2, "decay_pre": 0.95, "decay_post": 0.95}
+    weights = 0.3 * np.random.default_rng(0).random((64, 5), np.float32)
+    return Network(
+        [Population("pixels", (64,)), Population("neurons", (5,), neurons, values, output=True)],
+        [Projection(0, 1, "dense", weights, name="weights", learning=Learning(**{**usual, **rule}))],
+        dt=1e-3,
+    )  # fmt: skip
+
+
+def built(**other: Any) -> Any:
+    """The small network with other fields of its first population, or of its own."""
+    made = small_network()
+    own = {key: other.pop(key) for key in ("populations", "projections", "dt", "simulator", "channels_first")
+           if key in other}  # fmt: skip
+    if other:
+        made.populations[0] = Population(**{"name": "input", "shape": (8, 8, 2), **other})
+    for key, value in own.items():
+        setattr(made, key, value)
+    return snn.build(made)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """Models, engines, runs and files; what is written goes to a folder of its own."""
+    before = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("wrong"))
+    small = conftest.Small(conftest.small_graph())
+    w = SimpleNamespace(data=small.data, x=small.inputs(2)[0], snn_data=snn.build(small_network()).to_bytes())
+    Path("net.bnn").write_bytes(w.data)
+    Path("net.snn").write_bytes(w.snn_data)
+    w.model, w.spiking, w.learner = bnn.load("net.bnn"), snn.load("net.snn"), snn.build(learner())
+    w.stepper, w.engine = w.model.stepper(2), events.EventEngine(w.model)
+    w.s = np.random.default_rng(0).random((6, 2, 8, 8)) < 0.2
+    t = np.arange(60) * 300
+    w.columns = {"x": t % 8, "y": t // 7 % 8, "p": t % 2, "t": t}
+    w.events = recordings.from_fields(**w.columns)
+    np.savez("events.npz", **w.columns)
+    w.image = w.engine.run_image(w.x[0], trace=True)
+    w.stream, w.recording = w.engine.run_stream(w.x), w.engine.run_events(w.events)
+    w.steps = w.spiking.run_stream(w.s, trace=True)
+    w.seen = w.spiking.run_events(w.events, origin=(0, 0))
+    w.convolution = next(op.index for op in w.model.ops if op.op == "conv2d")
+    if importlib.util.find_spec("onnxruntime"):
+        import hostile_text
+
+        hostile_text.onnx_file(Path("net.onnx"))
+        w.from_onnx = bnn.compile("net.onnx")
+    yield w
+    os.chdir(before)
+
+
+_OPTIONS = ("input_shape", "zero", "unsafe")
+CALLS: dict[str, Callable[[Any], Call]] = {
+    "bnn.load": lambda w: Call(bnn.load, {"path": "net.bnn"}),
+    "Model": lambda w: Call(bnn.Model, {"opened": w.model._open()}, ("opened",)),
+    "Model.from_file": lambda w: Call(bnn.Model.from_file, {"path": "net.bnn"}),
+    "Model.from_bytes": lambda w: Call(bnn.Model.from_bytes, {"data": w.data}),
+    "Model.__call__": lambda w: Call(w.model.__call__, {"x": w.x}),
+    "Model.predict": lambda w: Call(w.model.predict, {"x": w.x}),
+    "Model.check_inputs": lambda w: Call(w.model.check_inputs, {"x": w.x}),
+    "Model.activations": lambda w: Call(w.model.activations, {"x": w.x}),
+    "Model.profile": lambda w: Call(w.model.profile, {"x": w.x, "repeats": 1}),
+    "Model.stepper": lambda w: Call(w.model.stepper, {"images": 2}),
+    "Model.save": lambda w: Call(w.model.save, {"path": "out.bnn"}),
+    "Stepper": lambda w: Call(Stepper, {"opened": w.model._open(), "images": 1}),
+    "Stepper.poke": lambda w: Call(w.stepper.poke, {"tensor": w.model.tensors[0].index, "values": w.x}),
+    "Stepper.peek": lambda w: Call(w.stepper.peek, {"tensor": 0, "images": 1}),
+    "Stepper.step": lambda w: Call(w.stepper.step, {"op": 0, "images": 1}),
+    "Stepper.step_raw": lambda w: Call(w.stepper.step_raw, {"op": w.convolution, "images": 1}),
+    "EventEngine": lambda w: Call(events.EventEngine, {"model": w.model}),
+    "EventEngine.reset": lambda w: Call(w.engine.reset, {"x": w.x[:1]}),
+    "EventEngine.step": lambda w: Call(w.engine.step, {"x": w.x[:1]}),
+    "EventEngine.push": lambda w: Call(w.engine.push, {"x": w.x[:1]}),
+    "EventEngine.time_frames": lambda w: Call(w.engine.time_frames, {"frames": w.x}),
+    "EventEngine.prepare": lambda w: Call(w.engine.prepare, {"data": w.x}),
+    "EventEngine.output": lambda w: Call(w.engine.output, {"index": 0}),
+    "EventEngine.state": lambda w: Call(w.engine.state, {"tensor": w.engine.layers[0].tensor}),
+    "EventEngine.levels": lambda w: Call(w.engine.levels, {"layer": w.engine.layers[0]}),
+    "EventEngine.report": lambda w: Call(w.engine.report, {}),
+    "EventEngine.run_image": lambda w: Call(w.engine.run_image, {"x": w.x[0]}),
+    "EventEngine.run_stream": lambda w: Call(w.engine.run_stream, {"stream": w.x}),
+    "EventEngine.run_events": lambda w: Call(w.engine.run_events, {"events": w.events}),
+    "EventEngine.run_events, options": lambda w: Call(
+        w.engine.run_events, {"events": w.events}, ("step", "window", "count", "tau", "level", "other")),
+    "pixel_order": lambda w: Call(events.pixel_order, {"x": w.x[0], "order": "raster"}),
+    "Rule": lambda w: Call(events.Rule, {}),
+    "recordings.read": lambda w: Call(recordings.read, {"path": "events.npz"}),
+    "recordings.from_fields": lambda w: Call(recordings.from_fields, w.columns, ("x", "y", "p", "t")),
+    "recordings.whole_columns": lambda w: Call(recordings.whole_columns, w.columns, ("x", "y", "p", "t")),
+    "recordings.structured_columns": lambda w: Call(
+        recordings.structured_columns, {"events": w.events, "source": "x"}, ("events",)),
+    "recordings.decode_nmnist": lambda w: Call(recordings.decode_nmnist, {"data": bytes(10)}, ("data",)),
+    "recordings.encode_nmnist": lambda w: Call(recordings.encode_nmnist, {"events": w.events}),
+    "recordings.decode_aedat3": lambda w: Call(recordings.decode_aedat3, {"data": b""}, ("data",)),
+    "snn.load": lambda w: Call(snn.load, {"path": "net.snn"}),
+    "SpikingModel": lambda w: Call(snn.SpikingModel, {"opened": w.spiking._opened}),
+    "SpikingModel.from_file": lambda w: Call(snn.SpikingModel.from_file, {"path": "net.snn"}),
+    "SpikingModel.from_bytes": lambda w: Call(snn.SpikingModel.from_bytes, {"data": w.snn_data}),
+    "SpikingModel.save": lambda w: Call(w.spiking.save, {"path": "out.snn"}),
+    "SpikingModel.run": lambda w: Call(w.spiking.run, {"x": w.s}),
+    "SpikingModel.step": lambda w: Call(w.spiking.step, {"x": w.s[0]}),
+    "SpikingModel.state": lambda w: Call(w.spiking.state, {"population": "conv"}),
+    "SpikingModel.scores": lambda w: Call(w.spiking.scores, {"x": w.s[None]}),
+    "SpikingModel.weights": lambda w: Call(w.learner.weights, {"name": "weights"}),
+    "SpikingModel.set_weights": lambda w: Call(w.learner.set_weights, {
+        "name": "weights", "weights": np.ones((64, 5), np.float32)}),
+    "SpikingModel.thresholds": lambda w: Call(w.learner.thresholds, {"name": "neurons"}),
+    "SpikingModel.run_image": lambda w: Call(w.spiking.run_image, {
+        "x": np.zeros((2, 8, 8), np.float32), "steps": 3, "coding": "rate"}),
+    "SpikingModel.run_stream": lambda w: Call(w.spiking.run_stream, {"x": w.s}),
+    "SpikingModel.run_events": lambda w: Call(w.spiking.run_events, {"events": w.events, "origin": (0, 0)}),
+    "snn.build": lambda w: Call(snn.build, {"network": small_network()}),
+    "Network": lambda w: Call(built, {}, ("populations", "projections", "dt", "simulator", "channels_first")),
+    "Population": lambda w: Call(built, {}, ("name", "shape")),
+    "Learning": lambda w: Call(lambda **rule: snn.build(learner(**rule)), {}, (
+        "nu_pre", "nu_post", "decay_pre", "decay_post", "norm", "added", "low", "high")),
+    "ImageRun": lambda w: Call(lambda moment=1, names=None: (
+        w.image.when(moment), w.image.share(moment), w.image.describe(names)), {}),
+    "StreamRun": lambda w: Call(lambda moment=1, names=None: (w.stream.when(moment), w.stream.verdict(names)), {}),
+    "RecordingRun": lambda w: Call(lambda moment=1, names=None: (
+        w.recording.when(moment), w.recording.time(moment), w.recording.answered(names)), {}),
+    "StepRun": lambda w: Call(lambda moment=1, names=None: (
+        w.steps.when(moment), w.steps.time(moment), w.steps.describe(names)), {}),
+    "snn.RecordingRun": lambda w: Call(lambda moment=1, names=None: (
+        w.seen.when(moment), w.seen.events_share(moment), w.seen.describe(names)), {}),
+    "emit_c": lambda w: Call(bnn.emit_c, {"model": w.model, "folder": "c", "name": "net"}),
+    "emit_nir": lambda w: Call(bnn.emit_nir, {"model": w.model, "out": "net.nir"}),
+    "compile": lambda w: Call(bnn.compile, {"model": "net.onnx"}, (
+        "example", "input_dtype", "require_binary", "dump_after", "dump", *_OPTIONS)),
+    "verify": lambda w: Call(bnn.verify, {
+        "source": "net.onnx", "model": w.from_onnx, "data": np.zeros((2, 1, 5, 5), np.float32)}, (
+        "model", "data", "batch_size", "progress", *_OPTIONS)),
+    "convert": lambda w: Call(convert, {
+        "model": "net.onnx", "images": np.arange(500, dtype=np.uint8).reshape(20, 1, 5, 5)}, (
+        "images", "levels", "scheme", "weights_bits", "scale", "offset", "percentile", "example", "input_shape",
+        "unsafe")),
+    "verify_nir": lambda w: Call(bnn.verify_nir, {"nir_path": "none.nir", "model": w.model, "x": w.x}),
+    "verify_snn": lambda w: Call(bnn.verify_snn, {"path": "none.nir", "model": w.spiking}),
+    "snn.compile": lambda w: Call(snn.compile, {"path": "none.nir", "simulator": "norse"}),
+}  # fmt: skip
+#: Right calls that find no file.
+MISSING = {"verify_nir", "verify_snn", "snn.compile"}
+ONNX = {"compile", "verify", "convert"}
+
+
+class Slow(BaseException):
+    pass
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """No call takes long, or more memory than a few gigabytes: what is asked for beyond is refused."""
+
+    def stop(*_: Any) -> None:
+        raise Slow
+
+    before, limit = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, limit[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, limit)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_wrong_values(name: str, world: Any, limited: None, rng: np.random.Generator) -> None:
+    if name in ONNX and not hasattr(world, "from_onnx"):
+        pytest.skip("onnxruntime is not installed")
+    call, failures = CALLS[name](world), []
+    if name in MISSING:
+        with pytest.raises(bnn.BnnError):
+            call.run()
+    elif name != "emit_nir" or importlib.util.find_spec("nir"):
+        call.run()
+    for argument in call.names:
+        every = os.environ.get("BNN_WRONG_VALUES") == "all"
+        chosen = list(VALUES) if every else rng.choice(list(VALUES), CHOSEN, False)
+        for value in (*chosen, *VAST):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, SECONDS)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    call.run(**{argument: (VALUES | VAST)[value]()})
+            except bnn.BnnError as error:
+                if len(str(error)) < 12:
+                    failures.append(f"{argument}={value}: says only {error}")
+            except BaseException as error:
+                failures.append(f"{argument}={value}: {type(error).__name__}: {str(error)[:100]}")
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    assert not failures, "\n".join(failures)
+
+
+def public() -> Iterator[str]:
+    """Each public function, and each method that takes an argument, as CALLS has it."""
+    for module, prefix in ((bnn, ""), (runtime, ""), (events, ""), (snn, "snn."), (recordings, "recordings.")):
+        names = getattr(
+            module,
+            "__all__",
+            [
+                key
+                for key, v in vars(module).items()
+                if getattr(v, "__module__", "") == module.__name__ and key[0] != "_"
+            ],
+        )
+        for key in names:
+            value = getattr(module, key)
+            if inspect.isfunction(value):
+                yield f"{prefix}{key}"
+            elif inspect.isclass(value) and not issubclass(value, BaseException):
+                yield from (f"{key}.{method}" for method in taking_arguments(value))
+    yield from (f"Stepper.{method}" for method in taking_arguments(Stepper))
+
+
+def taking_arguments(kind: type) -> Iterator[str]:
+    for key, method in inspect.getmembers(kind, lambda m: inspect.isfunction(m) or inspect.ismethod(m)):
+        own = [p for p in inspect.signature(method).parameters if p not in ("self", "cls")]
+        if own and (key[0] != "_" or key == "__call__"):
+            yield key
+
+
+def test_every_public_function_is_here() -> None:
+    """Records (a Report, a LayerCounts) are made by the package; methods of runs are called together."""
+    runs = {"ImageRun", "StreamRun", "RecordingRun", "StepRun"}
+    missing = [
+        name for name in public()
+        if name not in CALLS and name not in ("load", "available_kernels") and name.partition(".")[0] not in runs
+    ]  # fmt: skip
+    assert not missing
+
+
+def test_every_documented_function_is_here() -> None:
+    """What pages call by its full name."""
+    root = Path(bnn.__file__).parents[1]
+    named = set()
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        named |= set(re.findall(r"\bbnn\.((?:\w+\.)*\w+)\(", page.read_text(encoding="utf-8")))
+    short = {name.split(".")[-1] for name in CALLS}
+    assert {name for name in named if name.split(".")[-1] not in short} == set()
+
+
+MESSAGES: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda w: w.model(None), "input 'image': found None, expected an array of float32"),
+    (lambda w: w.model("x.npy"), "input 'image': found 'x.npy', expected an array of float32"),
+    (lambda w: w.model(Path("x.npy")), "input 'image': found PosixPath, expected an array of float32"),
+    (lambda w: w.model(vast(12, 12, 1)), "found shape (1099511627776, 12, 12, 1) of float32, 633,318,697,598,976"),
+    (lambda w: w.model(np.broadcast_to(w.x[0], (2**40, 12, 12, 1))), "pass fewer at a time"),
+    (lambda w: w.model([[1.0], [1.0, 2.0]]), "input 'image': list is not an array"),
+    (lambda w: w.model(np.ma.masked_all((1, 12, 12, 1), np.float32)), "masked array, expected an array of float32 wit"),
+    (lambda w: w.model(Strange()), "input 'image': Strange is not an array: no array"),
+    (lambda w: w.model(np.zeros((1, 12, 12, 1), object)), "found dtype object, expected an array of float32"),
+    (lambda w: w.model.predict(w.x, threads=-1), "threads: found -1, expected 1 to 256"),
+    (lambda w: w.model.predict(w.x, threads=True), "threads: found True, expected a whole number"),
+    (lambda w: w.model.predict(w.x, batch_size=1.5), "batch_size: found 1.5, expected a whole number"),
+    (lambda w: w.model.predict(w.x, progress="no"), "progress: found 'no', expected True or False"),
+    (lambda w: w.model.profile(w.x, repeats=10**9), "repeats: found 1000000000, expected 1 to 1000000"),
+    (lambda w: w.model.stepper(10**9), "cannot allocate"),
+    (lambda w: bnn.Model("net.bnn"), "Model: found 'net.bnn', expected a file that was opened: use bnn.load(path)"),
+    (lambda w: snn.SpikingModel("net.snn"), "expected a file that was opened: use bnn.snn.load(path)"),
+    (lambda w: bnn.verify(1, 2, 3), "model: found 2, expected a compiled model: bnn.load(path)"),
+    (lambda w: bnn.load("x" * 5000), "File name too long"),
+    (lambda w: bnn.compile("x" * 5000 + ".keras"), "cannot be opened: File name too long"),
+    (lambda w: bnn.compile("net.bnn", unsafe="no"), "unsafe: found 'no', expected True or False"),
+    (lambda w: bnn.emit_c(w.model, None), "path: found NoneType, expected a string or an os.PathLike"),
+    (lambda w: bnn.emit_c(w.model, "c", name=5), "name: found 5, expected a C identifier in lower case"),
+    (lambda w: bnn.emit_c(w.model, "c", name="net", trace=2), "trace: found 2, expected True or False"),
+    (lambda w: events.EventEngine("net.bnn"), "model: found 'net.bnn', expected a compiled model: bnn.load(path)"),
+    (lambda w: w.engine.prepare(None), "data: found None, expected an array of numbers"),
+    (lambda w: w.engine.levels("conv"), "layer: found 'conv', expected one of the engine's layers"),
+    (lambda w: events.Rule(["window"]), "rule: found list, expected one of window, decay, surface"),
+    (lambda w: recordings.read(None), "path: found NoneType, expected a string"),
+    (lambda w: recordings.decode_nmnist("text"), "found str, expected the bytes of N-MNIST data"),
+    (lambda w: recordings.from_fields([1], [1], [1], ["x"]), "t: found list, expected whole microseconds"),
+    (lambda w: w.spiking.run(w.s, record=5), "sent of populations: found 5, expected a list of names"),
+    (lambda w: w.spiking.run(vast(2, 8, 8, dtype=bool)), "pass fewer at a time"),
+    (lambda w: w.spiking.run(w.s, learn=None), "learn: found None, expected True or False"),
+    (lambda w: w.spiking.run_image(w.s[0], 5, coding=5), "coding: found 5, expected one of constant, rate"),
+    (lambda w: w.learner.weights(5), "weights: found 5, expected the name of a projection"),
+    (lambda w: w.image.describe("name"), "names of classes: found 'name', expected a list of texts"),
+    (lambda w: w.image.describe([1] * 10), "expected a text"),
+    (lambda w: w.image.when(10**6), "moment: found 1000000, expected 0 to "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), MESSAGES, ids=[message[:40] for _, message in MESSAGES])
+def test_messages(call: Callable[[Any], Any], message: str, world: Any, limited: None) -> None:
+    with pytest.raises(bnn.BnnError, match=re.escape(message)):
+        call(world)
+
+
+def test_a_batch_beyond_the_machines_memory(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before anything is asked for: copies, results, contexts; what is in memory already is not."""
+    whole = np.zeros((400, 12, 12, 1), np.float32)
+    expected = world.model(whole)
+    monkeypatch.setattr(arrays, "machine_memory", lambda: whole.nbytes - 1)
+    assert np.array_equal(world.model(whole), expected)
+    asked: list[Any] = []
+    monkeypatch.setattr(np, "require", lambda array, **_: asked.append(array.shape))
+    for x in (np.broadcast_to(whole[:1], whole.shape), np.zeros((800, 12, 12, 1), np.float32)[::2]):
+        with pytest.raises(bnn.InputError, match="machine's memory, 230,399; pass fewer at a time"):
+            world.model(x)
+    assert not asked
+    monkeypatch.undo()
+    monkeypatch.setattr("bnn.runtime.model.machine_memory", lambda: 400 * 10 * 4 - 1)
+    with pytest.raises(bnn.InputError, match="output 'probabilities': 16,000 bytes for 400 images do not fit"):
+        world.model(whole)
+
+
+def test_what_is_shown() -> None:
+    """A value in a message is short, whatever it is."""
+    for value in (
+        "x" * 1000,
+        b"x" * 1000,
+        [0] * 1000,
+        np.zeros(1000),
+        10**5000,
+        {"a": "b" * 1000},
+        object(),
+        Strange(),
+    ):
+        assert len(shown(value)) < 100
+    assert [shown(v) for v in ("x", 1, None, True, 1.5, np.zeros((2, 3)), [1])] == [
+        "'x'", "1", "None", "True", "1.5", "ndarray of shape (2, 3)", "list"
+    ]  # fmt: skip
+
+
+def test_checks() -> None:
+    assert check_flag(np.bool_(True), "x") is True and check_flag(False, "x") is False
+    assert check_choice("a", "x", ("a", "b")) == "a" == check_text("a", "x")
+    assert check_number(np.float32(1.5), "x") == 1.5 and check_count(np.int8(3), "x") == 3
+    wrong: list[Callable[[], Any]] = [
+        lambda: check_flag(1, "x"), lambda: check_choice(1, "x", ("a",)), lambda: check_text(1, "x"),
+        lambda: check_number("1", "x"), lambda: check_count(True, "x"), lambda: _arguments.check_callable(1, "x"),
+        lambda: _arguments.check_kind(1, "x", str, "a text"),
+    ]  # fmt: skip
+    for call in wrong:
+        with pytest.raises(bnn.InputTypeError, match="x: found .*, expected"):
+            call()
+    for call in (
+        lambda: check_choice("c", "x", ("a",)),
+        lambda: check_number(10**400, "x"),
+        lambda: check_count(0, "x"),
+    ):
+        with pytest.raises(bnn.InputError, match="x: found .*, expected") as caught:
+            call()
+        assert not isinstance(caught.value, TypeError)
