@@ -7,8 +7,6 @@ this program's own, and a browser may take a name for markup.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -36,12 +34,16 @@ def page_json(value: object) -> str:
 
     Raises ValueError for a number that is not finite.
     """
+    import json  # not imported when only running networks
+
     text = json.dumps(_printable(value), separators=(",", ":"), allow_nan=False)
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in "<>&"})
 
 
 def ascii_json(value: object, indent: int = 2) -> str:
     """JSON with lines, in ASCII that prints; NaN and infinity, which JSON lacks, become null."""
+    import json
+
     return json.dumps(_finite(value), indent=indent).replace("\x7f", "\\u007f")  # DEL is ASCII
 
 
@@ -54,6 +56,8 @@ def _printable(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
+    import math
+
     if isinstance(value, dict):
         return {key: _finite(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
