@@ -332,6 +332,17 @@ def test_emitted_nir(model: bnn.Model, tmp_path: Path) -> None:
         assert all(proof[key] is not None for key in proof.files)
 
 
+def test_lines_beside_a_spinner_go_where_stdout_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, err = io.StringIO(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with progress.waiting("reading"):
+        print_lines("a\nline")
+    with progress.progress("running", 1):
+        print_lines("another")
+    assert out.getvalue() == "a\nline\nanother\n" and "line" not in err.getvalue()
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 

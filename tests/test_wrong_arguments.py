@@ -401,6 +401,7 @@ def test_a_batch_beyond_the_machines_memory(world: Any, monkeypatch: pytest.Monk
             world.model(x)
     assert not asked
     monkeypatch.undo()
+    monkeypatch.setattr("bnn.runtime.model._ALWAYS_THERE", 0)
     monkeypatch.setattr("bnn.runtime.model.machine_memory", lambda: 400 * 10 * 4 - 1)
     with pytest.raises(bnn.InputError, match="output 'probabilities': 16,000 bytes for 400 images do not fit"):
         world.model(whole)

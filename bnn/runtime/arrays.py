@@ -27,6 +27,8 @@ _HINTS = {
     INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
 }
 
+_EXPECTED = {dtype: f"an array of {dtype}" for dtype in _HINTS}  # a dtype's text takes longer than a small network
+
 
 def batched(shape: Shape) -> str:
     """How a shape with its batch dimension prints: (N, 28, 28, 1)."""
@@ -176,7 +178,7 @@ def machine_memory() -> int:
 
 def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
     """As :func:`check_inputs`, for one array with any N; ``what`` is its name in errors."""
-    array = as_array(x, what, f"an array of {dtype}")
+    array = as_array(x, what, _EXPECTED[dtype])
     if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
         array = array.astype(FLOAT32, copy=False)
     if array.dtype != dtype:

@@ -41,6 +41,7 @@ Outputs = Floats | Sequence[Floats]
 
 MOST_THREADS = 256
 MOST_REPEATS = 10**6
+_ALWAYS_THERE = 2**20  # bytes: for fewer, the machine is not asked
 # Images run together by one worker: enough that a dense layer's weights are read once for many images.
 MICRO_BATCH = 8
 _CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
@@ -421,16 +422,15 @@ load = Model.from_file
 
 def _results(batch: int, tensor: TensorInfo) -> Floats:
     """Room for an output; raises InputError if there is none."""
-    shape = (batch, *tensor.shape)
+    needed = 4 * batch * math.prod(tensor.shape)
     try:
-        if 4 * math.prod(shape) > machine_memory():
-            raise MemoryError
-        return np.empty(shape, np.float32)
+        if needed <= _ALWAYS_THERE or needed <= machine_memory():
+            return np.empty((batch, *tensor.shape), np.float32)
     except MemoryError:
-        needed = f"{4 * math.prod(shape):,} bytes"
-        raise InputError(
-            f"output '{tensor.name}': {needed} for {batch:,} images do not fit into memory; pass fewer at a time"
-        ) from None
+        pass
+    raise InputError(
+        f"output '{tensor.name}': {needed:,} bytes for {batch:,} images do not fit into memory; pass fewer at a time"
+    )
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:

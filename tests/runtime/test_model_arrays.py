@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bnn import errors
-from bnn.runtime import Model
 from bnn._arguments import check_count
+from bnn.runtime import Model
 
 
 @pytest.fixture
