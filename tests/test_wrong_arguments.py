@@ -401,10 +401,21 @@ def test_a_batch_beyond_the_machines_memory(world: Any, monkeypatch: pytest.Monk
             world.model(x)
     assert not asked
     monkeypatch.undo()
-    monkeypatch.setattr("bnn.runtime.model._ALWAYS_THERE", 0)
-    monkeypatch.setattr("bnn.runtime.model.machine_memory", lambda: 400 * 10 * 4 - 1)
-    with pytest.raises(bnn.InputError, match="output 'probabilities': 16,000 bytes for 400 images do not fit"):
-        world.model(whole)
+    monkeypatch.setattr(arrays, "_ALWAYS_THERE", 0)
+    monkeypatch.setattr(arrays, "machine_memory", lambda: 100)
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: world.model(whole), "probabilities: 16,000 bytes of results do not fit into memory"),
+        (lambda: world.model.activations(whole), "bytes of results do not fit"),
+        (lambda: world.stepper.peek(0, 2), "image: 1,152 bytes of results"),
+        (lambda: world.spiking.run(world.s, membranes=["conv"]), "membrane of conv: 6,144 bytes of results"),
+        (lambda: world.spiking.run(world.s, record=["conv"]), "conv: 192 bytes of results"),
+        (lambda: world.spiking.run_stream(world.s), "outputs: 112 bytes of results"),
+        (lambda: world.engine.run_image(world.x[0]), "outputs: [0-9,]+ bytes of results"),
+        (lambda: world.engine.run_stream(whole), "outputs: 16,000 bytes of results"),
+    ]
+    for call, message in calls:
+        with pytest.raises(bnn.InputError, match=message):
+            call()
 
 
 def test_what_is_shown() -> None:

@@ -13,7 +13,7 @@ from .._arguments import check_choice, check_count, check_flag, check_kind
 from .._types import Array, Floats
 from ..errors import InputError, UnsupportedOpError
 from ..runtime import Model
-from ..runtime.arrays import Shape, as_array, as_numbers, given
+from ..runtime.arrays import Shape, as_array, as_numbers, given, room_for
 from ..runtime.progress import progress as progress_bar
 from ..streams.grid import check_finite, place
 from .handle import FIRING, Engine
@@ -199,7 +199,7 @@ class EventEngine:
         engine = self._engine
         self.reset()
         self.prepare(image[None])
-        outputs = np.empty((len(index) + 1, self._opened.outputs[0].shape[-1]), np.float32)
+        outputs = room_for((len(index) + 1, self._opened.outputs[0].shape[-1]), np.float32, "outputs")
         outputs[0] = self._scores()
         now = np.full(image.shape, self.blank, np.float32)
         flat, values = now.reshape(-1), image.reshape(-1)
@@ -242,7 +242,7 @@ class EventEngine:
         self.prepare(video)
         count = len(video) - 1
         own, other = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        outputs = np.empty((len(video), *self._opened.outputs[0].shape), np.float32)
+        outputs = room_for((len(video), *self._opened.outputs[0].shape), np.float32, "outputs")
         outputs[0] = self._engine.output()
         counts = [self._engine.counts()]
         wrong, first = 0, self._opened.channels_first

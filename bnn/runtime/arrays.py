@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ _HINTS = {
     INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
 }
 
+_ALWAYS_THERE = 2**20  # bytes: for fewer, the machine is not asked
 _EXPECTED = {dtype: f"an array of {dtype}" for dtype in _HINTS}  # a dtype's text takes longer than a small network
 
 
@@ -166,6 +168,22 @@ def as_bytes(data: object, expected: str) -> memoryview:
     except (TypeError, ValueError, BufferError):
         raise InputTypeError(f"found {type(data).__name__}, expected {expected}") from None
     return view
+
+
+def room_for(shape: Shape, dtype: Any, what: str, made: Callable[..., Array] = np.empty) -> Array:
+    """A new array; raises InputError, naming what it is for, if the machine has no room for it."""
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    try:
+        if needed <= _ALWAYS_THERE or needed <= machine_memory():
+            return made(shape, dtype)
+    except MemoryError:
+        pass
+    raise InputError(f"{what}: {needed:,} bytes of results do not fit into memory; pass fewer at a time")
+
+
+def results(batch: int, tensor: TensorInfo) -> Floats:
+    """Room for a tensor of a batch."""
+    return room_for((batch, *tensor.shape), FLOAT32, tensor.name)
 
 
 def machine_memory() -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from .._arguments import check_count, check_flag, check_kind
 from .._text import printable
 from .._types import Floats
-from ..errors import ClosedModelError, EnvironmentVariableError, InputError, ModelFormatError
+from ..errors import ClosedModelError, EnvironmentVariableError, ModelFormatError
 from .arrays import (
     INPUT_DTYPES,
     Inputs,
@@ -26,7 +26,7 @@ from .arrays import (
     check_outputs,
     given,
     given_shape,
-    machine_memory,
+    results,
 )
 from .files import path_text, replacing
 from .handles import NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
@@ -41,7 +41,6 @@ Outputs = Floats | Sequence[Floats]
 
 MOST_THREADS = 256
 MOST_REPEATS = 10**6
-_ALWAYS_THERE = 2**20  # bytes: for fewer, the machine is not asked
 # Images run together by one worker: enough that a dense layer's weights are read once for many images.
 MICRO_BATCH = 8
 _CACHED = 2**21  # bytes of a micro-batch's activations that a core's caches can be expected to hold
@@ -182,7 +181,7 @@ class Model:
         inputs = check_inputs(x, opened.inputs, channels_first=opened.channels_first)
         batch = len(inputs[0])
         wanted = None if out is None else check_outputs(out, inputs, opened.outputs, opened.channels_first)
-        outputs = [_results(batch, t) for t in opened.outputs] if wanted is None or opened.channels_first else wanted
+        outputs = [results(batch, t) for t in opened.outputs] if wanted is None or opened.channels_first else wanted
         step = images_per_call or (batch if opened.whole_batch else self._images_per_call * workers)
         if batch:
             context, idle = self._context(opened, self._images_together(opened, min(step, batch)), workers)
@@ -267,7 +266,7 @@ class Model:
         inputs = self.check_inputs(x, least=1)
         batch = len(inputs[0])
         check_count(repeats, "repeats", MOST_REPEATS)
-        outputs = [_results(batch, t) for t in opened.outputs]
+        outputs = [results(batch, t) for t in opened.outputs]
         context = Context(opened, self._images_together(opened, batch), 1)
         context.run(inputs, outputs, 0, batch)
         ticks = np.zeros((repeats, len(opened.ops)), np.uint64)
@@ -418,19 +417,6 @@ class Model:
 
 
 load = Model.from_file
-
-
-def _results(batch: int, tensor: TensorInfo) -> Floats:
-    """Room for an output; raises InputError if there is none."""
-    needed = 4 * batch * math.prod(tensor.shape)
-    try:
-        if needed <= _ALWAYS_THERE or needed <= machine_memory():
-            return np.empty((batch, *tensor.shape), np.float32)
-    except MemoryError:
-        pass
-    raise InputError(
-        f"output '{tensor.name}': {needed:,} bytes for {batch:,} images do not fit into memory; pass fewer at a time"
-    )
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._arguments import check_count, check_kind
 from .._types import Array, Floats
 from ..errors import InputError
-from .arrays import FLOAT32, INPUT_DTYPES, Inputs, TensorInfo, check_array
+from .arrays import FLOAT32, INPUT_DTYPES, Inputs, TensorInfo, check_array, results
 from .handles import FLOATS, Context, Opened, OpInfo, check
 from .native import ffi, lib
 
@@ -75,7 +73,7 @@ class Stepper:
         return ops[check_count(number, "op number", len(ops) - 1, 0)]
 
     def _array(self, tensor: TensorInfo, images: int) -> Floats:
-        return np.empty((check_count(images, "images", self.images), *tensor.shape), np.float32)
+        return results(check_count(images, "images", self.images), tensor)
 
 
 def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[str, Floats]:
@@ -86,7 +84,7 @@ def activations(opened: Opened, inputs: list[Inputs], micro_batch: int) -> dict[
     for op, hidden, key in plan:
         # If several ops have the same layer's name, the last one's output is the layer's.
         for name in filter(None, (hidden, key)):
-            taps[name] = np.empty((batch, *opened.tensors[op.output].shape), np.float32)
+            taps[name] = results(batch, opened.tensors[op.output])
     last = {name: op for op, hidden, key in plan for name in (hidden, key)}
     stepper = Stepper(opened, min(max(batch, 1), micro_batch))
     for begin in range(0, batch, stepper.images):

@@ -15,7 +15,7 @@ from .._arguments import check_count, check_flag, check_kind, check_text, shown
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, ModelFormatError
-from ..runtime.arrays import as_array, as_bytes, as_numbers, given, given_shape
+from ..runtime.arrays import as_array, as_bytes, as_numbers, given, given_shape, room_for
 from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
@@ -235,7 +235,10 @@ class SpikingModel:
         before = None if reset else self._counts()
         if reset:
             self.reset()
-        floats = {what: {p: np.zeros((steps, p.size), np.float32) for p in found} for what, found in named.items()}
+        floats = {
+            what: {p: room_for((steps, p.size), np.float32, f"{what} of {p.name}", np.zeros) for p in found}
+            for what, found in named.items()
+        }
         for what, found in floats.items():
             for p, values in found.items():
                 self._state.record(p.index, what, values)
@@ -258,7 +261,8 @@ class SpikingModel:
     ) -> dict[PopulationInfo, Array]:
         """Run steps; what these populations sent."""
         sent = {
-            p: np.zeros((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32) for p in record
+            p: room_for((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32, p.name, np.zeros)
+            for p in record
         }
         for p, rows in sent.items():
             self._state.record(p.index, SENT, rows)
@@ -441,7 +445,8 @@ class SpikingModel:
             check_count(label, "label", classes - 1, 0)
         if reset:
             self.reset()
-        outputs, sent = np.zeros((steps + 1, classes), np.float32), np.zeros((steps, len(self.populations)), np.int64)
+        outputs = room_for((steps + 1, classes), np.float32, "outputs", np.zeros)
+        sent = room_for((steps, len(self.populations)), np.int64, "spikes in each step", np.zeros)
         spikes: list[Array] = []
         reports, kept = [], 0
         with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
