@@ -31,7 +31,6 @@ from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
-from ..runtime.arrays import check_count
 from ..runtime.files import path_text
 from .changes import ACCEPT, Changes
 from .simulators import IMPORTERS, Importer
