@@ -11,6 +11,8 @@ MOST_BYTES = 2**30
 """Bytes that a file may declare: unpacked parts, weights, constants of the graph, one value while it is read."""
 MOST_CONSTANTS = 2**32
 """Total bytes of the values that a model computes without its data: weights, and values derived from them."""
+MOST_HELD = 2**33
+"""Total bytes of the values that are held at once while a model is executed."""
 MOST_NODES = 2**20
 """Ops of a model; those of called functions count once per call."""
 PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"

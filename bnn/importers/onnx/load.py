@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from ...errors import CompileError
+from ...errors import BnnError, CompileError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
+from .external import load_weights
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode, from_model
 from .read import Reading, read
 from .run import Runner, execute, packages
@@ -141,7 +142,10 @@ def _load(onnx: Any, path: Path) -> Any:
     if path.stat().st_size > _MOST_FILE:
         raise CompileError(f"{path.stat().st_size:,} bytes; at most {_MOST_FILE:,} are read")
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        load_weights(onnx, model, path.parent)
+    except BnnError:
+        raise
     except Exception as error:  # protobuf and onnx raise many kinds
         raise CompileError(f"cannot be read as an ONNX model: {error}") from error
     if not model.graph.node or not model.opset_import:

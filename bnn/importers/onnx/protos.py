@@ -14,12 +14,14 @@ import numpy as np
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
 from ..common.limits import MOST_NODES
+from .functions import expanded
 
 FRAMEWORK = "ONNX"
 OLDEST_OPSET = 11
 QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 _OWN = frozenset({"", "ai.onnx"})
 _PASSED = frozenset({"Identity", "Cast", "CastLike"})
+_MOST_SCOPES = 2**12  # characters
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -55,7 +57,6 @@ class OnnxGraph:
     inputs: Sequence[Input]
     outputs: Sequence[str]
     opset: int
-    imports: Sequence[Any] = ()
     producers: dict[str, OnnxNode] = field(init=False)
     users: dict[str, list[OnnxNode]] = field(init=False)
 
@@ -101,10 +102,8 @@ def _from_model(model: Any) -> OnnxGraph:
         CompileError: it contradicts itself; UnsupportedOpError: an operator or a version that is not read.
     """
     import onnx
-    from onnx import inliner, numpy_helper
+    from onnx import numpy_helper
 
-    if len(model.functions):
-        model = inliner.inline_local_functions(model)
     graph = model.graph
     if len(graph.node) > MOST_NODES:
         raise CompileError(f"the model has {len(graph.node):,} nodes; at most {MOST_NODES:,} are read")
@@ -115,13 +114,19 @@ def _from_model(model: Any) -> OnnxGraph:
             f"the model uses version {opset} of ONNX's operators; {OLDEST_OPSET} or newer is needed: export it with "
             f"opset_version={OLDEST_OPSET} or more, or convert it with onnx.version_converter"
         )
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise UnsupportedOpError(
+            f"the model uses version {opset} of ONNX's operators; the package onnx that is installed knows {newest}: "
+            "update it"
+        )
     if graph.sparse_initializer:
         raise UnsupportedOpError("the model has sparse weights; save them as dense ones")
     constants: dict[str, Array] = {}
     for tensor in graph.initializer:
         constants[tensor.name] = _array(numpy_helper, tensor, tensor.name)
     nodes = []
-    for proto in graph.node:
+    for proto in expanded(model):
         if proto.op_type == "Constant" and proto.domain in _OWN:
             constants[proto.output[0]] = _constant(onnx, numpy_helper, proto)
         else:
@@ -134,17 +139,20 @@ def _from_model(model: Any) -> OnnxGraph:
         [_input(onnx, i) for i in graph.input if i.name not in constants],
         [o.name for o in graph.output],
         opset,
-        list(model.opset_import),
     )
     made = {*constants, *(i.name for i in found.inputs), *found.producers}
     if missing := [o for o in found.outputs if o not in made]:
         raise CompileError(f"the model's output '{missing[0]}' is not computed by any node")
     if not found.inputs or not found.outputs:
         raise CompileError("the model has no input or no output")
+    if scalars := [i.name for i in found.inputs if not i.shape]:
+        raise CompileError(f"input '{scalars[0]}' has shape (); expected (N, ...), the batch first")
     return found
 
 
 def _array(numpy_helper: Any, tensor: Any, name: str) -> Array:
+    if tensor.data_type == tensor.STRING:
+        raise UnsupportedOpError(f"the constant '{name}' is text, which is not read")
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except Exception as error:  # damaged data; onnx raises many kinds
@@ -249,7 +257,7 @@ def _scope(proto: Any) -> str:
     for entry in proto.metadata_props:
         if entry.key == "pkg.torch.onnx.name_scopes":
             try:
-                scopes = [str(s) for s in ast.literal_eval(entry.value)]
+                scopes = [str(s) for s in ast.literal_eval(entry.value[:_MOST_SCOPES])]
             except (SyntaxError, ValueError, MemoryError, RecursionError):
                 continue
             return next((s for s in reversed(scopes[:-1]) if s), "")

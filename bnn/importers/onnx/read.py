@@ -17,16 +17,18 @@ from ...ir.ops import ReshapeAttrs, input_node
 from ..common.inputs import INPUT_DTYPES, InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_BYTES, MOST_CONSTANTS
 from ..common.moves import Moved, move
+from .call import Spec, of
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
 from .protos import Input, OnnxGraph, OnnxNode
-from .run import Runner, execute
+from .run import SHAPES, Runner
 from .source import Context, Source
 from .values import Laid, Order, Value, channels_last, inverse, permutation
 
 # Sizes of the batches in which a model without a fixed one is followed: with one size, images could seem to be treated
 # equally only because there are as many as channels.
 _BATCHES = (2, 5)
-_SHAPES = frozenset({"Shape", "Size"})  # their results do not depend on the data
+# Bytes of constants that are computed while shapes are found: of one with its operands, and of all.
+_MOST_EARLY, _ALL_EARLY = 2**24, 2**26
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
 # Operators whose whole numbers are those that floats give.
 _KEEP_INTEGERS = frozenset({"Clip", "Max", "MaxPool", "Min", "QuantizeLinear", "Where"})
@@ -49,8 +51,8 @@ class Reading:
 def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: int = 0) -> Reading:
     """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``; ``zero``: what Sign gives for zero.
 
-    The graph is executed on zeros, so every shape is known, and everything that does not depend on the data (weights
-    and their quantizers, shape arithmetic) is a constant that ONNX Runtime itself has computed.
+    Every shape is found first.  Everything that does not depend on the data (weights and their quantizers, shape
+    arithmetic) is a constant that ONNX Runtime itself has computed.
 
     Raises:
         UnsupportedOpError: an unsupported operator that depends on the data; names it, its layer and the remedy.
@@ -77,31 +79,31 @@ class GraphReader(Context):
         self.dependent = self._dependent()
         self.foreign = self._foreign()
         self._check_supported()
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._dtypes: dict[str, np.dtype[Any]] = {}
-        self._known: dict[str, list[Array]] = {}
-        for images in self.batches:
-            self._probe(images)
+        self._constants = {name: of(value) for name, value in onnx.constants.items()}
+        self._made: dict[OnnxNode, tuple[Sequence[Spec | None], list[Spec]]] = {}  # constants of the first batch
+        self._kept = self._early = self._moved = 0  # bytes
+        self._tensors = [self._plan(images) for images in self.batches]
+        for tensors in self._tensors:
+            self._fold(tensors)
 
     def value(self, tensor: str) -> Value | None:
         return self.values.get(tensor)
 
     def constants(self, tensor: str) -> tuple[Array, ...]:
-        if tensor in self.onnx.constants:
-            return (self.onnx.constants[tensor],) * len(self.batches)
-        return tuple(self._known[tensor])
+        found = [tensors[tensor].value for tensors in self._tensors]
+        return tuple(value for value in found if value is not None)
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        return self._shapes[tensor] if tensor in self._shapes else self.constants(tensor)[0].shape
+        return self._tensors[0][tensor].shape
 
     def dtype(self, tensor: str) -> np.dtype[Any]:
-        return self._dtypes[tensor] if tensor in self._dtypes else self.constants(tensor)[0].dtype
+        return self._tensors[0][tensor].dtype
 
     def _dependent(self) -> set[str]:
         found = {i.name for i in self.onnx.inputs}
         for node in self.onnx.nodes:
             operands = node.inputs[:1] if node.op == "CastLike" else node.inputs
-            if node.op not in _SHAPES and any(i in found for i in operands):
+            if node.op not in SHAPES and any(i in found for i in operands):
                 found.update(o for o in node.outputs if o)
         return found
 
@@ -128,8 +130,11 @@ class GraphReader(Context):
                     f"layer '{node.layer}': Dropout ('{node.name}') in training mode; export the model after eval()"
                 )
 
-    def _probe(self, images: int) -> None:
-        zeros = []
+    # -- what every tensor is, before anything large is computed
+
+    def _plan(self, images: int) -> dict[str, Spec]:
+        """Every tensor for a batch of this size.  Small constants, on which shapes depend, are computed at once."""
+        tensors = dict(self._constants)
         for given in self.onnx.inputs:
             shape = tuple(d for d in given.shape[1:] if d is not None)
             if not shape or len(shape) < len(given.shape) - 1:
@@ -142,26 +147,43 @@ class GraphReader(Context):
                 raise CompileError(
                     f"input '{given.name}' has shape {given.shape}; at most {MOST_BYTES:,} bytes are read"
                 )
-            zeros.append(np.zeros((images, *shape), given.dtype))
-            self._shapes.setdefault(given.name, zeros[-1].shape)
-            self._dtypes[given.name] = zeros[-1].dtype
-        kept = 0
+            tensors[given.name] = Spec((images, *shape), np.dtype(given.dtype))
+        for node in self.onnx.nodes:
+            operands = _operands(node, tensors)
+            if node.outputs and node.outputs[0] in self.dependent:
+                found = self.runner.plan(node, operands)
+            else:
+                found = self._constant(node, operands)
+            tensors.update(zip((o for o in node.outputs if o), found, strict=True))
+        return tensors
 
-        def visit(node: OnnxNode, results: list[Array]) -> None:
-            nonlocal kept
-            for name, value in zip((o for o in node.outputs if o), results, strict=False):
-                self._shapes.setdefault(name, value.shape)
-                self._dtypes[name] = value.dtype
-                if name not in self.dependent:
-                    self._known.setdefault(name, []).append(value)
-                    kept += value.nbytes
-                    if kept > MOST_CONSTANTS:
-                        raise CompileError(
-                            f"the values that do not depend on the data are {kept:,} bytes at '{name}'; at most "
-                            f"{MOST_CONSTANTS:,} are kept"
-                        )
+    def _constant(self, node: OnnxNode, operands: Sequence[Spec | None]) -> list[Spec]:
+        """The results of a node that does not depend on the data; those of the first batch, if its operands are."""
+        before = self._made.get(node)
+        if before is not None and all(a is b for a, b in zip(operands, before[0], strict=True)):
+            return before[1]
+        specs = self.runner.plan(node, operands)
+        size = sum(s.bytes for s in specs)
+        self._kept += size
+        if self._kept > MOST_CONSTANTS:
+            raise CompileError(
+                f"the values that do not depend on the data are {self._kept:,} bytes at '{node.outputs[0]}'; at most "
+                f"{MOST_CONSTANTS:,} are kept"
+            )
+        work = size + sum(o.bytes for o in operands if o is not None and o.value is not None)
+        if work <= _MOST_EARLY and self._early <= _ALL_EARLY and _is_known(node, operands):
+            self._early += size
+            specs = [of(value) for value in self.runner.computed(node, operands)]
+        self._made.setdefault(node, (operands, specs))
+        return specs
 
-        execute(self.onnx, self.runner, zeros, visit)
+    def _fold(self, tensors: Mapping[str, Spec]) -> None:
+        """Compute the constants that are left."""
+        for node in self.onnx.nodes:
+            results = [tensors[o] for o in node.outputs if o]
+            if results[0].value is None and node.outputs[0] not in self.dependent:
+                for spec, value in zip(results, self.runner.computed(node, _operands(node, tensors)), strict=True):
+                    spec.value = value
 
     # -- reading
 
@@ -169,7 +191,7 @@ class GraphReader(Context):
         last = self._images_channels_last()
         inputs = []
         for given, dtype in zip(self.onnx.inputs, dtypes, strict=True):
-            image = self._shapes[given.name][1:]
+            image = self.shape(given.name)[1:]
             order: Order = tuple(range(len(image))) if last else channels_last(len(image))
             if len(image) > 3:
                 raise UnsupportedOpError(
@@ -231,7 +253,7 @@ class GraphReader(Context):
             raise source.unsupported(f"numbers of type {dtype}; only float32 arithmetic is supported")
 
     def _checked(self, source: Source, name: str, value: Value) -> Value:
-        shape = self._shapes[name]
+        shape = self.shape(name)
         if isinstance(value, Laid):
             if (self.batches[0], *value.shape) != shape:
                 node, found = source.onnx, (self.batches[0], *value.shape)
@@ -268,6 +290,12 @@ class GraphReader(Context):
         ):
             raise source.unsupported(f"an image of more than {_MOST_FLOATS // max(self.batches):,} elements")
 
+        self._moved += sum(4 * math.prod(t[o].shape) for t in self._tensors for o in node.outputs if o)
+        if self._moved > MOST_CONSTANTS:
+            raise source.unsupported(
+                f"the places of moved elements take {self._moved:,} bytes so far; at most {MOST_CONSTANTS:,} are kept"
+            )
+
         def run(values: list[Array]) -> list[Array]:
             operands: list[Array | None] = [
                 None if not name else v.astype(kinds) if isinstance(g, Moved) else v
@@ -298,6 +326,22 @@ class GraphReader(Context):
         if value is None:
             raise UnsupportedOpError(f"output '{name}' does not depend on the data")
         node = self.onnx.producers.get(name) or OnnxNode("Output", name, (name,), (name,), {}, False, name)
-        rank = len(self._shapes[name]) - 1
+        rank = len(self.shape(name)) - 1
         order = tuple(range(rank)) if last else channels_last(rank)
         return Source(self, node).arranged(value, order, f"output '{name}'")
+
+
+def _operands(node: OnnxNode, tensors: Mapping[str, Spec]) -> list[Spec | None]:
+    """Those of a node; an operand that is left out is None, and is no operand if none follows."""
+    found = [tensors[name] if name else None for name in node.inputs]
+    while found and found[-1] is None:
+        found.pop()
+    return found
+
+
+def _is_known(node: OnnxNode, operands: Sequence[Spec | None]) -> bool:
+    """Whether every operand that matters has its value."""
+    if node.op in SHAPES and not node.custom:
+        return True
+    matter = operands[:1] if node.op == "CastLike" else operands
+    return all(o is None or o.value is not None for o in matter)

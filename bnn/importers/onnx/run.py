@@ -6,7 +6,7 @@ A node alone cannot be fused with another one, so every operation rounds by itse
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,25 +15,15 @@ import numpy as np
 from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
-from ..common.limits import MOST_BYTES
+from ..common.limits import MOST_HELD
+from .call import Call, Spec, of
 from .protos import OnnxGraph, OnnxNode
+from .sizes import RULES, check_size, extent, results
 
-# Operators that only compute.  Random numbers, and control flow, are not among them.
-_PURE = """
-    Abs Add And ArgMax ArgMin AveragePool BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor
-    Cast CastLike Ceil Celu Clip Concat ConstantOfShape Conv ConvTranspose CumSum DepthToSpace DequantizeLinear Div
-    Dropout Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gelu Gemm
-    GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Hardmax Identity
-    InstanceNormalization IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul Max
-    MaxPool Mean Min Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL1
-    ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round
-    ScatterElements ScatterND Selu Shape Sigmoid Sign Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt
-    Squeeze Sub Sum Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
-"""
-PURE = frozenset(_PURE.split())
-# A few numbers can ask these for a result of any size.
-_GROWING = frozenset({"ConstantOfShape", "ConvTranspose", "Conv", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile"})
-_PAIRS = frozenset({"Add", "Div", "Equal", "Greater", "Less", "MatMul", "Mul", "Sub", "Where"})
+SHAPES = frozenset({"Shape", "Size"})  # their results depend on shapes alone
+
+PURE = frozenset(RULES)
+"""Operators that only compute.  Random numbers, and control flow, are not among them."""
 
 
 def bipolar_quant(x: Array, scale: Array) -> Array:
@@ -60,27 +50,46 @@ class Runner:
 
     def __init__(self, graph: OnnxGraph) -> None:
         self.onnx, self.runtime = packages()
-        self.opsets = [o for o in graph.imports if o.domain in ("", "ai.onnx")]
-        self.sessions: dict[tuple[Any, ...], Any] = {}
+        self.opset = graph.opset
+        # A session with its node, whose id must not become that of another one.
+        self.sessions: dict[tuple[Any, ...], tuple[OnnxNode, Any]] = {}
         options = self.runtime.SessionOptions()
         options.graph_optimization_level = self.runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False  # every session would keep memory for its largest result
+        options.enable_mem_pattern = False
         self.options = options
 
-    def __call__(self, node: OnnxNode, operands: Sequence[Array | None]) -> list[Array]:
-        """The results of a node, in order; an operand that is left out is None."""
+    def plan(self, node: OnnxNode, operands: Sequence[Spec | None]) -> list[Spec]:
+        """The named results of a node, not computed.  Raises as :func:`.sizes.results`."""
         if node.custom:
-            return [self._custom(node, [o for o in operands if o is not None])]
+            shapes = [o.shape for o in operands[:3] if o is not None]
+            try:
+                spec = Spec(np.broadcast_shapes(*shapes), np.dtype(np.float32))
+            except ValueError:
+                raise CompileError(
+                    f"layer '{node.layer}': {node.op} ('{node.name}'): shapes {', '.join(map(str, shapes))} do not fit"
+                ) from None
+            check_size(node, spec.bytes)
+            return [spec]
         if node.op not in PURE:
             raise UnsupportedOpError(f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is "
                                      "not supported; replace it, or cut the model before it")  # fmt: skip
-        given = [None if o is None else np.asarray(o) for o in operands]
+        return results(node, operands, self.opset)
+
+    def __call__(self, node: OnnxNode, operands: Sequence[Array | None]) -> list[Array]:
+        """The named results of a node, in order; an operand that is left out is None."""
+        return self.computed(node, [None if o is None else of(np.asarray(o)) for o in operands])
+
+    def computed(self, node: OnnxNode, operands: Sequence[Spec | None]) -> list[Array]:
+        """The same with operands of which only those that matter need a value."""
+        expected = self.plan(node, operands)
+        if node.op in SHAPES and not node.custom:
+            return [extent(Call(node, operands, self.opset))]
+        given = [None if o is None else o.value if o.value is not None else np.zeros(1, o.dtype) for o in operands]
         try:
-            self._check_size(node, given)
-            session = self._session(node, given)
-            feeds = {f"i{k}": np.asarray(o, order="C") for k, o in enumerate(given) if o is not None}
-            return [np.asarray(value) for value in session.run(None, feeds)]
+            found = self._custom(node, given) if node.custom else self._run(node, given)
         except CompileError:
             raise
         except Exception as error:  # ONNX Runtime may raise anything; the caller wants one kind
@@ -88,61 +97,41 @@ class Runner:
             raise CompileError(
                 f"layer '{node.layer}': {node.op} ('{node.name}') cannot be executed: {text[0][:300]}"
             ) from error
+        for value, spec in zip(found, expected, strict=True):
+            if (value.shape, value.dtype) != (spec.shape, spec.dtype):
+                raise CompileError(
+                    f"layer '{node.layer}': {node.op} ('{node.name}') gives {value.dtype} {value.shape}; expected "
+                    f"{spec.dtype} {spec.shape}"
+                )
+        return found
 
-    def _custom(self, node: OnnxNode, x: Sequence[Array]) -> Array:
-        attrs = node.attrs
+    def _custom(self, node: OnnxNode, operands: Sequence[Array | None]) -> list[Array]:
+        attrs, x = node.attrs, [o for o in operands if o is not None]
         if node.op == "BipolarQuant":
-            return bipolar_quant(*x)
+            return [bipolar_quant(*x)]
         if node.op in ("Quant", "IntQuant") and str(attrs.get("rounding_mode", "ROUND")).upper() == "ROUND":
             data, scale, zero, bits = x
-            return quant(data, scale, zero, bits, int(attrs.get("signed", 1)), int(attrs.get("narrow", 0)))
+            return [quant(data, scale, zero, bits, int(attrs.get("signed", 1)), int(attrs.get("narrow", 0)))]
         raise UnsupportedOpError(
             f"layer '{node.layer}': {node.op} ('{node.name}') is not supported; of QONNX, BipolarQuant and Quant that "
             "rounds to the nearest are"
         )
 
-    def _check_size(self, node: OnnxNode, given: Sequence[Array | None]) -> None:
-        if node.op in _GROWING or node.op in _PAIRS and len({g.shape for g in given if g is not None}) > 1:
-            size = self._size(node, given)
-            if size > MOST_BYTES:
-                raise UnsupportedOpError(
-                    f"layer '{node.layer}': {node.op} ('{node.name}') makes {size:,} bytes; at most {MOST_BYTES:,} are "
-                    "made of one value"
-                )
+    def _run(self, node: OnnxNode, given: Sequence[Array | None]) -> list[Array]:
+        session = self._session(node, given)
+        feeds = {f"i{k}": np.asarray(o, order="C") for k, o in enumerate(given) if o is not None}
+        return [np.asarray(value) for value in session.run(None, feeds)]
 
-    def _size(self, node: OnnxNode, given: Sequence[Array | None]) -> int:
-        """Bytes of the results, by ONNX's own inference of shapes: few numbers are given as constants."""
+    def _model(self, node: OnnxNode, given: Sequence[Array | None], inputs: Sequence[Any]) -> Any:
         helper = self.onnx.helper
-        small = [g is not None and g.ndim <= 1 and g.size <= 64 for g in given]
-        constants = [
-            self.onnx.numpy_helper.from_array(g, f"i{k}") for k, g in enumerate(given) if g is not None and small[k]
-        ]
-        inputs = [
-            helper.make_tensor_value_info(f"i{k}", helper.np_dtype_to_tensor_dtype(g.dtype), g.shape)
-            for k, g in enumerate(given)
-            if g is not None and not small[k]
-        ]
-        model = self._model(node, given, inputs, constants)
-        inferred = self.onnx.shape_inference.infer_shapes(model, data_prop=True)
-        total = 0
-        for output in inferred.graph.output:
-            dims = [d.dim_value for d in output.type.tensor_type.shape.dim]
-            total += math.prod(dims) * 8
-        return total
-
-    def _model(
-        self, node: OnnxNode, given: Sequence[Array | None], inputs: Sequence[Any], constants: Sequence[Any]
-    ) -> Any:
-        helper = self.onnx.helper
-        proto = self.onnx.NodeProto()
-        proto.CopyFrom(node.proto)
-        del proto.input[:], proto.output[:], proto.metadata_props[:]
-        proto.input.extend("" if g is None else f"i{k}" for k, g in enumerate(given))
-        proto.output.extend(f"o{k}" if name else "" for k, name in enumerate(node.outputs))
-        outputs = [helper.make_empty_tensor_value_info(f"o{k}") for k, name in enumerate(node.outputs) if name]
-        graph = helper.make_graph([proto], "node", inputs, outputs, list(constants))
-        version = helper.find_min_ir_version_for(self.opsets, ignore_unknown=True)
-        return helper.make_model(graph, opset_imports=self.opsets, ir_version=version)
+        names = ["" if g is None else f"i{k}" for k, g in enumerate(given)]
+        outputs = [f"o{k}" if name else "" for k, name in enumerate(node.outputs)]
+        proto = self.onnx.NodeProto(op_type=node.op, input=names, output=outputs, attribute=node.proto.attribute)
+        ends = [helper.make_empty_tensor_value_info(name) for name in outputs if name]
+        opsets = [helper.make_opsetid("", self.opset)]
+        version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+        return helper.make_model(helper.make_graph([proto], "node", inputs, ends), opset_imports=opsets,
+                                 ir_version=version)  # fmt: skip
 
     def _session(self, node: OnnxNode, given: Sequence[Array | None]) -> Any:
         # Resize wants to know how many sizes it is given.
@@ -157,22 +146,26 @@ class Runner:
                 for k, (g, shape) in enumerate(zip(given, shapes, strict=True))
                 if g is not None
             ]
-            data = self._model(node, given, inputs, []).SerializeToString()
+            data = self._model(node, given, inputs).SerializeToString()
             providers = ["CPUExecutionProvider"]
-            self.sessions[key] = self.runtime.InferenceSession(
-                data, self.options, providers=providers, enable_fallback=0
-            )
-        return self.sessions[key]
+            session = self.runtime.InferenceSession(data, self.options, providers=providers, enable_fallback=0)
+            self.sessions[key] = node, session
+        return self.sessions[key][1]
 
 
 def packages() -> tuple[Any, Any]:
-    """The packages onnx and onnxruntime.  Raises :class:`SetupError` if one is not installed."""
+    """The packages onnx and onnxruntime.  Raises :class:`SetupError` if one is not installed.
+
+    ONNX Runtime's import writes an identifier and a database below the user's home, and looks for a host to send what
+    it is used for, unless the environment says that it must not.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnx
-        import onnx.shape_inference
         import onnxruntime
     except ImportError as error:
         raise SetupError(f"reading an ONNX model needs onnx and onnxruntime ({error}); {install('onnx')}") from None
+    onnxruntime.disable_telemetry_events()  # where the program imported it before
     return onnx, onnxruntime
 
 
@@ -183,17 +176,25 @@ def execute(graph: OnnxGraph, runner: Runner, inputs: Sequence[Array], visit: Vi
     """Run every node in order; ``visit`` sees each node with its results, which are freed after their last use."""
     left: dict[str, int] = {}
     for node in graph.nodes:
-        for name in node.inputs:
+        for name in dict.fromkeys(node.inputs):
             left[name] = left.get(name, 0) + 1
     values = dict(graph.constants) | dict(zip((i.name for i in graph.inputs), inputs, strict=True))
+    held = 0
     for node in graph.nodes:
         operands = [values[name] if name else None for name in node.inputs]
         while operands and operands[-1] is None:
             operands.pop()
         results = runner(node, operands)
         visit(node, results)
-        values.update(zip((o for o in node.outputs if o), results, strict=False))
-        for name in node.inputs:
+        kept = {name: r for name, r in zip((o for o in node.outputs if o), results, strict=True) if name in left}
+        held += sum(r.nbytes for r in kept.values())
+        if held > MOST_HELD:
+            raise CompileError(
+                f"layer '{node.layer}': at {node.op} ('{node.name}'), values of {held:,} bytes are needed at once; at "
+                f"most {MOST_HELD:,} are: use smaller batches"
+            )
+        values.update(kept)
+        for name in dict.fromkeys(node.inputs):
             left[name] -= 1
-            if left[name] == 0 and name not in graph.constants:
-                values.pop(name, None)
+            if left[name] == 0 and name in graph.producers:
+                held -= values.pop(name).nbytes
