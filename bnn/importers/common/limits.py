@@ -15,6 +15,8 @@ MOST_HELD = 2**33
 """Total bytes of the values that are held at once while a model is executed."""
 MOST_NODES = 2**20
 """Ops of a model; those of called functions count once per call."""
+MOST_ONNX_NODES = 2**17
+"""Nodes of an ONNX model, those of its functions included; each is an object of Python several times over."""
 PERMISSION = "if you trust the file, pass unsafe=True (--unsafe), or compile the model from memory"
 
 

@@ -52,6 +52,7 @@ class Definition:
     outputs: Sequence[Any]
     least: int
     most: int
+    least_outputs: int
     most_outputs: int
     attributes: dict[str, tuple[int, bool]]  # name: type, and whether it must be there
 
@@ -71,7 +72,13 @@ def definition(op: str, opset: int) -> Definition | None:
         name: (int(getattr(a.type, "value", a.type)), bool(a.required)) for name, a in found.attributes.items()
     }
     return Definition(
-        tuple(found.inputs), tuple(found.outputs), found.min_input, found.max_input, found.max_output, attributes
+        tuple(found.inputs),
+        tuple(found.outputs),
+        found.min_input,
+        found.max_input,
+        found.min_output,
+        found.max_output,
+        attributes,
     )
 
 
@@ -105,9 +112,9 @@ class Call:
     def _check_operands(self) -> None:
         known, count = self.definition, len(self.operands)
         self.check(known.least <= count <= known.most, f"it has {count} operands; expected {known.least} or more")
-        named = [bool(name) for name in self.node.outputs]
-        self.check(bool(named) and named[0], "its first result has no name")
-        self.check(len(named) <= known.most_outputs, f"it has {len(named)} results; at most {known.most_outputs}")
+        named, least = [bool(name) for name in self.node.outputs], max(known.least_outputs, 1)
+        fits = least <= len(named) <= known.most_outputs and all(named[:least])
+        self.check(fits, f"it has {sum(named)} results; expected {least} or more, at most {known.most_outputs}")
         for i, operand in enumerate(self.operands):
             if operand is None:
                 self.check(self._formal(i).option.name == "Optional", f"operand {i} is left out")

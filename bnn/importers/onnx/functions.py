@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CompileError, UnsupportedOpError
+from ..common.limits import MOST_ONNX_NODES
 
 _DEEPEST = 64  # calls inside calls
-_MOST_NODES = 2**16
+_MOST_FUNCTIONS = 10_000  # the package onnx expands no more
 _MOST_BYTES = 2**26
 
 Key = tuple[str, str, str]
@@ -26,6 +27,17 @@ class _Cost:
     depth: int = 0
 
 
+def check_nodes(model: Any) -> None:
+    """Refuse a model with more nodes or functions than are read, before anything looks at each."""
+    if len(model.graph.node) > MOST_ONNX_NODES:
+        raise CompileError(f"it has {len(model.graph.node):,} nodes; at most {MOST_ONNX_NODES:,} are read")
+    if len(model.functions) > _MOST_FUNCTIONS:
+        raise CompileError(f"it has {len(model.functions):,} functions; at most {_MOST_FUNCTIONS:,} are read")
+    count = sum(len(f.node) for f in model.functions)
+    if count > MOST_ONNX_NODES:
+        raise CompileError(f"its functions have {count:,} nodes; at most {MOST_ONNX_NODES:,} are read")
+
+
 def expanded(model: Any) -> list[Any]:
     """The nodes of the main graph with every call of a function replaced by the function's nodes.
 
@@ -37,8 +49,8 @@ def expanded(model: Any) -> list[Any]:
         return list(model.graph.node)
     costs = _Costs(model)
     whole = costs.of_nodes(model.graph.node)
-    if whole.nodes > _MOST_NODES + len(model.graph.node):
-        raise CompileError(f"its functions expand to {whole.nodes:,} nodes; at most {_MOST_NODES:,} are read")
+    if whole.nodes > MOST_ONNX_NODES:
+        raise CompileError(f"its functions expand to {whole.nodes:,} nodes; at most {MOST_ONNX_NODES:,} are read")
     if whole.bytes > _MOST_BYTES + sum(n.ByteSize() for n in model.graph.node):
         raise CompileError(f"its functions expand to {whole.bytes:,} bytes of nodes; at most {_MOST_BYTES:,} are read")
     return list(_inlined(model, costs).graph.node)

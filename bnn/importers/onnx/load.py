@@ -16,10 +16,12 @@ from ...errors import BnnError, CompileError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
 from .external import load_weights
+from .functions import check_nodes
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode, from_model
 from .read import Reading, read
 from .run import Runner, execute, packages
 from .values import Laid, in_node
+from .wire import check_counts
 
 _MOST_FILE = 2**31
 
@@ -142,7 +144,10 @@ def _load(onnx: Any, path: Path) -> Any:
     if path.stat().st_size > _MOST_FILE:
         raise CompileError(f"{path.stat().st_size:,} bytes; at most {_MOST_FILE:,} are read")
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        data = path.read_bytes()
+        check_counts(data, onnx.ModelProto.DESCRIPTOR)
+        model = onnx.load_model_from_string(data)
+        check_nodes(model)
         load_weights(onnx, model, path.parent)
     except BnnError:
         raise

@@ -13,8 +13,7 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
-from ..common.limits import MOST_NODES
-from .functions import expanded
+from .functions import check_nodes, expanded
 
 FRAMEWORK = "ONNX"
 OLDEST_OPSET = 11
@@ -105,8 +104,7 @@ def _from_model(model: Any) -> OnnxGraph:
     from onnx import numpy_helper
 
     graph = model.graph
-    if len(graph.node) > MOST_NODES:
-        raise CompileError(f"the model has {len(graph.node):,} nodes; at most {MOST_NODES:,} are read")
+    check_nodes(model)
     own = [o.version for o in model.opset_import if o.domain in _OWN]
     opset = max(own, default=0)
     if opset < OLDEST_OPSET:

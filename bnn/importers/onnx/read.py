@@ -32,6 +32,7 @@ _MOST_EARLY, _ALL_EARLY = 2**24, 2**26
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
 # Operators whose whole numbers are those that floats give.
 _KEEP_INTEGERS = frozenset({"Clip", "Max", "MaxPool", "Min", "QuantizeLinear", "Where"})
+_MOST_MOVED, _ALL_MOVED = 2**27, 2**30  # elements that are followed: by one operator, by all
 _MOST_FLOATS = 2**24  # whole numbers that float32 has
 _FIRST = {"concat": concat, "pad": pad, "transpose": transpose}
 
@@ -188,6 +189,7 @@ class GraphReader(Context):
     # -- reading
 
     def read(self, dtypes: Sequence[DType]) -> Reading:
+        self._check_outputs()
         last = self._images_channels_last()
         inputs = []
         for given, dtype in zip(self.onnx.inputs, dtypes, strict=True):
@@ -206,6 +208,19 @@ class GraphReader(Context):
         outputs = tuple(self._output(o, last) for o in self.onnx.outputs)
         graph = Graph(tuple(inputs), outputs, tuple(self.onnx.outputs), channels_first=not last)
         return Reading(graph, self.values, self.signs, self.snapped, last, self.hints)
+
+    def _check_outputs(self) -> None:
+        """Refuse what cannot be an output of images, before many elements are followed."""
+        for name in self.onnx.outputs:
+            if name not in self.dependent:
+                raise UnsupportedOpError(f"output '{name}' does not depend on the data")
+            shapes, node = [tensors[name].shape for tensors in self._tensors], self.onnx.producers.get(name)
+            if node is None or node.op not in MOVES:
+                continue  # its reader says more
+            if any(shape[:1] != (images,) for shape, images in zip(shapes, self.batches, strict=True)):
+                raise UnsupportedOpError(
+                    f"output '{name}' has shape {shapes[0]} for {self.batches[0]} images; expected the batch first"
+                )
 
     def _images_channels_last(self) -> bool:
         """Whether the model takes images (N, H, W, C): it begins by moving their channels."""
@@ -290,10 +305,12 @@ class GraphReader(Context):
         ):
             raise source.unsupported(f"an image of more than {_MOST_FLOATS // max(self.batches):,} elements")
 
-        self._moved += sum(4 * math.prod(t[o].shape) for t in self._tensors for o in node.outputs if o)
-        if self._moved > MOST_CONSTANTS:
+        count = sum(math.prod(t[o].shape) for t in self._tensors for o in node.outputs if o)
+        self._moved += count
+        if count > _MOST_MOVED or self._moved > _ALL_MOVED:
             raise source.unsupported(
-                f"the places of moved elements take {self._moved:,} bytes so far; at most {MOST_CONSTANTS:,} are kept"
+                f"it moves {count:,} elements, {self._moved:,} with those before it, in {sum(self.batches)} images; at "
+                f"most {_MOST_MOVED:,} and {_ALL_MOVED:,} are followed"
             )
 
         def run(values: list[Array]) -> list[Array]:
@@ -322,9 +339,7 @@ class GraphReader(Context):
         return moved
 
     def _output(self, name: str, last: bool) -> Node:
-        value = self.values.get(name)
-        if value is None:
-            raise UnsupportedOpError(f"output '{name}' does not depend on the data")
+        value = self.values[name]
         node = self.onnx.producers.get(name) or OnnxNode("Output", name, (name,), (name,), {}, False, name)
         rank = len(self.shape(name)) - 1
         order = tuple(range(rank)) if last else channels_last(rank)

@@ -307,7 +307,7 @@ def _conv_transpose(c: Call) -> Sized:
         sizes = c.ints("output_shape", rank, 1, 1)
         c.check(all(a <= b for a, b in zip(sizes, whole, strict=True)), f"output_shape {sizes}; at most {whole}")
     elif w.auto in ("SAME_UPPER", "SAME_LOWER"):
-        sizes = [s * n for s, n in zip(w.strides, w.sizes, strict=True)]
+        sizes = [min(s * n, all_of_it) for s, n, all_of_it in zip(w.strides, w.sizes, whole, strict=True)]
     else:
         sizes = [n - (p if w.auto == "NOTSET" else 0) for n, p in zip(whole, w.pads, strict=True)]
     c.check(min(sizes) >= 1, f"padding {w.pads} of {whole} pixels")
@@ -318,7 +318,9 @@ def _conv_transpose(c: Call) -> Sized:
 @rule("AveragePool", "MaxPool")
 def _pool(c: Call) -> Shape:
     c.flag("count_include_pad"), c.flag("storage_order")
-    return (*c.shape(0)[:2], *_places(c, _window(c, None), c.flag("ceil_mode")))
+    w = _window(c, None)
+    c.check(not w.auto.startswith("SAME") or set(w.dilations) == {1}, f"dilations {w.dilations} and {w.auto}")
+    return (*c.shape(0)[:2], *_places(c, w, c.flag("ceil_mode")))
 
 
 @rule("GlobalAveragePool", "GlobalMaxPool")
@@ -369,7 +371,8 @@ def _reduce(c: Call) -> Shape:
 @rule("TopK")
 def _top(c: Call) -> Shape:
     c.flag("largest", 1), c.flag("sorted", 1)
-    axis, (count,) = c.axis(c.whole("axis", -1), c.rank(0)), c.numbers(1) or [-1]
+    axis, count = c.axis(c.whole("axis", -1), c.rank(0)), c.number(1)
+    c.check(c.rank(1) == 1, f"a number of shape {c.shape(1)}")
     c.check(0 <= count <= c.shape(0)[axis], f"the {count} largest of {c.shape(0)[axis]}")
     return _replaced(c.shape(0), axis, count)
 
