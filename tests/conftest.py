@@ -26,6 +26,8 @@ if importlib.util.find_spec("tf_keras"):  # else TensorFlow 2.15 carries Keras 2
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Before any test imports ONNX Runtime: it would write below the home, and look for a host.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # A shell starts background jobs with Ctrl-C ignored, and their children would ignore it too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

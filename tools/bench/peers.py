@@ -68,6 +68,7 @@ def larq_compute_engine(keras_model: Any, x: Floats) -> Iterator[Contestant]:
 
 def onnx_runtime(keras_model: Any, x: Floats) -> Iterator[Contestant]:
     """Float32 and int8 networks of the same shape."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it writes below the home, and looks for a host
     import onnxruntime
 
     image = _channels_first(x)

@@ -27,6 +27,8 @@ from .values import Laid, Order, Value, channels_last, inverse, permutation
 # Sizes of the batches in which a model without a fixed one is followed: with one size, images could seem to be treated
 # equally only because there are as many as channels.
 _BATCHES = (2, 5)
+# Bytes of constants that may be made of those of the model: for each of theirs, and of none.
+_KEPT, _LEAST_KEPT = 64, 2**27
 # Bytes of constants that are computed while shapes are found: of one with its operands, and of all.
 _MOST_EARLY, _ALL_EARLY = 2**24, 2**26
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
@@ -166,10 +168,11 @@ class GraphReader(Context):
         specs = self.runner.plan(node, operands)
         size = sum(s.bytes for s in specs)
         self._kept += size
-        if self._kept > MOST_CONSTANTS:
+        most = min(MOST_CONSTANTS, _LEAST_KEPT + _KEPT * sum(c.bytes for c in self._constants.values()))
+        if self._kept > most:
             raise CompileError(
                 f"the values that do not depend on the data are {self._kept:,} bytes at '{node.outputs[0]}'; at most "
-                f"{MOST_CONSTANTS:,} are kept"
+                f"{most:,} are made of the model's constants"
             )
         work = size + sum(o.bytes for o in operands if o is not None and o.value is not None)
         if work <= _MOST_EARLY and self._early <= _ALL_EARLY and _is_known(node, operands):

@@ -51,8 +51,7 @@ class Runner:
     def __init__(self, graph: OnnxGraph) -> None:
         self.onnx, self.runtime = packages()
         self.opset = graph.opset
-        # A session with its node, whose id must not become that of another one.
-        self.sessions: dict[tuple[Any, ...], tuple[OnnxNode, Any]] = {}
+        self.sessions: dict[tuple[Any, ...], Any] = {}  # by the node itself: an id may become that of another one
         options = self.runtime.SessionOptions()
         options.graph_optimization_level = self.runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
@@ -138,7 +137,7 @@ class Runner:
         shapes = [
             None if g is None else g.shape if g.dtype == np.int64 and g.ndim == 1 else [None] * g.ndim for g in given
         ]
-        key = (id(node), *(None if g is None else (g.dtype.str, str(s)) for g, s in zip(given, shapes, strict=True)))
+        key = (node, *(None if g is None else (g.dtype.str, str(s)) for g, s in zip(given, shapes, strict=True)))
         if key not in self.sessions:
             helper = self.onnx.helper
             inputs = [
@@ -148,24 +147,27 @@ class Runner:
             ]
             data = self._model(node, given, inputs).SerializeToString()
             providers = ["CPUExecutionProvider"]
-            session = self.runtime.InferenceSession(data, self.options, providers=providers, enable_fallback=0)
-            self.sessions[key] = node, session
-        return self.sessions[key][1]
+            self.sessions[key] = self.runtime.InferenceSession(
+                data, self.options, providers=providers, enable_fallback=0
+            )
+        return self.sessions[key]
+
+
+def without_telemetry() -> None:
+    """ONNX Runtime's import writes an identifier and a database below the user's home, and looks for a host to send
+    what it is used for, unless the environment says that it must not."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def packages() -> tuple[Any, Any]:
-    """The packages onnx and onnxruntime.  Raises :class:`SetupError` if one is not installed.
-
-    ONNX Runtime's import writes an identifier and a database below the user's home, and looks for a host to send what
-    it is used for, unless the environment says that it must not.
-    """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    """The packages onnx and onnxruntime.  Raises :class:`SetupError` if one is not installed."""
+    without_telemetry()
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
         raise SetupError(f"reading an ONNX model needs onnx and onnxruntime ({error}); {install('onnx')}") from None
-    onnxruntime.disable_telemetry_events()  # where the program imported it before
+    onnxruntime.disable_telemetry_events()  # where the program had imported it: from here on, nothing more
     return onnx, onnxruntime
 
 

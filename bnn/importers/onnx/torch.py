@@ -14,6 +14,7 @@ from typing import Any
 
 from ..._distribution import install
 from ...errors import CompileError, InputError, InputTypeError, SetupError
+from .run import without_telemetry
 
 _MOST_TEXT = 300
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
@@ -43,6 +44,7 @@ def export(module: Any, example: Any) -> Any:
     """
     import torch
 
+    without_telemetry()  # the exporters may import ONNX Runtime
     if example is None:
         raise InputError(
             "a PyTorch module needs an example of its input: bnn.compile(module, torch.zeros(1, 3, 32, 32))"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -91,6 +92,7 @@ def _int8(symmetric: bool) -> Callable[[Export, nn.Module, Path], None]:
     """What ONNX Runtime makes of a file by measuring activations: its float layers become integer ones."""
 
     def write(export: Export, module: nn.Module, path: Path) -> None:
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
