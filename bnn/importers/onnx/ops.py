@@ -290,21 +290,27 @@ def _add(s: Source) -> Value:
     return _pair("add")(s)  # type: ignore[return-value]
 
 
-def _equal(s: Source, a: str, b: str, depth: int = 8) -> bool:
-    """Whether two tensors are one, or the same operators of the same operands."""
-    onnx = s.context.onnx
+def _equal(s: Source, a: str, b: str, depth: int = 8, known: dict[tuple[str, str], bool] | None = None) -> bool:
+    """Whether two tensors are one, or the same operators of the same operands; ``known``: of pairs."""
+    onnx, known = s.context.onnx, {} if known is None else known
     a, b = onnx.behind(a), onnx.behind(b)
     if a == b:
         return True
-    if not a or not b:
-        return False
+    if (a, b) not in known:
+        known[a, b] = bool(a and b) and _alike(s, a, b, depth, known)
+    return known[a, b]
+
+
+def _alike(s: Source, a: str, b: str, depth: int, known: dict[tuple[str, str], bool]) -> bool:
+    """Whether two tensors have the same value, or come from the same operator of equal operands."""
+    onnx = s.context.onnx
     if s.context.value(a) is None and s.context.value(b) is None:
         return all(np.array_equal(x, y) for x, y in zip(s.context.constants(a), s.context.constants(b), strict=True))
     one, other = onnx.producers.get(a), onnx.producers.get(b)
     if one is None or other is None or not depth or len(one.inputs) != len(other.inputs):
         return False
-    alike = (one.op, one.custom, one.attrs, len(one.outputs)) == (other.op, other.custom, other.attrs, 1)
-    return alike and all(_equal(s, x, y, depth - 1) for x, y in zip(one.inputs, other.inputs, strict=True))
+    same = (one.op, one.custom, one.attrs, len(one.outputs)) == (other.op, other.custom, other.attrs, 1)
+    return same and all(_equal(s, x, y, depth - 1, known) for x, y in zip(one.inputs, other.inputs, strict=True))
 
 
 _QUANTIZERS = frozenset({"Sign", "Where", "BipolarQuant", "Quant", "Round", "Clip"})

@@ -58,6 +58,7 @@ class OnnxGraph:
     opset: int
     producers: dict[str, OnnxNode] = field(init=False)
     users: dict[str, list[OnnxNode]] = field(init=False)
+    sources: dict[str, str] = field(init=False)  # of what nodes pass on
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "producers", {o: n for n in self.nodes for o in n.outputs})
@@ -66,6 +67,11 @@ class OnnxGraph:
             for name in dict.fromkeys(node.inputs):
                 users.setdefault(name, []).append(node)
         object.__setattr__(self, "users", users)
+        sources: dict[str, str] = {}
+        for node in self.nodes:
+            if node.op in _PASSED and node.inputs:
+                sources |= dict.fromkeys(node.outputs, sources.get(node.inputs[0], node.inputs[0]))
+        object.__setattr__(self, "sources", sources)
 
     @property
     def images(self) -> int | None:
@@ -79,9 +85,7 @@ class OnnxGraph:
 
     def behind(self, tensor: str) -> str:
         """The tensor behind nodes that pass on their first operand."""
-        while (node := self.producers.get(tensor)) is not None and node.op in _PASSED:
-            tensor = node.inputs[0]
-        return tensor
+        return self.sources.get(tensor, tensor)
 
 
 def from_model(model: Any) -> OnnxGraph:
@@ -256,7 +260,7 @@ def _scope(proto: Any) -> str:
         if entry.key == "pkg.torch.onnx.name_scopes":
             try:
                 scopes = [str(s) for s in ast.literal_eval(entry.value[:_MOST_SCOPES])]
-            except (SyntaxError, ValueError, MemoryError, RecursionError):
+            except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
                 continue
             return next((s for s in reversed(scopes[:-1]) if s), "")
     parts = [p for p in proto.name.split("/") if p]
@@ -284,7 +288,7 @@ def _named(nodes: Sequence[OnnxNode], weights: set[str]) -> list[OnnxNode]:
     named = []
     for node in nodes:
         found = [owners[i] for i in node.inputs if i in owners]
-        if found and set(node.inputs) <= owners.keys() | {""}:  # it computes weights from weights
+        if found and all(i in owners or not i for i in node.inputs):  # it computes weights from weights
             owners.update(dict.fromkeys(node.outputs, found[0]))
         layer = found[0] if found else node.layer or re.sub(r"^/|/$", "", node.name)
         named.append(replace(node, layer=layer))

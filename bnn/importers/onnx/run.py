@@ -20,6 +20,7 @@ from .call import Call, Spec, of
 from .protos import OnnxGraph, OnnxNode
 from .sizes import RULES, check_size, extent, results
 
+_MOST_SESSIONS = 2**10  # 100 KB each
 SHAPES = frozenset({"Shape", "Size"})  # their results depend on shapes alone
 
 PURE = frozenset(RULES)
@@ -46,12 +47,12 @@ def quant(x: Array, scale: Array, zero: Array, bits: Array, signed: int, narrow:
 
 
 class Runner:
-    """Runs single nodes; sessions are kept for the next run."""
+    """Runs single nodes; their sessions are kept, and serve all nodes that are alike."""
 
     def __init__(self, graph: OnnxGraph) -> None:
         self.onnx, self.runtime = packages()
         self.opset = graph.opset
-        self.sessions: dict[tuple[Any, ...], Any] = {}  # by the node itself: an id may become that of another one
+        self.sessions: dict[tuple[Any, ...], Any] = {}  # the oldest first
         options = self.runtime.SessionOptions()
         options.graph_optimization_level = self.runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
@@ -137,7 +138,9 @@ class Runner:
         shapes = [
             None if g is None else g.shape if g.dtype == np.int64 and g.ndim == 1 else [None] * g.ndim for g in given
         ]
-        key = (node, *(None if g is None else (g.dtype.str, str(s)) for g, s in zip(given, shapes, strict=True)))
+        attributes = sorted(a.SerializeToString(deterministic=True) for a in node.proto.attribute)
+        operands = [None if g is None else (g.dtype.str, str(s)) for g, s in zip(given, shapes, strict=True)]
+        key = (node.op, *attributes, *operands, *map(bool, node.outputs))
         if key not in self.sessions:
             helper = self.onnx.helper
             inputs = [
@@ -147,6 +150,8 @@ class Runner:
             ]
             data = self._model(node, given, inputs).SerializeToString()
             providers = ["CPUExecutionProvider"]
+            if len(self.sessions) >= _MOST_SESSIONS:
+                del self.sessions[next(iter(self.sessions))]
             self.sessions[key] = self.runtime.InferenceSession(
                 data, self.options, providers=providers, enable_fallback=0
             )

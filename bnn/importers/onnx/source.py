@@ -20,6 +20,7 @@ from .values import Laid, Order, Value, channels_last, inverse, permutation
 
 # The smallest denormal times this is a normal number: ONNX's comparisons see denormals, the IR's take them for zero.
 _NORMAL = 2.0**24
+_NEAR = 64  # tensors that are looked at to find a quantizer
 
 
 class Context(ABC):
@@ -44,7 +45,7 @@ class Context(ABC):
     def reaches_quantizer(self, tensor: str) -> bool:
         """Whether a tensor is quantized next, perhaps after it was pooled or clipped."""
         waiting, seen = [tensor], set[str]()
-        while waiting:
+        while waiting and len(seen) < _NEAR:
             tensor = waiting.pop()
             seen.add(tensor)
             for node in self.onnx.users.get(tensor, ()):

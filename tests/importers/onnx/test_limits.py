@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import weakref
-from dataclasses import replace
+import time
 
 import numpy as np
 import pytest
@@ -96,11 +95,32 @@ def test_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         bnn.verify(proto, compiled, x)
 
 
-def test_sessions_are_those_of_their_nodes() -> None:
-    """A node that is made for a while stays as long as its session: another one at its address would run in it."""
-    graph = from_model(model([node("Relu", "x")], {}, (2, 3), rank=2))
-    runner, short = Runner(graph), replace(graph.nodes[0])
-    runner(short, [np.ones((2, 3), np.float32)])
-    kept = weakref.ref(short)
-    del short
-    assert kept() is not None
+def test_sessions_serve_nodes_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    attributes = [{"mode": "edge"}, {"mode": "reflect"}, {"mode": "edge"}, {"mode": "wrap"}]
+    names = [f"t{i}" for i in range(len(attributes) + 1)]
+    nodes = [node("Pad", f"{a} p", b, **given) for a, b, given in zip(names, names[1:], attributes, strict=False)]
+    proto = model([node("Identity", "x", "t0"), *nodes], {"p": np.zeros(4, np.int64)}, (2, 3), rank=2, opset=19)
+    proto.graph.output[0].name = names[-1]
+    graph = from_model(proto)
+    runner, operands = Runner(graph), [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0, 1, 0, 1])]
+    expected = {"edge": [0, 0, 1, 2, 2], "reflect": [1, 0, 1, 2, 1], "wrap": [2, 0, 1, 2, 0]}
+    for most, kept in ((10, 3), (2, 2)):
+        monkeypatch.setattr("bnn.importers.onnx.run._MOST_SESSIONS", most)
+        runner.sessions.clear()
+        for given in graph.nodes[1:]:
+            assert runner(given, operands)[0][0].tolist() == expected[given.attrs["mode"]]
+        assert len(runner.sessions) == kept
+
+
+def test_long_chains() -> None:
+    """What looks behind nodes, and compares them, does not do so again and again."""
+    chain = [node("Cast", f"a{i}" if i else "x", f"a{i + 1}", to=1) for i in range(3000)]
+    nodes = [*chain, node("Sign", "a3000", "q")]
+    for side in "lr":
+        for i in range(8):
+            names = [f"{side}{i}_{k}" for k in range(12)] if i else ["x"] * 12
+            nodes += [node("Max", " ".join(names), f"{side}{i + 1}_{k}") for k in range(12)]
+    nodes += [node("Sub", "q l8_0", "d"), node("Add", "d r8_0")]
+    began = time.monotonic()
+    bnn.compile(model(nodes, {}, ("N", 4), rank=2))
+    assert time.monotonic() - began < 100
