@@ -144,6 +144,7 @@ class Call:
         for a in proto.attribute:
             self.check(a.name in known, f"it has no attribute '{a.name[:50]}'")
             self.check(a.type == known[a.name][0] and not a.ref_attr_name, f"the attribute '{a.name}' has another type")
+            self.check(not a.t.data_location, f"the attribute '{a.name}' is in another file")
             numbers = [a.i] if a.type == 2 else a.ints
             self.check(
                 all(-_MOST_NUMBER <= v < _MOST_NUMBER for v in numbers), f"the attribute '{a.name}' is out of range"

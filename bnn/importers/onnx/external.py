@@ -27,7 +27,10 @@ def load_weights(onnx: Any, model: Any, folder: Path) -> None:
     total = 0
     for tensor in outside:
         given = {entry.key: entry.value for entry in tensor.external_data}
-        path = folder / given.get("location", "")
+        location = given.get("location", "")
+        path = folder / location
+        if Path(location).is_absolute() or ".." in Path(location).parts:
+            raise CompileError(f"the constant '{tensor.name}' is in {location}, which is not beside the model")
         if path not in files:
             if not path.is_file():
                 raise CompileError(f"the constant '{tensor.name}' is in {path}, which is not a file")

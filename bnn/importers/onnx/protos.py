@@ -155,6 +155,11 @@ def _from_model(model: Any) -> OnnxGraph:
 def _array(numpy_helper: Any, tensor: Any, name: str) -> Array:
     if tensor.data_type == tensor.STRING:
         raise UnsupportedOpError(f"the constant '{name}' is text, which is not read")
+    if tensor.data_location == tensor.EXTERNAL:  # onnx would look for it in the current folder
+        raise CompileError(
+            f"the constant '{name}' is in another file, which was not loaded: give the path of the model, or load it "
+            "with onnx.load(path)"
+        )
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except Exception as error:  # damaged data; onnx raises many kinds

@@ -6,12 +6,15 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
+
+import onnx
 
 import bnn
 from bnn.errors import CompileError
@@ -83,6 +86,38 @@ def test_a_shape_that_depends_on_the_data() -> None:
     proto = model(nodes, {}, (2, 2))
     with pytest.raises(CompileError, match="depends on operand 1, which must be a constant, or follow from shapes"):
         bnn.compile(proto)
+
+
+@pytest.mark.parametrize("location", ["../secret", "/secret", "folder/../../secret", "missing", "."])
+def test_weights_beside_the_model(location: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(16))
+    path = tmp_path / "folder" / "a.onnx"
+    path.parent.mkdir()
+    path.write_bytes(_outside(location.replace("/secret", f"{tmp_path}/secret") if location[0] == "/" else location))
+    with pytest.raises(CompileError, match="is in .*, which is not (beside the model|a file)"):
+        bnn.compile(path)
+
+
+@pytest.mark.parametrize("kind", [onnx.AttributeProto.TENSOR, onnx.AttributeProto.FLOAT])
+@pytest.mark.parametrize("op", ["Constant", "ConstantOfShape"])
+def test_weights_that_an_attribute_names(op: str, kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read from the folder in which the program happens to run."""
+    (tmp_path / "secret").write_bytes(bytes(16))
+    monkeypatch.chdir(tmp_path)
+    tensor = onnx.load_from_string(_outside("secret")).graph.initializer[0]
+    made = node(op, "s" if op == "ConstantOfShape" else "", "c")
+    made.attribute.append(onnx.AttributeProto(name="value", type=kind, t=tensor))
+    proto = model([made, node("Add", "x c")], {"s": np.array([4])}, ("N", 4), rank=2)
+    with pytest.raises(CompileError, match="is in another file|has another type|its attributes"):
+        bnn.compile(proto)
+
+
+def _outside(location: str) -> bytes:
+    proto = model([node("Add", "x w")], {}, ("N", 4), rank=2)
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.append(onnx.StringStringEntryProto(key="location", value=location))
+    proto.graph.initializer.append(tensor)
+    return proto.SerializeToString()
 
 
 def test_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
