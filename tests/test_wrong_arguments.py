@@ -161,6 +161,8 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "Model.check_inputs": lambda w: Call(w.model.check_inputs, {"x": w.x}),
     "Model.activations": lambda w: Call(w.model.activations, {"x": w.x}),
     "Model.profile": lambda w: Call(w.model.profile, {"x": w.x, "repeats": 1}),
+    "Model.summary": lambda w: Call(w.model.summary, {}),
+    "Model.with_kernels": lambda w: Call(w.model.with_kernels, {"kernels": "portable"}),
     "Model.stepper": lambda w: Call(w.model.stepper, {"images": 2}),
     "Model.save": lambda w: Call(w.model.save, {"path": "out.bnn"}),
     "Stepper": lambda w: Call(Stepper, {"opened": w.model._open(), "images": 1}),

@@ -279,7 +279,8 @@ class Model:
         note: why the layer is not binary.  ``warnings``: with the lines of :attr:`warnings` after it."""
         from .report import summary
 
-        return "\n".join([summary(self._open()), *(self.warnings if warnings else [])])
+        shown = self.warnings if check_flag(warnings, "warnings") else []
+        return "\n".join([summary(self._open()), *shown])
 
     @property
     def warnings(self) -> list[str]:
