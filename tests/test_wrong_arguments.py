@@ -268,6 +268,7 @@ def limited() -> Iterator[None]:
 def test_wrong_values(name: str, world: Any, limited: None, rng: np.random.Generator) -> None:
     if name in ONNX and not hasattr(world, "from_onnx"):
         pytest.skip("onnxruntime is not installed")
+    world.engine.reset()  # what was promised of its inputs before
     call, failures = CALLS[name](world), []
     if name in MISSING:
         with pytest.raises(bnn.BnnError):
@@ -368,6 +369,7 @@ MESSAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda w: bnn.emit_c(w.model, "c", name="net", trace=2), "trace: found 2, expected True or False"),
     (lambda w: events.EventEngine("net.bnn"), "model: found 'net.bnn', expected a compiled model: bnn.load(path)"),
     (lambda w: w.engine.prepare(None), "data: found None, expected an array of numbers"),
+    (lambda w: (w.engine.reset(), w.engine.prepare(0 * w.x), w.engine.push(w.x[:1])), "call reset() first"),
     (lambda w: w.engine.levels("conv"), "layer: found 'conv', expected one of the engine's layers"),
     (lambda w: events.Rule(["window"]), "rule: found list, expected one of window, decay, surface"),
     (lambda w: recordings.read(None), "path: found NoneType, expected a string"),

@@ -75,6 +75,11 @@ class Engine:
     def _accept(self, status: int) -> None:
         if status == lib.BNN_ERROR_ARGUMENT:
             raise InputError("a byte input takes whole numbers of its type, 0 to 255 or -128 to 127; found others")
+        if status == lib.BNN_ERROR_LIMIT:
+            raise InputError(
+                "found an input unlike those that prepare() was told of, expected multiples of the same power of two, "
+                "not larger; call reset() first"
+            )
         self._check(status, "frame")
 
     def _check(self, status: int, what: str) -> None:
