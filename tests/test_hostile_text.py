@@ -406,8 +406,8 @@ def files(model: bnn.Model, spiking: Any, tmp_path: Path, monkeypatch: pytest.Mo
 #: By command: calls, with the status of each.
 CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
     "compile": lambda f: [(0, [f.onnx, "-o", f.made, "--dump-after", "all"]), (0, [f.onnx, "-o", f.made, "--json"]),
-                          (2, [f.onnx, "-o", f.made, "--require-binary"]), (2, [f.net]), (2, [f.none])],
-    "verify": lambda f: [(0, [f.onnx, f.made]), (0, [f.onnx, f.made, "--json"]), (2, [f.none, f.net])],
+                          (2, [f.net]), (2, [f.none])],
+    "verify": lambda f: [(0, [f.onnx, f.made]), (2, [f.none, f.net])],
     "inspect": lambda f: [(0, [f.net]), (0, [f.raw]), (0, [f.raw, "--json"]), (2, [f.none]), (2, [f.images]),
                           (2, [f.net, f.raw]), (2, [f"--{f.net}"])],
     "bench": lambda f: [(0, [f.net, "--repeats", "3", "--batch", "1"]), (0, [f.raw, "--json", "--repeats", "3"]),
@@ -427,7 +427,6 @@ CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
                           (0, [f.spiking, "--recording", f.camera]), (2, [f.spiking, "--data", f.wrong])],
     "snn compile": lambda f: [(2, [f.nir, "--as", "norse"]), (2, [f.spiking, "--as", "norse"])],
     "snn convert": lambda f: [(0, [f.onnx, "--data", f.pixels, "-o", f.converted]),
-                              (0, [f.onnx, "--data", f.pixels, "-o", f.converted, "--json"]),
                               (2, [f.onnx, "--data", f.wrong, "-o", f.converted])],
     "snn verify": lambda f: [(2, [f.nir, f.spiking]), (2, [f.spiking, f.spiking])],
 }  # fmt: skip
