@@ -255,4 +255,5 @@ def _numpy() -> dict[str, np.dtype[Any]]:
 
 @functools.cache
 def _tensor(dtype: np.dtype[Any]) -> str:
-    return f"tensor({ {'float32': 'float', 'float64': 'double'}.get(dtype.name, dtype.name) })"
+    name = {"float32": "float", "float64": "double"}.get(dtype.name, dtype.name)
+    return f"tensor({name})"

@@ -317,7 +317,8 @@ def _conv_transpose(c: Call) -> Sized:
 
 @rule("AveragePool", "MaxPool")
 def _pool(c: Call) -> Shape:
-    c.flag("count_include_pad"), c.flag("storage_order")
+    c.flag("count_include_pad")
+    c.flag("storage_order")
     w = _window(c, None)
     c.check(not w.auto.startswith("SAME") or set(w.dilations) == {1}, f"dilations {w.dilations} and {w.auto}")
     return (*c.shape(0)[:2], *_places(c, w, c.flag("ceil_mode")))
@@ -340,7 +341,8 @@ def _along(c: Call) -> Shape:
 
 @rule("CumSum")
 def _cumsum(c: Call) -> Shape:
-    c.flag("exclusive"), c.flag("reverse")
+    c.flag("exclusive")
+    c.flag("reverse")
     c.axis(c.number(1), c.rank(0))
     return c.shape(0)
 
@@ -370,7 +372,8 @@ def _reduce(c: Call) -> Shape:
 
 @rule("TopK")
 def _top(c: Call) -> Shape:
-    c.flag("largest", 1), c.flag("sorted", 1)
+    c.flag("largest", 1)
+    c.flag("sorted", 1)
     axis, count = c.axis(c.whole("axis", -1), c.rank(0)), c.number(1)
     c.check(c.rank(1) == 1, f"a number of shape {c.shape(1)}")
     c.check(0 <= count <= c.shape(0)[axis], f"the {count} largest of {c.shape(0)[axis]}")
@@ -592,7 +595,8 @@ def _resize(c: Call) -> Shape:
     shape, mode = c.shape(0), c.choice("mode", "nearest", "linear", "cubic")
     axes = c.axes(c.attrs.get("axes") or range(len(shape)), len(shape))
     c.check(c.choice("keep_aspect_ratio_policy", "stretch", "*") == "stretch", "only stretch is read")
-    c.flag("antialias"), c.flag("exclude_outside")
+    c.flag("antialias")
+    c.flag("exclude_outside")
     crop = c.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
     c.check(0 not in shape and not (crop and "axes" in c.attrs), f"data of shape {shape}")
     c.check(not crop or c.shape(1) == (2 * len(shape),), "its region does not fit")
