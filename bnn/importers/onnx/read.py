@@ -250,6 +250,8 @@ class GraphReader(Context):
             self.values[node.outputs[0]] = source.value(0)
             return
         self._check_type(source)
+        if node.op not in MOVES and 0 in self.shape(node.outputs[0]):
+            raise source.unsupported(f"a result of shape {self.shape(node.outputs[0])}, which has no elements")
         first = _FIRST.get(node.op.lower())
         found = first(source) if first is not None else None
         if found is None and node.op in MOVES:

@@ -333,6 +333,9 @@ REFUSED: dict[str, tuple[str, list[Any], dict[str, Array], dict[str, Any]]] = {
     "no floats": ("input 'x' is float64; supported: float32", [node("Relu", "x")], {}, {"dtype": TensorProto.DOUBLE}),
     "many dimensions": ("has 5 dimensions; two to four are supported", [node("Relu", "x")], {},
                         {"shape": ("N", 2, 3, 4, 5), "rank": 5}),
+    "no elements": (r"a result of shape \(2, 0, 5, 6\), which has no elements",
+                    [node("GreaterOrEqual", "x a", "b"), node("Cast", "b", to=1)],
+                    {"a": np.zeros((0, 1, 1), np.float32)}, {"shape": ("N", 1, 5, 6)}),
     "huge results": ("makes [0-9,]+ bytes; at most", [node("Tile", "x r", "a"), node("Relu", "a")],
                      {"r": numbers(1, 10**6, 10**3, 1)}, {}),
 }  # fmt: skip
