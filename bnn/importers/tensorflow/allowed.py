@@ -12,60 +12,58 @@ from __future__ import annotations
 MOST_CALLS = 100
 """Depth of calls of functions in functions."""
 
-# Ops that only compute results from operands and attributes.
+# Ops that only compute results from operands and attributes, and that networks and their quantizers use: these are
+# executed.  A short list, since each kernel must be safe on whatever a file gives it, and the size of its results known
+# before it runs (``sizes.py``).
 _PURE = """
-    Abs AccumulateNV2 Acos Acosh Add AddN AddV2 AdjustContrastv2 AdjustHue AdjustSaturation All Angle Any
-    ApproximateEqual ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D AvgPool3DGrad AvgPoolGrad
-    BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpace BatchToSpaceND Betainc BiasAdd BiasAddGrad BiasAddV1
-    Bincount Bitcast BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs BroadcastGradientArgs BroadcastTo Bucketize Cast
-    Ceil CheckNumerics Cholesky CholeskyGrad ClipByValue Complex ComplexAbs Concat ConcatOffset ConcatV2 Conj
-    ConjugateTranspose Const Conv Conv2D Conv2DBackpropFilter Conv2DBackpropFilterV2 Conv2DBackpropInput
-    Conv2DBackpropInputV2 Conv3D Conv3DBackpropFilter Conv3DBackpropFilterV2 Conv3DBackpropInput
-    Conv3DBackpropInputV2 Cos Cosh Cross Cumprod Cumsum CumulativeLogsumexp DataFormatDimMap DataFormatVecPermute
-    DenseBincount DepthToSpace DepthwiseConv2dNative DepthwiseConv2dNativeBackpropFilter
-    DepthwiseConv2dNativeBackpropInput Dequantize Diag DiagPart Digamma Dilation2D Dilation2DBackpropFilter
-    Dilation2DBackpropInput Div DivNoNan DynamicPartition DynamicStitch Eig Einsum Elu EluGrad EnsureShape Equal Erf
-    Erfc Erfinv EuclideanNorm Exp ExpandDims Expm1 ExtractImagePatches ExtractVolumePatches FFT FFT2D FFT3D FFTND
-    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxArgsGradient FakeQuantWithMinMaxVars
-    FakeQuantWithMinMaxVarsGradient FakeQuantWithMinMaxVarsPerChannel FakeQuantWithMinMaxVarsPerChannelGradient Fill
-    Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormGrad FusedBatchNormGradV2 FusedBatchNormGradV3
-    FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual HSVToRGB IFFT IFFT2D IFFT3D
-    IFFTND IRFFT IRFFT2D IRFFT3D IRFFTND Identity IdentityN Igamma IgammaGradA Igammac Imag InTopKV2 Inv InvGrad
-    Invert InvertPermutation IsFinite IsInf IsNan L2Loss LRN LRNGrad LeakyRelu LeakyReluGrad LeftShift Less
-    LessEqual Lgamma LinSpace ListDiff Log Log1p LogMatrixDeterminant LogSoftmax LogicalAnd LogicalNot LogicalOr
-    LowerBound Lu MatMul MatrixBandPart MatrixDeterminant MatrixDiag MatrixDiagPart MatrixDiagPartV2
-    MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixExponential MatrixInverse MatrixLogarithm MatrixSetDiag
-    MatrixSetDiagV2 MatrixSetDiagV3 MatrixSolve MatrixSolveLs MatrixSquareRoot MatrixTriangularSolve Max MaxPool
-    MaxPool3D MaxPool3DGrad MaxPool3DGradGrad MaxPoolGrad MaxPoolGradGrad MaxPoolGradGradV2
-    MaxPoolGradGradWithArgmax MaxPoolGradV2 MaxPoolGradWithArgmax MaxPoolV2 MaxPoolWithArgmax Maximum Mean Min
-    Minimum MirrorPad MirrorPadGrad Mod Mul MulNoNan Ndtri Neg NextAfter NotEqual NthElement OneHot OnesLike Pack
-    Pad PadV2 Polygamma PopulationCount Pow PreventGradient Prod Qr QuantizeAndDequantize QuantizeAndDequantizeV2
-    QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeAndDequantizeV4Grad QuantizeDownAndShrinkRange
-    QuantizeV2 RFFT RFFT2D RFFT3D RFFTND RGBToHSV Range Rank Real RealDiv Reciprocal ReciprocalGrad Relu Relu6
-    Relu6Grad ReluGrad Reshape ResizeArea ResizeBicubic ResizeBicubicGrad ResizeBilinear ResizeBilinearGrad
-    ResizeNearestNeighbor ResizeNearestNeighborGrad Reverse ReverseSequence ReverseV2 RightShift Rint Roll Round
-    Rsqrt RsqrtGrad ScatterNd SegmentMax SegmentMaxV2 SegmentMean SegmentMin SegmentMinV2 SegmentProd SegmentProdV2
-    SegmentSum SegmentSumV2 Select SelectV2 SelfAdjointEig SelfAdjointEigV2 Selu SeluGrad Shape ShapeN Sigmoid
-    SigmoidGrad Sign Sin Sinh Size Slice Snapshot Softmax SoftmaxCrossEntropyWithLogits Softplus SoftplusGrad
-    Softsign SoftsignGrad SpaceToBatch SpaceToBatchND SpaceToDepth SparseMatMul SparseSegmentMean
-    SparseSegmentMeanGrad SparseSegmentMeanGradV2 SparseSegmentMeanWithNumSegments SparseSegmentSqrtN
-    SparseSegmentSqrtNGrad SparseSegmentSqrtNGradV2 SparseSegmentSqrtNWithNumSegments SparseSegmentSum
-    SparseSegmentSumGrad SparseSegmentSumGradV2 SparseSegmentSumWithNumSegments SparseSoftmaxCrossEntropyWithLogits
-    SparseTensorDenseMatMul SparseToDense Split SplitV Sqrt SqrtGrad Square SquaredDifference Squeeze StopGradient
-    StridedSlice StridedSliceGrad Sub Sum Svd Tan Tanh TanhGrad TensorScatterAdd TensorScatterMax TensorScatterMin
-    TensorScatterSub TensorScatterUpdate Tile TopK TopKV2 Transpose TruncateDiv TruncateMod Unique UniqueV2
-    UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex UnsortedSegmentMax UnsortedSegmentMin
-    UnsortedSegmentProd UnsortedSegmentSum UpperBound Where Xdivy Xlog1py Xlogy ZerosLike Zeta
+    Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool BatchMatMul BatchMatMulV2
+    BatchMatMulV3 BatchToSpaceND BiasAdd Bitcast BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs BroadcastTo Cast Ceil
+    CheckNumerics ClipByValue Concat ConcatOffset ConcatV2 Const Conv2D Conv2DBackpropInput Cos Cosh Cumprod Cumsum
+    DepthToSpace DepthwiseConv2dNative Div DivNoNan Elu EnsureShape Equal Erf Erfc Erfinv EuclideanNorm Exp ExpandDims
+    Expm1 FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor FloorDiv FloorMod
+    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN
+    Invert InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu LeftShift Less LessEqual LinSpace Log Log1p
+    LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixBandPart MatrixDiagPartV3 MatrixDiagV3 MatrixSetDiagV3 Max
+    MaxPool Maximum Mean Min Minimum MirrorPad Mod Mul MulNoNan Neg NotEqual OneHot OnesLike Pack Pad PadV2 Pow
+    PreventGradient Prod QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 Range Rank RealDiv
+    Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 RightShift Rint Roll Round Rsqrt
+    ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice Snapshot Softmax Softplus Softsign
+    SpaceToBatchND SpaceToDepth SparseMatMul SparseTensorDenseMatMul Split SplitV Sqrt Square SquaredDifference Squeeze
+    StopGradient StridedSlice Sub Sum Tan Tanh TensorScatterAdd TensorScatterUpdate Tile TopKV2 Transpose TruncateDiv
+    TruncateMod Unpack Where Xdivy Xlog1py Xlogy ZerosLike
 """
-_COMPUTING = frozenset(_PURE.split())
-# Only training needs gradients, and their kernels trust their operands: they may appear in a file but are never
-# executed.
-_NO_GRADIENTS = frozenset({
-    "Conv2DBackpropInput", "Conv2DBackpropInputV2", "Conv3DBackpropInput", "Conv3DBackpropInputV2", "PreventGradient",
-    "StopGradient",
-})  # fmt: skip
-_GRADIENTS = {op for op in _COMPUTING - _NO_GRADIENTS if "Backprop" in op or "Grad" in op}
-PURE = _COMPUTING - _GRADIENTS
+PURE = frozenset(_PURE.split())
+# Ops that only compute, too, and may stand in a file, but are never executed: gradients, and what no network needs
+# (decompositions of matrices, transforms of signals, statistics of segments).
+_UNUSED = """
+    AccumulateNV2 AdjustContrastv2 AdjustHue AdjustSaturation Angle ApproximateEqual AvgPool3D AvgPool3DGrad AvgPoolGrad
+    BatchToSpace Betainc BiasAddGrad BiasAddV1 Bincount BroadcastGradientArgs Bucketize Cholesky CholeskyGrad Complex
+    ComplexAbs Conj ConjugateTranspose Conv Conv2DBackpropFilter Conv2DBackpropFilterV2 Conv2DBackpropInputV2 Conv3D
+    Conv3DBackpropFilter Conv3DBackpropFilterV2 Conv3DBackpropInput Conv3DBackpropInputV2 Cross CumulativeLogsumexp
+    DataFormatDimMap DataFormatVecPermute DenseBincount DepthwiseConv2dNativeBackpropFilter
+    DepthwiseConv2dNativeBackpropInput Dequantize Diag DiagPart Digamma Dilation2D Dilation2DBackpropFilter
+    Dilation2DBackpropInput DynamicPartition DynamicStitch Eig Einsum EluGrad ExtractImagePatches ExtractVolumePatches
+    FFT FFT2D FFT3D FFTND FakeQuantWithMinMaxArgsGradient FakeQuantWithMinMaxVarsGradient
+    FakeQuantWithMinMaxVarsPerChannelGradient FusedBatchNormGrad FusedBatchNormGradV2 FusedBatchNormGradV3 HSVToRGB IFFT
+    IFFT2D IFFT3D IFFTND IRFFT IRFFT2D IRFFT3D IRFFTND Igamma IgammaGradA Igammac Imag InTopKV2 Inv InvGrad LRN LRNGrad
+    LeakyReluGrad Lgamma ListDiff LogMatrixDeterminant LowerBound Lu MatrixDeterminant MatrixDiag MatrixDiagPart
+    MatrixDiagPartV2 MatrixDiagV2 MatrixExponential MatrixInverse MatrixLogarithm MatrixSetDiag MatrixSetDiagV2
+    MatrixSolve MatrixSolveLs MatrixSquareRoot MatrixTriangularSolve MaxPool3D MaxPool3DGrad MaxPool3DGradGrad
+    MaxPoolGrad MaxPoolGradGrad MaxPoolGradGradV2 MaxPoolGradGradWithArgmax MaxPoolGradV2 MaxPoolGradWithArgmax
+    MaxPoolV2 MaxPoolWithArgmax MirrorPadGrad Ndtri NextAfter NthElement Polygamma PopulationCount Qr
+    QuantizeAndDequantize QuantizeAndDequantizeV4Grad QuantizeDownAndShrinkRange QuantizeV2 RFFT RFFT2D RFFT3D RFFTND
+    RGBToHSV Real ReciprocalGrad Relu6Grad ReluGrad ResizeArea ResizeBicubic ResizeBicubicGrad ResizeBilinearGrad
+    ResizeNearestNeighborGrad Reverse ReverseSequence RsqrtGrad SegmentMax SegmentMaxV2 SegmentMean SegmentMin
+    SegmentMinV2 SegmentProd SegmentProdV2 SegmentSum SegmentSumV2 SelfAdjointEig SelfAdjointEigV2 SeluGrad SigmoidGrad
+    SoftmaxCrossEntropyWithLogits SoftplusGrad SoftsignGrad SpaceToBatch SparseSegmentMean SparseSegmentMeanGrad
+    SparseSegmentMeanGradV2 SparseSegmentMeanWithNumSegments SparseSegmentSqrtN SparseSegmentSqrtNGrad
+    SparseSegmentSqrtNGradV2 SparseSegmentSqrtNWithNumSegments SparseSegmentSum SparseSegmentSumGrad
+    SparseSegmentSumGradV2 SparseSegmentSumWithNumSegments SparseSoftmaxCrossEntropyWithLogits SparseToDense SqrtGrad
+    StridedSliceGrad Svd TanhGrad TensorScatterMax TensorScatterMin TensorScatterSub TopK Unique UniqueV2
+    UniqueWithCounts UniqueWithCountsV2 UnravelIndex UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd
+    UnsortedSegmentSum UpperBound Zeta
+"""
+UNUSED = frozenset(_UNUSED.split())
 
 # Calls; each is replaced by the nodes of the called function.
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
@@ -91,7 +89,7 @@ _KEPT = """
     TensorListPushBack TensorListReserve TensorListResize TensorListSetItem TensorListStack TruncatedNormal VarHandleOp
     VarIsInitializedOp VariableShape
 """
-KEPT = frozenset(_KEPT.split()) | _GRADIENTS
+KEPT = frozenset(_KEPT.split()) | UNUSED
 
 # Ops that save and restore a SavedModel's variables.  TensorFlow 2 does not need them; they are never executed.
 SAVER = frozenset({

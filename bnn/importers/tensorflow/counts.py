@@ -17,7 +17,9 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError
+from ..common.limits import MOST_BYTES, MOST_CONSTANTS
 from .frozen import ALIASES, SHAPE_OPS, Frozen, Tensor, TfNode
+from .sizes import check_extent
 
 Shapes = Mapping[Tensor, tuple[int, ...]]
 Slopes = dict[Tensor, Array]
@@ -66,6 +68,7 @@ def computed(
 ) -> dict[Tensor, Array | None]:
     """The tensors that depend only on the shape of the data, for a batch of another size; None: cannot be computed."""
     found: dict[Tensor, Array | None] = {}
+    kept = 0
     for node in frozen.nodes:
         inputs = [frozen.resolve(t) for t in node.inputs]
         depends = node.op in SHAPE_OPS or any(t in found for t in inputs)
@@ -84,6 +87,12 @@ def computed(
             with contextlib.suppress(CompileError):
                 if not any(operand is None for operand in operands):
                     results = [np.asarray(r) for r in frozen.run_op(node, operands)]
+        kept += sum(result.nbytes for result in results)
+        if kept > MOST_CONSTANTS:
+            raise CompileError(
+                f"the values that depend only on the shape of the data are {kept:,} bytes at '{node.name}'; at most "
+                f"{MOST_CONSTANTS:,} are kept"
+            )
         i = 0
         while (node.name, i) in values:
             found[node.name, i] = results[i] if results else None
@@ -97,7 +106,9 @@ def _of_shapes(node: TfNode, shapes: Sequence[Array], dtype: np.dtype[Any]) -> l
         return [shape.astype(dtype) for shape in shapes]
     if node.op in ("Size", "Rank"):
         return [np.array(np.prod(shapes[0]) if node.op == "Size" else len(shapes[0]), dtype)]
-    return [np.full(tuple(map(int, shapes[0])), node.op == "OnesLike", dtype)]
+    shape = tuple(map(int, shapes[0]))
+    check_extent(node, "a result", shape, dtype.itemsize, MOST_BYTES)
+    return [np.full(shape, node.op == "OnesLike", dtype)]
 
 
 def multiple(value: Array, slope: Array, images: int) -> int:

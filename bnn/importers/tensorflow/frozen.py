@@ -3,15 +3,29 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
-from ..common.limits import MOST_NODES
+from ..common.limits import check_bytes
 from .allowed import CALLS
+
+MOST_NODES = 2**17
+"""Nodes of a graph with every call expanded, each result of a node beyond the first counted as one more."""
+_MOST_NAMES = 2**26  # characters of the nodes' names, together
+MOST_RANK = 8
+"""Dimensions of a tensor; of many kernels, too."""
+NUMBERS = frozenset({
+    "bfloat16", "bool", "float16", "float32", "float64", "int16", "int32", "int64", "int8", "uint16", "uint32",
+    "uint64", "uint8",
+})  # fmt: skip
+"""The types that are computed with."""
 
 Tensor = tuple[str, int]  # op name, output number
 Functions = Mapping[str, Any]  # FunctionDefs
@@ -37,7 +51,7 @@ POINTWISE = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TfNode:
     """One node of the graph; ``attrs`` are plain Python values, dtypes are names."""
 
@@ -79,13 +93,19 @@ class Frozen:
         """The tensor behind identities."""
         return behind(self.by_name, ALIASES, self.resolved, tensor)
 
-    def execute(self, inputs: Sequence[Array], visit: Callable[[TfNode, list[Any]], object]) -> None:
-        """Run every node in order; ``visit`` sees each node with its outputs, which are freed after their last use."""
+    def execute(
+        self, inputs: Sequence[Array], visit: Callable[[TfNode, list[Any]], object], most: int | None = None
+    ) -> None:
+        """Run every node in order; ``visit`` sees each node with its outputs, which are freed after their last use.
+
+        ``most``: bytes that all values may take at one time; None: any.
+        """
         remaining: dict[str, int] = {}
         for node in self.nodes:
             for operand, _ in node.inputs:
                 remaining[operand] = remaining.get(operand, 0) + 1
         values: dict[str, list[Any]] = {}
+        kept = 0
         fed = dict(zip(self.inputs, inputs, strict=True))
         for node in self.nodes:
             if node.op == "NoOp":
@@ -94,15 +114,21 @@ class Frozen:
                 values[node.name] = [fed[node.name]]
             else:
                 try:
-                    values[node.name] = self.run_op(node, [values[name][i] for name, i in node.inputs])
+                    values[node.name] = self.run_op(node, [_result(values, operand) for operand in node.inputs])
                 except CompileError as error:
                     images = f" (in a batch of {len(inputs[0])})" if inputs else ""
                     raise type(error)(f"layer '{self.layer(node.name)}': {error}{images}") from error
             visit(node, values[node.name])
+            kept += _bytes(node, values[node.name])
+            if most is not None and kept > most:
+                raise CompileError(
+                    f"the values that are needed at one time are {kept:,} bytes at '{node.name}'; at most {most:,} are "
+                    "kept"
+                )
             for operand, _ in node.inputs:
                 remaining[operand] -= 1
                 if remaining[operand] == 0:
-                    del values[operand]
+                    kept -= _bytes(self.by_name[operand], values.pop(operand))
 
     def layer(self, op_name: str) -> str:
         """The source layer of an op: the deepest part of its path that names a layer of the model."""
@@ -111,6 +137,22 @@ class Frozen:
             if part in self.scopes:
                 return self.scopes[part]
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
+
+
+def _result(values: Mapping[str, Sequence[Any]], tensor: Tensor) -> Any:
+    name, i = tensor
+    if i >= len(values[name]):
+        raise CompileError(f"'{name}' has {len(values[name])} results; number {i} is used")
+    return values[name][i]
+
+
+def _bytes(node: TfNode, results: Sequence[Any]) -> int:
+    """Bytes that a node's results take; those of identities are their operands'."""
+    return 0 if node.op in ALIASES else sum(math.prod(r.shape) * _width(r) for r in results)
+
+
+def _width(result: Any) -> int:
+    return int(getattr(result.dtype, "itemsize", 0) or result.dtype.size)
 
 
 def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Tensor, Tensor], tensor: Tensor) -> Tensor:
@@ -145,12 +187,12 @@ def _scopes(layers: frozenset[str], found: set[str], twice: bool) -> dict[str, s
 
 
 def from_graph(tf: Any, graph_def: Any) -> list[TfNode]:
-    """All nodes of a GraphDef."""
-    functions = {f.signature.name: f for f in graph_def.library.function}
+    """All nodes of a GraphDef that TensorFlow has made of a model in memory."""
+    expansion = _Expansion(tf, {f.signature.name: f for f in graph_def.library.function}, limited=False)
     nodes = []
     for node in graph_def.node:
-        inputs = tuple(_tensor(text) for text in node.input if not text.startswith("^"))
-        nodes += _expanded(tf, node, node.name, inputs, functions)
+        written = _written(tf, node, limited=False)
+        nodes += expansion.expanded(written, node.name, tuple(map(_tensor, written.inputs)))
     return nodes
 
 
@@ -158,27 +200,94 @@ def from_function(
     tf: Any, function: Any, functions: Functions, arguments: Sequence[Tensor] | None = None, prefix: str = ""
 ) -> tuple[list[TfNode], tuple[Tensor, ...]]:
     """(all nodes of a FunctionDef, its results); ``arguments``: None if the nodes for them are made elsewhere."""
-    given = function.signature.input_arg
-    nodes = [
-        TfNode("Identity", f"{prefix}{argument.name}", (tensor,), {})
-        for argument, tensor in zip(given, arguments or (), strict=arguments is not None)
-    ]
-    known: dict[str, Tensor] = {argument.name: (f"{prefix}{argument.name}", 0) for argument in given}
-    for node in function.node_def:
-        known |= _results(node, f"{prefix}{node.name}")
-    try:
-        for node in function.node_def:
-            inputs = tuple(known[text] for text in node.input if not text.startswith("^"))
-            nodes += _expanded(tf, node, f"{prefix}{node.name}", inputs, functions)
-        return nodes, tuple(known[function.ret[result.name]] for result in function.signature.output_arg)
-    except KeyError as error:
-        raise CompileError(f"the function '{function.signature.name}' names {error}, which it does not have") from error
+    return _Expansion(tf, functions).function(function, arguments, prefix)
 
 
-def _results(node: Any, name: str) -> dict[str, Tensor]:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A node as it is written in a function; ``called``: the function that a call names."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]  # without those that only wait
+    attrs: dict[str, Any]
+    results: list[tuple[str, int]]
+    called: str
+
+
+class _Expansion:
+    """Functions with every call replaced by the called function's nodes.
+
+    A function's own nodes are read once, however often it is called: what they hold is shared.  ``limited``: in size.
+    """
+
+    def __init__(self, tf: Any, functions: Functions, limited: bool = True) -> None:
+        self.tf, self.functions, self.limited = tf, functions, limited
+        self._read: dict[str, list[_Written]] = {}
+        self._characters = self._nodes = 0
+
+    def function(
+        self, function: Any, arguments: Sequence[Tensor] | None = None, prefix: str = ""
+    ) -> tuple[list[TfNode], tuple[Tensor, ...]]:
+        signature = function.signature
+        given = [argument.name for argument in signature.input_arg]
+        if arguments is not None and len(arguments) != len(given):
+            raise CompileError(f"the function '{signature.name}' takes {len(given)} values, not {len(arguments)}")
+        nodes = [
+            self._node("Identity", f"{prefix}{name}", (tensor,), {})
+            for name, tensor in zip(given, arguments or (), strict=False)
+        ]
+        known: dict[str, Tensor] = {name: (f"{prefix}{name}", 0) for name in given}
+        if signature.name not in self._read:
+            self._read[signature.name] = [_written(self.tf, node, self.limited) for node in function.node_def]
+        body = self._read[signature.name]
+        for node in body:
+            known |= _results(node, f"{prefix}{node.name}")
+        if len({*given, *(node.name for node in body)}) < len(given) + len(body):
+            raise CompileError(f"the function '{signature.name}' has two nodes of one name")
+        try:
+            for node in body:
+                nodes += self.expanded(node, f"{prefix}{node.name}", tuple(known[text] for text in node.inputs))
+            return nodes, tuple(known[function.ret[result.name]] for result in signature.output_arg)
+        except KeyError as error:
+            raise CompileError(f"the function '{signature.name}' names {error}, which it does not have") from error
+
+    def expanded(self, node: _Written, name: str, inputs: tuple[Tensor, ...]) -> list[TfNode]:
+        if node.op not in CALLS:
+            return [self._node(node.op, name, inputs, node.attrs)]
+        nodes, results = self.function(self.functions[node.called], inputs, f"{name}/")
+        expected = sum(count for _, count in node.results)
+        if len(results) != expected:
+            raise CompileError(f"the call '{name}' has {expected} results, and '{node.called}' gives {len(results)}")
+        return [*nodes, self._node("IdentityN", name, results, {})]
+
+    def _node(self, op: str, name: str, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> TfNode:
+        self._characters += len(name)
+        self._nodes += 1
+        if self.limited and self._nodes > MOST_NODES:
+            raise CompileError(
+                f"the graph has {self._nodes:,} nodes, with those of the functions that it calls; at most "
+                f"{MOST_NODES:,} are read"
+            )
+        if self.limited and self._characters > _MOST_NAMES:
+            raise CompileError(f"the names of the nodes have more than {_MOST_NAMES:,} characters together")
+        return TfNode(op, name, inputs, attrs)
+
+
+def _written(tf: Any, node: Any, limited: bool = True) -> _Written:
+    """A NodeDef, whose operands are as many as its op takes."""
+    inputs = tuple(text for text in node.input if not text.startswith("^"))
+    attrs, results = _attributes(tf, node, limited), result_counts(node, node.name)
+    expected = sum(count for _, count in _counts(node, node.name, "input_arg"))
+    if len(inputs) != expected:
+        raise CompileError(f"op {node.op} ('{node.name}') takes {expected} operands, not {len(inputs)}")
+    return _Written(node.op, node.name, inputs, attrs, results, node.attr["f"].func.name if node.op in CALLS else "")
+
+
+def _results(node: _Written, name: str) -> dict[str, Tensor]:
     """A node's results by their names in functions, "node:argument:number", since an argument can be a list."""
     found: dict[str, Tensor] = {}
-    for argument, count in result_counts(node, name):
+    for argument, count in node.results:
         for i in range(count):
             found[f"{node.name}:{argument}:{i}"] = name, len(found)
     return found
@@ -186,40 +295,37 @@ def _results(node: Any, name: str) -> dict[str, Tensor]:
 
 def result_counts(node: Any, name: str) -> list[tuple[str, int]]:
     """The results of a node in a function: the name of each result argument and its number of tensors."""
+    return _counts(node, name, "output_arg")
+
+
+def _counts(node: Any, name: str, arguments: str) -> list[tuple[str, int]]:
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(node.op)
     if definition is None:
         raise UnsupportedOpError(f"op {node.op} ('{name}') is not known to this TensorFlow")
     found = []
-    for argument in definition.output_arg:
+    for argument in getattr(definition, arguments):
         count = 1
         if argument.number_attr:
-            count = node.attr[argument.number_attr].i
+            count = node.attr[argument.number_attr].i if argument.number_attr in node.attr else 0
         elif argument.type_list_attr:
-            count = len(node.attr[argument.type_list_attr].list.type)
-        if count > MOST_NODES:
+            types = argument.type_list_attr
+            count = len(node.attr[types].list.type) if types in node.attr else 0
+        if not 0 <= count <= MOST_NODES:
             raise UnsupportedOpError(f"op {node.op} ('{name}') has {count:,} results; at most {MOST_NODES:,} are read")
         found.append((argument.name, count))
     return found
 
 
-def _expanded(tf: Any, node: Any, name: str, inputs: tuple[Tensor, ...], functions: Functions) -> list[TfNode]:
-    if node.op not in CALLS:
-        return [TfNode(node.op, name, inputs, _attributes(tf, node))]
-    function = functions[node.attr["f"].func.name]
-    nodes, results = from_function(tf, function, functions, inputs, f"{name}/")
-    return [*nodes, TfNode("IdentityN", name, results, {})]
-
-
-def _attributes(tf: Any, node: Any) -> dict[str, Any]:
+def _attributes(tf: Any, node: Any, limited: bool = True) -> dict[str, Any]:
     """A node's attributes by name; those that a file omits have the op's defaults."""
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(node.op)
     declared = () if definition is None else definition.attr
     defaults = {a.name: attribute(tf, a.default_value) for a in declared if a.HasField("default_value")}
-    return defaults | {name: attribute(tf, value) for name, value in node.attr.items()}
+    return defaults | {name: attribute(tf, value, limited) for name, value in node.attr.items()}
 
 
 def _tensor(text: str) -> Tensor:
@@ -227,19 +333,45 @@ def _tensor(text: str) -> Tensor:
     return name, int(index or 0)
 
 
-def attribute(tf: Any, value: Any) -> Any:
-    """A node's attribute as a plain value."""
+def attribute(tf: Any, value: Any, limited: bool = True) -> Any:
+    """A node's attribute as a plain value; None: it has none, or is a tensor of anything but numbers."""
     kind = value.WhichOneof("value")
     if kind == "tensor":
-        return tf.make_ndarray(value.tensor)
+        return numbers(tf, value.tensor, limited)
     if kind == "type":
-        return tf.dtypes.as_dtype(value.type).name
+        return _type(tf, value.type).name
     if kind == "s":
         return value.s.decode(errors="replace")
     if kind == "shape":
         return [d.size for d in value.shape.dim]
     if kind == "list":
         lists = value.list
-        types = [tf.dtypes.as_dtype(t).name for t in lists.type]
+        types = [_type(tf, t).name for t in lists.type]
         return [s.decode(errors="replace") for s in lists.s] or list(lists.i) or list(lists.f) or types or list(lists.b)
     return getattr(value, kind) if kind else None
+
+
+def _type(tf: Any, number: int) -> Any:
+    try:
+        return tf.dtypes.as_dtype(number)
+    except TypeError:
+        raise CompileError(f"a type has the number {number}, which this TensorFlow does not know") from None
+
+
+def numbers(tf: Any, tensor: Any, limited: bool = True) -> Array | None:
+    """A TensorProto's array; None: its elements are no numbers.
+
+    Its size is checked before it is made: one number may stand for any number of them.
+    """
+    dtype, shape = _type(tf, tensor.dtype), [d.size for d in tensor.tensor_shape.dim]
+    if dtype.name not in NUMBERS:
+        return None
+    if tensor.tensor_shape.unknown_rank or len(shape) > MOST_RANK or any(size < 0 for size in shape):
+        raise CompileError(f"a constant has the shape {shape[:20]}; expected at most {MOST_RANK} sizes, none below 0")
+    if limited:
+        size = math.prod(max(size, 1) for size in shape) * dtype.size
+        check_bytes("the graph", f"a constant of shape {shape}", size)
+    try:
+        return np.asarray(tf.make_ndarray(tensor))
+    except Exception as error:  # numbers that do not fit the type or the shape
+        raise CompileError(f"a constant of {dtype.name} {shape} is damaged: {error}") from error

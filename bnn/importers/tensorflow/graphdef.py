@@ -20,7 +20,7 @@ from ..common.limits import MOST_BYTES, MOST_CONSTANTS
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
 from .counts import computed, keeps_its_place, multiple, slopes
-from .frozen import ALIASES, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
+from .frozen import ALIASES, MOST_RANK, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .ops import (
     NORMS,
     READERS,
@@ -70,6 +70,7 @@ class GraphReader(Reading):
         self.fewer: dict[Tensor, tuple[int, ...]] = {}  # shapes for one image less, where anything depends on them
         self.results: dict[Tensor, Node | Moved | Shared] = {}  # for tensors that depend on the data
         self.arranged: dict[Tensor, Moved] = {}  # moved tensors that keep the batch first
+        self.positions = 0  # bytes of the positions of moved elements
         self.foreign = self._read_by_others()
         self.inside = self._dilated()
         self._probe()
@@ -109,17 +110,21 @@ class GraphReader(Reading):
     def _probe(self) -> None:
         frozen = self.frozen
         zeros = []
+        users: dict[Tensor, set[str]] = {}  # of each input
+        for n in frozen.nodes:
+            for t in n.inputs:
+                users.setdefault(frozen.resolve(t), set()).add(n.op)
         for name in frozen.inputs:
             node = frozen.by_name[name]
             shape = node.attrs.get("shape") or []
-            if len(shape) < 2 or any(d < 1 for d in shape[1:]):
+            if not 2 <= len(shape) <= MOST_RANK or any(d < 1 for d in shape[1:]):
                 raise CompileError(
                     f"input '{name}' has shape {shape}; only the batch size may be unknown: save the model with a "
                     "fixed size, or, if it has one input, pass input_shape=(height, width, channels) (--input-shape)"
                 )
             dtype = str(node.attrs.get("dtype"))
-            users = {n.op for n in frozen.nodes if any(frozen.resolve(t) == (name, 0) for t in n.inputs)} - ALIASES
-            if dtype != "float32" and not (dtype in _PIXELS and users <= {"Cast"}):
+            casts = users.get((name, 0), set()) - ALIASES <= {"Cast"}
+            if dtype != "float32" and not (dtype in _PIXELS and casts):
                 raise UnsupportedOpError(
                     f"input '{name}' is {dtype}; supported: float32, and {', '.join(sorted(_PIXELS))} if the model "
                     "first casts it to float32 (for example in a Rescaling layer)"
@@ -147,7 +152,7 @@ class GraphReader(Reading):
                             f"{MOST_CONSTANTS:,} are kept"
                         )
 
-        frozen.execute(zeros, visit)
+        frozen.execute(zeros, visit, MOST_CONSTANTS)
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return
 
@@ -285,8 +290,17 @@ class GraphReader(Reading):
     def _operand(self, tensor: Tensor) -> Moved | Array:
         tensor, result = self.frozen.resolve(tensor), self._result(tensor)
         if isinstance(result, Node):
+            self._check_positions(tensor[0], 4 * math.prod(result.type.shape) * sum(self.batches))
             return self.arranged.get(tensor) or start(result, self.batches)
         return result if isinstance(result, Moved) else self.constants[tensor]
+
+    def _check_positions(self, name: str, more: int) -> None:
+        """Refuse to follow more moved elements than fit into memory: a number for each, in batches of two sizes."""
+        if self.positions + more > MOST_CONSTANTS:
+            raise UnsupportedOpError(
+                f"layer '{self.frozen.layer(name)}': the positions of moved elements are {self.positions + more:,} "
+                f"bytes at '{name}'; at most {MOST_CONSTANTS:,} are kept"
+            )
 
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
         op, given, results = source.tf.op, list[Moved | tuple[Array, ...]](), list[Node | Moved]()
@@ -303,6 +317,7 @@ class GraphReader(Reading):
         if op in ("ConcatV2", "Pack") and not all(isinstance(o, Moved) for o in given[: None if op == "Pack" else -1]):
             raise source.unsupported("it joins the data with a constant")
         for i, moved in enumerate(move(source, given, partial(self.frozen.run_op, source.tf))):
+            self.positions += sum(layout.index.nbytes for layout in moved.layouts)
             elements = moved.per_image()
             if elements is None:
                 results.append(moved)

@@ -21,7 +21,7 @@ from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
 from ..common.limits import check_bytes
-from .allowed import CONTROL, LOWERED
+from .allowed import CONTROL, LOWERED, UNUSED
 from .frozen import Frozen, Tensor, TfNode, from_graph
 from .graphdef import read
 from .keras_files import check_trusted, read_config
@@ -162,8 +162,7 @@ def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> F
     check_files(folder)
     with _saved_model(folder):
         saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable))
-    with _saved_model(folder):
+        check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable))
         nodes, inputs, outputs, results = read_signature(tf, folder, saved)
     return _frozen(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
 
@@ -237,8 +236,10 @@ def _saved_model(folder: Path) -> Iterator[None]:
     try:
         yield
     except CompileError as error:
+        if str(error).startswith(f"{folder}: "):
+            raise
         raise type(error)(f"{folder}: {error}") from error
-    except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
+    except Exception as error:  # TensorFlow may raise anything, on a damaged file, too; the caller wants one kind
         raise CompileError(f"{folder}: TensorFlow cannot load the SavedModel: {reason(error)}") from error
 
 
@@ -366,7 +367,7 @@ def _needed(nodes: Sequence[TfNode], roots: Sequence[str], unsafe: bool) -> list
         if node.op in CONTROL:
             raise _loop(node)
     for node in needed:
-        if not unsafe and node.op not in LOWERED and node.op != "Placeholder":  # these are never executed
+        if not unsafe and node.op not in LOWERED | UNUSED and node.op != "Placeholder":  # these are never executed
             check_pure(node)
     return needed
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import math
@@ -12,34 +11,34 @@ from typing import Any
 
 import numpy as np
 
+from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ..common.limits import MOST_BYTES
-from .allowed import PURE
-from .frozen import ALIASES, POINTWISE, SHAPE_OPS, TfNode
+from .allowed import PURE, UNUSED
+from .frozen import POINTWISE, TfNode
 from .reason import reason
+from .sizes import BOUNDS, MOST_WORK, check_attributes, check_extent, check_operands, memory, work
 
 _MOST_SHAPE = 1024  # elements of a tensor that specifies a shape
-# Their results have no more elements than the operands.
-_NO_LARGER = ALIASES | SHAPE_OPS | {
-    "All", "Any", "ArgMax", "FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "Max", "Mean", "Min", "Prod",
-    "Reshape", "Slice", "Split", "SplitV", "Squeeze", "Sum", "Transpose", "Unpack",
-}  # fmt: skip
-_WIDEST = 16  # bytes of the widest type, complex128
+_WIDEST = 8  # bytes of the widest type that is computed with
 
 
 def check_pure(node: TfNode) -> None:
-    if node.op not in PURE:
-        raise UnsupportedOpError(
-            f"op {node.op} ('{node.name}') may do more than compute (read and write files, wait, call functions, draw "
-            "numbers), so it is not compiled; leave it out of the model, or, if you trust the model, pass unsafe=True "
-            "(--unsafe)"
-        )
+    if node.op in PURE:
+        return
+    why = "may do more than compute (read and write files, wait, call functions, draw numbers)"
+    if node.op in UNUSED:
+        why = "only computes, but is none of the ops that are executed while a model is read"
+    raise UnsupportedOpError(
+        f"op {node.op} ('{node.name}') {why}, so it is not compiled; leave it out of the model, or, if you trust the "
+        "model, pass unsafe=True (--unsafe)"
+    )
 
 
 class Runner:
     """Runs single nodes eagerly through tf.raw_ops.  No other code executes any part of a model.
 
-    ``unsafe``: also run ops that may do more than compute.
+    ``unsafe``: also run ops that may do more than compute, and without limits.
     """
 
     def __init__(self, tf: Any, unsafe: bool) -> None:
@@ -55,18 +54,21 @@ class Runner:
         if not self.unsafe:
             check_pure(node)
         if node.op == "Const":
-            return [tf.constant(node.attrs["value"])]
+            return [_readable(tf.constant(_constant(node)))]
         if node.op == "IdentityN":
             return list(operands)
         function = self._function(node)
         if not self.unsafe:
-            self._check_numbers(node)
-            self._check_size(node, operands)
+            self._check(node, operands)
         try:
             result = function(**self._arguments(node, function, operands))
         except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
             raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
-        return list(result) if isinstance(result, (list, tuple)) else [result]
+        results = list(result) if isinstance(result, (list, tuple)) else [result]
+        if not self.unsafe:
+            for made in results:  # an empty one may have a huge dimension
+                check_extent(node, "a result", made.shape.as_list(), int(made.dtype.size), MOST_BYTES)
+        return [_readable(made) for made in results]
 
     def _function(self, node: TfNode) -> Any:
         function = getattr(self.tf.raw_ops, node.op, None)
@@ -94,47 +96,74 @@ class Runner:
         named = zip(attributes, parameters, strict=True)
         return arguments | {name: node.attrs[a.name] for a, name in named if a.name in node.attrs}
 
-    def _check_numbers(self, node: TfNode) -> None:
-        """Refuse numbers beyond 32 bits: in an attribute they make TensorFlow end the whole process."""
-        for name, value in node.attrs.items():
-            numbers = value if isinstance(value, list) else [value]
-            if any(isinstance(number, int) and not -(2**31) <= number < 2**31 for number in numbers):
-                raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {name}: found {value}")
-
-    def _check_size(self, node: TfNode, operands: Sequence[Any]) -> None:
-        """Refuse a result that is too large before it is made: a few numbers can request any size."""
-        shapes = tuple(_known(operand) for operand in operands)
-        key = (node.name, shapes)
+    def _check(self, node: TfNode, operands: Sequence[Any]) -> None:
+        """Refuse what a kernel may not survive, and a result that is too large before it is made: a few numbers can
+        request any size."""
+        arrays = [np.asarray(operand) for operand in operands]
+        key = (node.name, tuple(map(_known, arrays)))
         if key not in self.sizes:
-            self.sizes[key] = self._size(node, operands, shapes)
+            definition = self.definition(node.op)
+            check_attributes(definition, node)
+            check_operands(definition, node, arrays, MOST_BYTES)
+            self.sizes[key] = self._size(node, arrays)
         if self.sizes[key] > MOST_BYTES:
             raise UnsupportedOpError(
                 f"op {node.op} ('{node.name}') makes {self.sizes[key]:,} bytes; at most {MOST_BYTES:,} are made of one "
                 "value: use smaller batches, or, if you trust the model, pass unsafe=True (--unsafe)"
             )
 
-    def _size(self, node: TfNode, operands: Sequence[Any], shapes: Sequence[Any]) -> int:
-        """Bytes of all results, as far as they are known in advance."""
-        tf = self.tf
-        if node.op in _NO_LARGER:
-            return 0
+    def _size(self, node: TfNode, operands: Sequence[Array]) -> int:
+        """Bytes of all results, and what the kernel takes beside them, at most."""
+        if node.op in BOUNDS:
+            return BOUNDS[node.op](node, operands)
         if node.op in POINTWISE:
-            with contextlib.suppress(ValueError):
-                width = _WIDEST if node.op == "Cast" else max(np.dtype(known[0]).itemsize for known in shapes)
-                return math.prod(np.broadcast_shapes(*(known[1] for known in shapes))) * width
-        function = self._function(node)
+            try:
+                width = _WIDEST if node.op == "Cast" else max(x.dtype.itemsize for x in operands)
+                return math.prod(np.broadcast_shapes(*(x.shape for x in operands))) * int(width)
+            except ValueError:
+                pass  # they do not broadcast: the op has its own rule
+        results = self._inferred(node, operands)
+        if any(shape is None for shape, _ in results):
+            raise UnsupportedOpError(
+                f"op {node.op} ('{node.name}'): the size of its result is not known before it is made; leave the op "
+                "out of the model, or, if you trust the model, pass unsafe=True (--unsafe)"
+            )
+        shapes = [shape or [] for shape, _ in results]
+        if (most := work(node, operands, shapes)) > MOST_WORK:
+            raise UnsupportedOpError(
+                f"op {node.op} ('{node.name}') computes {most:,} products or comparisons; at most {MOST_WORK:,} are "
+                "computed: use smaller batches, or, if you trust the model, pass unsafe=True (--unsafe)"
+            )
+        return sum(math.prod(shape or []) * width for shape, width in results) + memory(node, operands)
+
+    def _inferred(self, node: TfNode, operands: Sequence[Array]) -> list[tuple[list[int] | None, int]]:
+        """The shapes of the results, as far as TensorFlow infers them in a graph, which is not executed, and the bytes
+        of an element.  Some kernels end the whole process on operands that do not fit; this finds these before."""
+        tf, function = self.tf, self._function(node)
         try:
             with tf.Graph().as_default():
                 said = [
-                    tf.constant(operand) if len(known) == 3 else tf.compat.v1.placeholder(known[0], known[1])
-                    for operand, known in zip(map(np.asarray, operands), shapes, strict=True)
+                    tf.constant(x) if _says_a_shape(x) else tf.compat.v1.placeholder(x.dtype.name, x.shape)
+                    for x in operands
                 ]
                 result = function(**self._arguments(node, function, said))
-        except Exception as error:  # some kernels end the whole process on such shapes, so they are not executed
+            results = list(result) if isinstance(result, (list, tuple)) else [result]
+            known = [r.shape.is_fully_defined() for r in results]  # an error if a size is negative
+            return [(r.shape.as_list() if k else None, int(r.dtype.size)) for r, k in zip(results, known, strict=True)]
+        except Exception as error:  # TensorFlow may raise anything; the caller wants one kind
             raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {reason(error)}") from error
-        results = result if isinstance(result, (list, tuple)) else [result]
-        known = [r for r in results if r.shape.is_fully_defined()]
-        return sum(math.prod(r.shape.as_list()) * int(r.dtype.size) for r in known)
+
+
+def _constant(node: TfNode) -> Any:
+    value = node.attrs.get("value")
+    if value is None:
+        raise UnsupportedOpError(f"op Const ('{node.name}') has no value of numbers")
+    return value
+
+
+def _readable(result: Any) -> Any:
+    """A tensor that NumPy can read: TensorFlow's own of a single bfloat16 fails."""
+    return np.asarray(result.numpy()) if result.dtype == "bfloat16" and result.shape.rank == 0 else result
 
 
 @functools.cache
@@ -142,9 +171,12 @@ def _parameters(function: Any) -> tuple[str, ...]:
     return tuple(name for name in inspect.signature(function).parameters if name != "name")
 
 
-def _known(operand: Any) -> tuple[Any, ...]:
+def _says_a_shape(array: Array) -> bool:
+    return array.dtype.kind in "iu" and array.size <= _MOST_SHAPE or array.size == 1
+
+
+def _known(array: Array) -> tuple[Any, ...]:
     """(type, shape) of an operand, and its value if that may specify a shape."""
-    array = np.asarray(operand)
-    if array.dtype.kind in "iu" and array.size <= _MOST_SHAPE or array.size == 1:
+    if _says_a_shape(array):
         return array.dtype.name, array.shape, array.tobytes()
     return array.dtype.name, array.shape

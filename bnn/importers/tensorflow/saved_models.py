@@ -21,9 +21,10 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import reached
-from ..common.limits import MOST_NODES, PERMISSION, check_bytes
+from ..common.limits import PERMISSION, check_bytes
 from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, PURE, SAVER
-from .frozen import Tensor, TfNode, attribute, behind, from_function, result_counts
+from .checkpoint import Checkpoint
+from .frozen import MOST_NODES, Tensor, TfNode, attribute, behind, from_function, result_counts
 
 # Names of functions, with an underscore, in the SavedModels that Keras writes.
 _OWN_FUNCTIONS = frozenset({"__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla"})
@@ -70,6 +71,8 @@ def check_saved_model(path: Path, saved: Any, hooks: Collection[str]) -> None:
 def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
     for node in nodes:
         kind = node.WhichOneof("kind")
+        for child in (*node.children, *node.dependencies):
+            _object(nodes, child.node_id)
         own = node.saveable_objects or node.registered_saver or node.registered_name
         if kind not in _KINDS or own or node.children and kind not in _PARENTS:
             raise CompileError(
@@ -78,10 +81,17 @@ def _check_objects(path: Path, nodes: Any, hooks: Collection[str]) -> None:
             )
         for child in node.children:
             private = child.local_name.startswith("_") and child.local_name not in _OWN_FUNCTIONS
-            function = nodes[child.node_id].WhichOneof("kind") in ("bare_concrete_function", "function")
+            function = _object(nodes, child.node_id).WhichOneof("kind") in ("bare_concrete_function", "function")
             if private and (child.local_name in hooks or function):
                 called = f"contains an object called {child.local_name}, which may run while loading"
                 raise CompileError(f"{path}: {called}; {PERMISSION}")
+
+
+def _object(nodes: Any, number: int) -> Any:
+    """The object with this number."""
+    if not 0 <= number < len(nodes):
+        raise CompileError(f"the SavedModel is damaged: it names object {number} of {len(nodes)}")
+    return nodes[number]
 
 
 def _check_ops(path: Path, graph: Any, functions: Mapping[str, Any], calls: _Calls) -> None:
@@ -158,6 +168,10 @@ def _entries(node: Any) -> int:
 
 
 def _declared(nodes: Any) -> int:
+    for tensor in _tensors(nodes):
+        if any(dim.size < 0 for dim in tensor.tensor_shape.dim):
+            shape = [dim.size for dim in tensor.tensor_shape.dim]
+            raise CompileError(f"the SavedModel is damaged: a constant has the shape {shape[:20]}")
     return sum(_elements(t.tensor_shape) * _bytes(t.dtype) for t in _tensors(nodes))
 
 
@@ -197,19 +211,21 @@ def read_signature(
     objects = graph.object_graph_def
     name, function_name = _served(objects.nodes)
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
-    try:
-        if function_name not in objects.concrete_functions:  # subscripting would create it
-            raise KeyError(function_name)
-        function, bound = functions[function_name], objects.concrete_functions[function_name].bound_inputs
-        own = len(function.signature.input_arg) - len(bound)
-        nodes, outputs = from_function(tf, function, functions)
-        values = _Values(tf, folder, graph)
-        once = {i: values[i] for i in set(bound)}
-        captured = {a.name: once[i] for a, i in zip(function.signature.input_arg[own:], bound, strict=True)}
-    except (IndexError, KeyError, ValueError) as error:
-        if isinstance(error, CompileError):
-            raise
-        raise CompileError(f"the SavedModel is damaged: {error!r} is missing") from error
+    if function_name not in functions or function_name not in objects.concrete_functions:
+        raise CompileError(
+            f"the SavedModel is damaged: it has no function '{function_name}' for the signature '{name}'"
+        )
+    function, bound = functions[function_name], objects.concrete_functions[function_name].bound_inputs
+    own = len(function.signature.input_arg) - len(bound)
+    if own < 1 or not function.signature.output_arg:
+        raise CompileError(
+            f"the SavedModel's signature '{name}' takes {own} values and gives {len(function.signature.output_arg)}; "
+            "expected one of each at least"
+        )
+    nodes, outputs = from_function(tf, function, functions)
+    values = _Values(tf, folder, graph)
+    once = {i: values[i] for i in set(bound)}
+    captured = {a.name: once[i] for a, i in zip(function.signature.input_arg[own:], bound, strict=True)}
     inputs = []
     for i, argument in enumerate(function.signature.input_arg[:own]):
         shapes = function.arg_attr[i].attr["_output_shapes"].list.shape if i in function.arg_attr else ()
@@ -225,10 +241,10 @@ def read_signature(
 def _served(nodes: Any) -> tuple[str, str]:
     """(the signature's name, the name of its function)"""
     found = {}
-    for child in nodes[0].children:
+    for child in nodes[0].children if nodes else ():
         if child.local_name == "signatures":
-            for signature in nodes[child.node_id].children:
-                kind = nodes[signature.node_id].bare_concrete_function
+            for signature in _object(nodes, child.node_id).children:
+                kind = _object(nodes, signature.node_id).bare_concrete_function
                 found[signature.local_name] = kind.concrete_function_name
     if not found:
         raise CompileError(
@@ -245,26 +261,19 @@ class _Values:
         self.tf = tf
         self.nodes = graph.object_graph_def.nodes
         self.constants = {n.name: n for n in graph.graph_def.node if n.op == "Const"}
-        self.reader = None
+        self.checkpoint: Checkpoint | None = None
         self.keys: dict[int, str] = {}
         prefix = folder / "variables" / "variables"
         if prefix.with_suffix(".index").exists():
-            # tf.train.load_checkpoint would open a folder with this name, and read any files that it lists.
-            self.reader = tf.compat.v1.train.NewCheckpointReader(str(prefix))
-            types = self.reader.get_variable_to_dtype_map()
-            declared = 0
-            for name, shape in self.reader.get_variable_to_shape_map().items():
-                declared += int(np.prod(shape, dtype=object)) * _bytes(types[name].as_datatype_enum)
-            check_bytes("its checkpoint", "what it declares", declared)
-            self.keys = self._keys()
+            self.checkpoint = Checkpoint(tf, prefix)
+            self.keys = self._keys(self.checkpoint)
 
-    def _keys(self) -> dict[int, str]:
+    def _keys(self, checkpoint: Checkpoint) -> dict[int, str]:
         """The variables' names in the checkpoint, which stores the objects' names in its own graph."""
         from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-        stored = TrackableObjectGraph()
-        assert self.reader is not None
-        stored.ParseFromString(self.reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        stored = TrackableObjectGraph.FromString(checkpoint.text("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
+        read: dict[int, tuple[dict[str, int], str | None]] = {}  # its objects' parts and keys, each looked at once
         keys: dict[int, str] = {}
         waiting, seen = [(0, 0)], set()
         while waiting:
@@ -272,27 +281,36 @@ class _Values:
             if here in seen:
                 continue
             seen.add(here)
-            for part in stored.nodes[there].attributes:
-                if part.name == "VARIABLE_VALUE":
-                    keys[here] = part.checkpoint_key
-            named = {child.local_name: child.node_id for child in stored.nodes[there].children}
-            for child in self.nodes[here].children:
+            if there not in read:
+                found = _object(stored, there)
+                own = (part.checkpoint_key for part in found.attributes if part.name == "VARIABLE_VALUE")
+                read[there] = {child.local_name: child.node_id for child in found.children}, next(own, None)
+            named, key = read[there]
+            if key is not None:
+                keys[here] = key
+            for child in _object(self.nodes, here).children:
                 if child.local_name in named:
                     waiting.append((child.node_id, named[child.local_name]))
         return keys
 
     def __getitem__(self, number: int) -> tuple[Array, bool]:
-        node = self.nodes[number]
-        if node.WhichOneof("kind") == "constant":
-            return attribute(self.tf, self.constants[node.constant.operation].attr["value"]), False
-        if node.WhichOneof("kind") != "variable" or self.reader is None:
-            raise CompileError(f"the SavedModel's function captures a {node.WhichOneof('kind')} without a value")
-        value = np.asarray(self.reader.get_tensor(self.keys[number]))
-        shape = self.tf.TensorShape(node.variable.shape)
-        if not shape.is_compatible_with(value.shape) or self.tf.as_dtype(node.variable.dtype) != value.dtype:
+        node = _object(self.nodes, number)
+        kind = node.WhichOneof("kind")
+        if kind == "constant" and node.constant.operation in self.constants:
+            value = attribute(self.tf, self.constants[node.constant.operation].attr["value"])
+            if isinstance(value, np.ndarray):
+                return value, False
+        if kind != "variable" or self.checkpoint is None:
+            raise CompileError(f"the SavedModel's function captures a {kind} without a value")
+        if number not in self.keys:
+            raise CompileError(f"the SavedModel is damaged: its checkpoint has no value of object {number}")
+        value = self.checkpoint.array(self.keys[number])
+        wanted, shape = node.variable, self.tf.TensorShape(node.variable.shape)
+        dtype = self.tf.as_dtype(wanted.dtype)
+        if not shape.is_compatible_with(value.shape) or dtype != value.dtype:
             raise CompileError(
-                f"the variable '{node.variable.name}' is {value.dtype} {value.shape} in the checkpoint, and "
-                f"{self.tf.as_dtype(node.variable.dtype).name} {shape} in the graph"
+                f"the variable '{wanted.name}' is {value.dtype} {value.shape} in the checkpoint, and {dtype.name} "
+                f"{shape} in the graph"
             )
         return value, True
 

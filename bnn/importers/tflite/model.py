@@ -37,6 +37,7 @@ class TfliteModel:
         self, path: str | os.PathLike[str], *, unsafe: bool = False, input_shape: Sequence[int] | None = None
     ) -> None:
         self._network = network = read_file(path, unsafe=unsafe)
+        self._limited = not unsafe
         self._steps = _needed(network)
         self._check_inputs(input_shape)
         check_types(network, self._steps)
@@ -73,6 +74,8 @@ class TfliteModel:
         uses = Counter(i for operator in steps for i in operator.inputs if i is not None)
         for operator in steps:
             step = Step(network, operator, self._constants)
+            if self._limited:
+                step.check_results(images)
             numbers = [i for i in operator.inputs if i is not None]
             operands = [self._constants[i] if i in self._constants else values[i] for i in numbers]
             if (name := SUM.format(step.output().name)) in keep and step.op == "LceBconv2d":

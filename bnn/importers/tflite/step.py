@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ FRAMEWORK = "TensorFlow Lite"
 # Fused activations by their numbers in the schema, of which Larq has these.
 _CLAMPS = {0: (-INF, INF), 1: (0.0, INF), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 _SAME, _VALID = 0, 1
+_BITS = 32  # of a word
 _MOST_SIZE = 2**31 - 1  # of a window, a stride or a dilation: Larq's options may have more bits
 
 
@@ -123,6 +125,17 @@ class Step:
             pads = (top, left, bottom, right)
             raise self.unsupported(f"padding {pads} of {shape} makes {padded:,} bytes; at most {MOST_BYTES:,} are read")
         return Window(kernel, stride, dilation, (top, left, bottom, right))
+
+    def check_results(self, images: int) -> None:
+        """Refuse results that are too large for this many images, before they are made."""
+        for number in self.operator.outputs:
+            size = 4 * images * math.prod(self.network.tensors[number].shape[1:])
+            size *= _BITS if self.network.tensors[number].dtype == "INT32" else 1  # unpacked
+            if size > MOST_BYTES:
+                raise self.unsupported(
+                    f"a result of {size:,} bytes for {images} images; at most {MOST_BYTES:,} are made: use smaller "
+                    "batches, or, if you trust the file, pass unsafe=True (--unsafe)"
+                )
 
     def unsupported(self, why: str) -> UnsupportedOpError:
         return UnsupportedOpError(f"layer '{self.layer}': {self.op} ('{self.output().name}'): {why}")

@@ -88,7 +88,7 @@ def many_results(saved: Any) -> None:
     """Each node has no more than may be read."""
     for i in range(200):
         split = product(saved).node_def.add(name=f"a{i}", op="Unpack")
-        split.attr["num"].i = 2**20
+        split.attr["num"].i = 2**17
         split.input.append("x")
 
 
@@ -141,7 +141,7 @@ SAVED: dict[str, tuple[Callable[[Any], None], str]] = {
     "recursion": (call_itself, "calls itself"),
     "calls of calls": (many_calls, "'level_0' has 2,199,023,255,550 nodes"),
     "calls in a row": (calls_in_a_row, "more than 100 functions call each other in a chain"),
-    "results": (results, "has 2,147,483,648 results; at most 1,048,576 are read"),
+    "results": (results, "has 2,147,483,648 results; at most 131,072 are read"),
     "many results": (many_results, "nodes and further results"),
     "a constant of calls": (constant_of_calls, "what its constants declare is 21,474,836,480"),
     "two graphs": (two_graphs, "or of several graphs"),

@@ -371,9 +371,9 @@ REFUSED: dict[str, tuple[Make, type[Exception], str]] = {
     "other options": (options_of_another, CompileError, "not Pool2DOptions"),
     "nothing to join": (
         lambda net, rng: net.op("CONCATENATION", [], 1, net.input(3) + 3, table="ConcatenationOptions", Axis=1),
-        UnsupportedOpError, "it has no operand 0",
+        UnsupportedOpError, "0 operands and 1 results; expected 1 to",
     ),
-    "no weights": (shuffled, UnsupportedOpError, "it has no operand 1"),
+    "no weights": (shuffled, UnsupportedOpError, "1 operands and 1 results; expected 2 to 3"),
     "padding": (
         conv((6, 3, 3, 5), (3, 4, 5), (3, 4, 6), DilationHFactor=2**28), UnsupportedOpError,
         "makes 64,424,509,800 bytes; at most",
