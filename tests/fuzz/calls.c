@@ -98,6 +98,16 @@ static void open_wrongly(const struct session *x)
     CHECK(bnn_model_open(file, draw(x, size), x->kernels, memory, bytes, &model, NULL) != BNN_OK, "a shorter file");
 }
 
+/* A context whose ops may be stepped in any order: they find what is there. */
+static bnn_context *stepped_context(const struct session *x, size_t images, size_t workers)
+{
+    size_t bytes = 0;
+    bnn_context *context = fuzz_context(x->model, images, workers);
+    if (context != NULL && bnn_stepping_size(x->model, images, workers, &bytes) == BNN_OK)
+        fuzz_define(context, bytes);
+    return context;
+}
+
 /* A context in place of the one there is. */
 static void create_context(struct session *x)
 {
@@ -123,7 +133,7 @@ static void create_context(struct session *x)
         return;
     EXPECT(bnn_context_create(x->model, images, workers, memory + 1 + draw(x, 63), bytes, &context), BNN_ERROR_MEMORY);
     EXPECT(bnn_context_create(x->model, images, workers, memory, draw(x, bytes), &context), BNN_ERROR_MEMORY);
-    context = fuzz_context(x->model, images, workers);
+    context = stepped_context(x, images, workers);
     if (context != NULL) {
         x->context = context;
         x->images = images;
@@ -298,7 +308,7 @@ static int prepare(struct session *x)
         return 0;
     memset(x->values, 0, x->ports.batch * largest * sizeof(float));
     x->images = x->workers = 1;
-    x->context = fuzz_context(x->model, 1, 1);
+    x->context = stepped_context(x, 1, 1);
     return x->context != NULL;
 }
 

@@ -5,33 +5,70 @@
 #include "model/validate.h"
 
 #include <math.h>
+#ifdef FUZZ_MEMORY_SANITIZER
+#include <sanitizer/msan_interface.h>
+#else
 #include <sanitizer/asan_interface.h>
+#endif
 
 enum { ROOM = 24 << 20, GAP = 1024 };
 
 static _Alignas(BNN_ALIGNMENT) unsigned char room[ROOM];
 static size_t used;
 
+#ifdef FUZZ_MEMORY_SANITIZER
+/* Nothing in a block or around it has a value before it is written. */
+static void lock(unsigned char *at, size_t size)
+{
+    __msan_poison(at, size);
+}
+
+static void unlock(unsigned char *at, size_t size)
+{
+    (void)at, (void)size;
+}
+
+void fuzz_define(void *at, size_t size)
+{
+    __msan_unpoison(at, size);
+}
+#else
+static void lock(unsigned char *at, size_t size)
+{
+    ASAN_POISON_MEMORY_REGION(at, size);
+}
+
+static void unlock(unsigned char *at, size_t size)
+{
+    ASAN_UNPOISON_MEMORY_REGION(at, size);
+    memset(at, 0xA5, size);
+}
+
+void fuzz_define(void *at, size_t size)
+{
+    (void)at, (void)size;
+}
+#endif
+
 void *fuzz_block(size_t size)
 {
     static int prepared;
     if (!prepared) {
-        ASAN_POISON_MEMORY_REGION(room, sizeof room);
+        lock(room, sizeof room);
         used = GAP;
         prepared = 1;
     }
     if (size > FUZZ_MOST_BYTES || used + size + GAP > ROOM)
         return NULL;
     unsigned char *block = room + used;
-    ASAN_UNPOISON_MEMORY_REGION(block, size);
-    memset(block, 0xA5, size);
+    unlock(block, size);
     used += (size + GAP + BNN_ALIGNMENT - 1) / BNN_ALIGNMENT * BNN_ALIGNMENT;
     return block;
 }
 
 void fuzz_release(void)
 {
-    ASAN_POISON_MEMORY_REGION(room, used);
+    lock(room, used);
     used = GAP;
 }
 

@@ -27,10 +27,12 @@
 /* Bytes, and elements moved or multiplied, that one input may cost: more is not run. */
 enum { FUZZ_MOST_BYTES = 1 << 20, FUZZ_MOST_WORK = 1 << 20 };
 
-/* A block of exactly this size, aligned, full of garbage, with poison around it; NULL where it is larger than
- * FUZZ_MOST_BYTES.  All blocks live until fuzz_release. */
+/* A block of exactly this size, aligned, full of garbage (of no value, for MemorySanitizer), with poison around it; NULL
+ * where it is larger than FUZZ_MOST_BYTES.  All blocks live until fuzz_release. */
 void *fuzz_block(size_t size);
 void fuzz_release(void);
+/* Garbage that may be used: for MemorySanitizer, it has a value now. */
+void fuzz_define(void *at, size_t size);
 
 /* Numbers of the script, then of a generator that the file's checksum seeds. */
 struct script {

@@ -28,8 +28,11 @@ static void compare_one_by_one(const bnn_model *model, const struct ports *p)
     }
 }
 
-static void step_through(const bnn_model *model, bnn_context *context, size_t images)
+/* Every op on the inputs that were run. */
+static void step_through(const bnn_model *model, bnn_context *context, const struct ports *p, size_t images)
 {
+    for (uint32_t i = 0; i < p->inputs; i++)
+        CHECK(bnn_poke(context, bnn_input_tensor(model, i), p->floats[i], images) == BNN_OK, "poke input %u", i);
     for (uint32_t k = 0; k < bnn_op_count(model); k++) {
         bnn_op_info op;
         CHECK(bnn_get_op(model, k, &op) == BNN_OK, "op %u", k);
@@ -61,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(bnn_run(context, ports.typed, ports.out, batch) == (refused ? BNN_ERROR_BATCH : BNN_OK), "run");
         if (!bnn_whole_batch(model))
             compare_one_by_one(model, &ports);
-        step_through(model, context, images);
+        step_through(model, context, &ports, batch < images ? batch : images);
     }
     fuzz_release();
     return 0;
