@@ -3,7 +3,7 @@
 
     make fuzz                              every target for a minute, two at a time
     make fuzz FUZZ_SECONDS=3600            for an hour each
-    make fuzz FUZZ_RUNS=20000000           so many executions, shared out among the targets
+    make fuzz FUZZ_RUNS=10800000           a million executions of each C target, of the others a hundred thousand
     python tests/fuzz/run.py load run      these targets alone; --help tells the rest
 
 | target     | what                                                                                             |
@@ -13,20 +13,32 @@
 | events     | the event engine on what opens, its calls in any order; against bnn_run                          |
 | calls      | the C API in any order, with wrong arguments                                                     |
 | spikes     | networks of spiking neurons: .snn files, and the calls of bnn_snn.h in any order                 |
-| recordings | bnn.streams.recordings.read: every format                                                            |
+| recordings | bnn.streams.recordings.read: every format                                                        |
 | arrays     | .npy and .npz files as the command line reads them                                               |
 | nir        | NIR files, up to where an importer would get them                                                |
+| keras      | the configuration of .keras and .h5 files of Keras 2, Larq and Keras 3, up to the graph          |
+| hdf5       | the objects of .h5 files, and of the weights in .keras files: links, types, attributes, storage  |
+| savedmodel | the protocol buffer of a SavedModel, up to the graph                                             |
+| onnx       | the protocol buffer of an .onnx file, up to the graph; now and then it is compiled               |
+| tflite     | .tflite files, in the same way: what they describe, and their words and bytes                    |
 
-The first five are C: the runtime under AddressSanitizer and UndefinedBehaviorSanitizer, in one process that reuses its
-memory, with a mutator that knows the format (mutator.c, spikes_mutator.c).  They need clang (CLANG=..., default:
-clang-19 or clang) with libFuzzer, in Debian's libclang-rt-19-dev.  The others are Python under atheris, for which a
-virtual environment is made.  All of it lies in build/fuzz: `corpus` grows from run to run, `found` holds what must not
-be.
+The first five are C, in one process that reuses its memory, with a mutator that knows the format (mutator.c,
+spikes_mutator.c).  Each is built twice: the runtime under AddressSanitizer and UndefinedBehaviorSanitizer, and as
+"load-memory" and so on under MemorySanitizer.  They need clang (CLANG=..., default: clang-19 or clang) with libFuzzer,
+in Debian's libclang-rt-19-dev.  The twins share the seconds of a target, and the C targets divide theirs so that all
+have about as many executions.
 
-Seeds are made anew (seeds.py), so that every op and the current version are among them; tests/fuzz/corpus adds what
-fuzzing found and seeds do not reach.  `--merge` makes that anew from build/fuzz/corpus.  To look at a finding:
+The others are Python under atheris, for which a virtual environment is made beside the one that runs this file.  They
+fail on anything but a BnnError, and where the reader of a file writes, connects, runs or imports code, or uses more
+than 1.5 GiB (watch.py).  From nir on, an input is a recipe (recipe.py): which valid file is edited (sources.py) and how
+(hdf5_edits.py, json_edits.py, proto_edits.py, tflite_edits.py).
 
-    build/fuzz/c/run build/fuzz/found/run-crash-...
+All of it lies in build/fuzz: `corpus` grows from run to run, `found` holds what must not be.  Seeds are made anew
+(seeds.py), so that every op and the current version are among them; tests/fuzz/corpus adds what fuzzing found and seeds
+do not reach.  `--merge` makes that anew from build/fuzz/corpus.  To look at a finding:
+
+    build/fuzz/address/run build/fuzz/found/run-crash-...
+    make fuzz ARGS="--replay keras build/fuzz/found/keras-crash-..."
 
 A crash, a hang, a leak or too much memory stops its target and makes the exit status 1.  tests/fuzz/test_replay.py runs
 the seeds and the corpus with the other tests, without clang.
@@ -35,13 +47,17 @@ the seeds and the corpus with the other tests, without clang.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,22 +69,16 @@ from sanitized import SANITIZE, Build, is_kernel  # noqa: E402
 
 BUILD = ROOT / "build" / "fuzz"
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
-# Of all executions; by how much there is to find, and what one costs.
-C_TARGETS = {"load": 0.35, "run": 0.2, "events": 0.15, "calls": 0.15, "spikes": 0.1}
-PYTHON_TARGETS = {"recordings": 0.025, "arrays": 0.024, "nir": 0.001}
-# The seeds are made with the tests' helpers, hence pytest.
-PYTHON_PACKAGES = (
-    "atheris>=2.3,<4",
-    "numpy",
-    "cffi",
-    "click",
-    "rich",
-    "nir>=1.0.4,<2",
-    "h5py>=3.8,<4",
-    "expelliarmus",
-    "pytest",
-)
-LIMITS = ("-timeout=25", "-rss_limit_mb=2048", "-malloc_limit_mb=512", "-max_len=16384")
+# Of the C targets: what an execution costs, in relation to the others.
+COST = {"load": 1.0, "run": 3.0, "events": 3.0, "calls": 2.0, "spikes": 0.6}
+MEMORY = "-memory"  # ends the name of a target that is built with MemorySanitizer
+C_TARGETS = [f"{name}{twin}" for name in COST for twin in ("", MEMORY)]
+PYTHON_TARGETS = ["recordings", "arrays", "nir", "keras", "hdf5", "savedmodel", "onnx", "tflite"]
+TARGETS = [*C_TARGETS, *PYTHON_TARGETS]
+RUNS_IN_C = 10  # for one in Python, which costs much more
+PYTHON_PACKAGES = ("atheris>=2.3,<4", "nir>=1.0.4,<2")
+RECIPES = PYTHON_TARGETS[2:]  # whose inputs are short
+LIMITS = ("-timeout=25", "-rss_limit_mb=2048", "-malloc_limit_mb=512")
 MOST_KEPT = 1600  # bytes of an input in tests/fuzz/corpus
 KINDS = ("crash", "timeout", "leak", "oom")
 
@@ -92,16 +102,24 @@ class Outcome:
         counts = (sum(f"-{kind}-" in path.name for path in self.found) for kind in KINDS)
         speed = self.executions / self.seconds if self.seconds else 0
         cells = (f"{n:>8}" for n in counts)
-        return f"{self.target:<11}{self.executions:>14,}{speed:>12,.0f}{self.edges:>8}" + "".join(cells)
+        return f"{self.target:<15}{self.executions:>14,}{speed:>12,.0f}{self.edges:>8}" + "".join(cells)
 
 
-def fuzz_flags(source: Path) -> Sequence[str]:
-    """Coverage guides by the runtime alone.  Comparisons are not traced: the sanitizers' own checks are most of them.
-    Vector kernels, whose tiles take minutes with every check, have AddressSanitizer's."""
+def fuzz_flags(source: Path, checks: Sequence[str]) -> Sequence[str]:
+    """Coverage guides by the runtime alone.  Comparisons are not traced: most are the sanitizers' own checks."""
     coverage = ("-fsanitize-coverage=inline-8bit-counters,pc-table",)
+    return ("-O1", *checks, *(coverage if source.parts[0] != "tests" else ()))
+
+
+def address_flags(source: Path) -> Sequence[str]:
+    """Vector kernels, whose tiles take minutes with every check, have AddressSanitizer's."""
     if is_kernel(source) and source.parent.name not in ("kernels", "scalar", "flash"):
         return ("-O1", "-g", "-fsanitize=address")
-    return ("-O1", *SANITIZE, *(coverage if source.parts[0] != "tests" else ()))
+    return fuzz_flags(source, SANITIZE)
+
+
+def memory_flags(source: Path) -> Sequence[str]:
+    return fuzz_flags(source, ("-g", "-fsanitize=memory", "-DFUZZ_MEMORY_SANITIZER"))
 
 
 def clang() -> str:
@@ -111,32 +129,48 @@ def clang() -> str:
     return found
 
 
-def build_c(target: str) -> Path:
-    build = Build(BUILD / "c", fuzz_flags, ("-fsanitize=fuzzer,address,undefined",), clang())
-    mutator = ("spikes_mutator",) if target == "spikes" else ("mutator", "sketch")
-    files = [Path("tests/fuzz", f"{name}.c") for name in (target, "fuzz", *mutator)]
-    return build.program(target, files)
+def program(target: str) -> Path:
+    """Of a C target."""
+    return BUILD / ("memory" if target.endswith(MEMORY) else "address") / target.removesuffix(MEMORY)
 
 
-def build_python() -> Path:
-    """An interpreter with atheris; the package is the one of this tree, as it was built in it."""
-    python = BUILD / "venv" / "bin" / "python"
+def build_c(target: str) -> None:
+    made, memory = program(target), target.endswith(MEMORY)
+    build = (
+        Build(made.parent, memory_flags, ("-fsanitize=fuzzer,memory",), clang())
+        if memory
+        else Build(made.parent, address_flags, ("-fsanitize=fuzzer,address,undefined",), clang())
+    )
+    mutator = ("spikes_mutator",) if made.name == "spikes" else ("mutator", "sketch")
+    build.program(made.name, [Path("tests/fuzz", f"{name}.c") for name in (made.name, "fuzz", *mutator)])
+
+
+def build_python() -> None:
+    """An interpreter with atheris, and the packages of this one; bnn is that of this tree, as it was built in it."""
     if not (BUILD / "venv" / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(BUILD / "venv")], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PYTHON_PACKAGES], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(BUILD / "venv")], check=True)
+        python = [
+            str(BUILD / "venv" / "bin" / "python"),
+            "-c",
+            "import sysconfig; print(sysconfig.get_path('purelib'))",
+        ]
+        own = subprocess.run(python, check=True, capture_output=True, text=True).stdout.strip()
+        Path(own, "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        subprocess.run([*python[:1], "-m", "pip", "install", "-q", "--no-deps", *PYTHON_PACKAGES], check=True)
         (BUILD / "venv" / "ready").touch()
-    return python
 
 
 def command(target: str) -> list[str]:
     if target in C_TARGETS:
-        return [str(BUILD / "c" / target)]
+        return [str(program(target))]
     return [str(BUILD / "venv" / "bin" / "python"), "tests/fuzz/python_targets.py", target]
 
 
 def kind_of(target: str) -> str:
     """What its inputs are: those of the C targets but one are all models."""
-    return "c" if target in C_TARGETS and target != "spikes" else target
+    if target in C_TARGETS:
+        return "spikes" if target.startswith("spikes") else "c"
+    return target
 
 
 def corpora(target: str) -> list[str]:
@@ -146,48 +180,63 @@ def corpora(target: str) -> list[str]:
     return [str(folder) for folder in folders if folder.is_dir()]
 
 
-def environment() -> dict[str, str]:
+@contextlib.contextmanager
+def environment() -> Iterator[dict[str, str]]:
+    """Of a target.  Its folder for temporary files is in memory, where the system has such a folder: a file a time is
+    written."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return {**os.environ, "PYTHONPATH": path, "UBSAN_OPTIONS": "print_stacktrace=1", "PYTHONWARNINGS": "ignore"}
+    shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    own = {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    with tempfile.TemporaryDirectory(prefix="bnn-fuzz-", dir=shared) as folder:
+        yield {**os.environ, **own, "TMPDIR": folder}
 
 
-def run(target: str, seconds: int, runs: int) -> Outcome:
-    found = BUILD / "found"
-    found.mkdir(exist_ok=True)
-    start, begun = time.monotonic(), time.time()
-    limit = [f"-runs={runs}"] if runs else [f"-max_total_time={seconds}"]
-    options = [*limit, *LIMITS, f"-artifact_prefix={found}/{target}-", "-print_final_stats=1"]
-    if target not in C_TARGETS:
-        options.append("-detect_leaks=0")  # of the interpreter
-    log = BUILD / f"{target}.log"
-    with open(log, "wb") as file:
-        status = subprocess.run(
-            [*command(target), *options, *corpora(target)], cwd=ROOT, env=environment(), stdout=file, stderr=file
-        ).returncode
-    outcome = Outcome(target, seconds=time.monotonic() - start)
-    text = log.read_text(errors="replace")
-    executed = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", text, re.M)
-    edges = re.findall(r" cov: (\d+)", text)
-    outcome.executions = max((int(a or b) for a, b in executed), default=0)
-    outcome.edges = int(edges[-1]) if edges else 0
-    outcome.found = [p for p in found.glob(f"{target}-*") if p.stat().st_mtime >= begun and "slow-unit" not in p.name]
-    if status != 0 and not outcome.found:
-        outcome.error = f"exit status {status}"
+def run(target: str, seconds: float, runs: int) -> Outcome:
+    """So many seconds or, if not 0, runs.  A process that has grown ends before, and another one goes on."""
+    (BUILD / "found").mkdir(exist_ok=True)
+    outcome, begun, log = Outcome(target), time.time(), BUILD / f"{target}.log"
+    log.unlink(missing_ok=True)
+    while outcome.ok and (outcome.executions < runs if runs else seconds - outcome.seconds >= 1):
+        _run_process(outcome, log, seconds - outcome.seconds, runs - outcome.executions if runs else 0)
+        found = (p for p in (BUILD / "found").glob(f"{target}-*") if p.stat().st_mtime >= begun)
+        outcome.found = [p for p in found if p.name.removeprefix(f"{target}-").startswith(KINDS)]
     print(f"{target}: {'done' if outcome.ok else f'FAILED, see {log}'}", flush=True)
     return outcome
 
 
+def _run_process(outcome: Outcome, log: Path, seconds: float, runs: int) -> None:
+    target = outcome.target
+    limit = [f"-runs={runs}"] if runs else [f"-max_total_time={math.ceil(seconds)}"]
+    length = ("-max_len=160", "-len_control=0") if target in RECIPES else ("-max_len=16384",)
+    options = [*limit, *LIMITS, *length, f"-artifact_prefix={BUILD / 'found'}/{target}-", "-print_final_stats=1"]
+    if target not in C_TARGETS:
+        options.append("-detect_leaks=0")  # of the interpreter
+    begun, before = time.monotonic(), log.stat().st_size if log.exists() else 0
+    called = [*command(target), *options, *corpora(target)]
+    with open(log, "ab") as file, environment() as own:
+        status = subprocess.run(called, cwd=ROOT, env=own, stdout=file, stderr=file).returncode
+    text = log.read_bytes()[before:].decode(errors="replace")
+    executed = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", text, re.M)
+    count = max((int(a or b) for a, b in executed), default=0)
+    edges = re.findall(r" cov: (\d+)", text)
+    outcome.executions += count
+    outcome.seconds += time.monotonic() - begun
+    outcome.edges = int(edges[-1]) if edges else outcome.edges
+    if status != 0 or count == 0:
+        outcome.error = f"exit status {status} after {count} executions"
+
+
 def report(outcomes: Sequence[Outcome]) -> None:
     head = "".join(f"{kind:>8}" for kind in ("crashes", "hangs", "leaks", "memory"))
-    print(f"\n{'target':<11}{'executions':>14}{'per second':>12}{'edges':>8}{head}")
+    print(f"\n{'target':<15}{'executions':>14}{'per second':>12}{'edges':>8}{head}")
     for outcome in outcomes:
         print(outcome.row())
         for path in outcome.found:
             print(f"    {path.relative_to(ROOT)}")
-        if outcome.error:
+        if outcome.error and not outcome.found:
             print(f"    {outcome.error}; see build/fuzz/{outcome.target}.log")
     total = sum(o.executions for o in outcomes)
-    print(f"{'all':<11}{total:>14,}    {sum(len(o.found) for o in outcomes)} findings")
+    print(f"{'all':<15}{total:>14,}    {sum(len(o.found) for o in outcomes)} findings")
 
 
 def merge(targets: Sequence[str]) -> None:
@@ -198,10 +247,9 @@ def merge(targets: Sequence[str]) -> None:
         kept, known = BUILD / "merged" / kind, BUILD / "seeds" / kind
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(known, kept)
-        subprocess.run(
-            [*command(target), "-merge=1", "-use_counters=0", f"-max_len={MOST_KEPT}", str(kept), *grown],
-            cwd=ROOT, env=environment(), check=True, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        merging = [*command(target), "-merge=1", "-use_counters=0", f"-max_len={MOST_KEPT}", str(kept), *grown]
+        with environment() as own:
+            subprocess.run(merging, cwd=ROOT, env=own, check=True, stderr=subprocess.DEVNULL)
         shutil.rmtree(CORPUS / kind, ignore_errors=True)
         (CORPUS / kind).mkdir(parents=True)
         for path in kept.iterdir():
@@ -217,31 +265,48 @@ def make_seeds(targets: Sequence[str]) -> None:
         print(f"{kind}: {seeds.write(kind, BUILD / 'seeds' / kind)} seeds", flush=True)
 
 
+def shares(targets: Sequence[str], seconds: int, runs: int) -> dict[str, tuple[float, int]]:
+    """The seconds and executions of each target, of so many seconds for each and so many executions altogether."""
+    weights = {t: RUNS_IN_C if t in C_TARGETS else 1 for t in targets}
+    costs = {t: COST[t.removesuffix(MEMORY)] for t in targets if t in C_TARGETS}
+    in_c = seconds * len({t.removesuffix(MEMORY) for t in costs})
+    return {
+        target: (
+            in_c * costs[target] / sum(costs.values()) if target in costs else float(seconds),
+            math.ceil(runs * weights[target] / sum(weights.values())),
+        )
+        for target in targets
+    }
+
+
 def main() -> int:
-    every = {**C_TARGETS, **PYTHON_TARGETS}
     parser = argparse.ArgumentParser(description="Fuzz whatever reads what a stranger may have written.")
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(every)}; default: all")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(TARGETS)}; default: all")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
     parser.add_argument("--runs", type=int, default=0, help="executions of all targets together, instead of seconds")
     parser.add_argument("--jobs", type=int, default=2, help="targets side by side (2)")
     parser.add_argument("--merge", action="store_true", help="make tests/fuzz/corpus anew; fuzz nothing")
+    parser.add_argument("--replay", nargs="+", metavar=("TARGET", "FILE"), help="run a target on files; fuzz nothing")
     options = parser.parse_args()
-    unknown = set(options.targets) - set(every)
+    targets = options.replay[:1] if options.replay else options.targets or TARGETS
+    unknown = set(targets) - set(TARGETS)
     if unknown:
-        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(every)}")
-    targets = options.targets or list(every)
+        parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
 
     make_seeds(targets)
     for target in targets:
         build_c(target) if target in C_TARGETS else build_python()
+    if options.replay:
+        files = [os.path.abspath(path) for path in options.replay[1:]]
+        with environment() as own:
+            return subprocess.run([*command(targets[0]), *LIMITS, *files], cwd=ROOT, env=own).returncode
     if options.merge:
         merge(targets)
         return 0
-    shares = {target: every[target] / sum(every[t] for t in targets) for target in targets}
+    plan = shares(targets, options.seconds, options.runs)
+    longest = sorted(targets, key=lambda t: (t in C_TARGETS, -plan[t][0]))  # those that take long to begin at first
     with ThreadPoolExecutor(options.jobs) as pool:
-        outcomes = list(
-            pool.map(lambda t: run(t, options.seconds, round(options.runs * shares[t])), sorted(targets, key=every.get))
-        )
+        outcomes = list(pool.map(lambda t: run(t, *plan[t]), longest))
     report(outcomes)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 

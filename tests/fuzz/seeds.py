@@ -136,9 +136,11 @@ def arrays() -> Iterator[tuple[str, bytes]]:
 
 
 def recipes() -> Iterator[tuple[str, bytes]]:
-    """A few edits of each kind."""
-    for kind in range(6):
-        yield str(kind), bytes([7, kind, 1, 2, 3, 40 + kind, kind, 3, 2])
+    """Of edits: none, of each of the files there may be; then a few."""
+    for number in range(12):
+        yield f"unedited-{number}", bytes([number])
+    for kind in range(12):
+        yield f"edited-{kind}", bytes([kind, 7, kind, 1, 2, 3, 40 + kind, kind, 3, 2])
 
 
 def spiking_networks() -> Iterator[tuple[str, bytes]]:
@@ -151,7 +153,10 @@ def spiking_networks() -> Iterator[tuple[str, bytes]]:
         yield f"learning-{i}", encode_snn(draw_plastic_network(np.random.default_rng([4, i]))) + bytes(range(40 + i))
 
 
-SEEDS = {"spikes": spiking_networks, "c": models, "recordings": recordings, "arrays": arrays, "nir": recipes}
+SEEDS = {
+    "spikes": spiking_networks, "c": models, "recordings": recordings, "arrays": arrays,
+    **dict.fromkeys(("nir", "keras", "hdf5", "savedmodel", "onnx", "tflite"), recipes),
+}  # fmt: skip
 
 
 def write(kind: str, folder: Path) -> int:
