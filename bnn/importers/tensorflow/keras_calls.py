@@ -75,7 +75,8 @@ def _has_text(call: Any) -> bool:
         value = constants.pop()
         if isinstance(value, str):
             return True
-        if not (isinstance(value, dict) and value.get("class_name") in VALUES):
+        name = value.get("class_name") if isinstance(value, dict) else None
+        if not (isinstance(name, str) and name in VALUES):
             constants += _inner(value)
     return False
 

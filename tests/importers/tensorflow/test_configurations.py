@@ -162,6 +162,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a layer that Keras 3 calls with a text": (layer("Add") | {"inbound_nodes": [{"args": [TENSOR, "a"]}]},
         "with a text"),
     "a layer called with numbers": (layer("Add") | {"inbound_nodes": [[["_CONSTANT_VALUE", -1, [1.5], {}]]]}, ALONE),
+    "a layer that Keras 3 calls with a list for a name": (layer("Add") | {"inbound_nodes": [{"args": [TENSOR,
+        {"class_name": ["a"]}]}]}, "with a text"),
     "a layer that Keras 3 calls with numbers": (layer("Add") | {"inbound_nodes": [{"args": [1.5]}]}, ALONE),
     "a vocabulary": (layer("StringLookup") | {"config": {"vocabulary": "/etc/passwd"}},
         r"another file \('/etc/passwd'\)"),
