@@ -129,7 +129,7 @@ struct bnn_spike_kernels {
      * product and sum is rounded.  values NULL: all 1. */
     void (*sum_rows)(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
                      size_t n, size_t count);
-    void (*settle)(const struct bnn_neurons *neurons); /* one step of a population: neurons.h, neurons.inc */
+    int (*settle)(const struct bnn_neurons *neurons); /* one step of a population: neurons.h, neurons.inc */
     /* For r below runs, i below count: sums[i + r * step] += rows[i + r * stride] * value. */
     void (*add_runs)(float *sums, ptrdiff_t step, const float *rows, ptrdiff_t stride, size_t runs, size_t count,
                      float value);

@@ -33,6 +33,7 @@ enum bnn_snn_rule {
     RULE_DECAY_RECURRENT,
     RULE_SYNAPTIC_RECURRENT,
     RULE_TAKE_BACK,
+    RULE_SYNAPTIC_JUMP,
     RULE_COUNT
 };
 enum bnn_snn_reset {

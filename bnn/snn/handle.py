@@ -16,7 +16,7 @@ from ..errors import BnnError, InputError, ModelFormatError
 from ..runtime.handles import Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
-from .rules import BY_OPCODE, Emits
+from .rules import BY_OPCODE, Emits, overflow_text
 
 _ADVICE = {
     lib.BNN_ERROR_MAGIC: "make one with bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)",
@@ -322,6 +322,12 @@ class State:
         pulse.reraise()
         if status == lib.BNN_ERROR_STOPPED:
             raise BnnError(f"{what}: the state was interrupted; reset it first")
+        if status == lib.BNN_ERROR_RANGE:
+            number = ffi.new("uint32_t *")
+            lib.bnn_snn_overflowed(self.pointer, number)
+            text = overflow_text(self.opened.populations[number[0]].name, max(self.steps - 1, 0))
+            self.reset()
+            raise InputError(text)
         if status == lib.BNN_ERROR_ARGUMENT:
             raise InputError(
                 f"{what}: found an input that is not finite, or no whole number within 2^24 where one is due"

@@ -300,6 +300,27 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: most: found {most.min():g} to {most.max():g}, expected whole numbers")
     if d is not None and "tau" in p.parameters and not (p.parameters["tau"] != 0).all():
         raise CompileError(f"{p.name}: tau: found 0, expected another number")
+    if d is not None and (share := longest_step(p)) > 2:
+        raise CompileError(
+            f"{p.name}: found dt / tau = {share:.3g} in {d.rule.name}, expected at most 2: beyond that every step "
+            "overshoots, and membranes swing and grow; give smaller steps"
+        )
+
+
+def longest_step(p: Population) -> float:
+    """The largest dt / tau of neurons whose rule approaches a value by that share in each step; 0: it has none."""
+    rule = p.dynamics.rule.name if p.dynamics else ""
+    shares = [p.parameters[name] for name in _SHARES.get(rule, ())]
+    if rule in ("divide", "divide_all"):
+        shares = [1 / p.parameters["tau"]]
+    return max((float(share.max(initial=0)) for share in shares), default=0.0)
+
+
+#: The parameters that are dt / tau, by rule; those of divide and divide_all are tau / dt.
+_SHARES = {
+    **dict.fromkeys(("approach", "approach_rest", "leak_rest"), ("rate",)),
+    **dict.fromkeys(("synaptic_approach", "synaptic_jump"), ("alpha", "rate")),
+}
 
 
 def _check_projection(network: Network, p: Projection, name: str) -> None:

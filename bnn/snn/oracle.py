@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .._types import Array, Floats
 from ..errors import InputError
 from .learning import Plastic
 from .network import Network, Projection
+from .rules import overflow_text
 
 
 @dataclass
@@ -70,13 +72,18 @@ class Oracle:
                     raise InputError(f"{population.name}: found {sent.size} values, expected {population.size}")
             else:
                 self.currents[i], own = self.arriving(i)
-                settle = population.dynamics.settle
-                sent = settle(self.values[i], self.states[i], self.currents[i], own, self.learning)
+                settle = partial(population.dynamics.settle, learning=self.learning)
+                finite = partial(self._check_finite, population.name)
+                sent = settle(self.values[i], self.states[i], self.currents[i], own, charged=finite)
             self.sent[i].append(sent)
         if self.learning:
             for p, plastic in self.plastic.items():
                 plastic.step(self.sent[p.source][-1], self.sent[p.target][-1])
         self.time += 1
+
+    def _check_finite(self, name: str, membranes: Floats) -> None:
+        if not np.isfinite(membranes).all():
+            raise InputError(overflow_text(name, self.time))
 
     def normalize(self) -> None:
         """Scale the weights of projections with a norm."""

@@ -192,6 +192,23 @@ def _take_back(p: Values, s: State, x: Floats) -> Floats:
     return s["v"] + x
 
 
+@_rule("synaptic_jump", 17, "alpha rate rest", "v i")
+def _synaptic_jump(p: Values, s: State, x: Floats) -> Floats:
+    """i = i + x; v = v + rate * ((rest - v) + i); i = i - alpha * i, alpha = dt / tau_syn, rate = dt / tau_mem: Norse's
+    LIFCell."""
+    i = s["i"] + x
+    s["i"] = i - p["alpha"] * i
+    return s["v"] + p["rate"] * ((p["rest"] - s["v"]) + i)
+
+
+def overflow_text(name: str, step: int) -> str:
+    """That the membranes of a population are not finite."""
+    return (
+        f"population {name}: found a membrane that is not finite in step {step}, expected numbers below 3.4e38: the "
+        "network is not stable (dt beside its time constants, weights that feed back), or its inputs are too large"
+    )
+
+
 @dataclass(frozen=True)
 class Dynamics:
     """A rule with all that a population adds to it.
@@ -218,20 +235,24 @@ class Dynamics:
             state["i"] = state["i"] + p["leak"]
         return state
 
-    def settle(self, p: Values, s: State, x: Floats, own: Floats | None = None, learning: bool = False) -> Floats:
+    def settle(
+        self, p: Values, s: State, x: Floats, own: Floats | None = None, *, learning: bool = False,
+        charged: Callable[[Floats], object] = lambda v: None,
+    ) -> Floats:  # fmt: skip
         """One step: takes the currents (float32, one per neuron; ``own`` only for a recurrent rule), updates the state,
-        returns what is sent (float32)."""
+        returns what is sent (float32); ``charged`` is told the new membranes, before what a spike does to them."""
         currents = (x,) if own is None else (x, own)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            sent = self._settle(p, s, currents, learning)
+            sent = self._settle(p, s, currents, learning, charged)
             if self.floored:
                 s["v"] = np.maximum(s["v"] - p["reset"], ZERO) + p["reset"]
             return sent
 
-    def _settle(self, p: Values, s: State, currents: tuple[Floats, ...], learning: bool) -> Floats:
-        late = np.zeros(1, np.bool_)
-        if self.reset in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
-            late = self._fires(s["v"], p["threshold"])
+    def _settle(
+        self, p: Values, s: State, currents: tuple[Floats, ...], learning: bool, charged: Callable[[Floats], object]
+    ) -> Floats:
+        asked = self.late(p, s)
+        late = np.zeros(1, np.bool_) if asked is None else asked
         if self.reset == Reset.LATE_ZERO:
             s["v"] = np.where(late, ZERO, s["v"])
         threshold = p["threshold"]
@@ -240,6 +261,7 @@ class Dynamics:
                 s["adapted"] = s["adapted"] * p["fall"]
             threshold = threshold + s["adapted"]
         v = self.rule.charge(p, s, *currents)
+        charged(v)
         if self.reset in (Reset.LATE_SUBTRACT, Reset.CORRECTED_SUBTRACT):
             v = np.where(late, v - threshold, v)
         elif self.reset == Reset.LATE_DISCARD:
@@ -269,6 +291,12 @@ class Dynamics:
                 s["adapted"] = np.where(fired, s["adapted"] + p["step"], s["adapted"])
         s["v"] = v
         return sent.astype(np.float32)
+
+    def late(self, p: Values, s: State) -> Array | None:
+        """For which neurons a late reset is due in this step; None: it has no late reset."""
+        if self.reset not in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
+            return None
+        return self._fires(s["v"], p["threshold"])
 
     def _fires(self, v: Floats, threshold: Floats) -> Array:
         return np.asarray(v >= threshold if self.at_least else v > threshold)

@@ -48,7 +48,8 @@ extern "C" {
     X(BNN_ERROR_IO, 11, "a file could not be opened or mapped")                                                       \
     X(BNN_ERROR_THREAD, 12, "a thread could not be started")                                                          \
     X(BNN_ERROR_BATCH, 13, "an image's result depends on the whole batch, which is larger than the context's images") \
-    X(BNN_ERROR_STOPPED, 14, "the poll asked to stop")
+    X(BNN_ERROR_STOPPED, 14, "the poll asked to stop")                                                                \
+    X(BNN_ERROR_RANGE, 15, "a value is too large: it is not finite")
 
 typedef enum bnn_status {
 #define BNN_STATUS_ENUM(name, value, text) name = value,

@@ -104,11 +104,15 @@ bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neur
  * bnn_snn_send gave; NULL: what bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.
  * BNN_ERROR_ARGUMENT: an input that is not aligned, has a value that is not finite or, of counts and changes, not a
  * whole number from 0 (changes: -2^24) to 2^24, or a bit beyond the last neuron; no step is run.  BNN_ERROR_STOPPED: the
- * poll stopped it; until bnn_snn_reset, the state cannot be used. */
+ * poll stopped it.  BNN_ERROR_RANGE: a new membrane is not finite, before what a spike does to it: the last step of
+ * bnn_snn_steps, in the population of bnn_snn_overflowed.  After both, until bnn_snn_reset, the state cannot be used. */
 bnn_status bnn_snn_run(bnn_snn_state *state, const void *const *inputs, size_t steps);
 /* As for contexts of bnn.h, but a stopped state must be reset.  Work is counted over calls: about BNN_POLL_WORK additions
  * of a weight lie between two polls, which can be many steps. */
 void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
+
+/* Whether a membrane that is not finite ended a run since the last reset; *population (which may be NULL): whose. */
+int bnn_snn_overflowed(const bnn_snn_state *state, uint32_t *population);
 
 /* One population alone, for verification: it settles on the given currents (float32, step after step), with its
  * records; nothing else changes. */

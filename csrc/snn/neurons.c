@@ -2,7 +2,7 @@
 /* One step of a population: the rules are kernels. */
 #include "snn/snn.h"
 
-void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
+int bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
 {
     const struct bnn_snn_population *p = &s->net->populations[population];
     const struct bnn_snn_neurons *neurons = &s->neurons[population];
@@ -23,5 +23,5 @@ void bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
         .words = (uint32_t *)(void *)frame,
         .values = (float *)(void *)frame,
     };
-    s->net->kernels->settle(&n);
+    return s->net->kernels->settle(&n);
 }

@@ -133,7 +133,7 @@ static const uint8_t parameters_of[RULE_COUNT] = {
     [RULE_DIVIDE_ALL] = 2,         [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
     [RULE_SYNAPTIC_APPROACH] = 5,  [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
     [RULE_APPROACH_REST] = 2,      [RULE_LEAK_REST] = 2,       [RULE_DECAY_RECURRENT] = 1,
-    [RULE_SYNAPTIC_RECURRENT] = 2, [RULE_TAKE_BACK] = 2,
+    [RULE_SYNAPTIC_RECURRENT] = 2, [RULE_TAKE_BACK] = 2,       [RULE_SYNAPTIC_JUMP] = 3,
 };
 
 /* The bits of a population's fourth byte. */

@@ -10,6 +10,7 @@ static const uint32_t variables_of[RULE_COUNT] = {
     [RULE_SYNAPTIC] = 3,        [RULE_SYNAPTIC_APPROACH] = 3,  [RULE_SYNAPTIC_SCALED] = 3,
     [RULE_ADAPTIVE] = 13,       [RULE_APPROACH_REST] = 1,      [RULE_LEAK_REST] = 1,
     [RULE_DECAY_RECURRENT] = 1, [RULE_SYNAPTIC_RECURRENT] = 3, [RULE_TAKE_BACK] = 17,
+    [RULE_SYNAPTIC_JUMP] = 3,
 };
 
 /* Memory that is measured (at NULL) or handed out. */
@@ -128,6 +129,7 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         return BNN_ERROR_ARGUMENT;
     s->time = s->work = 0;
     s->stopped = 0;
+    s->overflowed = 0;
     memset(s->synops, 0, sizeof *s->synops * s->net->projection_count);
     for (uint32_t k = 0; k < s->net->population_count; k++) {
         const struct bnn_snn_population *p = &s->net->populations[k];
@@ -191,6 +193,22 @@ static void finish(struct bnn_snn_state *s, uint32_t k)
     n->sent += bnn_snn_set_bits(words, p->n);
 }
 
+/* Membranes that are not finite end a run. */
+static void update(struct bnn_snn_state *s, uint32_t k)
+{
+    if (bnn_snn_update(s, k))
+        return;
+    s->stopped = 1;
+    s->overflowed = k + 1;
+}
+
+static bnn_status outcome(const struct bnn_snn_state *s)
+{
+    if (s->overflowed != 0)
+        return BNN_ERROR_RANGE;
+    return s->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+}
+
 /* Currents begin with the bias; -0 becomes 0.  The last block of lanes has room for all of them. */
 static void begin(const struct bnn_snn_population *p, float *restrict current)
 {
@@ -217,7 +235,7 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
         bnn_snn_scatter(s, j);
     if (bnn_snn_pause(s, p->n))
         return;
-    bnn_snn_update(s, k);
+    update(s, k);
 }
 
 static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
@@ -281,14 +299,14 @@ bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps
     if (s == NULL)
         return BNN_ERROR_ARGUMENT;
     if (s->stopped)
-        return BNN_ERROR_STOPPED;
+        return outcome(s);
     for (uint32_t k = 0; inputs != NULL && k < s->net->population_count; k++)
         if (s->net->populations[k].rule == RULE_INPUT && inputs[input++] != NULL &&
             !right_input(&s->net->populations[k], inputs[input - 1], steps))
             return BNN_ERROR_ARGUMENT;
     for (size_t t = 0; t < steps && !s->stopped; t++)
         step(s, inputs, t);
-    return s->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+    return outcome(s);
 }
 
 bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, float value)
@@ -299,7 +317,7 @@ bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, 
     if (p->rule != RULE_INPUT || neuron >= p->n)
         return BNN_ERROR_ARGUMENT;
     if (s->stopped)
-        return BNN_ERROR_STOPPED;
+        return outcome(s);
     unsigned char *frame = bnn_snn_frame(s, population, s->time);
     if (p->emits == BNN_SNN_SPIKES) {
         ((uint32_t *)(void *)frame)[neuron / 32] |= UINT32_C(1) << neuron % 32;
@@ -322,11 +340,13 @@ bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *cu
         memset(s->neurons[population].own, 0, n * sizeof *currents);
     for (size_t t = 0; t < steps && !s->stopped; t++, currents += n) {
         memcpy(s->neurons[population].current, currents, n * sizeof *currents);
-        bnn_snn_update(s, population);
+        update(s, population);
+        if (s->overflowed != 0)
+            break;
         finish(s, population);
         (void)bnn_snn_pause(s, n);
     }
-    return s->stopped ? BNN_ERROR_STOPPED : BNN_OK;
+    return outcome(s);
 }
 
 static float *variable_of(const bnn_snn_state *s, uint32_t population, bnn_snn_variable variable)
@@ -360,6 +380,15 @@ bnn_status bnn_snn_set(bnn_snn_state *s, uint32_t population, bnn_snn_variable v
 uint64_t bnn_snn_steps(const bnn_snn_state *s)
 {
     return s->time;
+}
+
+int bnn_snn_overflowed(const bnn_snn_state *s, uint32_t *population)
+{
+    if (s == NULL || s->overflowed == 0)
+        return 0;
+    if (population != NULL)
+        *population = s->overflowed - 1;
+    return 1;
 }
 
 uint64_t bnn_snn_sent(const bnn_snn_state *s, uint32_t population)

@@ -94,7 +94,8 @@ struct bnn_snn_state {
     void *argument;
     uint64_t work; /* since the last poll */
     int stopped;
-    int learning; /* thresholds adapt, weights change */
+    uint32_t overflowed; /* the population whose membranes are not finite, plus 1; 0: none */
+    int learning;        /* thresholds adapt, weights change */
 };
 
 static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
@@ -162,7 +163,7 @@ static inline int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
 }
 
 /* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
-void bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
+int bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
 /* learn.c: after a step, whose spikes are still this time's. */
 void bnn_snn_learn(struct bnn_snn_state *s);
 /* learn.c: weights and thresholds as in the file. */

@@ -208,9 +208,9 @@ class TestSelections:
 
 
 def test_every_status_has_a_text() -> None:
-    texts = [ffi.string(lib.bnn_status_text(i)).decode() for i in range(16)]
-    assert texts[0] == "ok" and texts[15] == "unknown status"
-    assert len(set(texts)) == 16
+    texts = [ffi.string(lib.bnn_status_text(i)).decode() for i in range(17)]
+    assert texts[0] == "ok" and texts[16] == "unknown status"
+    assert len(set(texts)) == 17
 
 
 class TestContexts:

@@ -74,7 +74,9 @@ CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, l
     "decay_recurrent": ([1, 1], [0.25, -1], {"beta": 0.5}, {"v": [1.25, 0.625]}),
     "synaptic_recurrent": ([1, 0], [0.25, 1], {"alpha": 0.5, "beta": 0.5}, {"i": [1.25, 1.625], "v": [1.25, 2.25]}),
     "take_back": ([1, -3], [], {"offset": 0, "most": 3, "initial": 0.5}, {"v": [1.5, -1.5], "level": [0, 0]}),
-}
+    "synaptic_jump": ([1, 0], [], {"alpha": 0.5, "rate": 0.25, "rest": 0.5, "initial": 0.5},
+                      {"i": [0.5, 0.25], "v": [0.75, 0.8125]}),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -225,7 +227,7 @@ def test_a_level_is_sent_before_anything_arrives() -> None:
 
 
 def test_opcodes_are_those_of_the_file_format() -> None:
-    assert [rule.opcode for rule in RULES.values()] == list(range(1, 17))
+    assert [rule.opcode for rule in RULES.values()] == list(range(1, 18))
     assert list(RULES) == list(CHARGES)  # above, in their order
     names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT"]
     assert [(r.name, r.value) for r in Reset] == [(name, i) for i, name in enumerate(names)]

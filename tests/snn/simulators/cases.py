@@ -169,6 +169,25 @@ def norse_cubalif(draw: Draw, n: int, method: str) -> Neurons:
 
 
 @case("norse")
+def norse_lif_cell(draw: Draw, n: int) -> Neurons:
+    from norse.torch.functional.lif import LIFParameters
+    from norse.torch.module.lif import LIFCell
+
+    dt, inverse, rate, leak = norse_box(draw, n)
+    synapse = 1 / (dt * draw.steps(n, 16))
+    threshold, reset = draw.tensor(n, 0.3, 1), draw.tensor(n, -0.5, 0.2)
+    cell, state = LIFCell(LIFParameters(synapse, inverse, leak, threshold, reset), dt=dt), None
+
+    def step(x: Any) -> tuple[Any, States]:
+        nonlocal state
+        z, state = cell(x, state)
+        return z, {"i": state.i, "v": state.v}
+
+    values = {"threshold": threshold, "reset": reset, "initial": leak, "rest": leak, "rate": rate}
+    return Neurons(dynamics("synaptic_jump", Reset.VALUE), values | {"alpha": dt * synapse}, step, 2.0)
+
+
+@case("norse")
 def norse_li(draw: Draw, n: int) -> Neurons:
     from norse.torch.functional.leaky_integrator_box import LIBoxParameters
     from norse.torch.module.leaky_integrator_box import LIBoxCell
