@@ -28,7 +28,7 @@ from bnn.snn.model import SpikingModel, build
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
 from bnn.snn.whole import quantize, with_int8_weights
-from bnn.verification.over_time import import_file, why_not
+from bnn.verification.modules import import_file, why_not
 from bnn.verification.simulators import quiet
 
 SIZES = (784, 400, 10)
@@ -142,7 +142,7 @@ def peers_cnn(path: Path, x: Any) -> dict[str, Run]:
                 setattr(net, name, layer.SeqToANNContainer(part))
         found["SpikingJelly"] = lambda: net(data)
     if not why_not("norse") and x.shape[1] == 1:  # its graph has a Flatten that also flattens the batch
-        module = import_file("norse", path, None)
+        module = import_file("norse", path)
 
         def norse() -> None:
             state = None

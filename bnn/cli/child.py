@@ -192,11 +192,16 @@ def _compared(
     return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
 
 
-def _compile_snn(answers: Answers, model: str, **options: Any) -> str:
-    """The .snn file's bytes, in base 64."""
+def _compile_snn(answers: Answers, model: str, **options: Any) -> dict[str, Any]:
+    """The .snn file's bytes, in base 64, and warnings."""
+    import warnings
+
     from ..snn import compile
 
-    return base64.b64encode(compile(model, **options).to_bytes()).decode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the command prints them
+        compiled = compile(model, **options)
+    return {"data": base64.b64encode(compiled.to_bytes()).decode(), "warnings": compiled.warnings}
 
 
 def _convert_snn(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
@@ -231,9 +236,11 @@ def _convert_snn(answers: Answers, model: str, data: str, count: int, **options:
 
 
 def _verify_snn(
-    answers: Answers, model: str, net: str, data: str | None, samples: int, **options: Any
+    answers: Answers, model: str, net: str, data: str | None, samples: int, module: str | None, **options: Any
 ) -> tuple[dict[str, Any], str]:
-    """The report, as JSON and as text."""
+    """The report, as JSON and as text; ``module``: FILE.py:NAME, the user's own Python."""
+    import numpy as np
+
     from ..snn import load
     from ..verification.over_time import verify
     from .inputs import read_over_time
@@ -241,11 +248,41 @@ def _verify_snn(
     network, x = load(net), None
     if data is not None:
         names, shapes = list(network.input_shapes)[:1], list(network.input_shapes.values())[:1]
-        x = [sample[names[0]] for sample in read_over_time(data, names, shapes)]
-    answers.send("working", samples if x is None else len(x))
-    report = verify(model, network, x, samples=samples, progress=lambda n: answers.send("done", n), **options)
-    record = {"ok": report.ok, "proven": report.proven, "silent": report.silent, **asdict(report)}
-    return record, f"{report}\n{'OK' if report.ok else 'DIFFERENT'}"
+        x = np.stack([sample[names[0]] for sample in read_over_time(data, names, shapes)], axis=1)
+    answers.send("working", samples if x is None else x.shape[1])
+    trained = None if module is None else _load_module(module)
+    report = verify(
+        model, network, x, samples=samples, module=trained, progress=lambda n: answers.send("done", n), **options
+    )
+    facts = {"ok": report.ok, "verdict": report.verdict, "proven": report.proven, "silent": report.silent}
+    return {**facts, **asdict(report)}, f"{report}\n{report.verdict}"
+
+
+def _load_module(text: str) -> Any:
+    """What a user's Python file defines under a name; a class or function is called without arguments.
+
+    The file runs as Python runs a script: from its folder, with the user's rights.
+    """
+    import runpy
+
+    path, _, name = text.rpartition(":")
+    if not path.endswith(".py") or not name.isidentifier():
+        raise errors.InputError(f"--model {text}: expected FILE.py:NAME, a Python file and what it calls the module")
+    if not os.path.isfile(path):
+        raise errors.InputError(f"--model {text}: there is no file {path}")
+    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+    try:
+        found = runpy.run_path(path, run_name="bnn_model")
+    except ImportError as error:
+        raise errors.SetupError(f"--model {text}: {path} cannot be run ({error}); install what it imports") from error
+    except Exception as error:
+        raise errors.InputError(f"--model {text}: {path} fails ({type(error).__name__}: {error})") from error
+    if name not in found:
+        names = ", ".join(sorted(n for n, value in found.items() if not n.startswith("_") and callable(value))[:20])
+        raise errors.InputError(f"--model {text}: found no {name} in {path}, expected one of {names or 'its names'}")
+    made = found[name]
+    is_module = hasattr(made, "named_modules") and not isinstance(made, type)
+    return made if is_module or not callable(made) else made()
 
 
 _TASKS: dict[str, Callable[..., Any]] = {

@@ -142,7 +142,7 @@ def _read(model: Reads, file: str, reading: Reading, losses: dict[str, list[str]
 def read_over_time(
     file: str, names: Sequence[str], shapes: Sequence[Shape], images: str = ""
 ) -> Iterator[dict[str, Array]]:
-    """The samples of a .npy or .npz file, each (T, *shape) per input; the file has one, or (N, T, *shape).  ``images``:
+    """The samples of a .npy or .npz file, each (T, *shape) per input; the file has one, or (T, N, *shape).  ``images``:
     what to add for images, for messages."""
     path = Path(file)
     if not names:
@@ -159,19 +159,19 @@ def read_over_time(
             hint = f"; for images add {images}" if images and array.shape == shape else ""
             raise InputError(
                 f"{file}: input '{name}': found shape {array.shape}, expected (steps, {sizes}) or "
-                f"(samples, steps, {sizes}){hint}"
+                f"(steps, samples, {sizes}){hint}"
             )
         if array.dtype.kind not in "biuf":
             raise InputTypeError(f"{file}: input '{name}': found dtype {array.dtype}, expected numbers")
-        found.append(array[None] if one else array)
-    counts = {len(array) for array in found}
+        found.append(array[:, None] if one else array)
+    counts = {array.shape[1] for array in found}
     if len(counts) > 1:
         raise InputError(f"{file}: found {sorted(counts)} samples, expected one number for all inputs")
-    for axis, what in enumerate(("sample", "step")):
+    for axis, what in enumerate(("step", "sample")):
         if not all(array.shape[axis] for array in found):
             raise InputError(f"{file}: found no {what}, expected at least one")
     for i in range(counts.pop()):
-        yield {name: array[i] for name, array in zip(names, found, strict=True)}
+        yield {name: array[:, i] for name, array in zip(names, found, strict=True)}
 
 
 def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:

@@ -19,7 +19,7 @@ from ..snn.simulators import SIMULATORS
 from .apart import Limits, limit_options, run_apart
 from .common import check_outputs, check_suffix, json_option, print_json
 
-METHODS = tuple(dict.fromkeys(method for record in SIMULATORS.values() for method in record.reset_methods))
+RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset in record.resets))
 
 
 @click.command("compile", short_help="Compile a NIR file to a .snn file.")
@@ -29,8 +29,15 @@ METHODS = tuple(dict.fromkeys(method for record in SIMULATORS.values() for metho
 @click.option("--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
               help="The simulator that trained the network: its rules are what the file leaves open.")  # fmt: skip
 @click.option("--dt", type=float, metavar="SECONDS", help="Of a step.  Default: the simulator's own.")
-@click.option("--reset-method", type=click.Choice(METHODS), default="value", show_default=True,
-              help="What a spike does to Norse's CubaLIF.")  # fmt: skip
+@click.option("--reset", type=click.Choice(RESETS),
+              help="What a spike does to the membrane, which NIR does not say: snnTorch's reset_mechanism; of Norse, "
+                   "value (to 0) or subtract.  Default: the simulator's own, with a warning.")  # fmt: skip
+@click.option("--reset-delay", type=bool, metavar="YES|NO",
+              help="Of snnTorch: whether it does so one step later.  Default: yes, as its neurons do.")  # fmt: skip
+@click.option("--norm-input", type=bool, metavar="YES|NO",
+              help="Of sinabs' LIF and ExpLeak.  Default: yes, as its neurons do.")  # fmt: skip
+@click.option("--min-v-mem", type=float, metavar="V",
+              help="Of sinabs: the lowest membrane; -inf: none.  Default: none.")  # fmt: skip
 @click.option("--inputs", type=click.Choice(list(INPUTS)), default="spikes", show_default=True,
               help="What the input sends in a step.")  # fmt: skip
 @click.option("--weights", type=click.Choice(WEIGHTS), default="float32", show_default=True,
@@ -42,6 +49,8 @@ def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **o
 
     A NIR file does not say what happens in a step: the comparison with the threshold, the reset and its moment, the
     order of updates.  --as says whose they are.  What that simulator would ignore or get wrong is refused by name.
+    What the file leaves open of its neurons is taken as they have it by default; a warning says so, and how to say
+    something else.
 
     The file is read in a separate process, limited by --max-memory and --timeout.
     """
@@ -51,14 +60,15 @@ def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **o
     check_suffix("-o", target, [".snn"])
     check_outputs({"-o": target}, [nir])
     with waiting(f"compiling {nir}"):
-        data = run_apart("compile_snn", nir, limits, {}, **options)
-    model = SpikingModel.from_bytes(base64.b64decode(data))
+        made = run_apart("compile_snn", nir, limits, {}, **options)
+    model = SpikingModel.from_bytes(base64.b64decode(made["data"]))
     model.save(target)
     rows = [(p.name, "x".join(map(str, p.shape)), p.size, rule_text(p)) for p in model.populations]
     size = len(model.to_bytes())
     if as_json:
         populations = [dict(zip(("name", "shape", "neurons", "rule"), row, strict=True)) for row in rows]
-        print_json({"nir": nir, "output": target, "bytes": size, "dt": model.dt or None, "populations": populations})
+        facts = {"nir": nir, "output": target, "bytes": size, "dt": model.dt or None, "populations": populations}
+        print_json({**facts, "warnings": made["warnings"]})
         return
     for name, shape, neurons, rule in rows:
         print(f"{printable(name)}: {shape} = {quantity(neurons, 'neuron')}: {rule}")
@@ -66,3 +76,5 @@ def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **o
     how = "rounded to 8 bits" if options["weights"] == "int8" else "stored in 8 bits, exactly"
     print(f"{quantity(len(model.projections), 'projection')}, {whole} of them {how}; {model.step_text}")
     print(f"wrote {target}: {size:,} bytes")
+    for text in made["warnings"]:
+        print(f"warning: {text}")

@@ -66,7 +66,7 @@ class _Run(click.Command):
 )
 @snn_argument
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
-              help="What the input sends: .npy or .npz, (T, *shape) or (N, T, *shape).  With --coding: images, arrays "
+              help="What the input sends: .npy or .npz, (T, *shape) or (T, N, *shape).  With --coding: images, arrays "
                    "(N, *shape) or image files.  May be repeated.")  # fmt: skip
 @click.option("--coding", type=click.Choice(CODINGS),
               help="How images of --data are shown: the same values in each step; spikes by chance; one spike for each "

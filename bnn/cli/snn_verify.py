@@ -18,25 +18,40 @@ from .common import json_option, print_json, was_given
 @click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
 @click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
 @click.option("--data", metavar="X.npy", type=click.Path(path_type=str),
-              help="Inputs, channels first: .npy or .npz, (samples, steps, ...) or one (steps, ...).")  # fmt: skip
+              help="Inputs, channels first: .npy or .npz, (steps, ...) or (steps, samples, ...).")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Without --data: random ones.")
 @click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of each random sample.")
 @click.option("--rate", type=click.FloatRange(0, 1), default=0.1, show_default=True,
               help="With which probability an input sends in a step.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For random samples.")
+@click.option("--model", "module", metavar="FILE.py:NAME",
+              help="Compare with the trained torch module, too: NAME of this Python file, which is run, or what it "
+                   "returns when called.  Only your own files: they run with your rights.")  # fmt: skip
+@click.option("--time-major", type=bool, metavar="YES|NO",
+              help="Of --model: whether it takes all steps at once, (steps, 1, ...).  Default: found out.")  # fmt: skip
+@click.option("--allow-silent", is_flag=True, help="Do not fail where a population never sent anything.")
 @limit_options
 @json_option
-def snn_verify(nir: str, net: str, data: str | None, limits: Limits, as_json: bool, **random: Any) -> None:
+def snn_verify(
+    nir: str, net: str, data: str | None, module: str | None, time_major: bool | None, allow_silent: bool,
+    limits: Limits, as_json: bool, **random: Any,
+) -> None:  # fmt: skip
     """Compare NET.snn with the simulator, on FILE.nir, from which it was compiled.  Exit status 1: they differ.
 
     The engine is compared with its definition in NumPy, bit for bit; each population, fed with the simulator's own
     currents; and the whole network, alone.  If every sum is exact the spikes are proven equal; otherwise decisions
-    within rounding of turning are counted.
+    within rounding of turning are counted.  The file does not say all that neurons do: --model compares with the module
+    that you trained.
+
+    \b
+    bnn snn verify net.nir net.snn --data spikes.npy --model train.py:net
 
     The simulator (extra spiking) runs in a separate process, limited by --max-memory and --timeout.
     """
     if nir.endswith(".snn"):
         raise InputError(f"{nir}: is a compiled network; expected: bnn snn verify FILE.nir NET.snn")
+    if time_major is not None and module is None:
+        raise click.UsageError("--time-major is for --model; leave it out")
     for name in random:
         if data is not None and was_given(name):
             raise click.UsageError(f"--{name} is for random samples; leave out either it or --data")
@@ -49,7 +64,8 @@ def snn_verify(nir: str, net: str, data: str | None, limits: Limits, as_json: bo
             advance.append(shown.enter_context(progress("verify", samples, live())))
 
         handlers = {"working": working, "done": lambda samples: advance[0](samples)}
-        record, text = run_apart("verify_snn", nir, limits, handlers, net=net, data=data, **random)
+        own = {"module": module, "time_major": time_major, "allow_silent": allow_silent}
+        record, text = run_apart("verify_snn", nir, limits, handlers, net=net, data=data, **random, **own)
     if as_json:
         print_json(record)
     else:

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 
 import numpy as np
 
 from .._arguments import check_choice
-from .from_nir import network_from_nir
-from .model import SpikingModel, build
+from .file import encode
+from .from_nir import check_options, read_network
+from .model import SpikingModel
 from .network import Network
 from .nir_file import NirGraph, NirNode, read_nir
 from .rules import Emits
+from .simulators import Options, Simulator
 from .whole import quantize, quantize_bias, with_int8_weights
 
 WEIGHTS = ("float32", "int8")
@@ -25,7 +28,10 @@ def compile(
     *,
     simulator: str,
     dt: float | None = None,
-    reset_method: str = "value",
+    reset: str | None = None,
+    reset_delay: bool | None = None,
+    norm_input: bool | None = None,
+    min_v_mem: float | None = None,
     inputs: str = "spikes",
     weights: str = "float32",
     kernels: str | None = None,
@@ -33,13 +39,19 @@ def compile(
     """Compile a NIR file into the network that a simulator makes of it, spike for spike.
 
     A NIR file does not say what happens in a step; the simulator does.  What the named simulator would ignore or get
-    wrong is refused.
+    wrong is refused.  What the file leaves open of its neurons is taken as they have it by default, with a UserWarning
+    that says so, unless it is said here.  The model's ``warnings`` keeps the texts.
 
     Args:
         path: the .nir file (extra ``nir``).
         simulator: "norse", "snntorch", "spikingjelly" or "sinabs": that which trained the network.
-        dt: seconds of a step; None: the simulator's default.
-        reset_method: of Norse's CubaLIF: "value" or "subtract".
+        dt: seconds of a step; None: the simulator's default (Norse: 1e-3; snnTorch, SpikingJelly: 1e-4; sinabs, whose
+            time constants are steps: 1).
+        reset: what a spike does to the membrane, in the simulator's words.  snnTorch's ``reset_mechanism``: "subtract",
+            "zero", "none".  Norse: "value" (to 0), "subtract".
+        reset_delay: of snnTorch: whether it does so one step later; its default is True.
+        norm_input: of sinabs' LIF and ExpLeak; its default is True.
+        min_v_mem: of sinabs: the lowest membrane; -inf, its default: none.
         inputs: what the input sends in a step: "spikes" (0 or 1), "counts" (numbers of spikes) or "values" (real ones).
         weights: "float32": as they are (stored in eight bits where that is exact).  "int8": rounded to
             k * 2^-e, -127 <= k <= 127, per node of the file, and its bias to a multiple of 2^-e; the simulator equals
@@ -50,31 +62,34 @@ def compile(
         ModelFormatError, ModelNotFoundError: the file cannot be read.
         InputError: an argument is wrong.
     """
-    network = network_for(path, simulator, dt=dt, reset_method=reset_method, inputs=inputs, weights=weights)
-    return build(network, kernels=kernels)
+    said = {"dt": dt, "reset": reset, "reset_delay": reset_delay, "norm_input": norm_input, "min_v_mem": min_v_mem}
+    told = check_options(simulator, **said)
+    check_choices(inputs, weights)
+    network, found = network_for(read_nir(path), told, inputs, weights)
+    model = SpikingModel.from_bytes(encode(network), kernels=kernels)
+    model.warnings = tuple(found)
+    for text in found:
+        warnings.warn(text, stacklevel=2)
+    return model
+
+
+def check_choices(inputs: str, weights: str) -> None:
+    check_choice(inputs, "inputs", tuple(INPUTS))
+    check_choice(weights, "weights", WEIGHTS)
 
 
 def network_for(
-    path: str | os.PathLike[str],
-    simulator: str,
-    *,
-    dt: float | None = None,
-    reset_method: str = "value",
-    inputs: str = "spikes",
-    weights: str = "float32",
-) -> Network:
-    """The network that :func:`compile` builds; the same arguments."""
-    check_choice(inputs, "inputs", tuple(INPUTS))
-    check_choice(weights, "weights", WEIGHTS)
-    graph = read_nir(path) if weights == "float32" else _quantized(read_nir(path))
-    network = network_from_nir(graph, simulator, dt=dt, reset_method=reset_method, inputs=INPUTS[inputs])
-    return with_int8_weights(network)
+    graph: NirGraph, told: tuple[Simulator, Options], inputs: str = "spikes", weights: str = "float32"
+) -> tuple[Network, list[str]]:
+    """The network that :func:`compile` builds, and what it warns of; ``told``: of ``check_options``."""
+    network, found = read_network(quantized(graph) if weights == "int8" else graph, told, INPUTS[inputs])
+    return with_int8_weights(network), found
 
 
-def _quantized(graph: NirGraph) -> NirGraph:
+def quantized(graph: NirGraph) -> NirGraph:
     """The graph with every node's weights and bias quantized."""
     nodes = graph.nodes.items()
-    return replace(graph, nodes={name: _quantized(n) if isinstance(n, NirGraph) else _rounded(n) for name, n in nodes})
+    return replace(graph, nodes={name: quantized(n) if isinstance(n, NirGraph) else _rounded(n) for name, n in nodes})
 
 
 def _rounded(node: NirNode) -> NirNode:

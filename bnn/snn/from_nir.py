@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from .rules import RULES, Dynamics, Emits
 from .simulators import SIMULATORS, Found, Neuron, Options, Simulator
 from .wires import Wire, flatten, linear, places
 
-__all__ = ["network_from_nir"]
+__all__ = ["check_options", "network_from_nir", "read_network"]
 
 _PASSES_ON = Dynamics(RULES["relay"], emits=Emits.VALUES)
 
@@ -37,29 +38,36 @@ def network_from_nir(
     graph: NirGraph,
     simulator: str,
     *,
-    dt: float | None = None,
-    reset_method: str = "value",
     inputs: Emits = Emits.SPIKES,
+    **said: Any,
 ) -> Network:
     """The network that a simulator makes of a NIR graph.
 
     Args:
         graph: from :func:`read_nir`.
         simulator: "norse", "snntorch", "spikingjelly" or "sinabs".
-        dt: seconds of a step; None: the simulator's own default (Norse: 1e-3; snnTorch, SpikingJelly: 1e-4; sinabs,
-            whose time constants are steps: 1).
-        reset_method: of Norse's CubaLIF, as its ``from_nir`` has it: "value" or "subtract".
         inputs: what the input sends.
+        said: what the file does not say, as of :func:`bnn.snn.compile`: dt, reset and so on.
 
     Raises:
-        InputError: there is no such simulator, or no such dt or reset method for it.
+        InputError: there is no such simulator, or it has no such option.
         UnsupportedOpError: the simulator does not run a kind of node.
         CompileError: the simulator would ignore something in the file or get it wrong, or cannot run it; the message
             names the node, what was found, what the simulator does with it, and what to do.
     """
+    return read_network(graph, check_options(simulator, **said), inputs)[0]
+
+
+def check_options(simulator: str, **said: Any) -> tuple[Simulator, Options]:
+    """A simulator's record, and what its files do not say: what was said, or is not None, and its own defaults.
+
+    Raises InputError: there is no such simulator, or it has no such option.
+    """
     if not isinstance(simulator, str) or simulator not in SIMULATORS:
         raise InputError(f"simulator: found {simulator!r}, expected one of {', '.join(SIMULATORS)}")
     record = SIMULATORS[simulator]
+    given = {name: value for name, value in said.items() if value is not None}
+    dt = given.get("dt")
     if dt is not None and not check_number(dt, "dt") > 0:
         raise InputError(f"dt: found {dt!r}, expected a positive number of seconds")
     if record.fixed_dt and dt not in (None, record.dt):
@@ -67,11 +75,28 @@ def network_from_nir(
             f"dt: found {dt!r}; {record.title}'s importer has steps of {record.dt!r} s and no others; leave "
             "out dt (--dt)"
         )
-    if reset_method not in record.reset_methods:
-        expected = " or ".join(map(repr, record.reset_methods))
-        raise InputError(f"reset_method: found {reset_method!r}, expected {expected}: {record.title} has no other")
-    options = Options(record.dt if dt is None else dt, dt is not None, reset_method)
-    builder = _Builder(graph.where, record, options)
+    if given.get("reset", record.resets[0]) not in record.resets:
+        expected = " or ".join(map(repr, record.resets))
+        raise InputError(f"reset: found {given['reset']!r}, expected {expected}: {record.title} has no other")
+    for name in given:
+        if name not in ("dt", "reset", *record.unsaid):
+            has = " and ".join(n for n in ("dt", *record.unsaid) if n != "dt" or not record.fixed_dt)
+            raise InputError(f"{name}: {record.title} has no such option, but {has}; leave it out")
+        if name in ("reset_delay", "norm_input") and not isinstance(given[name], (bool, np.bool_)):
+            raise InputError(f"{name}: found {given[name]!r}, expected True or False")
+        if name == "min_v_mem" and given[name] != -math.inf:
+            check_number(given[name], name)
+    return record, Options(**{"dt": record.dt, "reset": record.resets[0], **given}, said=frozenset(given))
+
+
+def read_network(
+    graph: NirGraph, told: tuple[Simulator, Options], inputs: Emits = Emits.SPIKES
+) -> tuple[Network, list[str]]:
+    """The network of a graph, and warnings: what was assumed, because neither the file nor the user says it, and what
+    a simulator does though its user may not have meant it; ``told``: of :func:`check_options`."""
+    record, options = told
+    own = record.recurrent({name: node.kind for name, node in graph.nodes.items()}, graph.edges)
+    builder = _Builder(graph.where, record, options, frozenset(own))
     nodes, edges = _flattened(graph, record)
     seen: set[str] = set()
     for name, _ in nodes:
@@ -81,7 +106,24 @@ def network_from_nir(
             )
         seen.add(name)
     builder.add(nodes, edges, _only(graph, "Input"), _only(graph, "Output"), inputs)
-    return Network(builder.populations, builder.projections, options.dt, record.name).check()
+    network = Network(builder.populations, builder.projections, options.dt, record.name).check()
+    assumed = _assumed(record, options, {node.kind for _, node in nodes})
+    return network, [*builder.warnings, *([assumed] if assumed else [])]
+
+
+def _assumed(record: Simulator, options: Options, kinds: set[str]) -> str:
+    """One line: what was assumed of neurons, and how to say something else."""
+    open_ = [name for name in record.unsaid if name not in options.said]
+    if options.reset == "none" and "reset_delay" in open_:  # which is nothing, late or not
+        open_.remove("reset_delay")
+    text = record.assumed(options, kinds)
+    if not text or not open_:
+        return ""
+    ways = ", ".join(f"--{name.replace('_', '-')} ({name}=)" for name in open_)
+    return (
+        f"the file does not say what neurons do, so they are as {record.title} makes them by default: {text}; if yours "
+        f"differ, say so: {ways}; bnn snn verify --model compares with your own module"
+    )
 
 
 def _only(graph: NirGraph, kind: str) -> str:
@@ -93,11 +135,10 @@ def _flattened(graph: NirGraph, simulator: Simulator, prefix: str = "") -> tuple
     they carry what was sent a step before."""
     where = f"{graph.where}: {f'graph {prefix[:-1]!r}' if prefix else 'the graph'}"
     _check_level(where, graph, simulator)
-    problem = "" if prefix else simulator.check_edges(graph.nodes, graph.edges)
     order = simulator.order(graph.nodes, graph.edges)
     _check_late(where, graph.edges, order.late, simulator)
-    if problem or order.problem:
-        raise CompileError(f"{where}: {problem or order.problem}")
+    if order.problem:
+        raise CompileError(f"{where}: {order.problem}")
     for name in graph.nodes:
         if name not in order.nodes:
             raise CompileError(f"{where}: nothing leads to node '{name}', so that {simulator.title} leaves it out; "
@@ -157,11 +198,12 @@ def _check_late(where: str, edges: tuple[Edge, ...], late: frozenset[Edge], simu
 class _Builder:
     """Populations and projections, node by node in the order in which they run."""
 
-    def __init__(self, where: str, simulator: Simulator, options: Options) -> None:
-        self.where, self.simulator, self.options = where, simulator, options
+    def __init__(self, where: str, simulator: Simulator, options: Options, recurrent: frozenset[str]) -> None:
+        self.where, self.simulator, self.options, self.recurrent = where, simulator, options, recurrent
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.layouts: list[Shape] = []  # of the populations
+        self.warnings: list[str] = []
         self.sums: dict[str, int] = {}  # the populations that pass on the sums of a linear node
         self.ends: dict[str, int] = {}  # where the late edges to a node end
         self.late: dict[str, list[str]] = {}
@@ -172,7 +214,7 @@ class _Builder:
             (self.late.setdefault(b, []) if late else before[b]).append(a)
         wires: dict[str, list[Wire]] = {}
         for name, node in nodes:
-            found = Found(self.where, name, node, self.simulator.title)
+            found = Found(self.where, name, node, self.simulator.title, self.warnings, name in self.recurrent)
             incoming = [wire for a in before[name] for wire in wires[a]]
             wires[name] = [self.input(found, inputs)] if name == start else self.node(found, incoming)
         for name, sources in self.late.items():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -34,10 +35,10 @@ from .coding import (
     step_of,
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
-from .network import CONVERTED, TIMELESS, Network, Shape
+from .network import CONVERTED, TIMELESS, Network, Shape, longest_step
 from .report import Layer, Report, seconds, total
 from .rules import BY_OPCODE, Emits, Reset
-from .runs import SPIKE, RecordingRun, Run, StepRun
+from .runs import SPIKE, RecordingRun, Run, StepRun, stacked
 
 #: Spikes that a trace may keep, 16 bytes each.
 MOST_SPIKES = 40_000_000
@@ -56,6 +57,8 @@ class SpikingModel:
         made = "a file that was opened: use bnn.snn.load(path), SpikingModel.from_bytes(data) or bnn.snn.compile"
         self._opened: OpenedNetwork = check_kind(opened, "SpikingModel", OpenedNetwork, made)
         self._state = State(opened, max_bytes)
+        #: What ``bnn.snn.compile`` warned of; empty for a network that was opened.
+        self.warnings: tuple[str, ...] = ()
         self._inputs = [p for p in opened.populations if not p.opcode]
         self._outputs = [p for p in opened.populations if p.output]
 
@@ -206,22 +209,40 @@ class SpikingModel:
         self, x: Any, *, record: Iterable[str] = (), membranes: Iterable[str] = (), currents: Iterable[str] = (),
         reset: bool = True, learn: bool = False,
     ) -> Run:  # fmt: skip
-        """Run T steps.
+        """Run T steps, of one sample or of N that each start as before the first step.
 
         Args:
-            x: what the input sends, (T, *shape); several inputs: a dict by name, or a list in their order.
+            x: what the input sends, (T, *shape), or (T, N, *shape), and the result has the same axes; several inputs: a
+                dict by name, or a list in their order.
             record: populations whose spikes are returned, beside the outputs; ``membranes``, ``currents``: likewise.
-            reset: start as before the first step; otherwise go on.
+            reset: start as before the first step; otherwise go on: of one sample.
             learn: after each step change the weights that can, and adapt thresholds; they stay as they are when the
-                model is reset, and :meth:`save` writes them.
+                model is reset, and :meth:`save` writes them: of one sample.
 
         Raises:
-            InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, or nothing
-                that learns.
+            InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, nothing
+                that learns, or a membrane that is not finite: the message names its population and the step.  After
+                that, the state is that before the first step.
         """
         self._check_learns(learn)
         check_flag(reset, "reset")
-        given, steps = self._given(x)
+        samples = self._samples(x)
+        if samples is not None:
+            if learn or not reset:
+                what = "learn=True" if learn else "reset=False"
+                raise InputError(f"{what}: found {quantity(len(samples), 'sample')}, (T, N, *shape), expected one")
+            options: dict[str, Any] = {"record": record, "membranes": membranes, "currents": currents}
+            runs = [self._one(sample, **options, reset=True, learn=False) for sample in samples]
+            self.reset()
+            return stacked(runs)
+        return self._one(x, record=record, membranes=membranes, currents=currents, reset=reset, learn=learn)
+
+    def _one(
+        self, x: Any, *, record: Iterable[str], membranes: Iterable[str], currents: Iterable[str], reset: bool,
+        learn: bool,
+    ) -> Run:  # fmt: skip
+        """:meth:`run` of one sample."""
+        given, steps = self._given(x, several=True)
         wanted = self._named(record, SENT)
         named = {what: self._named(names, what) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))}
         return self._run(given, steps, wanted, named, reset=reset, learn=learn)
@@ -286,11 +307,9 @@ class SpikingModel:
         return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
 
     def scores(self, x: Any) -> Floats:
-        """Of each sample of (N, T, *shape): the first output's sum over time, (N, n), each from the first step on."""
-        samples = as_array(x, "x", "an array (N, T, *shape)")
-        if not samples.ndim:
-            raise InputTypeError(f"x: found {type(x).__name__}, expected an array (N, T, *shape)")
-        return np.array([self.run(sample).scores for sample in samples], np.float32).reshape(-1, self._outputs[0].size)
+        """The first output's sum over time: (N, n) of (T, N, *shape), each sample from the first step on; (n,) of
+        (T, *shape)."""
+        return self.run(x).scores
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -495,13 +514,34 @@ class SpikingModel:
             x = np.moveaxis(x, 1, -1)
         return x.reshape(len(x), -1)
 
-    def _given(self, x: Any, start: int | None = 0) -> tuple[list[Array], int]:
+    def _given(self, x: Any, start: int | None = 0, several: bool = False) -> tuple[list[Array], int]:
         """Frames of every input, from the step ``start`` on, and the number of steps; None: one step, (*shape)."""
-        arrays, steps = self._arrays(x, start is not None)
+        arrays, steps = self._arrays(x, start is not None, several)
         return [self._frames(a, p, start) for a, p in zip(arrays, self._inputs, strict=True)], steps
 
-    def _arrays(self, x: Any, over_time: bool = True) -> tuple[list[Array], int]:
-        """What every input sends, (T, *shape), and the number of steps; not ``over_time``: of one step, (*shape)."""
+    def _samples(self, x: Any) -> list[dict[str, Array]] | None:
+        """What every input sends in each of N samples, of (T, N, *shape); None: of one, (T, *shape)."""
+        names = [p.name for p in self._inputs]
+        if isinstance(x, Mapping):
+            arrays = dict(x)
+        elif isinstance(x, (list, tuple)) and len(names) > 1:
+            arrays = dict(zip(names, x, strict=False))
+        else:
+            arrays = dict.fromkeys(names[:1], x)
+        found = {name: as_array(a, f"input {name}") for name, a in arrays.items() if name in names}
+        ranks = {p.name: len(self._outer(p)) + 2 for p in self._inputs}
+        if len(found) < len(names) or not names or any(a.ndim != ranks[name] for name, a in found.items()):
+            return None  # anything that is wrong is so in one sample
+        counts = {a.shape[1] for a in found.values()}
+        if len(counts) > 1:
+            raise InputError(f"inputs: found {sorted(counts)} samples, expected one number for all inputs")
+        if not (count := counts.pop()):
+            raise InputError("x: found no sample, expected at least one")
+        return [{name: a[:, i] for name, a in found.items()} for i in range(count)]
+
+    def _arrays(self, x: Any, over_time: bool = True, several: bool = False) -> tuple[list[Array], int]:
+        """What every input sends, (T, *shape), and the number of steps; not ``over_time``: of one step, (*shape).
+        ``several``: the caller takes several samples, too, for messages."""
         names = [p.name for p in self._inputs]
         if not names:
             raise InputError("the network has no input, expected one: what it sends says how many steps to run")
@@ -520,7 +560,9 @@ class SpikingModel:
         for array, p in zip(found, self._inputs, strict=True):
             shape = self._outer(p)
             if array.shape[1:] != shape or not array.ndim:
-                expected = f"(steps, {', '.join(map(str, shape))})" if over_time else f"{shape}, one step"
+                sizes = ", ".join(map(str, shape))
+                expected = f"(steps, {sizes})" if over_time else f"{shape}, one step"
+                expected += f" or (steps, samples, {sizes})" if several else ""
                 raise InputError(f"input {p.name}: found shape {array.shape[not over_time :]}, expected {expected}")
         steps = {len(a) for a in found}
         if len(steps) > 1:
@@ -655,7 +697,7 @@ def load(path: str | os.PathLike[str], *, kernels: str | None = None, max_bytes:
 
 
 def build(network: Network, *, kernels: str | None = None) -> SpikingModel:
-    """Write a :class:`~bnn.snn.network.Network` and open it.
+    """Write a :class:`~bnn.snn.network.Network` and open it; warns of steps that are longer than a time constant.
 
     Raises CompileError where :meth:`~bnn.snn.network.Network.check` does.
     """
@@ -666,4 +708,13 @@ def build(network: Network, *, kernels: str | None = None) -> SpikingModel:
         raise InputTypeError(
             f"network: found {found}, expected a Network; for a file use bnn.snn.load or bnn.snn.compile"
         )
-    return SpikingModel.from_bytes(encode(network), kernels=kernels)
+    model = SpikingModel.from_bytes(encode(network), kernels=kernels)
+    found = [(p.name, longest_step(p)) for p in network.populations]
+    model.warnings = tuple(
+        f"{name}: found dt / tau = {share:.3g}; above 1, every step overshoots, and membranes swing"
+        for name, share in found
+        if share > 1
+    )
+    for text in model.warnings:
+        warnings.warn(text, stacklevel=2)
+    return model

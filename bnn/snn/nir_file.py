@@ -28,7 +28,7 @@ MOST_EDGES = 2**16
 MOST_NAMES = 2**24  # bytes of all names in edges
 MOST_TEXT = 2**12  # bytes of one name
 MOST_DEPTH = 16  # graphs within graphs
-_AGAIN = "write the file again with nir.write"
+_AGAIN = "export the network again, or correct what wrote the file"
 # Filters of the HDF5 library and of h5py itself; nir.write compresses with gzip.
 _FILTERS = frozenset({"deflate", "shuffle", "fletcher32", "lzf"})
 

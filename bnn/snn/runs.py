@@ -11,7 +11,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..runtime.report import quantity
 from ..streams.answers import Answering, class_name
-from .report import Layer, Report, seconds
+from .report import Layer, Report, seconds, total
 
 #: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
 #: were taken back.
@@ -23,7 +23,8 @@ class Run:
     """One run of T steps.
 
     ``outputs`` and ``recorded`` by population: spikes are uint8 (T, *shape), counts and values float32, in the layout
-    of the source.  ``membranes`` and ``currents``, float32, of the populations that were asked for.
+    of the source.  ``membranes`` and ``currents``, float32, of the populations that were asked for.  ``samples``: N of
+    a run of several, whose arrays are (T, N, *shape), and whose report counts all together; None: one.
     """
 
     steps: int
@@ -32,6 +33,7 @@ class Run:
     membranes: dict[str, Floats]
     currents: dict[str, Floats]
     report: Report
+    samples: int | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -44,11 +46,12 @@ class Run:
 
     @property
     def scores(self) -> Floats:
-        """The first output's sum over time, float32 (n,): the number of spikes of each class."""
+        """The first output's sum over time, float32 (n,), or (N, n): the number of spikes of each class."""
         # Step by step, as a watched run adds them: NumPy would add a single class's values in another order.
         # The last of no steps is 0.
         sums = np.cumsum(self.output, axis=0, dtype=np.float32)
-        return np.asarray(sums[-1:].sum(axis=0).reshape(-1))
+        last = sums[-1:].sum(axis=0)
+        return np.asarray(last.reshape(-1) if self.samples is None else last.reshape(self.samples, -1))
 
     @property
     def synops(self) -> int:
@@ -61,6 +64,15 @@ class Run:
 
     def __str__(self) -> str:
         return str(self.report)
+
+
+def stacked(runs: Sequence[Run]) -> Run:
+    """Runs of as many steps as one; at least one."""
+    parts = {}
+    for name in ("outputs", "recorded", "membranes", "currents"):
+        kept = [getattr(run, name) for run in runs]
+        parts[name] = {key: np.stack([arrays[key] for arrays in kept], axis=1) for key in kept[0]}
+    return Run(runs[0].steps, **parts, report=total([run.report for run in runs]), samples=len(runs))
 
 
 @dataclass(frozen=True)

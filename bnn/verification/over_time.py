@@ -3,36 +3,34 @@
 
 from __future__ import annotations
 
-import copy
-import importlib.metadata
+import itertools
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .._arguments import check_count, check_number
-from .._distribution import install_packages
 from .._text import printable
 from .._types import Array, Floats
-from ..errors import BnnError, InputError, InputTypeError, SetupError
+from ..errors import BnnError, InputError, InputTypeError
 from ..runtime.arrays import as_numbers
 from ..runtime.files import path_text
 from ..snn.coding import check_seed
-from ..snn.compiler import INPUTS, network_for
+from ..snn.compiler import INPUTS, WEIGHTS, network_for
 from ..snn.file import decode, encode
+from ..snn.from_nir import check_options
 from ..snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
 from ..snn.model import SpikingModel
 from ..snn.network import Network, Population
+from ..snn.nir_file import read_nir
 from ..snn.oracle import Oracle, Record
-from ..snn.risk import Risk, find_risk
+from ..snn.risk import Risk, excused, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS
-from ..snn.whole import quantize, quantize_bias
-from .simulators import quiet
-
-_TORCH = ("torch", "nir", "nirtorch")
+from .modules import WAYS, import_file, imported_way, run_module, trained_way, version
 
 
 @dataclass
@@ -41,8 +39,10 @@ class LayerReport:
 
     ``decisions``: neurons times steps.  ``fed``: decisions of the engine that differ from the simulator's when it gets
     the simulator's own currents; None: the simulator has no such module, or its neurons add currents of their own.
-    ``alone``: decisions that differ when the whole network runs alone.  ``why``: "" if all sums are exact, otherwise
-    why not.  ``at_risk``: decisions within rounding of turning.
+    ``alone``: decisions that differ when the whole network runs alone.  ``trained``: decisions that differ from the
+    trained module's; None: no module was given, or it has no part of this name.  ``why``: "" if all sums are exact,
+    otherwise why not.  ``at_risk``: decisions within rounding of turning.  Real values differ if they do by more than
+    rounding.
     """
 
     name: str
@@ -51,6 +51,7 @@ class LayerReport:
     spikes: int = 0
     fed: int | None = None
     alone: int | None = None
+    trained: int | None = None
     why: str = ""
     at_risk: int = 0
 
@@ -61,7 +62,9 @@ class SpikeReport:
 
     ``oracle``: values that differ between the engine and the definition in NumPy (0, or there is a bug).  ``first``:
     the first difference of the networks run alone, as (sample, step, population, neuron), and ``excused``: whether
-    that decision was at risk.  ``rounded``: the simulator's weights and biases were rounded, as the file's.
+    that decision was at risk; ``first_trained``, ``excused_trained``: of the network and the trained module.
+    ``rounded``: the simulator's weights and biases were rounded, as the file's.  ``module``: how the trained module was
+    called; "" if none was given.  ``allow_silent``: ``ok`` does not ask whether every population sent something.
     """
 
     simulator: str
@@ -72,7 +75,11 @@ class SpikeReport:
     layers: list[LayerReport] = field(default_factory=list)
     first: tuple[int, int, str, int] | None = None
     excused: bool = False
+    first_trained: tuple[int, int, str, int] | None = None
+    excused_trained: bool = False
     rounded: bool = False
+    module: str = ""
+    allow_silent: bool = False
 
     @property
     def proven(self) -> bool:
@@ -80,20 +87,36 @@ class SpikeReport:
         return not any(layer.why for layer in self.layers)
 
     @property
+    def equal(self) -> bool:
+        """Whether nothing differs, except by rounding."""
+        equal = self.oracle == 0 and not any(x.fed for x in self.layers) and (self.first is None or self.excused)
+        return equal and (self.first_trained is None or self.excused_trained)
+
+    @property
     def ok(self) -> bool:
-        return self.oracle == 0 and not any(x.fed for x in self.layers) and (self.first is None or self.excused)
+        """Equal, and something fired in every population, unless silence is allowed."""
+        return self.equal and (self.allow_silent or not self.silent)
+
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.ok:
+            return "OK"
+        return "DIFFERENT" if not self.equal else f"NOT COMPARED: nothing fired in {', '.join(self.silent)}"
 
     @property
     def silent(self) -> list[str]:
-        """Populations that sent nothing in any sample: of these, only silence was compared."""
+        """Populations that sent nothing in any sample: of these, only silence was compared, and ``ok`` is False."""
         return [x.name for x in self.layers if not x.spikes]
 
     def __str__(self) -> str:
-        rows = [("population", "neurons", "decisions", "spikes", "on its currents", "alone", "at risk")]
+        head = ["population", "neurons", "decisions", "spikes", "on its currents", "alone", "at risk"]
+        rows = [head + ["trained module"] * bool(self.module)]
         for x in self.layers:
-            fed, alone = ("-" if n is None else f"{n} differ" for n in (x.fed, x.alone))
+            fed, alone, trained = ("-" if n is None else f"{n} differ" for n in (x.fed, x.alone, x.trained))
             risk = "proven" if not x.why else str(x.at_risk)
-            rows.append((x.name, str(x.neurons), str(x.decisions), str(x.spikes), fed, alone, risk))
+            row = [x.name, str(x.neurons), str(x.decisions), str(x.spikes), fed, alone, risk]
+            rows.append(row + [trained] * bool(self.module))
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
             "  ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
@@ -101,11 +124,21 @@ class SpikeReport:
         ]
         lines.append(f"{self.simulator} {self.version}, {self.samples} x {self.steps} steps; "
                      f"engine and definition: {self.oracle} values differ")  # fmt: skip
-        if self.first is not None:
-            sample, step, name, neuron = self.first
+        firsts = [("first difference", self.first, self.excused)]
+        firsts.append(("first difference from the trained module", self.first_trained, self.excused_trained))
+        for what, first, at_risk in firsts:
+            if first is not None:
+                sample, step, name, neuron = first
+                lines.append(
+                    f"{what}: sample {sample}, step {step}, {name}, neuron {neuron}"
+                    + (": within rounding of its threshold" if at_risk else "")
+                )
+        if self.module:
+            lines.append(f"the trained module was called {self.module}")
+        if self.first_trained is not None and not self.excused_trained:
             lines.append(
-                f"first difference: sample {sample}, step {step}, {name}, neuron {neuron}"
-                + (": within rounding of its threshold" if self.excused else "")
+                "the file is another network than the trained module: a file does not say all that a neuron does; "
+                "compile it with what yours do (reset=, reset_delay=, ...; --reset, --reset-delay, ...)"
             )
         if self.proven:
             lines.append("proven: every sum is exact, so no order of additions changes a spike")
@@ -117,8 +150,9 @@ class SpikeReport:
             lines.append("weights (to eight bits) and biases are rounded on both sides, here and in the simulator")
         if self.silent:
             lines.append(
-                f"warning: never sent anything: {', '.join(self.silent)}; their spikes were not compared: more input "
-                "shows more (--rate, --steps, --data; x=)"
+                f"nothing fired in {', '.join(self.silent)}: only silence was compared there; give more input "
+                "(--rate, --steps, --data; x=)"
+                + ("" if self.allow_silent else ", or say that this is right (--allow-silent; allow_silent=True)")
             )
         return "\n".join(map(printable, lines))
 
@@ -132,49 +166,76 @@ def verify(
     steps: int = 100,
     rate: float = 0.1,
     seed: int = 0,
+    module: Any = None,
+    time_major: bool | None = None,
+    allow_silent: bool = False,
     progress: Callable[[int], object] = lambda done: None,
 ) -> SpikeReport:
-    """Compare a compiled network with the simulator, on the NIR file that it was compiled from.
+    """Compare a compiled network with the simulator, on the NIR file that it was compiled from, and with the trained
+    module.
 
-    Three comparisons: the engine with the NumPy definition, bit for bit; every population fed with the simulator's own
-    currents; the whole network alone.  If all sums are exact the spikes are proven equal; otherwise decisions within
-    rounding of turning are counted.
+    Three comparisons with what the simulator's importer makes of the file, its neurons as the network was compiled: the
+    engine with the NumPy definition, bit for bit; every population fed with the simulator's own currents; the whole
+    network alone.  If all sums are exact the spikes are proven equal; otherwise decisions within rounding of turning
+    are counted.  The file does not say all that a neuron does, so only ``module`` shows whether the network is the
+    trained one: its output is compared in each step, and each population that is a part of it by name.
+
+    A module is called for one sample at a time, in evaluation mode and without gradients; its neurons' states are reset
+    before and after.  It returns spikes, or a tuple that begins with them.  How it is called:
+
+    - snnTorch: for each step, with (1, *shape), if its neurons have ``init_hidden=True``; with the states that it
+      returned after the spikes, too, if its forward takes more than the input (None in the first step); otherwise once,
+      with (T, 1, *shape).
+    - Norse: for each step, with (1, *shape) and the state that it returned; once, with (T, 1, *shape), if it has
+      modules over time, such as LIFBox, or its forward takes the input alone.
+    - SpikingJelly: for each step, with (1, *shape); once, with (T, 1, *shape), if a part has step_mode "m".
+    - sinabs: once, with (1, T, *shape), or (T, *shape) if it has layers that squeeze (made for a batch of 1).
 
     Args:
         path: the .nir file.
         model: what :func:`bnn.snn.compile` made of it.
-        x: (N, T, *shape), in the simulator's layout, or one sample (T, *shape); None: ``samples`` random ones of
-            ``steps`` steps, in which an input sends with probability ``rate``.
+        x: (T, *shape), or (T, N, *shape) of N samples, in the simulator's layout, as :meth:`SpikingModel.run` takes it;
+            None: ``samples`` random ones of ``steps`` steps, in which an input sends with probability ``rate``.
+        module: the trained torch module that the file was exported from.
+        time_major: whether the module takes all steps at once, (T, 1, *shape); None: as above.
+        allow_silent: ``ok`` may be True though a population never sent anything.
         progress: called with the number of samples that are done.
 
     Raises:
         InputError: the network was not compiled from this file, x has a wrong shape or a value that the input cannot
-            send, or a number is wrong.
-        SetupError: the simulator is not installed.
+            send, a number is wrong, values of the run are not finite, or the module cannot be called so.
+        CompileError: the simulator's importer fails on the file.
+        SetupError: the simulator, or a package that it needs, is not installed.
     """
     if not isinstance(model, SpikingModel):
         raise InputTypeError(f"model: found {type(model).__name__}, expected a SpikingModel: bnn.snn.load(path)")
     path = path_text(path)
     network = decode(model.to_bytes())
-    quantized = _options(path, network)
+    said, quantized = _options(path, network)
     given = _samples(network, x, samples, steps, rate, seed)
-    for sample in given:
-        model._given(sample)  # raises for what the input cannot send
-    module = _imported(path, network, quantized)
+    for number in range(given.shape[1]):
+        model._given(given[:, number])  # raises for what the input cannot send
+    name = network.simulator
+    modules = [(import_file(name, path, quantized=quantized, **said), imported_way(name))]
+    if module is not None:
+        modules.append((module, trained_way(name, module, time_major)))
     report = SpikeReport(
-        network.simulator, _version(network.simulator), len(given), given.shape[1], 0, rounded=quantized
+        name, version(name), given.shape[1], len(given), 0, rounded=quantized, allow_silent=allow_silent
     )
+    if module is not None:
+        sizes = ", ".join(map(str, given.shape[2:]))
+        report.module = WAYS[modules[1][1]].replace("*shape", sizes)
     layers = {i: LayerReport(p.name, p.size) for i, p in enumerate(network.populations) if p.dynamics is not None}
-    for number, one in enumerate(given):
-        # A copy, because neurons may hold their own state.
-        _compare(model._opened, network, copy.deepcopy(module), one, number, report, layers)
+    for number in range(given.shape[1]):
+        _compare(model._opened, network, modules, given[:, number], number, report, layers)
         progress(1)
     report.layers = list(layers.values())
     return report
 
 
-def _options(path: str | os.PathLike[str], network: Network) -> bool:
-    """Whether the weights were rounded; checks that the network is that of the file."""
+def _options(path: str | os.PathLike[str], network: Network) -> tuple[dict[str, Any], bool]:
+    """What was said of the file when it was compiled, and whether the weights were rounded; checks that the network is
+    that of the file."""
     if network.simulator not in SIMULATORS:
         raise InputError(f"the network has the rules of '{network.simulator}', expected one of {', '.join(SIMULATORS)}")
     record = SIMULATORS[network.simulator]
@@ -184,20 +245,30 @@ def _options(path: str | os.PathLike[str], network: Network) -> bool:
         raise InputError(another)
     inputs = next(name for name, value in INPUTS.items() if value == emits[0])
     dt = None if record.fixed_dt else _rounded(network.dt, record.dt)
-    data = encode(network)
+    data, graph = encode(network), read_nir(path)
     errors = []
-    for weights in ("float32", "int8"):
-        for method in record.reset_methods:
+    for said in _sayings(network, record.resets, record.unsaid):
+        for weights in WEIGHTS:
             try:
-                other = network_for(path, record.name, dt=dt, reset_method=method, inputs=inputs, weights=weights)
+                other, _ = network_for(graph, check_options(record.name, dt=dt, **said), inputs, weights)
             except BnnError as error:
                 errors.append(error)
                 continue
             if encode(other) == data:
-                return weights == "int8"
+                return {"dt": dt, **said}, weights == "int8"
     if errors:
         raise errors[0]
     raise InputError(another)
+
+
+def _sayings(network: Network, resets: tuple[str, ...], unsaid: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """All that can be said of neurons with which this network may have been compiled."""
+    floors = {float(p.parameters["reset"][0]) for p in network.populations if p.dynamics and p.dynamics.floored}
+    choices: dict[str, list[Any]] = {"reset": list(resets), "reset_delay": [True, False], "norm_input": [True, False]}
+    choices["min_v_mem"] = [*sorted(floors), -math.inf]
+    names = [name for name in choices if name in unsaid]
+    for values in itertools.product(*(choices[name] for name in names)):
+        yield dict(zip(names, values, strict=True))
 
 
 def _rounded(dt: float, default: float) -> float:
@@ -206,7 +277,7 @@ def _rounded(dt: float, default: float) -> float:
 
 
 def _samples(network: Network, x: Any, samples: int, steps: int, rate: float, seed: int) -> Floats:
-    """(N, T, *shape), channels first, of the one input."""
+    """(T, N, *shape), channels first, of the one input."""
     population = network.populations[network.inputs[0]]
     shape = (population.shape[-1], *population.shape[:-1])
     if x is None:
@@ -214,15 +285,15 @@ def _samples(network: Network, x: Any, samples: int, steps: int, rate: float, se
         if not 0 <= check_number(rate, "rate") <= 1:
             raise InputError(f"rate: found {rate}, expected 0 to 1")
         rng = np.random.default_rng(check_seed(seed))
-        given = (rng.random((samples, steps, *shape)) < rate).astype(np.float32)
+        given = (rng.random((steps, samples, *shape)) < rate).astype(np.float32)
         return given * rng.normal(size=given.shape).astype(np.float32) if population.emits == Emits.VALUES else given
     with np.errstate(over="ignore"):  # what becomes infinite is refused
         given = as_numbers(x, "x").astype(np.float32)
     if given.ndim == len(shape) + 1:
-        given = given[None]
+        given = given[:, None]
     if given.ndim != len(shape) + 2 or given.shape[2:] != shape or not all(given.shape):
         sizes = ", ".join(map(str, shape))
-        raise InputError(f"x: found shape {np.shape(x)}, expected (steps, {sizes}) or (samples, steps, {sizes})")
+        raise InputError(f"x: found shape {np.shape(x)}, expected (steps, {sizes}) or (steps, samples, {sizes})")
     return given
 
 
@@ -257,54 +328,74 @@ def _differ(a: Record, b: Record) -> int:
 
 
 def _compare(
-    opened: OpenedNetwork, network: Network, module: Any, x: Floats, number: int, report: SpikeReport,
-    layers: dict[int, LayerReport],
+    opened: OpenedNetwork, network: Network, modules: list[tuple[Any, str]], x: Floats, number: int,
+    report: SpikeReport, layers: dict[int, LayerReport],
 ) -> None:  # fmt: skip
+    """One sample, (T, *shape); ``modules``: the importer's, and the trained one, with how they are called."""
     moved = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
     inputs = [np.ascontiguousarray(moved.reshape(len(x), -1))]
     ours = run_engine(opened, inputs)
     report.oracle += _differ(Oracle(network).run(inputs), ours)
     risk = find_risk(network, inputs)
-    theirs = run_simulator(network.simulator, module, x, [network.populations[i].name for i in layers])
+    names = [network.populations[i].name for i in layers]
+    runs = [run_module(network.simulator, module, x, way, names) for module, way in modules]
     state = State(opened)
-    first: tuple[int, int, int] | None = None  # step, population, neuron
     for i, layer in layers.items():
         population = network.populations[i]
         layer.decisions += ours.sent[i].size
         layer.spikes += int(np.count_nonzero(ours.sent[i]))
         layer.why = risk.why[i]
         layer.at_risk += int(risk.at_risk[i].sum()) if risk.at_risk else 0
-        if population.name not in theirs:
-            continue
-        received, sent = theirs[population.name]
-        sent = _inner(sent, population)
-        if _takes_currents(population):
-            received = _inner(received, population)
-            layer.fed = (layer.fed or 0) + int((_settled(state, population, i, received) != sent).sum())
-        wrong = ours.sent[i] != sent
-        layer.alone = (layer.alone or 0) + int(wrong.sum())
-        if wrong.any():
-            step, neuron = (int(n) for n in np.argwhere(wrong)[0])
-            first = min(first, (step, i, neuron)) if first is not None else (step, i, neuron)
-    if first is not None and report.first is None:
-        step, i, neuron = first
-        report.first = (number, step, network.populations[i].name, neuron)
-        report.excused = _excused(risk, i, step, neuron)
+        received, sent = runs[0][1].get(population.name, (None, None))
+        if received is not None and sent is not None and _takes_currents(population):
+            settled = _settled(state, population, i, _inner(received, population))
+            layer.fed = (layer.fed or 0) + int((settled != _inner(sent, population)).sum())
+    wrong = _wrong(network, ours, risk, {name: sent for name, (_, sent) in runs[0][1].items()})
+    for i, found in wrong.items():
+        layers[i].alone = (layers[i].alone or 0) + int(found.sum())
+    if report.first is None:
+        report.first, report.excused = _first(network, risk, wrong, number)
+    for output, parts in runs[1:]:
+        last = network.populations[network.outputs[0]]
+        if output.shape[1] != last.size:
+            raise InputError(
+                f"module: it returned {output.shape[1]} values for a step, expected {last.size}: what {last.name} sends"
+            )
+        wrong = _wrong(network, ours, risk, {**{name: sent for name, (_, sent) in parts.items()}, last.name: output})
+        for i, found in wrong.items():
+            layers[i].trained = (layers[i].trained or 0) + int(found.sum())
+        if report.first_trained is None:
+            report.first_trained, report.excused_trained = _first(network, risk, wrong, number)
+
+
+def _wrong(network: Network, ours: Record, risk: Risk, theirs: dict[str, Floats]) -> dict[int, Array]:
+    """Per population that a module is (by name, of the same size): the decisions that differ, bool (T, n); of real
+    values, those that differ by more than rounding."""
+    found = {}
+    for i, p in enumerate(network.populations):
+        if p.dynamics is not None and p.name in theirs and theirs[p.name].shape == ours.sent[i].shape:
+            sent = _inner(theirs[p.name], p)
+            found[i] = ours.sent[i] != sent
+            if i in risk.errors:
+                found[i] &= ~(np.abs(ours.sent[i].astype(np.float64) - sent) <= risk.errors[i])
+    return found
+
+
+def _first(
+    network: Network, risk: Risk, wrong: dict[int, Array], sample: int
+) -> tuple[tuple[int, int, str, int] | None, bool]:
+    """The first difference, and whether rounding can have made it."""
+    found = [(*(int(n) for n in np.argwhere(rows)[0]), i) for i, rows in wrong.items() if rows.any()]
+    if not found:
+        return None, False
+    step, neuron, i = min(found, key=lambda one: (one[0], one[2], one[1]))
+    return (sample, step, network.populations[i].name, neuron), excused(network, risk, i, step, neuron)
 
 
 def _takes_currents(population: Population) -> bool:
     """Whether a simulator's module takes what the engine calls currents: not a pool, nor neurons that add their own."""
     rule = population.dynamics.rule if population.dynamics else None
     return rule is not None and not rule.recurrent and (rule.name != "relay" or population.emits == Emits.SPIKES)
-
-
-def _excused(risk: Risk, population: int, step: int, neuron: int) -> bool:
-    """Whether rounding can have turned this decision, or one before that nobody compared."""
-    return any(
-        bool(rows[: step + 1].any()) if i < population else bool(rows[: step + 1, neuron].any())
-        for i, rows in risk.at_risk.items()
-        if i <= population
-    )
 
 
 def _inner(values: Floats, population: Population) -> Floats:
@@ -322,130 +413,3 @@ def _settled(state: State, population: Population, index: int, currents: Floats)
     state.settle(index, currents)
     state.forget(index)
     return unpacked(sent, info.size, info.emits).astype(np.float32)
-
-
-# -- the simulators ---------------------------------------------------------------------------------------------------
-
-
-def why_not(name: str) -> str:
-    """Why a simulator cannot be used here, and what to install, or ""."""
-    missing = []
-    for package in (*_TORCH, name):
-        try:
-            importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(package)
-    if missing:
-        return f"not installed: {', '.join(missing)}; run: {install_packages(missing)}"
-    try:
-        with quiet():
-            __import__(name)
-    except ImportError as error:
-        return f"{name} cannot be imported ({error}); install it again: {install_packages([name])}"
-    return ""
-
-
-def _version(name: str) -> str:
-    return importlib.metadata.version(name)
-
-
-def import_file(
-    name: str, path: str | os.PathLike[str], dt: float | None, reset_method: str = "value", quantized: bool = False
-) -> Any:
-    """The torch module that a simulator's own importer makes of a NIR file; ``quantized``: with weights and biases
-    rounded."""
-    reason = why_not(name)
-    if reason:
-        raise SetupError(f"{SIMULATORS[name].title}: {reason}")
-    import nir
-
-    graph = nir.read(path, type_check=False)
-    if quantized:
-        _quantize(graph)
-    step = {} if dt is None else {"dt": dt}
-    with quiet():
-        if name == "norse":
-            import norse.torch.functional.reset as reset
-            from norse.torch.utils.import_nir import from_nir
-
-            module = from_nir(graph, reset_method=getattr(reset, f"reset_{reset_method}"), **step)
-        elif name == "snntorch":
-            from snntorch.import_nir import import_from_nir
-
-            module = import_from_nir(graph)
-        elif name == "spikingjelly":
-            from spikingjelly.activation_based.nir_exchange import import_from_nir as import_spikingjelly
-
-            module = import_spikingjelly(graph, **step)
-        else:
-            from sinabs.nir import from_nir as import_sinabs
-
-            module = import_sinabs(graph, batch_size=1)
-    return module
-
-
-def _quantize(graph: Any) -> None:
-    """Round the weights and biases of the package nir's nodes in place, in their own types."""
-    for node in graph.nodes.values():
-        if hasattr(node, "nodes"):
-            _quantize(node)
-        elif hasattr(node, "weight"):
-            weights = np.asarray(node.weight)
-            single = weights.astype(np.float32)
-            node.weight = quantize(single).astype(weights.dtype)
-            if hasattr(node, "bias"):
-                bias = np.asarray(node.bias)
-                node.bias = quantize_bias(bias.astype(np.float32), single).astype(bias.dtype)
-
-
-def _imported(path: str | os.PathLike[str], network: Network, quantized: bool) -> Any:
-    record = SIMULATORS[network.simulator]
-    dt = None if record.fixed_dt or np.float32(record.dt) == np.float32(network.dt) else _rounded(network.dt, record.dt)
-    method = "subtract" if _subtracts(network) and "subtract" in record.reset_methods else "value"
-    return import_file(network.simulator, path, dt, method, quantized)
-
-
-def _subtracts(network: Network) -> bool:
-    """Whether Norse's CubaLIF neurons subtract."""
-    found = [p.dynamics for p in network.populations if p.dynamics and p.dynamics.rule.name == "synaptic_approach"]
-    return any(d.reset.name == "SUBTRACT" for d in found)
-
-
-def run_simulator(name: str, module: Any, x: Floats, populations: Iterable[str]) -> dict[str, tuple[Floats, Floats]]:
-    """(currents, sent), each (T, n) in NIR's order, of each population that is a module; ``x``: (T, ...), a sample."""
-    import torch
-
-    taps: dict[str, list[tuple[Array, Array]]] = {}
-    parts = dict(module.named_modules())
-    hooks = []
-    for p in populations:
-        full = p if p in parts else p.replace(".", "_")
-        if full in parts:
-            hooks.append(parts[full].register_forward_hook(_tap(taps, p)))
-    state = None
-    try:
-        with torch.no_grad(), quiet():
-            if name == "sinabs":  # all steps at once
-                module(torch.from_numpy(np.ascontiguousarray(x)))
-            else:
-                for step in x:
-                    state = module(torch.from_numpy(np.ascontiguousarray(step[None])), state)[1]
-    finally:
-        for hook in hooks:
-            hook.remove()
-    rows = len(x) if name == "sinabs" else 1
-    return {
-        full: (
-            np.concatenate([a.reshape(rows, -1) for a, _ in values]),
-            np.concatenate([b.reshape(rows, -1) for _, b in values]),
-        )
-        for full, values in taps.items()
-    }
-
-
-def _tap(taps: dict[str, list[tuple[Array, Array]]], name: str) -> Callable[[Any, Any, Any], None]:
-    def hook(module: Any, inputs: Any, output: Any) -> None:
-        sent = output[0] if isinstance(output, tuple) else output
-        taps.setdefault(name, []).append((inputs[0].detach().numpy().copy(), sent.detach().numpy().copy()))
-
-    return hook

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn.errors import InputError
 from bnn.snn.file import decode
 from bnn.snn.whole import inexact
-from bnn.verification.over_time import why_not
+from bnn.verification.modules import why_not
 from snn.nir_graphs import chain, node, write
 
 
@@ -41,13 +42,21 @@ def test_compiles_and_runs(call: Any, nir: Path, tmp_path: Path) -> None:
     assert done.json["dt"] == 1e-4
     assert done.json["bytes"] == target.stat().st_size and done.json["populations"][1]["neurons"] == 10
     text = call("snn", "compile", nir, "--as", "snntorch", "-o", target)
-    assert "lif: 10 = 10 neurons: decay, >, reset value" in text.out
+    assert "lif: 10 = 10 neurons: decay, >, reset late_subtract" in text.out
     assert "1 projection, 1 of them stored in 8 bits, exactly; a step is 100 us" in text.out
+    warning = text.out.splitlines()[-1]
+    assert warning.startswith("warning: the file does not say what neurons do") and "--reset (reset=)" in warning
+    assert 'reset_mechanism="subtract", reset_delay=True' in warning and done.json["warnings"] == [warning[9:]]
+    said = call("snn", "compile", nir, "--as", "snntorch", "--reset", "zero", "--reset-delay", "no", "-o", target)
+    assert "lif: 10 = 10 neurons: decay, >, reset value" in said.out and "warning" not in said.out
     model = bnn.snn.load(target)
     assert model.simulator == "snntorch" and model.dt == 1e-4
     run = model.run(np.ones((5, 20), np.uint8))
     assert run.output.shape == (5, 10) and 0 < run.output.sum() <= 50
-    assert model.to_bytes() == bnn.snn.compile(nir, simulator="snntorch").to_bytes()
+    with pytest.warns(UserWarning, match="otherwise|if yours differ"):
+        assert "late_subtract" in str(bnn.snn.compile(nir, simulator="snntorch").run(np.ones((5, 20), np.uint8)))
+    again = bnn.snn.compile(nir, simulator="snntorch", reset="zero", reset_delay=False)
+    assert model.to_bytes() == again.to_bytes() and not again.warnings
 
 
 def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
@@ -57,6 +66,15 @@ def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
         (("compile", nir, "--as", "brian"), "'brian' is not one of 'norse'"),
         (("compile", nir, "--as", "norse", "-o", net), "r = 2"),
         (("compile", nir, "--as", "snntorch", "--dt", 1, "-o", net), "and no others; leave out dt (--dt)"),
+        (
+            ("compile", nir, "--as", "snntorch", "--reset", "value", "-o", net),
+            "expected 'subtract' or 'zero' or 'none'",
+        ),
+        (
+            ("compile", nir, "--as", "spikingjelly", "--reset-delay", "no", "-o", net),
+            "no such option, but dt; leave it",
+        ),
+        (("verify", nir, net, "--time-major", "yes"), "--time-major is for --model; leave it out"),
         (("compile", nir, "--as", "norse", "-o", tmp_path / "net.bnn"), "expected a name ending in .snn"),
         (("compile", nir, "--as", "snntorch", "-o", tmp_path / "no" / "net.snn"), "there is no folder"),
         (("verify", net, net), "does not exist"),
@@ -123,18 +141,21 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
     (layer,) = done.json["layers"]
     assert done.json["silent"] == [] and not done.json["rounded"]
     assert layer["fed"] == layer["alone"] == 0 and layer["decisions"] == 800 and layer["spikes"] > 50
-    np.save(tmp_path / "x.npy", (np.random.default_rng(1).random((3, 10, 20)) < 0.3).astype(np.float32))
+    np.save(tmp_path / "x.npy", (np.random.default_rng(1).random((10, 3, 20)) < 0.3).astype(np.float32))
     text = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy")
     assert text.status == 0 and "3 x 10 steps" in text.out and text.out.rstrip().endswith("OK")
     np.save(tmp_path / "x.npy", np.zeros((3, 20), np.float32))
     text = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy")
-    assert text.status == 0 and "1 x 3 steps" in text.out
-    assert "warning: never sent anything: lif; their spikes were not compared" in text.out
+    assert text.status == 1 and "1 x 3 steps" in text.out
+    assert text.out.rstrip().endswith("NOT COMPARED: nothing fired in lif")
+    assert "only silence was compared there; give more input" in text.out and "--allow-silent" in text.out
     silent = call("snn", "verify", nir, net, "--rate", 0, "--json").json
-    assert silent["silent"] == ["lif"] and silent["ok"] and silent["layers"][0]["spikes"] == 0
+    assert silent["silent"] == ["lif"] and not silent["ok"] and silent["layers"][0]["spikes"] == 0
+    allowed = call("snn", "verify", nir, net, "--rate", 0, "--allow-silent")
+    assert allowed.status == 0 and "nothing fired in lif" in allowed.out and allowed.out.rstrip().endswith("OK")
     np.save(tmp_path / "x.npy", np.zeros((3, 21), np.float32))
     wrong = call("snn", "verify", nir, net, "--data", tmp_path / "x.npy").err
-    assert "x.npy: input 'input': found shape (3, 21), expected (steps, 20) or (samples, steps, 20)" in wrong
+    assert "x.npy: input 'input': found shape (3, 21), expected (steps, 20) or (steps, samples, 20)" in wrong
     other = tmp_path / "other.nir"
     other.write_bytes(nir.read_bytes())
     import h5py
@@ -174,11 +195,16 @@ def test_rounded_weights_and_biases_make_sums_exact(call: Any, nir: Path, tmp_pa
         ("snntorch", ("torch", "nir"), "not installed: nirtorch, snntorch; run: pip install nirtorch snntorch"),
         ("norse", ("torch", "nir", "nirtorch"), "not installed: norse; run: pip install norse (norse: LGPLv3)"),
         ("no_such_module", ("torch", "nir", "nirtorch", "no_such_module"), "no_such_module cannot be imported (No mod"),
+        ("needs_more", ("torch", "nir", "nirtorch", "needs_more"),
+         "needs_more needs the package no_such_package, which is not installed; run: pip install no_such_package"),
     ],
-)
+)  # fmt: skip
 def test_why_a_simulator_cannot_be_used(
-    simulator: str, there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+    simulator: str, there: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "needs_more.py").write_text("import no_such_package.inner\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
     def version(name: str) -> str:
         if name not in there:
             raise importlib.metadata.PackageNotFoundError(name)
@@ -195,3 +221,88 @@ def test_the_packages_that_are_missing_are_named(call: Any, nir: Path, tmp_path:
     assert call("snn", "compile", nir, "--as", "spikingjelly", "-o", net).status == 0
     done = call("snn", "verify", nir, net)
     assert done.status == 2 and f"SpikingJelly 2.0: {why_not('spikingjelly')}" in done.err
+
+
+MODELS = """
+import snntorch
+import torch
+
+net = torch.nn.Sequential(torch.nn.Linear(20, 10), snntorch.Leaky(torch.full((10,), 0.5), torch.ones(10),
+                          init_hidden=True))
+with torch.no_grad():
+    for parameter in net[0].parameters():
+        parameter.copy_((torch.arange(parameter.numel()).reshape(parameter.shape) * 7 % 11 - 4) / 8)
+
+
+class Looped(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc, self.lif = net[0], snntorch.Leaky(torch.full((10,), 0.5), torch.ones(10))
+
+    def forward(self, x):
+        mem, rows = self.lif.init_leaky(), []
+        for step in x:
+            spikes, mem = self.lif(self.fc(step), mem)
+            rows.append(spikes)
+        return torch.stack(rows), mem
+
+
+class Explicit(Looped):
+    def forward(self, x, mem=None):
+        return self.lif(self.fc(x), mem)
+
+
+def made():
+    return net
+
+
+broken = torch.nn.Linear(21, 10)
+number = 5
+"""
+
+
+def test_a_trained_module_is_compared(call: Any, tmp_path: Path) -> None:
+    """Called step by step, with its states, or with all steps; from the user's own file."""
+    if reason := why_not("snntorch"):
+        pytest.skip(reason)
+    import contextlib
+    import io
+    import runpy
+
+    import nir
+    import torch
+    from snntorch.export_nir import export_to_nir
+
+    models = tmp_path / "models.py"
+    models.write_text(MODELS)
+    path, net, other = tmp_path / "net.nir", tmp_path / "net.snn", tmp_path / "other.snn"
+    with contextlib.redirect_stdout(io.StringIO()):
+        trained = runpy.run_path(str(models))["net"]
+        nir.write(path, export_to_nir(trained, torch.zeros(1, 20), ignore_dims=[0]))
+    assert call("snn", "compile", path, "--as", "snntorch", "-o", net).status == 0
+    assert call("snn", "compile", path, "--as", "snntorch", "--reset", "zero", "-o", other).status == 0
+    ways = {"net": "step by step, with (1, 20)", "Looped": "once, with (steps, 1,",
+            "Explicit": "step by step, with (1, 20) and the state that it returned"}  # fmt: skip
+    found = runpy.run_path(str(models))
+    for name, way in ways.items():
+        module = found[name]() if isinstance(found[name], type) else found[name]
+        report = bnn.verify_snn(path, bnn.snn.load(net), module=module, rate=0.3)
+        assert report.ok and report.module.startswith(way), report
+        report = bnn.verify_snn(path, bnn.snn.load(other), module=module, rate=0.3)
+        assert report.verdict == "DIFFERENT" and report.first is None and report.first_trained is not None
+    for module, words in (
+        (found["broken"], r"Linear, called step by step, with \(1, 20\), fails \(RuntimeError"),
+        (5, "module: found int, expected the trained torch.nn.Module"),
+    ):
+        with pytest.raises(InputError, match=words):
+            bnn.verify_snn(path, bnn.snn.load(net), module=module)
+    done = call("snn", "verify", path, net, "--rate", 0.3, "--model", f"{models}:made")
+    assert done.status == 0 and "the trained module was called step by step, with (1, 20)" in done.out, done.err
+    wrong = call("snn", "verify", path, other, "--rate", 0.3, "--model", f"{models}:net")
+    assert wrong.status == 1 and "the file is another network than the trained module" in wrong.out, wrong.out
+    for model, words in ((f"{models}:none", "found no none in"), ("no.py", "expected FILE.py:NAME")):
+        done = call("snn", "verify", path, net, "--model", model)
+        assert done.status == 2 and words in done.err, done.err
+    assert trained.training
+    report = bnn.verify_snn(path, bnn.snn.load(net), module=trained, rate=0.3, time_major=False)
+    assert report.ok and trained.training

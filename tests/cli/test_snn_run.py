@@ -26,9 +26,9 @@ def folder(tmp_path: Path) -> Path:
     build(small_network()).save(tmp_path / "net.snn")
     build(small_network(dt=0)).save(tmp_path / "nodt.snn")
     build(small_network(emits=Emits.VALUES)).save(tmp_path / "values.snn")
-    x = rng.random((3, 20, 2, SIDE, SIDE)) < 0.2
+    x = rng.random((20, 3, 2, SIDE, SIDE)) < 0.2
     np.save(tmp_path / "x.npy", x.astype(np.uint8))
-    np.save(tmp_path / "one.npy", x[1])
+    np.save(tmp_path / "one.npy", x[:, 1])
     np.save(tmp_path / "y.npy", np.array([0, 1, 3]))
     np.save(tmp_path / "images.npy", rng.random((3, 2, SIDE, SIDE)).astype(np.float32))
     np.save(tmp_path / "bytes.npy", rng.integers(0, 256, (3, 2, SIDE, SIDE), np.uint8))
@@ -84,7 +84,7 @@ def test_one_sample(call: Any, folder: Path) -> None:
 
 
 def test_several_samples(call: Any, folder: Path) -> None:
-    model, x = load(folder / "net.snn"), np.load(folder / "x.npy")
+    model, x = load(folder / "net.snn"), np.load(folder / "x.npy").swapaxes(0, 1)
     runs = [model.run_stream(sample) for sample in x]
     arguments = ("snn", "run", folder / "net.snn", "--data", folder / "x.npy", "--targets", folder / "y.npy")
     done = call(*arguments)
@@ -109,7 +109,7 @@ def test_silent_samples(call: Any, folder: Path) -> None:
     x = np.load(folder / "x.npy")
     arguments = ("snn", "run", folder / "net.snn", "--data", folder / "x.npy")
     one = call(*arguments, "--sample", 0, "--json").json["samples"][0]["final"]
-    x[1:] = 0
+    x[:, 1:] = 0
     np.save(folder / "x.npy", x)
     text = call(*arguments).out
     assert text.count("never") == 2 and f"final after {one:.1f} steps on average" in text
@@ -198,14 +198,14 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
         ("net.snn --data missing.npy", "missing.npy: cannot be opened: No such file"),
         ("net.snn --data images.npy", "expected spikes, 0 or 1"),
         ("net.snn --data images.npy", "--coding and --steps"),
-        ("net.snn --data y.npy", "y.npy: input 'input': found shape (3,), expected (steps, 2, 8, 8) or (samples,"),
+        ("net.snn --data y.npy", "input 'input': found shape (3,), expected (steps, 2, 8, 8) or (steps, samples,"),
         ("net.snn --data nan.npy", "found nan at (0, 0, 0, 0), expected spikes"),
         ("values.snn --data nan.npy", "640 are not finite: correct the data"),
         ("net.snn --data names.txt", "expected .npy or .npz; for image files add --coding and --steps"),
         ("net.snn --data bytes.npy --coding rate --steps 3", "give --scale DIVISOR"),
         ("net.snn --data bytes.npy --scale 1 --coding rate --steps 3", "expected 0 to 1; divide them"),
         ("net.snn --data images.npy --coding constant --steps 3", "takes no real values; use coding 'rate'"),
-        ("net.snn --data x.npy --coding rate --steps 3 --scale 1", "found shape (3, 20, 2, 8, 8)"),
+        ("net.snn --data x.npy --coding rate --steps 3 --scale 1", "found shape (20, 3, 2, 8, 8)"),
         ("nodt.snn --recording events.npy", "does not say how long a step is"),
         ("net.snn --recording events.npy --origin 50 50", "none of the 400 events lies on the network's 8 x 8 pixels"),
         ("net.snn --recording large.npy", "larger than the network's 8 x 8 pixels"),
@@ -224,7 +224,7 @@ def test_bad_usage(call: Any, folder: Path, arguments: str, message: str, monkey
 
 def test_the_sample_with_a_wrong_value_is_named(call: Any, folder: Path) -> None:
     x = np.load(folder / "x.npy")
-    x[2, 4, 1, 0, 3] = 7
+    x[4, 2, 1, 0, 3] = 7
     np.save(folder / "wrong.npy", x)
     for more in ((), ("--sample", 2)):
         done = call("snn", "run", folder / "net.snn", "--data", folder / "wrong.npy", *more)

@@ -160,7 +160,7 @@ def _refused() -> list[Refused]:
                 "found r = 3; snnTorch takes r for tau_mem / dt, 4", "fails"),
         Refused("snntorch", between(lif(v_threshold=[-0.5] * 3)), "found a threshold of -.*reset twice", "differs"),
         Refused("snntorch", recurrent(lif(n=2)),
-                "a cycle of 'x' and 'w', which snnTorch's importer wires wrongly", "differs"),
+                "found inputs that are scaled by 0.01 to 0.01 .*recurrent neurons scale none", "fails"),
         Refused("snntorch", image(conv(4), None), "found groups = 4; snnTorch 1.0's importer takes", "fails"),
         Refused("snntorch", image(pool("AvgPool2d", padding=1)), "takes the padding into the mean", "differs"),
         Refused("snntorch", image(pool("AvgPool2d", size=5)), "a window of 25 elements over spikes", "differs"),

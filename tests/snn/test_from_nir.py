@@ -44,15 +44,26 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
         ("norse", {"dt": "1e-3"}, "dt: found '1e-3', expected a number"),
         (["norse"], {}, "simulator: found .'norse'., expected one of norse"),
         ("snntorch", {"dt": 1e-3}, "steps of 0.0001 s and no others"),
-        ("snntorch", {"reset_method": "subtract"}, "expected 'value': snnTorch 1.0 has no other"),
-        ("norse", {"reset_method": "zero"}, "expected 'value' or 'subtract'"),
+        ("snntorch", {"reset": "value"}, "expected 'subtract' or 'zero' or 'none': snnTorch 1.0 has no other"),
+        ("norse", {"reset": "zero"}, "expected 'value' or 'subtract'"),
+        ("spikingjelly", {"reset": "subtract"}, "expected 'value': SpikingJelly 2.0 has no other"),
+        ("norse", {"reset_delay": True}, "reset_delay: Norse 1.1 has no such option, but dt and reset; leave it out"),
+        ("snntorch", {"norm_input": True}, "no such option, but reset and reset_delay; leave it out"),
+        ("snntorch", {"reset_delay": 1}, "reset_delay: found 1, expected True or False"),
+        ("sinabs", {"min_v_mem": "x"}, "min_v_mem: found 'x', expected a number"),
     ):
         with pytest.raises(InputError, match=message):
             network(tmp_path, root, simulator, **options)
-    with pytest.raises(CompileError, match="the reset method 'subtract'; Norse has it for CubaLIF alone"):
-        network(tmp_path, root, reset_method="subtract")
-    net = network(tmp_path, between(cuba()), reset_method="subtract")
-    assert net.populations[1].dynamics is not None and net.populations[1].dynamics.reset == Reset.SUBTRACT
+    with pytest.raises(CompileError, match="found reset 'subtract' asked for; Norse's IAFCell only resets to a value"):
+        network(tmp_path, between(if_()), reset="subtract")
+    cell = cuba(r=[1.0] * 3, w_in=[1.0] * 3)
+    with pytest.raises(CompileError, match="found reset 'subtract' asked for; Norse's LIFCell only resets to a value"):
+        network(tmp_path, between(cell), reset="subtract")
+    for made, rule in ((cuba(), "synaptic_approach"), (lif(), "approach")):
+        dynamics = network(tmp_path, between(made), reset="subtract").populations[1].dynamics
+        assert dynamics is not None and (dynamics.rule.name, dynamics.reset) == (rule, Reset.SUBTRACT)
+    dynamics = network(tmp_path, between(cell)).populations[1].dynamics
+    assert dynamics is not None and (dynamics.rule.name, dynamics.reset) == ("synaptic_jump", Reset.VALUE)
     assert network(tmp_path, root, "snntorch", dt=1e-4).dt == 1e-4
 
 
@@ -96,7 +107,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"x": np.full((3, 2, 5, 6), 0.5)}, r"input input: found 0.5 at \(0, 0, 0, 0\), expected spikes, 0 or 1"),
-        ({"x": np.full((2, 3, 2, 5, 6), np.nan)}, "input input: found nan at .*; 180 are not finite"),
+        ({"x": np.full((2, 3, 2, 5, 6), np.nan)}, "input input: found nan at .*; 120 are not finite"),
         ({"x": np.ones((3, 2, 5, 6), complex)}, "x: found dtype complex128, expected numbers"),
         ({"x": [[1], [1, 2]]}, "x: list is not an array"),
         ({"x": np.ones((3, 5, 6))}, r"x: found shape \(3, 5, 6\), expected \(steps, 2, 5, 6\) or"),

@@ -331,8 +331,12 @@ def one_wrong(value: float, steps: int = 3) -> Array:
         (lambda m: m.step(RAGGED), "input input: list is not an array"),
         (lambda m: m.run_stream(RAGGED), "input input: list is not an array"),
         (lambda m: m.run_image(RAGGED, 5), "input input: list is not an array"),
-        (lambda m: m.scores(RAGGED), "x: list is not an array"),
-        (lambda m: m.scores({"input": X[None]}), r"x: found dict, expected an array \(N, T, \*shape\)"),
+        (lambda m: m.scores(RAGGED), "input input: list is not an array"),
+        (lambda m: m.run(X[:, None], learn=True), "learn: no weights"),
+        (lambda m: m.run(X[:, None], reset=False), r"reset=False: found 1 sample, \(T, N, \*shape\), expected one"),
+        (lambda m: m.run(X[:, None][:, :0]), "x: found no sample, expected at least one"),
+        (lambda m: m.run_stream(X[:, None]), r"expected \(steps, [^)]*\)$"),
+        (lambda m: m.run(X[:, None, None]), r"expected \(steps, [^)]*\) or \(steps, samples, [^)]*\)$"),
         (lambda m: m.run(UserDict(other=X)), "inputs: found other, expected input"),
         (lambda m: m.state("conv", "w"), "conv: has no state variable w; it has v$"),
         (lambda m: m.state("conv", ["v"]), "variable: found list, expected the name of a state variable"),
@@ -431,9 +435,27 @@ def test_scores_add_step_by_step() -> None:
         x = rng.normal(size=(300, classes)).astype(np.float32)
         model = relays((classes,), Emits.VALUES)
         assert (model.run(x).scores == model.run_stream(x).outputs[-1]).all(), SEED
-        assert (model.scores(x[None]) == model.run(x).scores).all()
+        assert (model.scores(x[:, None]) == model.run(x).scores[None]).all()
         assert (model.run(x[:0]).scores == np.zeros(classes)).all()
-        assert model.scores(x[None][:0]).shape == (0, classes)
+        assert (model.scores(x) == model.run(x).scores).all()
+
+
+def test_samples_run_as_if_each_were_alone() -> None:
+    rng = np.random.default_rng(SEED)
+    model = build(small_network())
+    x = rng.random((15, 4, 2, SIDE, SIDE)) < 0.2
+    names = {"record": ["conv", "input"], "membranes": ["conv"], "currents": ["output"]}
+    both, alone = model.run(x, **names), [model.run(x[:, i], **names) for i in range(4)]
+    assert (both.steps, both.samples, both.output.shape) == (15, 4, (15, 4, 4)), SEED
+    for kind in ("outputs", "recorded", "membranes", "currents"):
+        for name, found in getattr(both, kind).items():
+            assert np.array_equal(found, np.stack([getattr(run, kind)[name] for run in alone], axis=1))
+    assert both.output.any() and np.array_equal(both.scores, [run.scores for run in alone])
+    assert (both.report.samples, both.report.steps) == (4, 60)
+    assert both.synops == sum(run.synops for run in alone)
+    assert np.array_equal(model.run({"input": x}).output, both.output)
+    model.run(x)
+    assert np.array_equal(model.run(x[:, 2], reset=False).output, alone[2].output)  # the state was reset
 
 
 @pytest.mark.parametrize(

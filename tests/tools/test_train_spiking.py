@@ -67,20 +67,20 @@ def test_beta_survives_nir(cli: Any) -> None:
 
 
 def simulated(graph: Any, x: Any) -> dict[str, Any]:
-    """Spikes (N, T, ...) of a dense network by the definition of its neurons, from the numbers in the file."""
+    """Spikes (T, N, ...) of a dense network by the definition of its neurons, from the numbers in the file."""
     found = {}
     for layer, neurons in (("fc1", "lif1"), ("fc2", "lif2")):
         affine, lif = graph.nodes[layer], graph.nodes[neurons]
         beta = 1 - 1e-4 / lif.tau
         assert (lif.r * 1e-4 / lif.tau == 1).all() and not lif.v_reset.any() and not lif.v_leak.any()
-        v = np.zeros((len(x), len(affine.bias)))
+        v = np.zeros((x.shape[1], len(affine.bias)))
         sent = []
-        for step in range(x.shape[1]):
-            v = (beta * v).astype(np.float32) + (x[:, step].astype(np.float64) @ affine.weight.T + affine.bias)
+        for step in x:
+            v = (beta * v).astype(np.float32) + (step.astype(np.float64) @ affine.weight.T + affine.bias)
             v = v.astype(np.float32)
             sent.append(v > lif.v_threshold)
             v[sent[-1]] = 0
-        x = found[neurons] = np.stack(sent, 1)
+        x = found[neurons] = np.stack(sent)
     return found
 
 
@@ -97,8 +97,8 @@ def test_a_run(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     data = cli.datasets.load("digits")
     graph, test = cli.nir.read(exported), np.load(tested)
     np.testing.assert_array_equal(test["labels"], data.test.labels)
-    np.testing.assert_array_equal(test["inputs"].sum(1), (data.test.images > 0).reshape(len(data.test), -1))
-    assert np.mean(test["lif2"].sum(1).argmax(1) == data.test.labels) == pytest.approx(summary["test_accuracy"])
+    np.testing.assert_array_equal(test["inputs"].sum(0), (data.test.images > 0).reshape(len(data.test), -1))
+    assert np.mean(test["lif2"].sum(0).argmax(1) == data.test.labels) == pytest.approx(summary["test_accuracy"])
     for name, spikes in simulated(graph, test["inputs"]).items():
         assert spikes.any() and not spikes.all()
         np.testing.assert_array_equal(test[name], spikes)
@@ -112,7 +112,7 @@ def test_a_run(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     module.load_state_dict(cli.torch.load(weights))
     x = cli.spikes(data.test.images, data.scale, 20, flat=True)
     with cli.torch.no_grad():
-        np.testing.assert_array_equal(cli.responses(module, x)["lif2"].transpose(0, 1), test["lif2"])
+        np.testing.assert_array_equal(cli.responses(module, x)["lif2"], test["lif2"])
 
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
@@ -164,4 +164,4 @@ def test_another_network_in_the_file_is_told(
         cli.main(["--out", str(tmp_path), "--dataset", "digits", "--epochs", "1", "--learning-rate", "0.01", "--json"])
     assert stopped.value.code == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["differ"] > 0 and found["verified"]
+    assert found["differ"] > 0 and not found["verified"]

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,8 @@ class Found:
     name: str
     node: NirNode
     title: str  # the simulator's
+    warnings: list[str] = field(default_factory=list)
+    recurrent: bool = False  # neurons that send themselves something by weights of their own
 
     def __getitem__(self, key: str) -> Any:
         return self.node[key]
@@ -34,6 +37,23 @@ class Found:
     def error(self, found: str, because: str, remedy: str = _OTHERWISE) -> CompileError:
         """Refuses the node: ``found``, what the simulator does with it, and what to do."""
         return CompileError(f"{self.where}: node '{self.name}' ({self.node.kind}): found {found}; {because}; {remedy}")
+
+    def warn(self, found: str, because: str) -> None:
+        """Notes what the simulator does, though its user may not have meant it."""
+        self.warnings.append(f"{self.where}: node '{self.name}' ({self.node.kind}): found {found}; {because}")
+
+    def steps(self, key: str, dt: float, because: str, remedy: str = "") -> None:
+        """Warn of a time constant that is shorter than a step; refuse one that is shorter than half a step."""
+        with np.errstate(over="ignore", divide="ignore"):
+            share = float(np.max(dt / np.asarray(self.node[key], np.float64)))
+        if share > 2:
+            raise self.error(
+                f"{key} = {dt / share:.3g} s and a step of {dt:g} s, dt / {key} = {share:.3g}",
+                f"above 2, {because}",
+                remedy or f"give a dt (--dt) of at most {key}",
+            )
+        if share > 1:
+            self.warn(f"dt / {key} = {share:.3g}", f"above 1, {because}")
 
     def unsupported(self, because: str) -> UnsupportedOpError:
         return UnsupportedOpError(
@@ -73,9 +93,8 @@ class Neuron:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def spiking(rule: str, *, subtract: bool = False, at_least: bool = False, **parameters: Any) -> Neuron:
-    """One spike a step at most, and a reset in the same step."""
-    reset = Reset.SUBTRACT if subtract else Reset.VALUE
+def spiking(rule: str, reset: Reset = Reset.VALUE, /, *, at_least: bool = False, **parameters: Any) -> Neuron:
+    """One spike a step at most."""
     return Neuron(Dynamics(RULES[rule], reset, at_least=at_least), parameters)
 
 
@@ -84,17 +103,25 @@ def counting(rule: str, *, floored: bool = False, **parameters: Any) -> Neuron:
     return Neuron(Dynamics(RULES[rule], emits=Emits.COUNTS, floored=floored), parameters)
 
 
-def sending_membranes(rule: str, **parameters: Any) -> Neuron:
-    return Neuron(Dynamics(RULES[rule], emits=Emits.VALUES), parameters)
+def sending_membranes(rule: str, *, floored: bool = False, **parameters: Any) -> Neuron:
+    return Neuron(Dynamics(RULES[rule], emits=Emits.VALUES, floored=floored), parameters)
 
 
 @dataclass(frozen=True)
 class Options:
-    """``dt``: seconds.  ``dt_said``: the user gave it.  ``reset_method``: Norse's "value" or "subtract"."""
+    """What a file does not say.
+
+    ``dt``: seconds.  ``reset``: what a spike does, in the simulator's words.  ``reset_delay``: of snnTorch, whether it
+    does so one step later.  ``norm_input``, ``min_v_mem``: of sinabs; -inf: no floor.  ``said``: the names of those
+    that the user gave; the others are what the simulator's neurons have by default.
+    """
 
     dt: float
-    dt_said: bool = False
-    reset_method: str = "value"
+    reset: str
+    reset_delay: bool = True
+    norm_input: bool = True
+    min_v_mem: float = -math.inf
+    said: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -104,7 +131,10 @@ class Simulator:
     ``neurons``: by kind of node, what it makes of one; each raises CompileError for what the simulator ignores or gets
     wrong.  ``refused``: what it does with nodes of other kinds.  ``batch``: Flatten counts the batch as a dimension.
     ``cycles``: why it cannot run graphs with cycles; "" if it can.  ``check_linear``: raises for linear nodes that it
-    gets wrong.  ``check_edges``: what is wrong with the edges of a whole file, or "".
+    gets wrong.  ``recurrent``: of nodes' kinds and edges, the neurons that send themselves something by weights of
+    their own, and the node of these.  ``resets``: what a spike may do,
+    in its words, first what it does by default.  ``unsaid``: the names of the options that say what its files leave
+    open; ``assumed``: of these options, in its words, what neurons of these kinds have; "" if nothing is left open.
     """
 
     name: str
@@ -116,9 +146,11 @@ class Simulator:
     fixed_dt: bool = False
     batch: bool = False
     cycles: str = ""
-    reset_methods: tuple[str, ...] = ("value",)
+    resets: tuple[str, ...] = ("value",)
+    unsaid: tuple[str, ...] = ()
+    assumed: Callable[[Options, Set[str]], str] = lambda options, kinds: ""
     check_linear: Callable[[Found], None] = lambda found: None
-    check_edges: Callable[[Mapping[str, Any], tuple[Edge, ...]], str] = lambda nodes, edges: ""
+    recurrent: Callable[[Mapping[str, str], Sequence[Edge]], dict[str, str]] = lambda kinds, edges: {}
 
 
 def few_groups(found: Found) -> None:

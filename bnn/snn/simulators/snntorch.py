@@ -3,22 +3,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..._types import Array
 from ..nir_order import Edge, interpreter
-from ..rules import ONE, ZERO
+from ..rules import ONE, ZERO, Reset
 from .record import Found, Neuron, Options, Simulator, few_groups, spiking
 
 _FAILS = "snnTorch's importer has no such node, and fails"
 
 
-def _decay(dt: float, tau: Array) -> Any:
+def _reset(options: Options, zero: Reset) -> Reset:
+    """``zero``: what "zero" with a delay does."""
+    if options.reset == "none":
+        return Reset.NONE
+    if options.reset == "zero":
+        return zero if options.reset_delay else Reset.VALUE
+    return Reset.LATE_SUBTRACT if options.reset_delay else Reset.CORRECTED_SUBTRACT
+
+
+def _decay(found: Found, dt: float, key: str) -> Any:
     """1 - dt / tau, which snnTorch clamps to 0 ... 1."""
-    return np.clip((1 - (dt / np.atleast_1d(tau))).astype(np.float32), ZERO, ONE)
+    found.steps(key, dt, "nothing is left of a membrane after a step: snnTorch clamps beta to 0",
+                "correct the time constant: snnTorch's steps are 0.1 ms")  # fmt: skip
+    tau: Array = found[key]
+    return np.clip((1 - (dt / np.atleast_1d(tau))).astype(np.float32), ZERO, ONE).reshape(tau.shape)
 
 
 def _threshold(found: Found, scale: Array) -> Any:
@@ -43,10 +56,21 @@ def _threshold(found: Found, scale: Array) -> Any:
     return value[0]
 
 
+def _check_scale(found: Found, scale: Array) -> None:
+    """What snnTorch's recurrent neurons send themselves is not scaled, as inputs are."""
+    if not np.allclose(scale, 1.0):
+        raise found.error(f"inputs that are scaled by {scale.min():g} to {scale.max():g} (r or w_in, times dt / tau)",
+                          "snnTorch's recurrent neurons scale none", "set r or w_in to tau / dt")  # fmt: skip
+
+
 def _lif(found: Found, options: Options) -> Neuron:
     tau, r = np.atleast_1d(found["tau"]), np.atleast_1d(found["r"])
     threshold = _threshold(found, r * options.dt / tau)
-    return spiking("decay", threshold=threshold, beta=_decay(options.dt, found["tau"]).reshape(found["tau"].shape))
+    beta = _decay(found, options.dt, "tau")
+    if found.recurrent:
+        _check_scale(found, r * options.dt / tau)
+        return spiking("decay_recurrent", _reset(options, Reset.LATE_DISCARD), threshold=threshold, beta=beta)
+    return spiking("decay", _reset(options, Reset.LATE_ZERO), threshold=threshold, beta=beta)
 
 
 def _cuba_lif(found: Found, options: Options) -> Neuron:
@@ -58,11 +82,13 @@ def _cuba_lif(found: Found, options: Options) -> Neuron:
             "set r to that, or choose another simulator",
         )
     threshold = _threshold(found, np.atleast_1d(found["w_in"]) * (options.dt / tau_syn))
-    shape = found["tau_syn"].shape
-    return spiking(
-        "synaptic", threshold=threshold, alpha=_decay(options.dt, tau_syn).reshape(shape),
-        beta=_decay(options.dt, tau_mem).reshape(shape),
-    )  # fmt: skip
+    rule, reset = "synaptic", _reset(options, Reset.LATE_DISCARD)
+    if found.recurrent:
+        _check_scale(found, np.atleast_1d(found["w_in"]) * (options.dt / tau_syn))
+        # RSynaptic resets late, whatever it was told.
+        rule, reset = "synaptic_recurrent", _reset(replace(options, reset_delay=True), Reset.LATE_DISCARD)
+    alpha, beta = (_decay(found, options.dt, key) for key in ("tau_syn", "tau_mem"))
+    return spiking(rule, reset, threshold=threshold, alpha=alpha, beta=beta)
 
 
 def _if(found: Found, options: Options) -> Neuron:
@@ -75,21 +101,26 @@ def _check_linear(found: Found) -> None:
         raise found.error(f"groups = {int(found['groups'])}", "nirtorch takes its inputs for its outputs, and fails")
 
 
-def _check_edges(nodes: Mapping[str, Any], edges: tuple[Edge, ...]) -> str:
-    """snnTorch makes a graph of its own of a neuron with recurrent weights, and wires it wrongly."""
-    kinds = {name: getattr(node, "kind", "") for name, node in nodes.items()}
+def recurrent(kinds: Mapping[str, str], edges: Sequence[Edge]) -> dict[str, str]:
+    """The neurons that snnTorch's exporter wrote of RLeaky and RSynaptic, with their recurrent weights: neurons and a
+    dense node in a cycle of the two.  (Its importer wires them wrongly: it sends the neurons' input to the weights.)"""
+    found = {}
     for a, b in edges:
         dense = kinds[b] in ("Affine", "Linear") and kinds[a] in ("LIF", "CubaLIF")
         if dense and [e for e in edges if b in e] in ([(a, b), (b, a)], [(b, a), (a, b)]):
-            return (
-                f"found a cycle of '{a}' and '{b}', which snnTorch's importer wires wrongly: it sends the input of "
-                f"'{a}' to '{b}'; put the two into a graph of their own within the file"
-            )
-    return ""
+            found[a] = b
+    return found
+
+
+def _assumed(options: Options, kinds: Set[str]) -> str:
+    if not kinds & {"LIF", "CubaLIF"}:
+        return ""
+    return f'reset_mechanism="{options.reset}", reset_delay={options.reset_delay}'
 
 
 SNNTORCH = Simulator(
     "snntorch", "snnTorch 1.0", 1e-4, interpreter, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
     dict.fromkeys(("CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _FAILS),
-    fixed_dt=True, batch=True, check_linear=_check_linear, check_edges=_check_edges,
+    fixed_dt=True, batch=True, check_linear=_check_linear, recurrent=recurrent,
+    resets=("subtract", "zero", "none"), unsaid=("reset", "reset_delay"), assumed=_assumed,
 )  # fmt: skip

@@ -22,6 +22,22 @@ KINDS = {
 SINABS_TAU = (2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 
+def say(rng: Any, simulator: str, root: dict[str, Any]) -> dict[str, Any]:
+    """What the file does not say, by chance."""
+    said: dict[str, Any] = {"dt": DT[simulator]}
+    if simulator == "norse" and "IF" not in _kinds(root):
+        said["reset"] = str(rng.choice(["value", "subtract"]))
+    elif simulator == "snntorch":
+        said |= {"reset": str(rng.choice(["subtract", "zero", "none"])), "reset_delay": bool(rng.random() < 0.5)}
+    elif simulator == "sinabs":
+        said |= {"norm_input": bool(rng.random() < 0.5), "min_v_mem": float(rng.choice([-np.inf, -1.0, -0.25]))}
+    return said
+
+
+def _kinds(root: dict[str, Any]) -> set[str]:
+    return {root["type"]}.union(*(_kinds(made) for made in root.get("nodes", {}).values()))
+
+
 def dyadic(rng: Any, *shape: int, low: int = -4, high: int = 9) -> Any:
     return (rng.integers(low, high, shape) / 8).astype(np.float32)
 

@@ -58,8 +58,9 @@ def test_parameters(simulator: str, kind: str, double: bool, tmp_path: Path, rng
         dt = random_files.DT[simulator] * (1 if simulator in ("snntorch", "sinabs") else 0.9)
         if simulator == "spikingjelly":
             dt = random_files.DT[simulator]
-        population = network_from_nir(read_nir(path), simulator, dt=dt).populations[1]
-        module = dict(importers.imported(simulator, path, dt).named_modules())["x"]
+        said = {"min_v_mem": -0.3} if simulator == "sinabs" else {}
+        population = network_from_nir(read_nir(path), simulator, dt=dt, **said).populations[1]
+        module = dict(importers.imported(simulator, path, dt=dt, **said).named_modules())["x"]
         for name, value in theirs(simulator, kind, module).items():
             expected: Floats = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value, np.float32)
             found = population.per_neuron(population.parameters[name])

@@ -55,7 +55,7 @@ def test_one_neuron(simulator: str, seed: int) -> None:
         return
     x = (np.random.default_rng(seed).random((STEPS, 1)) < 0.5).astype(np.float32)
     ours = importers.oracle(network_from_nir(read_nir(path), simulator), x)
-    theirs = importers.run(simulator, importers.imported(simulator, path, None), x, ours)
+    theirs = importers.run(simulator, importers.imported(simulator, path), x, ours)
     assert 10 < ours["1"].sum() < STEPS
     assert importers.differences(ours, theirs) == {"1": 0}
 
@@ -72,7 +72,7 @@ def test_convolutions(simulator: str, seed: int) -> None:
     x = (np.random.default_rng(seed).random((STEPS, 2, 34, 34)) < 0.05).astype(np.float32)
     network = network_from_nir(read_nir(path), simulator, dt=DT[simulator])
     ours = importers.oracle(network, x)
-    theirs = importers.run(simulator, importers.imported(simulator, path, DT[simulator]), x, ours)
+    theirs = importers.run(simulator, importers.imported(simulator, path, dt=DT[simulator]), x, ours)
     found = importers.differences(ours, theirs)
     spikes = {name: int(values.sum()) for name, values in ours.items()}
     decisions = sum(values.size for values in ours.values())

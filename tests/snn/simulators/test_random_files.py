@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bnn.snn.compiler import network_for
-from bnn.snn.from_nir import network_from_nir
+from bnn.snn.from_nir import check_options, network_from_nir
 from bnn.snn.nir_file import read_nir
 from bnn.snn.whole import inexact
 
@@ -30,14 +30,11 @@ def test_random_files(simulator: str, number: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     root, shape = random_files.draw(rng, simulator)
     path = nir_graphs.write(tmp_path / "net.nir", root)
-    method = "value"
-    kinds = {node["type"] for node in root["nodes"].values()} & {"IF", "LIF", "NIRGraph"}
-    if simulator == "norse" and not kinds and rng.random() < 0.7:
-        method = "subtract"
-    network = network_from_nir(read_nir(path), simulator, dt=random_files.DT[simulator], reset_method=method)
+    said = random_files.say(rng, simulator, root)
+    network = network_from_nir(read_nir(path), simulator, **said)
     x = (rng.random((STEPS, *shape)) < 0.4).astype(np.float32)
     ours = importers.oracle(network, x)
-    module = importers.imported(simulator, path, random_files.DT[simulator], method)
+    module = importers.imported(simulator, path, **said)
     theirs = importers.run(simulator, module, x, ours)
     found = importers.differences(ours, theirs)
     assert found and not any(found.values()), found
@@ -62,13 +59,13 @@ def test_random_files_with_rounded_weights(simulator: str, number: int, tmp_path
     disturb(root, rng)
     path = nir_graphs.write(tmp_path / "net.nir", root)
     dt = None if simulator == "snntorch" else random_files.DT[simulator]
-    network = network_for(path, simulator, dt=dt, weights="int8")
+    network, _ = network_for(read_nir(path), check_options(simulator, dt=dt), weights="int8")
     x = (rng.random((STEPS, *shape)) < 0.4).astype(np.float32)
     ours = importers.oracle(network, x)
     sent = [ours.get(p.name, x) for p in network.populations]
     why = inexact(network, {i: float(np.abs(values).max()) for i, values in enumerate(sent)})
     if any(why):
         pytest.skip(", ".join(dict.fromkeys(filter(None, why))))
-    theirs = importers.run(simulator, importers.imported(simulator, path, dt, quantized=True), x, ours)
+    theirs = importers.run(simulator, importers.imported(simulator, path, dt=dt, quantized=True), x, ours)
     found = importers.differences(ours, theirs)
     assert found and not any(found.values()), found

@@ -17,7 +17,7 @@ from . import importers
 def sent(one: Refused, root: dict[str, Any], path: Path, names: list[str]) -> Any:
     shape = root["nodes"]["input"]["shape"]
     x = (np.random.default_rng(5).random((20, *shape)) < 0.6).astype(np.float32)
-    module = importers.imported(one.simulator, nir_graphs.write(path, root), one.dt)
+    module = importers.imported(one.simulator, nir_graphs.write(path, root), dt=one.dt)
     if one.truth == "drops":
         return dict(module.named_modules()).get(one.where)
     return importers.run(one.simulator, module, x, names)
