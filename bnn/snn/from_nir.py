@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import check_number
+from .._arguments import check_choice, check_flag, check_number, shown
 from .._types import Array, Floats
 from ..errors import CompileError, InputError
 from .network import MOST_NEURONS, Network, Population, Projection, Shape
@@ -63,28 +63,27 @@ def check_options(simulator: str, **said: Any) -> tuple[Simulator, Options]:
 
     Raises InputError: there is no such simulator, or it has no such option.
     """
-    if not isinstance(simulator, str) or simulator not in SIMULATORS:
-        raise InputError(f"simulator: found {simulator!r}, expected one of {', '.join(SIMULATORS)}")
-    record = SIMULATORS[simulator]
+    record = SIMULATORS[check_choice(simulator, "simulator", tuple(SIMULATORS))]
     given = {name: value for name, value in said.items() if value is not None}
     dt = given.get("dt")
     if dt is not None and not check_number(dt, "dt") > 0:
         raise InputError(f"dt: found {dt!r}, expected a positive number of seconds")
-    if record.fixed_dt and dt not in (None, record.dt):
+    if record.fixed_dt and dt is not None and dt != record.dt:
         raise InputError(
             f"dt: found {dt!r}; {record.title}'s importer has steps of {record.dt!r} s and no others; leave "
             "out dt (--dt)"
         )
-    if given.get("reset", record.resets[0]) not in record.resets:
+    reset = given.get("reset")
+    if reset is not None and not (isinstance(reset, str) and reset in record.resets):
         expected = " or ".join(map(repr, record.resets))
-        raise InputError(f"reset: found {given['reset']!r}, expected {expected}: {record.title} has no other")
+        raise InputError(f"reset: found {shown(reset)}, expected {expected}: {record.title} has no other")
     for name in given:
         if name not in ("dt", "reset", *record.unsaid):
             has = " and ".join(n for n in ("dt", *record.unsaid) if n != "dt" or not record.fixed_dt)
             raise InputError(f"{name}: {record.title} has no such option, but {has}; leave it out")
-        if name in ("reset_delay", "norm_input") and not isinstance(given[name], (bool, np.bool_)):
-            raise InputError(f"{name}: found {given[name]!r}, expected True or False")
-        if name == "min_v_mem" and given[name] != -math.inf:
+        if name in ("reset_delay", "norm_input"):
+            check_flag(given[name], name)
+        if name == "min_v_mem" and not (isinstance(given[name], float) and given[name] == -math.inf):
             check_number(given[name], name)
     return record, Options(**{"dt": record.dt, "reset": record.resets[0], **given}, said=frozenset(given))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import check_count, check_number
+from .._arguments import check_count, check_flag, check_number
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, InputTypeError
@@ -209,6 +209,9 @@ def verify(
     """
     if not isinstance(model, SpikingModel):
         raise InputTypeError(f"model: found {type(model).__name__}, expected a SpikingModel: bnn.snn.load(path)")
+    if time_major is not None:
+        check_flag(time_major, "time_major")
+    check_flag(allow_silent, "allow_silent")
     path = path_text(path)
     network = decode(model.to_bytes())
     said, quantized = _options(path, network)

@@ -42,7 +42,7 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
         ("norse", {"dt": 0.0}, "dt: found 0.0, expected a positive number"),
         ("norse", {"dt": float("nan")}, "dt: found nan"),
         ("norse", {"dt": "1e-3"}, "dt: found '1e-3', expected a number"),
-        (["norse"], {}, "simulator: found .'norse'., expected one of norse"),
+        (["norse"], {}, "simulator: found list, expected one of norse"),
         ("snntorch", {"dt": 1e-3}, "steps of 0.0001 s and no others"),
         ("snntorch", {"reset": "value"}, "expected 'subtract' or 'zero' or 'none': snnTorch 1.0 has no other"),
         ("norse", {"reset": "zero"}, "expected 'value' or 'subtract'"),
