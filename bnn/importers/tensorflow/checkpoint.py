@@ -188,7 +188,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 # -- the checksum, CRC-32C --------------------------------------------------------------------------------------------
 
 _POLYNOMIAL = 0x82F63B78  # its bits in reverse
-_LANE = 1024  # bytes that each lane takes, one after the other, while all lanes are computed at a time
+_LANE, _LONG = 64, 1024  # bytes of a lane: all lanes are computed at a time; long ones where there are many
 
 
 def _masked(crc: int) -> int:
@@ -213,12 +213,12 @@ def _through(crc: Array, columns: Array) -> Array:
 
 
 @functools.cache
-def _matrix(lanes: int) -> Array:
-    """What ``lanes`` times _LANE zero bytes make of each bit of a checksum: uint32 (32,)."""
-    if lanes > 1:
-        half = _matrix(lanes // 2)
+def _matrix(count: int) -> Array:
+    """What so many zero bytes, a power of two, make of each bit of a checksum: uint32 (32,)."""
+    if count > _LANE:
+        half = _matrix(count // 2)
         return _times(half, half)
-    return _through(np.uint32(1) << np.arange(32, dtype=np.uint32), np.zeros((_LANE, 1), np.uint8))
+    return _through(np.uint32(1) << np.arange(32, dtype=np.uint32), np.zeros((count, 1), np.uint8))
 
 
 def _times(matrix: Array, crc: Array) -> Array:
@@ -230,17 +230,18 @@ def _times(matrix: Array, crc: Array) -> Array:
 def _checksum(data: bytes) -> int:
     """CRC-32C.  It is linear, so lanes are computed side by side, and joined in pairs."""
     octets = np.frombuffer(data, np.uint8)
-    lanes = len(octets) // _LANE
-    first, rest = octets[: lanes * _LANE], octets[lanes * _LANE :]
-    crc = _through(np.zeros(lanes, np.uint32), np.ascontiguousarray(first.reshape(lanes, _LANE).T))
-    width = 1  # lanes that each number stands for; those before the first lane are zeros
+    width = _LANE if len(octets) < _LANE * _LONG else _LONG  # bytes that each number stands for
+    lanes = len(octets) // width
+    first, rest = octets[: lanes * width], octets[lanes * width :]
+    start = np.full(1, 0xFFFFFFFF, np.uint32)  # as if the first bytes had been inverted
+    for bit in range(lanes.bit_length()):
+        if lanes >> bit & 1:
+            start = _times(_matrix(width << bit), start)
+    crc = _through(np.zeros(lanes, np.uint32), np.ascontiguousarray(first.reshape(lanes, width).T))
+    # Zeros before the first lane change nothing.
     crc = np.concatenate([np.zeros(-lanes % (1 << max(lanes - 1, 0).bit_length()), np.uint32), crc])
     while len(crc) > 1:
         crc = _times(_matrix(width), crc[0::2]) ^ crc[1::2]
         width *= 2
     total = crc[:1] if lanes else np.zeros(1, np.uint32)
-    start = np.full(1, 0xFFFFFFFF, np.uint32)  # as if the first bytes had been inverted
-    for bit in range(lanes.bit_length()):
-        if lanes >> bit & 1:
-            start = _times(_matrix(1 << bit), start)
     return int(_through(total ^ start, rest[:, None])[0]) ^ 0xFFFFFFFF

@@ -36,6 +36,7 @@ from .source import PROBE_BATCH, Reading, Source
 
 # Images in the larger batch in which moves are followed; many if all tensors that move have few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
+_MOST_ALIVE = MOST_CONSTANTS  # bytes of the values that are needed at one time
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
 
@@ -152,7 +153,7 @@ class GraphReader(Reading):
                             f"{MOST_CONSTANTS:,} are kept"
                         )
 
-        frozen.execute(zeros, visit, MOST_CONSTANTS)
+        frozen.execute(zeros, visit, _MOST_ALIVE)
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return
 

@@ -49,7 +49,7 @@ def written(folder: Path, header: dict[str, Any] | None = None, **entry: Any) ->
     return folder / "a"
 
 
-@pytest.mark.parametrize("size", [0, 1, 9, 1023, 1024, 1025, 2048, 3072, 5000, 7 * 1024 + 3, 100001])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 128, 192, 7 * 64 + 3, 65535, 65536, 67 * 1024 + 5, 200001])
 def test_checksums(size: int, rng: np.random.Generator) -> None:
     """Of any length, as of one byte after the other; and the one that every description of CRC-32C gives."""
     data = rng.bytes(size)
