@@ -111,11 +111,11 @@ def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[In
 
 
 def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
-    """``count`` random inputs: multiples of 1/256 from 0 to 1, or bytes."""
+    """``count`` random inputs: bytes, or multiples of 1/256 from -1 to 1, so that a sign of them has both values."""
     rng = np.random.default_rng(seed)
     shapes = [(count, *shape) for shape in model.input_shapes]
     return [
-        rng.integers(0, 257, shape).astype(np.float32) / 256 if dtype == np.float32
+        rng.integers(-256, 257, shape).astype(np.float32) / 256 if dtype == np.float32
         else rng.integers(0, 256, shape, np.uint8).view(dtype)
         for shape, dtype in zip(shapes, model.input_dtypes, strict=True)
     ]  # fmt: skip

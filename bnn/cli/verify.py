@@ -34,7 +34,7 @@ from .inputs import Reading, reading_options
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="Inputs to compare on: .npy, .npz or image files; may be repeated.")  # fmt: skip
 @click.option("--random", "count", metavar="N", type=click.IntRange(1), default=256, show_default=True,
-              help="Without --data: number of random images, multiples of 1/256 from 0 to 1, or bytes.")  # fmt: skip
+              help="Without --data: number of random images, multiples of 1/256 from -1 to 1, or bytes.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For the random images.")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Images at a time.")
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 
 import bnn
@@ -105,17 +106,21 @@ class TestLimits:
 
     @linux
     def test_a_network_that_swells(self, call: Any, tmp_path: Path, out: Path) -> None:
-        """A file of some hundred bytes, whose weights take several gigabytes while it is loaded."""
+        """A file of some hundred bytes, one of whose values takes most of what is allowed while it is read."""
         pytest.importorskip("tf_keras")
-        path = tmp_path / "large.keras"
+        path, shape = tmp_path / "large.keras", [None, 128, 128, 4]
         layers = [
-            {"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_input_shape": [None, 2**13]}},
-            {"module": "keras.layers", "class_name": "Dense", "config": {"units": 2**14}},
+            {"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_input_shape": shape}},
+            {"module": "keras.layers", "class_name": "UpSampling2D", "config": {"size": [32, 32]}},
         ]
         config = {"module": "keras", "class_name": "Sequential", "config": {"name": "large", "layers": layers}}
+        with h5py.File(tmp_path / "weights", "w") as weights:
+            weights.create_group("vars")
+            weights.create_group("layers/up_sampling2d/vars")
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
             archive.writestr("config.json", json.dumps(config))
+            archive.write(tmp_path / "weights", "model.weights.h5")
         done = call("compile", path, "-o", out, "--max-memory", "1G")
         assert done.status == 2 and done.err.startswith(f"bnn: error: {path}: ") and not out.exists()
         assert "--max-memory" in done.err

@@ -161,7 +161,7 @@ def test_random_arrays_have_both_ends() -> None:
     model: Any = SimpleNamespace(input_shapes=[(30, 30)] * 3, input_dtypes=dtypes)
     arrays = inputs.random_arrays(model, 5, 0)
     assert [(a.min(), a.max(), a.dtype, len(a)) for a in arrays] == [
-        (0, 1, dtypes[0], 5), (0, 255, dtypes[1], 5), (-128, 127, dtypes[2], 5),
+        (-1, 1, dtypes[0], 5), (0, 255, dtypes[1], 5), (-128, 127, dtypes[2], 5),
     ]  # fmt: skip
     assert np.array_equal(arrays[0] * 256, np.rint(arrays[0] * 256))
     assert all(np.array_equal(a, b) for a, b in zip(arrays, inputs.random_arrays(model, 5, 0), strict=True))

@@ -46,10 +46,13 @@ def test_compile_verify_run(call: Any, file: Path, tmp_path: Path) -> None:
     assert swapped.status == 2 and "net.bnn: is a compiled network; expected: bnn verify MODEL NET.bnn" in swapped.err
     one = tmp_path / "one.bnn"
     assert call("compile", file, "-o", one, "--zero", "1").status == 0
-    assert call("verify", file, one, "--zero", "1", "--data", tmp_path / "x.npy").status == 0
-    done = call("verify", file, one, "--zero", "1")  # on images that are never negative
+    assert call("verify", file, one, "--zero", "1").status == 0
+    positive = np.abs(np.load(tmp_path / "x.npy")) + np.float32(1)
+    np.save(tmp_path / "positive.npy", positive)
+    data = ("--zero", "1", "--data", tmp_path / "positive.npy")
+    done = call("verify", file, one, *data)
     assert done.status == 1 and "0 bits differ.  SILENT\nno bit of '" in done.out, done.out + done.err
-    assert call("verify", file, one, "--zero", "1", "--allow-silent").status == 0
+    assert call("verify", file, one, *data, "--allow-silent").status == 0
     pixels = RNG.integers(0, 256, (6, 5, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "image.png")
     np.save(tmp_path / "image.npy", pixels.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))

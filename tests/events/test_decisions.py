@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn._arguments import check_number
 from bnn._types import Array
 from bnn.events import EventEngine, handle
 from bnn.events import engine as events
@@ -18,7 +19,7 @@ from bnn.events.rules import Rule, bit_values, exact_step, frames, pixel_order, 
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType
-from bnn.streams.grid import MOST_STEPS, Recording, check_finite, check_number, place
+from bnn.streams.grid import MOST_STEPS, Recording, check_finite, place
 from bnn.streams.recordings import from_fields
 from op_graphs import plan, signs
 

@@ -18,7 +18,8 @@ from bnn.snn import nir_file
 from bnn.snn.from_nir import network_from_nir
 from bnn.snn.nir_file import KINDS, NirGraph, NirNode, read_nir
 from bnn.snn.simulators import SIMULATORS
-from fuzz import nir_edits
+from fuzz import hdf5_edits
+from fuzz.recipe import Recipe
 
 from . import nir_graphs
 from .nir_graphs import graph, node, small
@@ -240,7 +241,7 @@ def test_edited_files(tmp_path: Path, rng: np.random.Generator) -> None:
     refused = 0
     for number in range(100):
         path = tmp_path / f"{number}.nir"
-        path.write_bytes(nir_edits.edited(data, rng.bytes(24)))
+        path.write_bytes(hdf5_edits.edited(data, Recipe(rng.bytes(24)), hdf5_edits.NIR_TEXTS))
         try:
             graph_read = read_nir(path)
         except BnnError as error:

@@ -95,13 +95,14 @@ def test_limits() -> None:
         2**20,
     )
     assert (keras_files._MOST_TEXT, tf_run._MOST_SHAPE, tf_run._WIDEST, tf_ops._MOST_WEIGHTS) == (
-        2**26,
+        2**24,
         1024,
         8,
         2**26,
     )
     assert (frozen.MOST_NODES, frozen._MOST_NAMES, frozen.MOST_RANK) == (2**17, 2**26, 8)
     assert (sizes.MOST_WORK, sizes._MOST_WINDOW, sizes._MOST_RESULTS) == (2**40, 2**15, 2**14)
+    assert (keras_files._MOST_TOKENS, keras_files._MOST_UNPACKED) == (200_000, 2**26)
     limits.check_bytes("here", "all", 2**30)
     with pytest.raises(
         CompileError, match=r"^here: all is 1,073,741,825 bytes; at most 1,073,741,824 are read; .*unsafe"

@@ -34,7 +34,7 @@ def compiled(data: bytes, tmp_path: Path, *inputs: Array) -> Array:
     path.write_bytes(data)
     model = bnn.compile(path)
     x = list(inputs) if len(inputs) > 1 else inputs[0]
-    report = bnn.verify(path, model, x)
+    report = bnn.verify(path, model, x, allow_silent=True)  # random layers may be dead
     assert report.ok and report.different_bits == report.different_floats == 0, report
     found = model(x)
     assert isinstance(found, np.ndarray)
