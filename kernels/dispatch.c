@@ -63,8 +63,9 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
             continue;
         complete->portable_sums |= k->portable_sums;
         if (complete->floats.values == NULL) {
-            complete->floats = complete->portable_sums && k->portable != NULL ? *k->portable : k->floats;
-            complete->portable = complete->portable_sums ? NULL : k->portable;
+            int portable = complete->portable_sums && k->portable != NULL;
+            complete->floats = portable ? *k->portable : k->floats;
+            complete->portable = portable ? NULL : k->portable;
         }
 #define TAKE(member, function)      \
     if (complete->function == NULL) \
