@@ -147,6 +147,9 @@ def _from_model(model: Any) -> OnnxGraph:
         raise CompileError(f"the model's output '{missing[0]}' is not computed by any node")
     if not found.inputs or not found.outputs:
         raise CompileError("the model has no input or no output")
+    names = [i.name for i in found.inputs]
+    if len({*names}) < len(names):
+        raise CompileError(f"two of the model's inputs have one name: found {', '.join(names)}; give each its own")
     if scalars := [i.name for i in found.inputs if not i.shape]:
         raise CompileError(f"input '{scalars[0]}' has shape (); expected (N, ...), the batch first")
     return found

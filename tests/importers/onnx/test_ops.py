@@ -355,6 +355,10 @@ def test_graphs_that_contradict_themselves() -> None:
         bnn.compile(model([node("Relu", "x", "a"), node("Neg", "x", "a"), node("Relu", "a")]))
     with pytest.raises(CompileError, match="output 'y' is not computed"):
         bnn.compile(model([node("Relu", "x", "a")]))
+    twice = model([node("Relu", "x")])
+    twice.graph.input.append(twice.graph.input[0])
+    with pytest.raises(CompileError, match="two of the model's inputs have one name: found x, x; give each its own"):
+        bnn.compile(twice)
     with pytest.raises(UnsupportedOpError, match="output 'y' does not depend on the data"):
         bnn.compile(model([node("Relu", "x", "a"), node("Relu", "c", "y")], {"c": eighths(2, 3)}))
 
