@@ -50,6 +50,7 @@ TESTS = (
     "tests/snn/test_corruptions.py",
     "tests/snn/test_engine.py",
     "tests/snn/test_learning.py",
+    "tests/snn/test_stable.py",
     "--ignore=tests/runtime/test_sanitizers.py",
     "--ignore=tests/runtime/test_header.py",
     "--ignore=tests/events/test_sanitizers.py",

@@ -16,6 +16,7 @@ import bnn
 from bnn._types import Array, Floats
 from bnn.errors import CompileError, InputError
 from bnn.runtime.handles import available_kernels
+from bnn.runtime.native import ffi, lib
 from bnn.snn import build
 from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.oracle import Oracle
@@ -117,6 +118,24 @@ def test_a_membrane_that_is_not_finite_ends_the_run(n: int, reset: Reset) -> Non
             model.step(step)
         with pytest.raises(InputError, match=message):
             model.step(x[4])
+
+
+def test_what_c_says_of_a_membrane_that_is_not_finite() -> None:
+    """Also of a population alone; the number of the population may be left out."""
+    network = Network(
+        [Population("x", (2,)), neurons("grows", 3, "decay", Reset.NONE, beta=1.0)],
+        [Projection(0, 1, "dense", np.zeros((2, 3), np.float32))],
+    )
+    model = build(network)
+    state, number = model._state.pointer, ffi.new("uint32_t *")
+    assert lib.bnn_snn_overflowed(ffi.NULL, number) == 0
+    assert lib.bnn_snn_overflowed(state, number) == 0
+    currents = np.zeros((4, 3), np.float32)
+    currents[1:3, 2] = 3e38
+    status = lib.bnn_snn_settle(state, 1, ffi.cast("float *", currents.ctypes.data), len(currents))
+    assert status == lib.BNN_ERROR_RANGE
+    assert lib.bnn_snn_overflowed(state, ffi.NULL) == 1
+    assert lib.bnn_snn_overflowed(state, number) == 1 and number[0] == 1
 
 
 def test_lanes_beyond_the_last_neuron_are_not_looked_at() -> None:
