@@ -10,13 +10,21 @@ a hostile text names relative paths.
 from __future__ import annotations
 
 import contextlib
+import encodings
+import importlib
 import os
+import pkgutil
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# Python imports the module of an encoding when it is first used, which is no import of the file's.
+for _codec in pkgutil.iter_modules(encodings.__path__):
+    with contextlib.suppress(ImportError):  # of other systems
+        importlib.import_module(f"encodings.{_codec.name}")
 
 MOST_MEMORY = 3 * 2**29  # 1.5 GiB, the imported framework included
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
