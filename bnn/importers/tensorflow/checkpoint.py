@@ -214,7 +214,7 @@ def _through(crc: Array, columns: Array) -> Array:
 
 @functools.cache
 def _matrix(count: int) -> Array:
-    """What so many zero bytes, a power of two, make of each bit of a checksum: uint32 (32,)."""
+    """What ``count`` zero bytes (a power of two) make of each bit of a checksum: uint32 (32,)."""
     if count > _LANE:
         half = _matrix(count // 2)
         return _times(half, half)
