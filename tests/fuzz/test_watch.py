@@ -36,10 +36,26 @@ def _touched(watch: watching.Watch) -> None:
         Path("written").touch()
 
 
+def _removed(watch: watching.Watch) -> None:
+    with watch.off():
+        Path("copy").touch()
+    descriptor = os.open(".", os.O_RDONLY)
+    try:
+        os.remove("copy", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copied() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "copy").write_text("x")
+
+
 # What is done, and what is said about it; nothing, where it is allowed.
 ACTS: dict[str, tuple[Any, str]] = {
     "reading the file": (lambda w: Path(w.empty[0].parent, "given").read_text(), ""),
     "reading a package": (lambda w: Path(ast.__file__).read_text(), ""),
+    "asking what is free": (lambda w: Path("/proc/meminfo").read_text(), ""),
     "parsing a text": (lambda w: ast.literal_eval("[1]"), ""),
     "little memory": (lambda w: bytearray(b"x" * (ROOM // 8)), ""),
     "much memory": (lambda w: bytearray(b"x" * (ROOM * 2)), "MiB of memory were in use"),
@@ -66,6 +82,8 @@ CODE = compile("1 + 1", "text", "eval")
 # Where copies are allowed.
 COPIES: dict[str, tuple[Any, str]] = {
     "with copies: one that goes": ACTS["a copy that goes"][:1] + ("",),
+    "with copies: a file in one": (lambda w: _copied(), ""),
+    "with copies: a file elsewhere, by its folder": (lambda w: _removed(w), "os.remove ('copy'"),
     "with copies: one that stays": (lambda w: tempfile.mkdtemp(), "was written"),
     "with copies: a file": ACTS["writing a file"],
 }

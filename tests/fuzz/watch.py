@@ -63,7 +63,8 @@ class Watch:
         os.environ.update(HOME=str(self.empty[1]), TMPDIR=str(self.empty[2]))
         self.copies = str(self.empty[2]) if copies else None
         tempfile.tempdir = None  # so that TMPDIR is looked at again
-        self.readable = tuple({str(folder), was, sys.prefix, sys.base_prefix, *filter(os.path.isabs, sys.path)})
+        own = (str(folder), was, "/proc/meminfo")  # Keras asks psutil, where that is installed, how much memory is free
+        self.readable = tuple({*own, sys.prefix, sys.base_prefix, *filter(os.path.isabs, sys.path)})
         sys.addaudithook(self._heard)  # for good: there is no way to remove one
 
     def __enter__(self) -> None:
@@ -109,6 +110,8 @@ class Watch:
             return arguments[1] not in ("<unknown>", b"<unknown>")
         path = arguments[0] if arguments else None
         where = os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else ""
+        if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:  # in an open folder, as shutil.rmtree does it
+            where = os.path.realpath(f"/proc/self/fd/{arguments[1]}")
         if event.startswith(("open", "os.", "shutil.", "tempfile.")) and self.copies and where.startswith(self.copies):
             return False
         if event == "open":
