@@ -15,7 +15,7 @@ from ..runtime.progress import waiting
 from ..runtime.report import quantity
 from ..snn.compiler import INPUTS, WEIGHTS
 from ..snn.model import SpikingModel, rule_text
-from ..snn.simulators import SIMULATORS
+from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from .apart import Limits, limit_options, run_apart
 from .common import check_outputs, check_suffix, json_option, print_json
 
@@ -31,11 +31,19 @@ RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset i
 @click.option("--dt", type=float, metavar="SECONDS", help="Of a step.  Default: the simulator's own.")
 @click.option("--reset", type=click.Choice(RESETS),
               help="What a spike does to the membrane, which NIR does not say: snnTorch's reset_mechanism; of Norse, "
-                   "value (to 0) or subtract.  Default: the simulator's own, with a warning.")  # fmt: skip
+                   "value or subtract; of sinabs, subtract or zero.  Default: its own, with a warning.")  # fmt: skip
 @click.option("--reset-delay", type=bool, metavar="YES|NO",
               help="Of snnTorch: whether it does so one step later.  Default: yes, as its neurons do.")  # fmt: skip
+@click.option("--v-reset", type=float, metavar="V",
+              help="Of Norse: what a spike leaves with --reset value.  Default: 0, as its neurons do.")  # fmt: skip
+@click.option("--parametric", type=bool, metavar="YES|NO",
+              help="Of SpikingJelly: whether LIF is ParametricLIFNode.  Default: no, it is LIFNode.")  # fmt: skip
+@click.option("--spike-fn", type=click.Choice(SPIKE_FNS),
+              help="Of sinabs: several spikes per step, or one.  Default: multi, as its neurons do.")  # fmt: skip
 @click.option("--norm-input", type=bool, metavar="YES|NO",
               help="Of sinabs' LIF and ExpLeak.  Default: yes, as its neurons do.")  # fmt: skip
+@click.option("--tau-syn", type=float, metavar="STEPS",
+              help="Of sinabs' LIF: the synaptic time constant; 0: none.  Default: none.")  # fmt: skip
 @click.option("--min-v-mem", type=float, metavar="V",
               help="Of sinabs: the lowest membrane; -inf: none.  Default: none.")  # fmt: skip
 @click.option("--inputs", type=click.Choice(list(INPUTS)), default="spikes", show_default=True,

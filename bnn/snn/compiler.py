@@ -30,7 +30,11 @@ def compile(
     dt: float | None = None,
     reset: str | None = None,
     reset_delay: bool | None = None,
+    v_reset: float | None = None,
+    parametric: bool | None = None,
+    spike_fn: str | None = None,
     norm_input: bool | None = None,
+    tau_syn: float | None = None,
     min_v_mem: float | None = None,
     inputs: str = "spikes",
     weights: str = "float32",
@@ -48,9 +52,15 @@ def compile(
         dt: seconds of a step; None: the simulator's default (Norse: 1e-3; snnTorch, SpikingJelly: 1e-4; sinabs, whose
             time constants are steps: 1).
         reset: what a spike does to the membrane, in the simulator's words.  snnTorch's ``reset_mechanism``: "subtract",
-            "zero", "none".  Norse: "value" (to 0), "subtract".
+            "zero", "none".  Norse's ``reset_method``: "value", "subtract".  sinabs' ``reset_fn``: "subtract"
+            (MembraneSubtract), "zero" (MembraneReset, of single spikes).  The first is each one's default.
         reset_delay: of snnTorch: whether it does so one step later; its default is True.
+        v_reset: of Norse: the membrane that a spike leaves with reset "value", one for all neurons; its default is 0.
+        parametric: of SpikingJelly: whether LIF is ParametricLIFNode, which multiplies by 1 / tau where LIFNode divides
+            by tau; its exporter writes both alike.  Default: False.
+        spike_fn: of sinabs: "multi" (MultiSpike, its default: several spikes per step) or "single" (SingleSpike).
         norm_input: of sinabs' LIF and ExpLeak; its default is True.
+        tau_syn: of sinabs' LIF: the synaptic time constant in steps, one for all neurons; 0, its default: none.
         min_v_mem: of sinabs: the lowest membrane; -inf, its default: none.
         inputs: what the input sends in a step: "spikes" (0 or 1), "counts" (numbers of spikes) or "values" (real ones).
         weights: "float32": as they are (stored in eight bits where that is exact).  "int8": rounded to
@@ -62,8 +72,10 @@ def compile(
         ModelFormatError, ModelNotFoundError: the file cannot be read.
         InputError: an argument is wrong.
     """
-    said = {"dt": dt, "reset": reset, "reset_delay": reset_delay, "norm_input": norm_input, "min_v_mem": min_v_mem}
-    told = check_options(simulator, **said)
+    told = check_options(
+        simulator, dt=dt, reset=reset, reset_delay=reset_delay, v_reset=v_reset, parametric=parametric,
+        spike_fn=spike_fn, norm_input=norm_input, tau_syn=tau_syn, min_v_mem=min_v_mem,
+    )  # fmt: skip
     check_choices(inputs, weights)
     network, found = network_for(read_nir(path), told, inputs, weights)
     model = SpikingModel.from_bytes(encode(network), kernels=kernels)

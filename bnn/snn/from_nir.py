@@ -23,7 +23,7 @@ from .network import MOST_NEURONS, Network, Population, Projection, Shape
 from .nir_file import NirGraph, NirNode
 from .nir_order import Edge, in_cycle
 from .rules import RULES, Dynamics, Emits
-from .simulators import SIMULATORS, Found, Neuron, Options, Simulator
+from .simulators import SIMULATORS, SPIKE_FNS, Found, Neuron, Options, Simulator
 from .wires import Wire, flatten, linear, places
 
 __all__ = ["check_options", "network_from_nir", "read_network"]
@@ -79,13 +79,22 @@ def check_options(simulator: str, **said: Any) -> tuple[Simulator, Options]:
         raise InputError(f"reset: found {shown(reset)}, expected {expected}: {record.title} has no other")
     for name in given:
         if name not in ("dt", "reset", *record.unsaid):
-            has = " and ".join(n for n in ("dt", *record.unsaid) if n != "dt" or not record.fixed_dt)
+            has = ", ".join(n for n in ("dt", *record.unsaid) if n != "dt" or not record.fixed_dt)
             raise InputError(f"{name}: {record.title} has no such option, but {has}; leave it out")
-        if name in ("reset_delay", "norm_input"):
+        if name in ("reset_delay", "norm_input", "parametric"):
             check_flag(given[name], name)
-        if name == "min_v_mem" and not (isinstance(given[name], float) and given[name] == -math.inf):
+        if name == "spike_fn":
+            check_choice(given[name], name, SPIKE_FNS)
+        if name in ("v_reset", "tau_syn", "min_v_mem") and not (name == "min_v_mem" and _is_no_floor(given[name])):
             check_number(given[name], name)
-    return record, Options(**{"dt": record.dt, "reset": record.resets[0], **given}, said=frozenset(given))
+        if name == "tau_syn" and not (given[name] == 0 or np.float32(given[name]) > 0):
+            raise InputError(f"tau_syn: found {given[name]!r}, expected a number of steps, or 0: none")
+    options = Options(**{"dt": record.dt, "reset": record.resets[0], **given}, said=frozenset(given))
+    if options.v_reset != 0 and options.reset != "value":
+        raise InputError(
+            f"v_reset: found {options.v_reset!r} with reset '{options.reset}', which leaves another value; leave it out"
+        )
+    return record, options
 
 
 def read_network(
@@ -106,22 +115,24 @@ def read_network(
         seen.add(name)
     builder.add(nodes, edges, _only(graph, "Input"), _only(graph, "Output"), inputs)
     network = Network(builder.populations, builder.projections, options.dt, record.name).check()
-    assumed = _assumed(record, options, {node.kind for _, node in nodes})
+    assumed = _assumed(record, options, [node for _, node in nodes])
     return network, [*builder.warnings, *([assumed] if assumed else [])]
 
 
-def _assumed(record: Simulator, options: Options, kinds: set[str]) -> str:
+def _is_no_floor(value: Any) -> bool:
+    return isinstance(value, float) and value == -math.inf
+
+
+def _assumed(record: Simulator, options: Options, nodes: list[NirNode]) -> str:
     """One line: what was assumed of neurons, and how to say something else."""
-    open_ = [name for name in record.unsaid if name not in options.said]
-    if options.reset == "none" and "reset_delay" in open_:  # which is nothing, late or not
-        open_.remove("reset_delay")
-    text = record.assumed(options, kinds)
-    if not text or not open_:
+    assumed = {name: text for name, text in record.assumed(options, nodes).items() if name not in options.said}
+    if not assumed:
         return ""
-    ways = ", ".join(f"--{name.replace('_', '-')} ({name}=)" for name in open_)
+    ways = ", ".join(f"--{name.replace('_', '-')} ({name}=)" for name in assumed)
     return (
-        f"the file does not say what neurons do, so they are as {record.title} makes them by default: {text}; if yours "
-        f"differ, say so: {ways}; bnn snn verify --model compares with your own module"
+        f"the file does not say all that neurons do, so they are as {record.title} makes them by default: "
+        f"{', '.join(assumed.values())}; say what yours do: {ways}; bnn snn verify --model compares with your own "
+        "module"
     )
 
 

@@ -126,6 +126,7 @@ def _norse(graph: Any, options: Options, dt: dict[str, float]) -> Any:
     import norse.torch.functional.reset as resets
     import torch
     from norse.torch.functional.lif import LIFParameters
+    from norse.torch.module.iaf import IAFCell
     from norse.torch.module.lif import LIFCell
     from norse.torch.module.lif_box import LIFBoxCell
     from norse.torch.utils.import_nir import _import_norse_module
@@ -143,6 +144,8 @@ def _norse(graph: Any, options: Options, dt: dict[str, float]) -> Any:
     for part in module.modules():
         if isinstance(part, LIFBoxCell):
             part.p = part.p._replace(reset_method=getattr(resets, f"reset_{options.reset}"))
+        if isinstance(part, (IAFCell, LIFBoxCell, LIFCell)):
+            part.p = part.p._replace(v_reset=torch.tensor(options.v_reset, dtype=torch.float32))
     return module
 
 
@@ -185,23 +188,55 @@ def _snntorch(graph: Any, options: Options, dt: dict[str, float]) -> Any:
 
 
 def _spikingjelly(graph: Any, options: Options, dt: dict[str, float]) -> Any:
+    from spikingjelly.activation_based.neuron import LIFNode, ParametricLIFNode
     from spikingjelly.activation_based.nir_exchange import import_from_nir
 
-    return import_from_nir(graph, **dt)
+    module = import_from_nir(graph, **dt)
+    for part in list(module.modules()):
+        neurons: Any = getattr(part, "module", None)  # its importer wraps them
+        if options.parametric and type(neurons) is LIFNode:
+            part.module = ParametricLIFNode(
+                neurons.tau, neurons.decay_input, neurons.v_threshold, neurons.v_reset, step_mode=neurons.step_mode
+            )
+            part.module.w.data = _logit(1 / neurons.tau)
+    return module
+
+
+def _logit(rate: float) -> Any:
+    """A float32 number whose sigmoid in torch is this, if there is one nearby."""
+    import torch
+
+    sought, w = torch.tensor(rate, dtype=torch.float32), torch.tensor(rate, dtype=torch.float64).logit().float()
+    bits = w.view(torch.int32)
+    for away in sorted(range(-512, 513), key=abs):
+        found = (bits + away).view(torch.float32)
+        if found.sigmoid() == sought:
+            return found
+    return w
 
 
 def _sinabs(graph: Any, options: Options, dt: dict[str, float]) -> Any:
+    import nirtorch
     import torch
-    from sinabs.layers import IAF
-    from sinabs.nir import from_nir
+    from sinabs import activation
+    from sinabs.layers import IAF, LIFSqueeze
+    from sinabs.nir import _import_sinabs_module
 
-    module = from_nir(graph, batch_size=1)
     floor = None if np.isinf(options.min_v_mem) else torch.nn.Parameter(torch.tensor(options.min_v_mem), False)
-    for part in module.modules():
+
+    def part_of(node: Any) -> Any:
+        part = _import_sinabs_module(node, batch_size=1, num_timesteps=None)
+        if options.tau_syn and isinstance(part, LIFSqueeze):
+            part = LIFSqueeze(**{**part._param_dict, "tau_syn": torch.tensor(options.tau_syn)})
         if hasattr(part, "norm_input"):
             part.norm_input = options.norm_input and not isinstance(part, IAF)  # a kind of LIF that never has it
             part.min_v_mem = floor
-    return module
+        if getattr(part, "spike_fn", None) is not None:
+            part.spike_fn = {"multi": activation.MultiSpike, "single": activation.SingleSpike}[options.spike_fn]
+            part.reset_fn = {"subtract": activation.MembraneSubtract, "zero": activation.MembraneReset}[options.reset]()
+        return part
+
+    return nirtorch.load(graph, part_of)  # as its from_nir does
 
 
 _IMPORTERS: dict[str, Callable[[Any, Options, dict[str, float]], Any]] = {

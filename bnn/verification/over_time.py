@@ -29,7 +29,8 @@ from ..snn.nir_file import read_nir
 from ..snn.oracle import Oracle, Record
 from ..snn.risk import Risk, excused, find_risk
 from ..snn.rules import Emits
-from ..snn.simulators import SIMULATORS
+from ..snn.simulators import SIMULATORS, SPIKE_FNS
+from ..snn.simulators.sinabs import tau_of
 from .modules import WAYS, import_file, imported_way, run_module, trained_way, version
 
 
@@ -266,9 +267,16 @@ def _options(path: str | os.PathLike[str], network: Network) -> tuple[dict[str, 
 
 def _sayings(network: Network, resets: tuple[str, ...], unsaid: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """All that can be said of neurons with which this network may have been compiled."""
-    floors = {float(p.parameters["reset"][0]) for p in network.populations if p.dynamics and p.dynamics.floored}
-    choices: dict[str, list[Any]] = {"reset": list(resets), "reset_delay": [True, False], "norm_input": [True, False]}
-    choices["min_v_mem"] = [*sorted(floors), -math.inf]
+    neurons = [(p.dynamics, p.parameters) for p in network.populations if p.dynamics is not None]
+    resets_to = {float(q["reset"][0]) for d, q in neurons if d.rule.name != "relay" and not d.floored}
+    floors = {float(q["reset"][0]) for d, q in neurons if d.floored}
+    decays = {float(q["alpha"][0]) for d, q in neurons if d.rule.name == "synaptic_scaled"}
+    either = [True, False]
+    choices: dict[str, list[Any]] = {
+        "reset": list(resets), "reset_delay": either, "v_reset": sorted(resets_to) or [0.0], "parametric": either,
+        "spike_fn": list(SPIKE_FNS), "norm_input": either, "tau_syn": sorted(map(tau_of, decays)) or [0.0],
+        "min_v_mem": [*sorted(floors), -math.inf],
+    }  # fmt: skip
     names = [name for name in choices if name in unsaid]
     for values in itertools.product(*(choices[name] for name in names)):
         yield dict(zip(names, values, strict=True))

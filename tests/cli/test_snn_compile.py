@@ -45,7 +45,7 @@ def test_compiles_and_runs(call: Any, nir: Path, tmp_path: Path) -> None:
     assert "lif: 10 = 10 neurons: decay, >, reset late_subtract" in text.out
     assert "1 projection, 1 of them stored in 8 bits, exactly; a step is 100 us" in text.out
     warning = text.out.splitlines()[-1]
-    assert warning.startswith("warning: the file does not say what neurons do") and "--reset (reset=)" in warning
+    assert warning.startswith("warning: the file does not say all that neurons do") and "--reset (reset=)" in warning
     assert 'reset_mechanism="subtract", reset_delay=True' in warning and done.json["warnings"] == [warning[9:]]
     said = call("snn", "compile", nir, "--as", "snntorch", "--reset", "zero", "--reset-delay", "no", "-o", target)
     assert "lif: 10 = 10 neurons: decay, >, reset value" in said.out and "warning" not in said.out
@@ -53,7 +53,7 @@ def test_compiles_and_runs(call: Any, nir: Path, tmp_path: Path) -> None:
     assert model.simulator == "snntorch" and model.dt == 1e-4
     run = model.run(np.ones((5, 20), np.uint8))
     assert run.output.shape == (5, 10) and 0 < run.output.sum() <= 50
-    with pytest.warns(UserWarning, match="otherwise|if yours differ"):
+    with pytest.warns(UserWarning, match="otherwise|say what yours do"):
         assert "late_subtract" in str(bnn.snn.compile(nir, simulator="snntorch").run(np.ones((5, 20), np.uint8)))
     again = bnn.snn.compile(nir, simulator="snntorch", reset="zero", reset_delay=False)
     assert model.to_bytes() == again.to_bytes() and not again.warnings
@@ -72,7 +72,7 @@ def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
         ),
         (
             ("compile", nir, "--as", "spikingjelly", "--reset-delay", "no", "-o", net),
-            "no such option, but dt; leave it",
+            "no such option, but dt, parametric; leave it",
         ),
         (("verify", nir, net, "--time-major", "yes"), "--time-major is for --model; leave it out"),
         (("compile", nir, "--as", "norse", "-o", tmp_path / "net.bnn"), "expected a name ending in .snn"),

@@ -18,6 +18,7 @@ from bnn.snn.network import Network
 from bnn.snn.nir_file import read_nir
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import Emits, Reset
+from bnn.snn.simulators import sinabs
 
 from . import nir_graphs
 from .nir_graphs import chain, graph, node
@@ -47,8 +48,14 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
         ("snntorch", {"reset": "value"}, "expected 'subtract' or 'zero' or 'none': snnTorch 1.0 has no other"),
         ("norse", {"reset": "zero"}, "expected 'value' or 'subtract'"),
         ("spikingjelly", {"reset": "subtract"}, "expected 'value': SpikingJelly 2.0 has no other"),
-        ("norse", {"reset_delay": True}, "reset_delay: Norse 1.1 has no such option, but dt and reset; leave it out"),
-        ("snntorch", {"norm_input": True}, "no such option, but reset and reset_delay; leave it out"),
+        ("norse", {"reset_delay": True}, "reset_delay: Norse 1.1 has no such option, but dt, reset, v_reset; leave it"),
+        ("norse", {"reset": "subtract", "v_reset": 0.5}, "v_reset: found 0.5 with reset 'subtract', which leaves"),
+        ("norse", {"v_reset": float("nan")}, "v_reset: found nan"),
+        ("spikingjelly", {"parametric": "no"}, "parametric: found 'no', expected True or False"),
+        ("sinabs", {"spike_fn": "max"}, "spike_fn: found 'max', expected one of multi, single"),
+        ("sinabs", {"tau_syn": -1.0}, "tau_syn: found -1.0, expected a number of steps, or 0: none"),
+        ("sinabs", {"tau_syn": float("inf")}, "tau_syn: found inf"),
+        ("snntorch", {"norm_input": True}, "no such option, but reset, reset_delay; leave it out"),
         ("snntorch", {"reset_delay": 1}, "reset_delay: found 1, expected True or False"),
         ("sinabs", {"min_v_mem": "x"}, "min_v_mem: found 'x', expected a number"),
     ):
@@ -65,6 +72,42 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
     dynamics = network(tmp_path, between(cell)).populations[1].dynamics
     assert dynamics is not None and (dynamics.rule.name, dynamics.reset) == ("synaptic_jump", Reset.VALUE)
     assert network(tmp_path, root, "snntorch", dt=1e-4).dt == 1e-4
+
+
+def test_what_is_said_of_neurons_becomes_their_rule(tmp_path: Path) -> None:
+    rate = np.float32(0.3)  # sigmoid(w), which its exporter writes as 1 / rate in double precision
+    jelly = lif(1e-4 / float(rate), v_leak=[0.0] * 3, v_reset=[0.0] * 3)
+    steps = np.float32(-1) / np.float32(3)
+    synapse = {"alpha": np.float32(np.exp(np.float64(steps))), "gain": 1}
+    single: dict[str, Any] = {"spike_fn": "single", "norm_input": False, "dt": 1}
+    for simulator, made, said, rule, reset, expected in (
+        ("spikingjelly", jelly, {"parametric": True}, "approach_rest", Reset.VALUE, {"rate": rate}),
+        ("spikingjelly", jelly, {}, "divide_all", Reset.VALUE, {"tau": np.float32(1 / float(rate))}),
+        ("norse", lif(), {"v_reset": -0.25}, "approach", Reset.VALUE, {"reset": -0.25, "initial": 0}),
+        ("norse", if_(), {"v_reset": -0.25}, "integrate", Reset.VALUE, {"reset": -0.25, "initial": -0.25}),
+        ("sinabs", lif(2.0), single, "decay", Reset.SUBTRACT, {"reset": 0}),
+        ("sinabs", lif(2.0), {**single, "reset": "zero"}, "decay", Reset.VALUE, {"reset": 0}),
+        ("sinabs", lif(2.0), {**single, "min_v_mem": -1.0}, "decay", Reset.SUBTRACT, {"reset": -1}),
+        ("sinabs", lif(2.0), {**single, "tau_syn": 3}, "synaptic_scaled", Reset.SUBTRACT, synapse),
+    ):
+        population = network(tmp_path, between(made), simulator, **said).populations[1]
+        dynamics = population.dynamics
+        assert dynamics is not None and (dynamics.rule.name, dynamics.reset) == (rule, reset)
+        assert dynamics.emits == Emits.SPIKES and dynamics.at_least == (simulator != "norse")
+        for name, value in expected.items():
+            assert (population.parameters[name] == value).all(), (simulator, said, name)
+    for wrong, message in (
+        ({}, "send several spikes per step"),
+        ({"min_v_mem": -1.0, **single}, "which is not the floor"),
+    ):
+        with pytest.raises(CompileError, match=message):
+            network(tmp_path, between(lif(2.0)), "sinabs", reset="zero", **{"dt": 1, **wrong})
+
+
+def test_time_constants_of_decays() -> None:
+    for tau in np.random.default_rng(5).uniform(0.3, 300, 2000).astype(np.float32):
+        decay = sinabs._decay(tau)
+        assert sinabs._decay(sinabs.tau_of(float(decay))) == decay, tau
 
 
 def test_paths_that_are_none() -> None:

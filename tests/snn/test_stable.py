@@ -66,7 +66,9 @@ def test_steps_longer_than_time_constants_built(rule: str) -> None:
 @pytest.mark.parametrize("simulator", ["norse", "snntorch"])
 def test_steps_longer_than_time_constants_compiled(simulator: str, tmp_path: Path) -> None:
     dt = {"norse": 1e-3, "snntorch": 1e-4}[simulator]
-    said: dict[str, Any] = {"reset": "value"} if simulator == "norse" else {"reset": "zero", "reset_delay": False}
+    said: dict[str, Any] = (
+        {"reset": "value", "v_reset": 0} if simulator == "norse" else {"reset": "zero", "reset_delay": False}
+    )
     for share, message in ((0.5, ""), (1.5, "dt / tau = 1.5; above 1"), (2.5, "dt / tau = 2.5; above 2")):
         made = lif(dt / share, r=[1.0 if simulator == "norse" else 1 / share] * 3)
         path = nir_graphs.write(tmp_path / "a.nir", between(made))

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..._types import Array
+from ..nir_file import NirNode
 from ..nir_order import executor
 from ..rules import ONE, Reset
-from .record import Found, Neuron, Options, Simulator, few_groups, spiking
+from .record import Found, Neuron, Options, Simulator, few_groups, kinds, spiking
 
 _RESETS = {"value": Reset.VALUE, "subtract": Reset.SUBTRACT}
 _DROPS = "Norse's importer drops it, and runs the graph without it"
@@ -42,9 +43,14 @@ def _checked(found: Found, options: Options) -> None:
         )
 
 
+def _reset(options: Options) -> dict[str, Any]:
+    """What a spike leaves, where it does not subtract."""
+    return {"reset": options.v_reset} if options.reset == "value" else {}
+
+
 def _if(found: Found, options: Options) -> Neuron:
     _checked(found, options)
-    return spiking("integrate", threshold=_float(found["v_threshold"]))
+    return spiking("integrate", threshold=_float(found["v_threshold"]), initial=options.v_reset, **_reset(options))
 
 
 def _lif(found: Found, options: Options) -> Neuron:
@@ -53,8 +59,9 @@ def _lif(found: Found, options: Options) -> Neuron:
     leak = _float(found["v_leak"])
     rate = _rate(found["tau"], options.dt)
     return spiking(
-        "approach", _RESETS[options.reset], threshold=_float(found["v_threshold"]), initial=leak, rate=rate, leak=leak
-    )
+        "approach", _RESETS[options.reset], threshold=_float(found["v_threshold"]), initial=leak, rate=rate, leak=leak,
+        **_reset(options),
+    )  # fmt: skip
 
 
 def lif_cell(r: Any, w_in: Any) -> bool:
@@ -72,7 +79,7 @@ def _cuba_lif(found: Found, options: Options) -> Neuron:
     return spiking(
         "synaptic_approach", _RESETS[options.reset], threshold=_float(found["v_threshold"]),
         alpha=_rate(found["tau_syn"], options.dt), rate=_rate(found["tau_mem"], options.dt), leak=0,
-        weight=_float(found["w_in"]), resistance=_float(found["r"]),
+        weight=_float(found["w_in"]), resistance=_float(found["r"]), **_reset(options),
     )  # fmt: skip
 
 
@@ -87,20 +94,21 @@ def _lif_cell(found: Found, options: Options) -> Neuron:
     leak = _float(found["v_leak"])
     return spiking(
         "synaptic_jump", threshold=_float(found["v_threshold"]), initial=leak, rest=leak,
-        alpha=_rate(found["tau_syn"], options.dt), rate=_rate(found["tau_mem"], options.dt),
+        alpha=_rate(found["tau_syn"], options.dt), rate=_rate(found["tau_mem"], options.dt), **_reset(options),
     )  # fmt: skip
 
 
-def _assumed(options: Options, kinds: Set[str]) -> str:
-    if not kinds & {"IF", "LIF", "CubaLIF"}:
-        return ""
-    reset = {"value": "to 0 (reset_value)", "subtract": "by the threshold (reset_subtract)"}[options.reset]
-    cuba = "; CubaLIF with r = w_in = 1 is the LIFCell that Norse's exporter writes so"
-    return f"a spike resets {reset}" + cuba * ("CubaLIF" in kinds)
+def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+    found = kinds(nodes)
+    if not found & {"IF", "LIF", "CubaLIF"}:
+        return {}
+    cuba = " (and CubaLIF with r = w_in = 1 is the LIFCell that Norse's exporter writes so)" * ("CubaLIF" in found)
+    value = {"v_reset": f"v_reset={options.v_reset:g}"} if options.reset == "value" else {}
+    return {"reset": f"reset_method=reset_{options.reset}{cuba}", **value}
 
 
 NORSE = Simulator(
     "norse", "Norse 1.1", 0.001, executor, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
     dict.fromkeys(("AvgPool2d", "Conv1d", "CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _DROPS),
-    batch=True, check_linear=few_groups, resets=tuple(_RESETS), unsaid=("reset",), assumed=_assumed,
+    batch=True, check_linear=few_groups, resets=tuple(_RESETS), unsaid=("reset", "v_reset"), assumed=_assumed,
 )  # fmt: skip

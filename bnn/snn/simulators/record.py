@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..nir_file import NirNode
 from ..nir_order import Edge, Order
 from ..rules import RULES, Dynamics, Emits, Reset
 
+SPIKE_FNS = ("multi", "single")  # of sinabs
 _OTHERWISE = "change the node, or choose another simulator"
 _ONE_GROUP = "takes the input channels of one group for those of all, and fails"
 
@@ -93,9 +94,15 @@ class Neuron:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def spiking(rule: str, reset: Reset = Reset.VALUE, /, *, at_least: bool = False, **parameters: Any) -> Neuron:
-    """One spike a step at most."""
-    return Neuron(Dynamics(RULES[rule], reset, at_least=at_least), parameters)
+def kinds(nodes: Sequence[NirNode]) -> set[str]:
+    return {node.kind for node in nodes}
+
+
+def spiking(
+    rule: str, reset: Reset = Reset.VALUE, /, *, at_least: bool = False, floored: bool = False, **parameters: Any
+) -> Neuron:
+    """One spike per step at most."""
+    return Neuron(Dynamics(RULES[rule], reset, at_least=at_least, floored=floored), parameters)
 
 
 def counting(rule: str, *, floored: bool = False, **parameters: Any) -> Neuron:
@@ -112,14 +119,20 @@ class Options:
     """What a file does not say.
 
     ``dt``: seconds.  ``reset``: what a spike does, in the simulator's words.  ``reset_delay``: of snnTorch, whether it
-    does so one step later.  ``norm_input``, ``min_v_mem``: of sinabs; -inf: no floor.  ``said``: the names of those
-    that the user gave; the others are what the simulator's neurons have by default.
+    does so one step later.  ``v_reset``: of Norse.  ``parametric``: of SpikingJelly, whether its LIF is
+    ParametricLIFNode.  ``spike_fn``: of sinabs, "multi" or "single"; ``norm_input``, ``tau_syn`` (steps; 0: none),
+    ``min_v_mem`` (-inf: no floor): of sinabs.  ``said``: the names of those that the user gave; the others are what the
+    simulator's neurons have by default.
     """
 
     dt: float
     reset: str
     reset_delay: bool = True
+    v_reset: float = 0.0
+    parametric: bool = False
+    spike_fn: str = "multi"
     norm_input: bool = True
+    tau_syn: float = 0.0
     min_v_mem: float = -math.inf
     said: frozenset[str] = frozenset()
 
@@ -134,7 +147,7 @@ class Simulator:
     gets wrong.  ``recurrent``: of nodes' kinds and edges, the neurons that send themselves something by weights of
     their own, and the node of these.  ``resets``: what a spike may do,
     in its words, first what it does by default.  ``unsaid``: the names of the options that say what its files leave
-    open; ``assumed``: of these options, in its words, what neurons of these kinds have; "" if nothing is left open.
+    open; ``assumed``: of those that matter for these nodes, by name, what neurons then have, in its words.
     """
 
     name: str
@@ -148,7 +161,7 @@ class Simulator:
     cycles: str = ""
     resets: tuple[str, ...] = ("value",)
     unsaid: tuple[str, ...] = ()
-    assumed: Callable[[Options, Set[str]], str] = lambda options, kinds: ""
+    assumed: Callable[[Options, Sequence[NirNode]], Mapping[str, str]] = lambda options, nodes: {}
     check_linear: Callable[[Found], None] = lambda found: None
     recurrent: Callable[[Mapping[str, str], Sequence[Edge]], dict[str, str]] = lambda kinds, edges: {}
 

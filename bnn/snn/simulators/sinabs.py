@@ -4,21 +4,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..._types import Array
+from ..nir_file import NirNode
 from ..nir_order import executor
-from ..rules import ONE
-from .record import Found, Neuron, Options, Simulator, counting, few_groups, sending_membranes
+from ..rules import ONE, Reset
+from .record import Found, Neuron, Options, Simulator, counting, few_groups, kinds, sending_membranes, spiking
 
 _DROPS = "sinabs' importer drops it, and runs the graph without it"
 
 
-def _alpha(found: Found, options: Options) -> Any:
+def _decay(tau: Any) -> Any:
     """exp(-1 / tau) in float32, rounded correctly: torch's own differs in the last place for 2% of all tau."""
+    return np.exp((np.float32(-1.0) / np.asarray(tau, np.float32)).astype(np.float64)).astype(np.float32)
+
+
+def tau_of(decay: float) -> float:
+    """A float32 time constant of this decay, a float32 number between 0 and 1 that one has."""
+    nearest = np.float32(-1.0 / math.log(decay))
+    around = nearest.view(np.int32) + np.arange(-8, 9, dtype=np.int32)
+    tau = around.view(np.float32)
+    return float(tau[np.argmax(_decay(tau) == np.float32(decay))])
+
+
+def _beta(found: Found, options: Options) -> Any:
     tau: Array = found["tau"].astype(np.float32)
     if not (tau > 0).all():
         raise found.error(f"tau = {tau.min():g}", "a membrane cannot decay so")
@@ -28,7 +41,7 @@ def _alpha(found: Found, options: Options) -> Any:
     if (tau < 1).any() and "dt" not in options.said:
         raise found.error(f"tau = {tau.min():g}", "sinabs takes it for a number of steps, and NIR says seconds",
                           "give tau in steps; if these are steps, say so with dt = 1")  # fmt: skip
-    return np.exp((np.float32(-1.0) / tau).astype(np.float64)).astype(np.float32)
+    return _decay(tau)
 
 
 def _threshold(found: Found) -> Array:
@@ -44,12 +57,29 @@ def _threshold(found: Found) -> Array:
 
 
 def _floor(options: Options) -> dict[str, Any]:
-    return {"floored": True, "reset": np.float32(options.min_v_mem)} if options.min_v_mem > -math.inf else {}
+    return {"floored": True, "reset": options.min_v_mem} if options.min_v_mem > -math.inf else {}
 
 
-def _gain(options: Options, beta: Any) -> dict[str, Any]:
-    """1 - beta, where inputs are normalized."""
-    return {"gain": ONE - beta} if options.norm_input else {}
+def _spiking(found: Found, options: Options, rule: str, **parameters: Any) -> Neuron:
+    """Neurons of a rule that send spikes as was said."""
+    parameters |= {"threshold": _threshold(found), **_floor(options)}
+    if options.spike_fn == "single":
+        if options.reset == "zero" and options.min_v_mem not in (-math.inf, 0):
+            raise found.error(f"reset 'zero' and min_v_mem {options.min_v_mem:g} asked for",
+                              "a spike would leave 0, which is not the floor", "leave out min_v_mem")  # fmt: skip
+        reset = Reset.VALUE if options.reset == "zero" else Reset.SUBTRACT
+        return spiking(rule, reset, at_least=True, **parameters)
+    if options.reset != "subtract":
+        raise found.error(f"reset '{options.reset}' asked for, of neurons that send several spikes per step",
+                          "only neurons that send one are reset so here", "say spike_fn 'single' too")  # fmt: skip
+    return counting(rule, **parameters)
+
+
+def _leaky(options: Options, beta: Any) -> tuple[str, dict[str, Any]]:
+    """The rule of a membrane that decays, and its parameters; 1 - beta is the gain where inputs are normalized."""
+    if options.norm_input:
+        return "decay_scaled", {"beta": beta, "gain": ONE - beta}
+    return "decay", {"beta": beta}
 
 
 def _no_leak(found: Found) -> None:
@@ -61,30 +91,38 @@ def _no_leak(found: Found) -> None:
 
 
 def _if(found: Found, options: Options) -> Neuron:
-    return counting("integrate", threshold=_threshold(found), **_floor(options))
+    return _spiking(found, options, "integrate")
 
 
 def _lif(found: Found, options: Options) -> Neuron:
     _no_leak(found)
-    beta = _alpha(found, options)
-    rule = "decay_scaled" if options.norm_input else "decay"
-    return counting(rule, threshold=_threshold(found), beta=beta, **_gain(options, beta), **_floor(options))
+    rule, parameters = _leaky(options, _beta(found, options))
+    if options.tau_syn:
+        rule, parameters = "synaptic_scaled", {"gain": ONE, **parameters, "alpha": _decay(options.tau_syn)}
+    return _spiking(found, options, rule, **parameters)
 
 
 def _li(found: Found, options: Options) -> Neuron:
     _no_leak(found)
     found.only("r", 1, "sinabs takes r for 1")
-    beta = _alpha(found, options)
-    rule = "decay_scaled" if options.norm_input else "decay"
-    return sending_membranes(rule, beta=beta, **_gain(options, beta), **_floor(options))
+    rule, parameters = _leaky(options, _beta(found, options))
+    return sending_membranes(rule, **parameters, **_floor(options))
 
 
-def _assumed(options: Options, kinds: Set[str]) -> str:
-    if not kinds & {"IF", "LIF", "LI"}:
-        return ""
-    floor = "None" if options.min_v_mem == -math.inf else f"{options.min_v_mem:g}"
-    norm = f"norm_input={options.norm_input}, no tau_syn, " if kinds & {"LIF", "LI"} else ""
-    return f"{norm}min_v_mem={floor}, spike_fn=MultiSpike, reset_fn=MembraneSubtract()"
+def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+    found, assumed = kinds(nodes), {}
+    if found & {"IF", "LIF"}:
+        assumed["spike_fn"] = {"multi": "spike_fn=MultiSpike", "single": "spike_fn=SingleSpike"}[options.spike_fn]
+        assumed["reset"] = {"subtract": "reset_fn=MembraneSubtract()", "zero": "reset_fn=MembraneReset()"}[
+            options.reset
+        ]
+    if found & {"LIF", "LI"}:
+        assumed["norm_input"] = f"norm_input={options.norm_input}"
+    if "LIF" in found:
+        assumed["tau_syn"] = f"tau_syn={options.tau_syn:g}" if options.tau_syn else "no tau_syn"
+    if found & {"IF", "LIF", "LI"}:
+        assumed["min_v_mem"] = f"min_v_mem={options.min_v_mem:g}" if options.min_v_mem > -math.inf else "no min_v_mem"
+    return assumed
 
 
 SINABS = Simulator(
@@ -94,5 +132,5 @@ SINABS = Simulator(
         "Conv1d": "sinabs' importer expects the weights of a torch module, and fails",
     },
     cycles="sinabs runs all steps of a layer before the next layer, so nothing comes back", check_linear=few_groups,
-    resets=("subtract",), unsaid=("norm_input", "min_v_mem"), assumed=_assumed,
+    resets=("subtract", "zero"), unsaid=("reset", "spike_fn", "norm_input", "tau_syn", "min_v_mem"), assumed=_assumed,
 )  # fmt: skip

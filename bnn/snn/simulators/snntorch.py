@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..._types import Array
+from ..nir_file import NirNode
 from ..nir_order import Edge, interpreter
 from ..rules import ONE, ZERO, Reset
-from .record import Found, Neuron, Options, Simulator, few_groups, spiking
+from .record import Found, Neuron, Options, Simulator, few_groups, kinds, spiking
 
 _FAILS = "snnTorch's importer has no such node, and fails"
 
@@ -101,21 +102,22 @@ def _check_linear(found: Found) -> None:
         raise found.error(f"groups = {int(found['groups'])}", "nirtorch takes its inputs for its outputs, and fails")
 
 
-def recurrent(kinds: Mapping[str, str], edges: Sequence[Edge]) -> dict[str, str]:
+def recurrent(nodes: Mapping[str, str], edges: Sequence[Edge]) -> dict[str, str]:
     """The neurons that snnTorch's exporter wrote of RLeaky and RSynaptic, with their recurrent weights: neurons and a
     dense node in a cycle of the two.  (Its importer wires them wrongly: it sends the neurons' input to the weights.)"""
     found = {}
     for a, b in edges:
-        dense = kinds[b] in ("Affine", "Linear") and kinds[a] in ("LIF", "CubaLIF")
+        dense = nodes[b] in ("Affine", "Linear") and nodes[a] in ("LIF", "CubaLIF")
         if dense and [e for e in edges if b in e] in ([(a, b), (b, a)], [(b, a), (a, b)]):
             found[a] = b
     return found
 
 
-def _assumed(options: Options, kinds: Set[str]) -> str:
-    if not kinds & {"LIF", "CubaLIF"}:
-        return ""
-    return f'reset_mechanism="{options.reset}", reset_delay={options.reset_delay}'
+def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+    if not kinds(nodes) & {"LIF", "CubaLIF"}:
+        return {}
+    late = {"reset_delay": f"reset_delay={options.reset_delay}"}
+    return {"reset": f'reset_mechanism="{options.reset}"', **(late if options.reset != "none" else {})}
 
 
 SNNTORCH = Simulator(

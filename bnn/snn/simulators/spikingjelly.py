@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+
+from ..nir_file import NirNode
 from ..nir_order import interpreter
 from .record import Found, Neuron, Options, Simulator, spiking
 
@@ -39,10 +44,12 @@ def _lif(found: Found, options: Options) -> Neuron:
     every = _close(_is(found, "r", (1.0, ""), (tau, "tau / dt")), 1.0)
     reset = found.uniform("v_reset")
     _is(found, "v_leak", (reset, "v_reset"))
-    return spiking(
-        "divide_all" if every else "divide", at_least=True, threshold=found.uniform("v_threshold"), reset=reset,
-        initial=reset, tau=tau, rest=reset,
-    )  # fmt: skip
+    if options.parametric:  # the file has 1 / sigmoid(w) in double precision, so its reciprocal is sigmoid(w)
+        rule, key, constant = "approach_rest" if every else "leak_rest", "rate", 1 / tau
+    else:
+        rule, key, constant = "divide_all" if every else "divide", "tau", tau
+    values: dict[str, Any] = {"reset": reset, "initial": reset, "rest": reset, key: constant}
+    return spiking(rule, at_least=True, threshold=found.uniform("v_threshold"), **values)
 
 
 def _cuba_lif(found: Found, options: Options) -> Neuron:
@@ -65,7 +72,16 @@ def _check_linear(found: Found) -> None:
         raise found.error(f"groups = {int(found['groups'])}", "SpikingJelly's importer refuses grouped convolutions")
 
 
+def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+    taus = np.concatenate([np.unique(node["tau"]) for node in nodes if node.kind == "LIF"] or [np.ones(0)])
+    if (np.frexp((taus / options.dt).astype(np.float32))[0] == 0.5).all():  # dividing is multiplying
+        return {}
+    divides = "LIF is LIFNode, which divides by tau (ParametricLIFNode multiplies by 1 / tau, rounded otherwise)"
+    return {"parametric": "LIF is ParametricLIFNode" if options.parametric else divides}
+
+
 SPIKINGJELLY = Simulator(
     "spikingjelly", "SpikingJelly 2.0", 1e-4, interpreter, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
     dict.fromkeys(("CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _FAILS), check_linear=_check_linear,
+    unsaid=("parametric",), assumed=_assumed,
 )  # fmt: skip

@@ -34,7 +34,7 @@ STEPS, SAMPLES, SIZES = 40, 2, (12, 20, 5)
 @dataclass(frozen=True)
 class Row:
     """``made``: neurons of a shape.  ``said``: what is to be said when the file is compiled; None: it cannot be said.
-    ``refused``: by the exporter, or when it is compiled.  ``plain``: nothing is left open."""
+    ``refused``: by the exporter.  ``plain``: nothing is left open."""
 
     simulator: str
     name: str
@@ -93,13 +93,18 @@ def spikingjelly_rows() -> list[Row]:
         fails = "NotImplementedError" if reset is None else ""
         for name, options in (
             ("IFNode", {}), ("LIFNode", {"tau": 2.5, "decay_input": True}),
-            ("LIFNode", {"tau": 2.5, "decay_input": False}), ("ParametricLIFNode", {"init_tau": 2.0}),
-            ("ParametricLIFNode", {"init_tau": 2.0, "decay_input": False}),
+            ("LIFNode", {"tau": 2.0}), ("LIFNode", {"tau": 2.5, "decay_input": False}),
+            ("ParametricLIFNode", {"init_tau": 2.0}), ("ParametricLIFNode", {"init_tau": 2.0, "decay_input": False}),
+            ("ParametricLIFNode", {"init_tau": 3.3}), ("ParametricLIFNode", {"init_tau": 1.7, "decay_input": False}),
             ("CUBALIFNode", {"c_decay": 0.5, "v_decay": 0.75}),
         ):  # fmt: skip
             text = " ".join(f"{key}={value}" for key, value in options.items())
             row_name = f"{name} {text} v_reset={reset}"
-            rows.append(Row("spikingjelly", row_name, made(name, v_reset=reset, **options), {}, fails, plain=not fails))
+            tau = options.get("tau", options.get("init_tau", 2.0))
+            said = {"parametric": name.startswith("P")} if tau != 2.0 else {}
+            rows.append(
+                Row("spikingjelly", row_name, made(name, v_reset=reset, **options), said, fails, plain=not said)
+            )
     return rows
 
 
@@ -128,8 +133,10 @@ def norse_rows() -> list[Row]:
     rows = []
     for name, methods in (("IAFCell", ["value"]), ("LIFBoxCell", ["value", "subtract"]), ("LIFCell", ["value"])):
         for method in methods:
-            rows.append(Row("norse", f"{name} {method}", made(name, 0.0, method), {"reset": method}))
-        rows.append(Row("norse", f"{name} value v_reset=-0.25", made(name, -0.25, "value"), None))
+            zero = {"v_reset": 0.0} if method == "value" else {}
+            rows.append(Row("norse", f"{name} {method}", made(name, 0.0, method), {"reset": method, **zero}))
+        said = {"reset": "value", "v_reset": -0.25}
+        rows.append(Row("norse", f"{name} value v_reset=-0.25", made(name, -0.25, "value"), said))
     return rows
 
 
@@ -154,18 +161,23 @@ def sinabs_rows() -> list[Row]:
         return neurons
 
     rows = []
-    for floor in (None, -1.0, -0.25):
-        low = {"min_v_mem": -np.inf if floor is None else floor}
-        rows.append(Row("sinabs", f"IAF min_v_mem={floor}", made("IAF", min_v_mem=floor), {**low, "norm_input": True}))
-        for norm in (True, False):
-            said = {**low, "norm_input": norm}
-            options = {"tau_mem": 5.0, "min_v_mem": floor, "norm_input": norm}
-            text = f"min_v_mem={floor} norm_input={norm}"
-            rows.append(Row("sinabs", f"LIF {text}", made("LIF", **options), said))
-            rows.append(Row("sinabs", f"ExpLeak {text}", made("ExpLeak", **options), said))
-    for spikes in ("single", "zero"):
-        rows.append(Row("sinabs", f"IAF SingleSpike {spikes}", made("IAF", spikes), None))
-    rows.append(Row("sinabs", "LIF tau_syn=3", made("LIF", tau_mem=5.0, tau_syn=3.0), None))
+    for spikes, floors in (("multi", (None, -1.0, -0.25)), ("single", (None, -0.25)), ("zero", (None, 0.0))):
+        sent = {"spike_fn": "multi" if spikes == "multi" else "single"}
+        sent |= {"reset": "zero" if spikes == "zero" else "subtract"}
+        for floor in floors:
+            low = {"min_v_mem": -np.inf if floor is None else floor}
+            text = f"{spikes} min_v_mem={floor}"
+            rows.append(Row("sinabs", f"IAF {text}", made("IAF", spikes, min_v_mem=floor), {**low, **sent}))
+            for norm, tau_syn in ((True, 0.0), (False, 0.0), (True, 3.0), (False, 7.0)):
+                said = {**low, "norm_input": norm}
+                options = {"tau_mem": 5.0, "min_v_mem": floor, "norm_input": norm}
+                text = f"{spikes} min_v_mem={floor} norm_input={norm}"
+                if spikes == "multi" and not tau_syn:
+                    rows.append(Row("sinabs", f"ExpLeak {text}", made("ExpLeak", **options), said))
+                if tau_syn:
+                    text, options["tau_syn"] = f"{text} tau_syn={tau_syn:g}", tau_syn
+                said = {**said, **sent, "tau_syn": tau_syn}
+                rows.append(Row("sinabs", f"LIF {text}", made("LIF", spikes, **options), said))
     return rows
 
 
