@@ -2,6 +2,8 @@
 /* Convolutions of binary numbers: one kernel run per plane of bits.  See conv.h. */
 #include "ops/conv/conv.h"
 
+#include <string.h>
+
 enum {
     PIXELS = 32, /* at once: the data between two runs stay in the nearest cache */
     LANES = 64   /* the widest block of any family */
@@ -93,6 +95,11 @@ int bnn_conv_planes(const struct bnn_kernels *kernels, const struct bnn_conv *co
     bnn_conv_move_epilogue(&epilogue, tile->first);
     struct between *b = scratch;
     int nan = 0;
+    /* Vectors of sums are loaded whole: lanes that no channel has are 0.  Portable kernels load none. */
+#ifndef BNN_SMALL
+    if (tile->channels < conv->lanes)
+        memset(b->sums, 0, sizeof b->sums);
+#endif
     for (size_t i = 0; i < PIXELS; i++)
         b->at[i] = (ptrdiff_t)(i * LANES);
     for (size_t i = 0; i < LANES; i++)
