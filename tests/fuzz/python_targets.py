@@ -183,12 +183,18 @@ def keras(data: bytes) -> None:
     _graph(file, f"input{ending}")
 
 
+@functools.cache
+def single_layers() -> list[tuple[str, bytes]]:
+    return list(sources.keras_files(single=True))
+
+
 def hdf5(data: bytes) -> None:
-    """Edits of the objects of an .h5 file, or of the weights in a .keras file."""
+    """Edits of the objects of an .h5 file, or of the weights in a .keras file.  The networks have one layer: Keras
+    takes most of the time, and more layers have more of the same objects."""
     from fuzz.hdf5_edits import KERAS_TEXTS, edited
 
     recipe = Recipe(data)
-    ending, file = recipe.pick(keras_files())
+    ending, file = recipe.pick(single_layers())
     if ending == ".h5":
         _graph(edited(file, recipe, KERAS_TEXTS), "input.h5")
         return

@@ -13,23 +13,38 @@ from typing import Any
 import numpy as np
 
 
-def keras_files() -> Iterator[tuple[str, bytes]]:
-    """(ending, file) of models of a few layers: Keras 2, Larq, Keras 3, in both formats."""
+def keras_files(single: bool = False) -> Iterator[tuple[str, bytes]]:
+    """(ending, file) of models of a few layers, or of a single one: Keras 2, Larq, Keras 3, in both formats."""
     with tempfile.TemporaryDirectory() as folder:
-        for model in _keras_models():
+        for model in _single_layers() if single else _keras_models():
             for ending in (".keras", ".h5"):
                 path = Path(folder, f"net{ending}")
                 model.save(path)
                 yield ending, path.read_bytes()
 
 
-def _keras_models() -> Iterator[Any]:
+def _frameworks() -> tuple[Any, Any, Any]:
+    """TensorFlow, Larq and Keras 3; None with TensorFlow 2.15, where Keras is Keras 2."""
     from bnn.importers.tensorflow.load import tensorflow
 
     tf = tensorflow()  # before Keras 3, so that tf.keras is Keras 2
-    import keras as keras3
+    import keras
     import larq
 
+    return tf, larq, None if keras.__version__.startswith("2") else keras
+
+
+def _single_layers() -> Iterator[Any]:
+    tf, larq, keras3 = _frameworks()
+    layers = tf.keras.layers
+    yield tf.keras.Sequential([layers.Input((3,)), layers.Dense(2)])
+    yield tf.keras.Sequential([layers.Input((3,)), larq.layers.QuantDense(2, kernel_quantizer="ste_sign")])
+    if keras3:
+        yield keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2)])
+
+
+def _keras_models() -> Iterator[Any]:
+    tf, larq, keras3 = _frameworks()
     keras = tf.keras
     yield _plain(keras)
     yield keras.Sequential([
@@ -44,7 +59,7 @@ def _keras_models() -> Iterator[Any]:
     x = keras.layers.Input((3,))
     y = keras.layers.Activation(keras.activations.relu)(tf.math.abs(x)[:, 1:] + 0.5)  # calls become layers
     yield keras.Model(x, keras.layers.Concatenate()([x, y]))
-    if keras3.__version__.startswith("2"):  # with TensorFlow 2.15
+    if keras3 is None:
         return
     yield _plain(keras3)
     x = keras3.layers.Input((3,))
