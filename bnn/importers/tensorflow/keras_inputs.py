@@ -111,9 +111,16 @@ def _specs(tf: Any, shapes: Any) -> Any:
     """Float tensors of nested shapes: Keras 3 does not keep the types."""
     if isinstance(shapes, Mapping):
         return {name: _specs(tf, shape) for name, shape in shapes.items()}
-    if any(isinstance(size, (Mapping, list, tuple)) for size in shapes):
-        return [_specs(tf, shape) for shape in shapes]
-    return tf.TensorSpec([None, *shapes[1:]], tf.float32)
+    sizes = list(shapes) if isinstance(shapes, (list, tuple)) else [shapes]
+    if any(isinstance(size, (Mapping, list, tuple)) for size in sizes):
+        return [_specs(tf, shape) for shape in sizes]
+    try:
+        return tf.TensorSpec([None, *shapes[1:]], tf.float32)
+    except (TypeError, ValueError, OverflowError):  # a file says anything
+        raise CompileError(
+            f"the model was built for the shape {str(shapes):.100}; expected sizes, or lists of them: call the model "
+            "once, as it was built, and save it again"
+        ) from None
 
 
 def _names(tf: Any, model: Any, args: list[Any], kwargs: dict[str, Any], tensors: Sequence[Any]) -> list[str] | None:

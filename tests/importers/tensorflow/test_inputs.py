@@ -254,6 +254,9 @@ def test_what_a_model_is_called_with() -> None:
     for options in ({}, {"save_spec": lambda: None}, {"_build_shapes_dict": {"x_shape": None}}):
         with pytest.raises(CompileError, match="has never been called"):
             shapes(**options)
+    for wrong in ([None, 4, {"dtype": []}, 2], 5, "ab", [None, "x"], [None, -3], [None, 4.5]):  # a file says anything
+        with pytest.raises(CompileError, match="was built for the shape .*; expected sizes, or lists of them"):
+            shapes(_build_shapes_dict={"x_shape": wrong})
     spec = tf.TensorSpec([2, 5])
     with pytest.raises(CompileError, match="positional arguments that are not tensors"):
         shapes(save_spec=lambda: ([spec, True], {}))
