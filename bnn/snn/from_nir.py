@@ -28,6 +28,7 @@ from .wires import Wire, flatten, linear, places
 
 __all__ = ["check_options", "network_from_nir", "read_network"]
 
+_MOST_ELEMENTS = 2**27  # that all nodes of a file send in a step
 _PASSES_ON = Dynamics(RULES["relay"], emits=Emits.VALUES)
 
 Nodes = list[tuple[str, NirNode]]
@@ -217,6 +218,7 @@ class _Builder:
         self.sums: dict[str, int] = {}  # the populations that pass on the sums of a linear node
         self.ends: dict[str, int] = {}  # where the late edges to a node end
         self.late: dict[str, list[str]] = {}
+        self.elements = 0
 
     def add(self, nodes: Nodes, edges: Edges, start: str, end: str, inputs: Emits) -> None:
         before: dict[str, list[str]] = {name: [] for name, _ in nodes}
@@ -227,11 +229,22 @@ class _Builder:
             found = Found(self.where, name, node, self.simulator.title, self.warnings, name in self.recurrent)
             incoming = [wire for a in before[name] for wire in wires[a]]
             wires[name] = [self.input(found, inputs)] if name == start else self.node(found, incoming)
+            self.count(found, wires[name][0].shape)
         for name, sources in self.late.items():
             for wire in [wire for a in sources for wire in wires[a]]:
                 self.connect(wire, self.ends[name], delay=1)
         output = self.sent(wires[end][0])
         self.populations[output.source].output = True
+
+    def count(self, found: Found, shape: Shape) -> None:
+        """Limit what nodes send, before arrays of its size are made: a few numbers can declare any size."""
+        size = math.prod(shape)
+        self.elements += size
+        if size > MOST_NEURONS or self.elements > _MOST_ELEMENTS:
+            raise found.error(
+                f"that it sends {size:,} elements, all nodes up to it {self.elements:,}",
+                f"at most {MOST_NEURONS:,} and {_MOST_ELEMENTS:,} are read", "use smaller images",
+            )  # fmt: skip
 
     def node(self, found: Found, incoming: list[Wire]) -> list[Wire]:
         """What a node sends: one wire, or several whose sum it is."""
@@ -284,10 +297,11 @@ class _Builder:
         for key, value in neuron.parameters.items():
             array = np.asarray(value)
             try:
-                values[key] = np.broadcast_to(array, shape).astype(np.float32)
+                whole = np.broadcast_to(array, shape)
             except ValueError:
                 raise found.error(f"numbers of the shape {array.shape}", f"its input has the shape {shape}",
                                   "correct the edges, or add a Flatten") from None  # fmt: skip
+            values[key] = (array.reshape(1) if array.size == 1 else whole).astype(np.float32)
         return self.collect(found.name, found, incoming, neuron.dynamics, values)
 
     def collect(
@@ -312,8 +326,8 @@ class _Builder:
             raise CompileError(f"{self.where}: found two nodes called '{name}', one of them with a sum; rename one")
         population = Population(name, (*layout[1:], layout[0]), dynamics)
         for key in population.parameter_names:
-            value = (values or {}).get(key)
-            moved = np.zeros(1, np.float32) if value is None else _moved(value.reshape(-1), places(layout))
+            value = (values or {}).get(key, np.zeros(1, np.float32))
+            moved = value if value.size == 1 else _moved(value.reshape(-1), places(layout))
             population.parameters[key] = _reduced(moved, population.channels)
         self.populations.append(population)
         self.layouts.append(layout)

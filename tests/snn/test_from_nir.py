@@ -22,7 +22,7 @@ from bnn.snn.simulators import sinabs
 
 from . import nir_graphs
 from .nir_graphs import chain, graph, node
-from .nir_refused import IDS, REFUSED, Refused, between, cuba, if_, lif
+from .nir_refused import IDS, REFUSED, Refused, between, conv, cuba, if_, image, lif
 
 
 def network(tmp_path: Path, root: dict[str, Any], simulator: str = "norse", **options: Any) -> Network:
@@ -102,6 +102,16 @@ def test_what_is_said_of_neurons_becomes_their_rule(tmp_path: Path) -> None:
     ):
         with pytest.raises(CompileError, match=message):
             network(tmp_path, between(lif(2.0)), "sinabs", reset="zero", **{"dt": 1, **wrong})
+
+
+def test_a_few_numbers_declare_many_neurons(tmp_path: Path) -> None:
+    padded = {**conv(1, 4), "padding": [2**13, 2**13]}
+    one = lif(n=1)
+    with pytest.raises(CompileError, match="found that it sends 1,0.*elements, .*at most 16,777,216 and 134,217,728"):
+        network(tmp_path, image(padded, one), "norse")
+    nodes = {"input": node("Input", shape=[2**12, 2**12]), **{f"n{i}": one for i in range(9)}}
+    with pytest.raises(CompileError, match=r"node 'n7' .*16,777,216 elements, all nodes up to it 150,994,944"):
+        network(tmp_path, chain(**nodes, output=node("Output", shape=[2**12, 2**12])), "norse")
 
 
 def test_time_constants_of_decays() -> None:
