@@ -103,6 +103,8 @@ def work(node: TfNode, operands: Operands, results: Sequence[Shape]) -> int:
 
 # Attributes that are sizes of windows or steps, and the least that each of their numbers may be.
 _WINDOWS = {"block_size": 1, "dilations": 1, "explicit_paddings": 0, "ksize": 1, "strides": 1}
+# How many numbers they have: one per dimension of an image, or two.
+_LENGTHS = {"dilations": (4,), "explicit_paddings": (0, 8), "ksize": (4,), "strides": (4,)}
 _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "float": (float, int), "int": (int,), "shape": (list,), "string": (str,), "type": (str,),
 }  # fmt: skip
@@ -117,7 +119,8 @@ def check_attributes(definition: Any, node: TfNode) -> None:
         values = value if isinstance(value, list) else [value]
         kind = kinds.get(name, "")
         most = _MOST_RESULTS if name in counts else 2**31 - 1  # beyond, TensorFlow ends the whole process
-        if not _fits(kind, value) or not all(_is_right(name, kind, v, most) for v in values):
+        right = _fits(kind, value) and len(values) in _LENGTHS.get(name, (len(values),))
+        if not right or not all(_is_right(name, kind, v, most) for v in values):
             raise CompileError(f"op {node.op} ('{node.name}') cannot be executed: {name}: found {_text(value)}")
 
 

@@ -30,9 +30,11 @@ from bnn.importers.tensorflow import (
 from bnn.importers.tensorflow import (
     run as tf_run,
 )
+from bnn.importers.tensorflow.allowed import PURE
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.reason import reason
 from bnn.importers.tensorflow.run import Runner
+from bnn.importers.tensorflow.sizes import check_attributes
 
 
 def _flat(groups: dict[str, str]) -> list[str]:
@@ -320,6 +322,22 @@ def test_what_says_a_shape() -> None:
 def test_sizes_of_results(op: str, operands: list[Any], size: int) -> None:
     attributes = {"DstT": "int8"} if op == "Cast" else {}
     assert Runner(tf, False)._size(TfNode(op, "a", (), attributes), [np.asarray(o) for o in operands]) == size
+
+
+def test_windows_have_a_number_for_each_dimension() -> None:
+    """A kernel with too few strides ends the process."""
+    for op in sorted(PURE):
+        definition = Runner(tf, False).definition(op)
+        names = {a.name for a in definition.attr} & {"ksize", "strides", "dilations", "explicit_paddings"}
+        for name in names:
+            right = {0, 8} if name == "explicit_paddings" else {4}
+            for count in range(10):
+                node = TfNode(op, "a", (), {name: [1] * count})
+                if count in right:
+                    check_attributes(definition, node)
+                    continue
+                with pytest.raises(CompileError, match=f"op {op} .* cannot be executed: {name}: found "):
+                    check_attributes(definition, node)
 
 
 def test_largest_result(monkeypatch: pytest.MonkeyPatch) -> None:
