@@ -54,8 +54,8 @@ def _before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     if not moved or any(i.op != "reshape" or i.type != moved[0].type for i in moved):
         return None
     x = moved[0].inputs[0]
-    if any(i.inputs[0].type != x.type for i in moved):
-        return None
+    if any(i.inputs[0].type != x.type for i in moved) or node.type.shape != moved[0].type.shape:
+        return None  # a constant that repeats the reshaped has no place before
     operands = []
     for operand in node.inputs:
         per_channel = operand.type.shape == x.type.shape[-1:] == node.type.shape[-1:]

@@ -49,6 +49,12 @@ def test_operands_that_are_reshaped_alike_are_reshaped_later() -> None:
     assert canonical(make("add", column, row)) == ["reshape", "reshape", "add"]
 
 
+@pytest.mark.parametrize("size", [(3,), (1, 1, 1)])
+def test_a_constant_that_repeats_what_was_reshaped_comes_after_it(size: tuple[int, ...]) -> None:
+    column = make("reshape", input_node("x", (1, 1, 3)), attrs=ReshapeAttrs((3, 1)))
+    assert canonical(make("mul", column, constant(np.full(size, 2.0)))) == ["reshape", "mul"]
+
+
 def test_the_one_slope_of_one_channel_is_that_of_many_before_a_reshape() -> None:
     one = make("reshape", input_node("x", (4, 6)), attrs=ReshapeAttrs((4, 6, 1)))
     (y,) = canonicalize(graph(make("prelu", one, constant([0.25])))).outputs
