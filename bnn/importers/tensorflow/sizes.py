@@ -108,6 +108,12 @@ _LENGTHS = {"dilations": (4,), "explicit_paddings": (0, 8), "ksize": (4,), "stri
 _KINDS: dict[str, tuple[type, ...]] = {
     "bool": (bool,), "float": (float, int), "int": (int,), "shape": (list,), "string": (str,), "type": (str,),
 }  # fmt: skip
+# Operands with a number for each dimension, or two; TensorFlow makes a shape of as many dimensions as there are.
+_PER_DIMENSION = frozenset({
+    "a_shape", "begin", "block_shape", "crops", "dims", "end", "input_sizes", "multiples", "paddings", "perm", "shape",
+    "size", "strides",
+})  # fmt: skip
+_MOST_NUMBERS = 4 * MOST_RANK
 _LAYOUTS = frozenset({"NCHW", "NHWC"})
 
 
@@ -176,6 +182,14 @@ def check_operands(definition: Any, node: TfNode, operands: Operands, most: int)
                 f"of at most {MOST_RANK} dimensions"
             )
         check_extent(node, f"operand {i}", x.shape, x.dtype.itemsize, most)
+    for argument, x in zip(definition.input_arg, operands, strict=False):
+        if argument.number_attr:  # what comes after a list is not per dimension
+            break
+        if argument.name in _PER_DIMENSION and x.size > _MOST_NUMBERS:
+            raise CompileError(
+                f"op {node.op} ('{node.name}') cannot be executed: {argument.name} has {x.size:,} numbers; expected "
+                f"one or two per dimension, at most {_MOST_NUMBERS}"
+            )
     if node.op in _CHECKS and not _CHECKS[node.op](node, operands):
         shapes = [x.shape for x in operands]
         raise CompileError(

@@ -78,6 +78,7 @@ OPS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
     "SegmentSum": ("SegmentSum", [np.ones(1, F), _vector(HUGE)], {"Tindices": "int32"}),
     "UnsortedSegmentSum": ("UnsortedSegmentSum", [np.ones(1, F), _vector(0), N(HUGE)], {"Tindices": "int32"}),
     "Bincount": ("Bincount", [_vector(1), N(HUGE), np.ones(0, F)], {}),
+    "many dimensions": ("BroadcastTo", [np.ones(1, F), np.ones(2**22, N)], {}),
     "SparseToDense": ("SparseToDense", [_vector(0), _vector(HUGE), NUMBER, NUMBER], {"Tindices": "int32"}),
 }  # fmt: skip
 
