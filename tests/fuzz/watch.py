@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import encodings
+import faulthandler  # noqa: F401  (atheris imports it when an input takes long)
 import importlib
 import os
 import pkgutil
