@@ -20,6 +20,7 @@ from bnn._types import Array
 from bnn.ir import interpret
 from bnn.ir.graph import Graph, Node
 from bnn.ir.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from seed import SEED
 
 BATCH = 2
 _EXACT = 2.0**23  # steps a float32 counts exactly, with a bit to spare
@@ -29,9 +30,8 @@ _AFTER = ("bn",) * 5 + ("max_pool",) * 3 + ("relu",) * 2 + ("avg_pool", "residua
 
 
 def seeds(default_count: int) -> range:
-    """The seeds of this run: BNN_TEST_COUNT (or the default) of them from BNN_TEST_SEED (or 0) on."""
-    first = int(os.environ.get("BNN_TEST_SEED", "0"))
-    return range(first, first + int(os.environ.get("BNN_TEST_COUNT", str(default_count))))
+    """The seeds of this run: BNN_TEST_COUNT (or the default) of them from SEED on."""
+    return range(SEED, SEED + int(os.environ.get("BNN_TEST_COUNT", str(default_count))))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ fail on anything but a BnnError, and where the reader of a file writes, connects
 than 1.5 GiB (watch.py).  From nir on, an input is a recipe (recipe.py): which valid file is edited (sources.py) and how
 (hdf5_edits.py, json_edits.py, proto_edits.py, tflite_edits.py).
 
+libFuzzer begins with the number of the commit (tests/seed.py; BNN_TEST_SEED is another one).
+
 All of it lies in build/fuzz: `corpus` grows from run to run, `found` holds what must not be.  Seeds are made anew
 (seeds.py), so that every op and the current version are among them; tests/fuzz/corpus adds what fuzzing found and seeds
 do not reach.  `--merge` makes that anew from build/fuzz/corpus.  To look at a finding:
@@ -66,6 +68,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from sanitized import SANITIZE, Build, is_kernel  # noqa: E402
+from seed import SEED  # noqa: E402
 
 BUILD = ROOT / "build" / "fuzz"
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
@@ -208,6 +211,7 @@ def _run_process(outcome: Outcome, log: Path, seconds: float, runs: int) -> None
     target = outcome.target
     limit = [f"-runs={runs}"] if runs else [f"-max_total_time={math.ceil(seconds)}"]
     length = ("-max_len=160", "-len_control=0") if target in RECIPES else ("-max_len=16384",)
+    limit.append(f"-seed={SEED + outcome.executions}")  # 0 would be drawn
     options = [*limit, *LIMITS, *length, f"-artifact_prefix={BUILD / 'found'}/{target}-", "-print_final_stats=1"]
     if target not in C_TARGETS:
         options.append("-detect_leaks=0")  # of the interpreter
@@ -293,6 +297,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
 
+    print(f"BNN_TEST_SEED={SEED}")
     make_seeds(targets)
     for target in targets:
         build_c(target) if target in C_TARGETS else build_python()

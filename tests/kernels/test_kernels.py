@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shlex
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bnn.runtime import build as extension
+from seed import SEED
 from targets import TARGETS
 from targets import build as build_for
 
@@ -27,7 +27,6 @@ SANITIZE = [
     "-fno-sanitize=null,pointer-overflow,object-size",
     "-fno-sanitize-recover=all",
 ]
-SEED = os.environ.get("BNN_TEST_SEED") or str(secrets.randbits(32))
 LACKS_IT = 77
 
 # Rows stand under guards for the instruction set: a family that is not compiled in is skipped like one that cannot run.
@@ -66,7 +65,7 @@ def arm_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str], family: str, cases: int) -> None:
-    done = subprocess.run([*command, family, SEED, str(cases)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, family, str(SEED), str(cases)], capture_output=True, text=True, check=False)
     print(f"BNN_TEST_SEED={SEED}\n{done.stdout}{done.stderr}")
     if done.returncode == LACKS_IT:
         pytest.skip(done.stdout.strip())

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -15,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from bnn.runtime.build import INCLUDE_FLAGS
+from seed import SEED
 from targets import ROOT, TARGETS, run
 
 HERE = Path(__file__).resolve().parent
 SOURCES = sorted((ROOT / "csrc/mcu").glob("*.c"))
 FLAGS = ["-std=c11", "-ffp-contract=off", *INCLUDE_FLAGS]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-strict-aliasing"]
-SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
 CASES = 40  # of every kind; emulators are slow
 
 # A target, or one of its processors with another instruction set.

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -25,8 +23,8 @@ from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import arrange, passable, plan_arena
 from bnn.passes.schedule import schedule
 from bnn.runtime import Model, available_kernels
+from seed import SEED
 
-SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
 CASES = 60
 
 Random = np.random.Generator

@@ -6,7 +6,6 @@ driver.c and the files beside it do the work; here they are built, given models 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -20,9 +19,9 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Storage
 from bnn.ir.ops import OPS, ConvAttrs, constant, input_node, make
 from sanitized import EAGER, ROOT, SANITIZE, Build, call, plain_flags, sanitizing_flags, sources
+from seed import SEED
 
 DIGITS = ROOT / "examples/digits.bnn"
-SEED = int(os.environ.get("BNN_TEST_SEED", "0"))
 ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign")
 DRIVER = [Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "boundaries", "faults", "threads", "tight")]
 

@@ -23,10 +23,10 @@ from bnn.snn.learning import Learning, Plastic
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+from seed import SEED
 from snn.networks import draw_inputs, draw_plastic_network
 from snn.test_engine import BALLAST, ballast, compare, opened, run, run_frames, stopping_after
 
-SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
 RULE = Learning(0.01, 0.1, 0.5, 0.75, low=0.0, high=1.0, norm=4.0)
 
 
@@ -88,7 +88,7 @@ def differences(network: Network, oracle: Oracle, state: State) -> list[str]:
 @pytest.mark.parametrize("kernels", available_kernels())
 def test_random_networks_learn_as_the_oracle(kernels: str) -> None:
     """Samples one after the other, with and without learning, a reset and a normalization between them."""
-    print(f"seed {SEED}")
+    print(f"BNN_TEST_SEED={SEED}")
     sent = plastic = changed = 0
     for number in range(int(os.environ.get("BNN_TEST_COUNT", "40"))):
         rng = np.random.default_rng([SEED, 8, number])

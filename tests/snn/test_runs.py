@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import UserDict
 from dataclasses import replace
@@ -21,10 +20,10 @@ from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import Emits, Reset
 from bnn.streams.recordings import from_fields
+from seed import SEED
 from snn.networks import draw_inputs, draw_network
 from snn.small import CLASSES, SIDE, population, small_network
 
-SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
 RAGGED = [[1, 0], [1]]
 
 
@@ -115,7 +114,7 @@ def test_nothing_sent_is_no_answer(model: SpikingModel) -> None:
 @pytest.mark.parametrize("weights", ["float", "dyadic", "int8", None])
 def test_counts_of_random_networks(weights: str | None) -> None:
     """SynOps and dense counts, against the oracle's spikes and the weights: what a source sends reaches its targets."""
-    print(f"seed {SEED}")
+    print(f"BNN_TEST_SEED={SEED}")
     for number in range(20):
         rng = np.random.default_rng([SEED, number])
         network = draw_network(rng, weights)

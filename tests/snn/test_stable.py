@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.risk import excused, find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+from seed import SEED
 
 from . import nir_graphs
 from .nir_refused import between, cuba, lif
-
-SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
 
 
 def neurons(name: str, n: int, rule: str, reset: Reset = Reset.VALUE, **values: float) -> Population:
@@ -254,7 +252,7 @@ def first_difference(network: Network, x: Floats, rng: Any) -> tuple[bool, bool]
 
 
 def test_recurrent_networks_are_equal_or_at_risk() -> None:
-    print(f"seed {SEED}")
+    print(f"BNN_TEST_SEED={SEED}")
     turned = 0
     for number in range(int(os.environ.get("BNN_TEST_NETWORKS", "60"))):
         rng = np.random.default_rng([SEED, number])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +14,9 @@ from bnn.snn.oracle import Oracle
 from bnn.snn.risk import find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from bnn.snn.whole import grid, inexact, quantize, quantize_bias, with_int8_weights
+from seed import SEED
 
 from .networks import draw_inputs, draw_network
-
-SEED = int(os.environ.get("BNN_TEST_SEED", "7"))
 
 
 def chain(weights: Floats, bias: float = 0.0, threshold: float = 1.0) -> Network:
@@ -43,7 +41,7 @@ def test_grid(values: list[float], expected: int) -> None:
 
 
 def test_quantized_weights_are_whole_and_near() -> None:
-    print(f"seed {SEED}")
+    print(f"BNN_TEST_SEED={SEED}")
     rng = np.random.default_rng(SEED)
     for _ in range(50):
         weights = (rng.normal(size=rng.integers(2, 300)) * 10.0 ** rng.integers(-6, 6)).astype(np.float32)
@@ -65,7 +63,7 @@ def test_quantized_weights_are_whole_and_near() -> None:
 
 
 def test_weights_of_eight_bits_change_nothing_that_is_exact() -> None:
-    print(f"seed {SEED}")
+    print(f"BNN_TEST_SEED={SEED}")
     whole = exact = 0
     for number in range(60):
         rng = np.random.default_rng([SEED, number])
@@ -106,7 +104,7 @@ def reordered(network: Network, inputs: list[Floats], rng: np.random.Generator) 
 
 def test_every_decision_that_another_order_turns_is_at_risk() -> None:
     """Weights k * 0.1 with threshold 1, whose sums meet it but for rounding: many turn.  Weights k * 0.125: none."""
-    print(f"seed {SEED}")
+    print(f"BNN_TEST_SEED={SEED}")
     rng = np.random.default_rng(SEED)
     turned = 0
     for number in range(30):

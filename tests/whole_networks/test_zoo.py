@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from seed import SEED
+
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 pytest.importorskip("larq_zoo", reason="larq-zoo is not installed")
@@ -31,7 +33,7 @@ def test_sizes_are_known() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ZOO)
 def test_network(name: str) -> None:
-    found = zoo.run(name, count=2, rounds=0, peer_names=(), seed=int(os.environ.get("BNN_TEST_SEED", "0")))
+    found = zoo.run(name, count=2, rounds=0, peer_names=(), seed=SEED)
     print(found)
     assert not found.missing, f"not as bits: {found.missing}"
     # Scores of untrained networks are nearly equal: a class may turn by a rounding that `ok` judges.

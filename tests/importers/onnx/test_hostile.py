@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 
 import bnn
 from bnn.errors import BnnError
+from seed import SEED
 
 from .generator import random_model
 
-SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(31))
 COUNT = int(os.environ.get("BNN_TEST_COUNT") or 120)
 
 

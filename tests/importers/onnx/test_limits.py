@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from pathlib import Path
 
@@ -21,13 +20,13 @@ from bnn.errors import CompileError
 from bnn.importers.onnx.protos import from_model
 from bnn.importers.onnx.run import Runner
 from bnn.importers.onnx.sizes import RULES
+from seed import SEED
 from single_ops import watch
 
 from .random_ops import MAKERS
 from .size_cases import NAMES
 from .small import model, node
 
-SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(31))
 COUNT = int(os.environ.get("BNN_TEST_COUNT") or 1500)
 
 

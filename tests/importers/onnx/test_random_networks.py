@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import numpy as np
 import pytest
@@ -15,11 +14,11 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 import onnx
 
 import bnn
+from seed import SEED
 
 from .generator import random_model
 from .small import by_onnx_runtime
 
-SEED = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(31))
 COUNT = int(os.environ.get("BNN_TEST_COUNT") or 40)
 
 

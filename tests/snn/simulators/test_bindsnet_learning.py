@@ -9,7 +9,6 @@ number (one_spike), which no other engine can repeat: it is off here.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import types
 from typing import Any
@@ -22,6 +21,7 @@ from bnn._types import Floats
 from bnn.snn.learning import Learning
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
+from seed import SEED
 
 torch = pytest.importorskip("torch")
 if (FOUND := importlib.util.find_spec("bindsnet")) is None:
@@ -32,7 +32,6 @@ if "bindsnet" not in sys.modules:  # its own __init__ imports games, plots and d
     sys.modules["bindsnet"] = PACKAGE
 importlib.import_module("bindsnet.network")  # first: its parts import each other in a circle
 
-SEED = int(os.environ.get("BNN_TEST_SEED", "14"))
 INPUTS, NEURONS = 60, 12
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import secrets
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import bnn
 from bnn._types import Floats
 from bnn.errors import CompileError, SetupError
 from bnn.verification import modules
+from seed import SEED
 
 from .. import nir_graphs
 from ..nir_refused import between, lif, recurrent
@@ -324,10 +324,9 @@ def test_nothing_differs_from_the_module_without_a_warning(row: Row, tmp_path: P
 def start() -> int:
     import torch
 
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    torch.manual_seed(seed)
-    return seed
+    print(f"BNN_TEST_SEED={SEED}")
+    torch.manual_seed(SEED)
+    return SEED
 
 
 @pytest.mark.parametrize("simulator", ["snntorch", "spikingjelly", "sinabs"])

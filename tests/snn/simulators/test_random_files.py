@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from bnn.snn.compiler import network_for
 from bnn.snn.from_nir import check_options, network_from_nir
 from bnn.snn.nir_file import read_nir
 from bnn.snn.whole import inexact
+from seed import SEED
 
 from .. import nir_graphs
 from . import importers, random_files
@@ -25,9 +25,8 @@ FILES = int(os.environ.get("BNN_TEST_FILES", "12"))
 
 @pytest.mark.parametrize("number", range(FILES))
 def test_random_files(simulator: str, number: int, tmp_path: Path) -> None:
-    seed = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
-    print(f"repeat with BNN_TEST_SEED={seed}")
-    rng = np.random.default_rng(seed)
+    print(f"repeat with BNN_TEST_SEED={SEED}")
+    rng = np.random.default_rng(SEED)
     root, shape = random_files.draw(rng, simulator)
     path = nir_graphs.write(tmp_path / "net.nir", root)
     said = random_files.say(rng, simulator, root)
@@ -52,9 +51,8 @@ def disturb(root: dict[str, Any], rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("number", range(FILES))
 def test_random_files_with_rounded_weights(simulator: str, number: int, tmp_path: Path) -> None:
     """Weights and biases are rounded alike here and in the simulator, which makes sums exact."""
-    seed = int(os.environ.get("BNN_TEST_SEED") or secrets.randbits(32))
-    print(f"repeat with BNN_TEST_SEED={seed}")
-    rng = np.random.default_rng(seed)
+    print(f"repeat with BNN_TEST_SEED={SEED}")
+    rng = np.random.default_rng(SEED)
     root, shape = random_files.draw(rng, simulator)
     disturb(root, rng)
     path = nir_graphs.write(tmp_path / "net.nir", root)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The number with which random tests begin.
+
+It comes from the commit: CI and a developer draw the same, and every commit draws anew.  ``BNN_TEST_SEED`` in the
+environment is another one; failing tests print what to set to repeat them alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+_DIGITS = 7  # of the commit's hash, so that a signed number of 32 bits has room for it and for what is added to it
+
+
+def _of_commit() -> int:
+    """0 where there is no git, or no commit."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return int(done.stdout[:_DIGITS], 16)
+
+
+SEED = int(os.environ.get("BNN_TEST_SEED") or _of_commit())
