@@ -17,6 +17,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret, ops
 from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
+from built import prune
 from sanitized import EAGER, SANITIZE, Build, sanitizing_flags
 from seed import SEED
 
@@ -32,6 +33,11 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # A shell starts background jobs with Ctrl-C ignored, and their children would ignore it too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        prune()
 
 
 def pytest_report_header() -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnn.runtime import build
+from built import built
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE_FLAGS = ("-std=c11", "-ffp-contract=off", *build.INCLUDE_FLAGS)
@@ -28,7 +29,15 @@ ENVIRONMENT = {
 
 
 def call(*command: str) -> str:
-    """What a command prints; its errors where it fails."""
+    """What a command prints; its errors where it fails.  What a compiler makes is kept (built.py), and
+    its messages are not returned."""
+    if "-o" in command:
+        built(command, lambda command: _call(*command))
+        return ""
+    return _call(*command)
+
+
+def _call(*command: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return done.stdout

@@ -13,6 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from bnn.runtime.build import INCLUDE_FLAGS, headers, sources
+from sanitized import call
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
@@ -106,7 +107,7 @@ def test_c_files_call_each_other_one_way(tmp_path: Path) -> None:
     def symbols(source: str) -> tuple[set[str], set[str]]:
         """Those it defines, and those it needs."""
         target = tmp_path / source.replace("/", "_")
-        subprocess.run([*compiler, "-c", source, "-o", target], cwd=ROOT, check=True)
+        call(*compiler, "-c", source, "-o", str(target))
         lines = subprocess.run(["nm", target], check=True, capture_output=True, text=True).stdout.splitlines()
         kinds = [(parts[-2], parts[-1]) for parts in map(str.split, lines)]
         needed = {name for kind, name in kinds if kind == "U" and not name.startswith("bnn_op_row_")}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bnn.runtime import build as extension
+from sanitized import call
 from seed import SEED
 from targets import TARGETS
 from targets import build as build_for
@@ -42,7 +43,7 @@ EMULATOR = "qemu-aarch64"
 def build(folder: Path, flags: list[str], compiler: list[str] | None = None) -> Path:
     program = folder / "tester"
     compiler = compiler or shlex.split(os.environ.get("CC", "cc"))
-    subprocess.run([*compiler, *FLAGS, *flags, *map(str, SOURCES), "-lm", "-o", str(program)], check=True)
+    call(*compiler, *FLAGS, *flags, *map(str, SOURCES), "-lm", "-o", str(program))
     return program
 
 

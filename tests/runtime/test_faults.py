@@ -19,6 +19,7 @@ import bnn
 from bnn import errors
 from bnn.events import EventEngine
 from bnn.runtime import Model, build, handles
+from sanitized import call
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPED = (
@@ -34,9 +35,7 @@ def test_host_helpers(tmp_path: Path) -> None:
     flags = ["-std=c11", "-g", "-O1", *build.INCLUDE_FLAGS, "-fsanitize=address,undefined",
              "-fno-sanitize-recover=all", *(f"-Wl,--wrap={name}" for name in WRAPPED)]  # fmt: skip
     compiler = os.environ.get("CC", "cc")
-    built = subprocess.run([compiler, *flags, *sources, "-o", str(program), "-pthread"], cwd=ROOT, capture_output=True,
-                           text=True)  # fmt: skip
-    assert built.returncode == 0, built.stderr
+    call(compiler, *flags, *sources, "-o", str(program), "-pthread")
     (tmp_path / "file").write_bytes(b"hello")
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1"}
     done = subprocess.run([program, tmp_path / "file", tmp_path], env=environment, capture_output=True, text=True)

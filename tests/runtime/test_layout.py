@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, constant, input_node, make
 from bnn.passes import lower
 from bnn.runtime import Model
+from sanitized import call
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(-8, 9, (5, 4, 5, 3)).astype(np.float32)  # (N, H, W, C)
@@ -105,7 +105,7 @@ def test_emitted_c_keeps_the_order_of_the_runtime(tmp_path: Path) -> None:
     arena = bnn.emit_c(first, tmp_path, name="net", vectors=np.moveaxis(X[:2], -1, 1)).arena
     library = tmp_path / "net.so"
     files = [str(tmp_path / name) for name in ("net.c", "net_kernels.c")]
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", *files, "-lm", "-o", str(library)], check=True)
+    call("cc", "-O1", "-shared", "-fPIC", *files, "-lm", "-o", str(library))
     memory, image, numbers = (np.empty(n, np.float32) for n in (arena // 4 + 2, 2 * 3 * 2, 7))
     places = (ctypes.c_void_p(a.ctypes.data) for a in (X, image, numbers))
     start = memory.ctypes.data + -memory.ctypes.data % 8

@@ -18,6 +18,7 @@ import pytest
 from bnn.ir.ops import OPS
 from bnn.runtime import Model
 from bnn.runtime.build import INCLUDE_FLAGS, sources
+from sanitized import call
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "examples/digits.bnn"
@@ -46,12 +47,6 @@ CORTEX_M4 = Target(
     ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", *SMALL),
     ("--specs=nano.specs", "--specs=nosys.specs", "-Wl,--no-warnings"),
 )
-
-
-def call(*command: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stderr[-4000:]}"
-    return done.stdout
 
 
 def array(kind: str, name: str, values: Iterable[object]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bnn.runtime.build import INCLUDE_FLAGS, ROOT, sources
+from bnn.runtime.build import INCLUDE_FLAGS, sources
+from sanitized import call
 from targets import TARGETS, missing
 from targets.emitted import added_size
 
@@ -33,7 +34,7 @@ def test_engine_calls_nothing_else(tmp_path: Path) -> None:
     """No allocation, no function of the mathematical library."""
     objects = [tmp_path / f"{Path(path).stem}.o" for path in ENGINE]
     for path, o in zip(ENGINE, objects, strict=True):
-        subprocess.run(["gcc", *FLAGS, "-fno-stack-protector", "-c", path, "-o", o], cwd=ROOT, check=True)
+        call("gcc", *FLAGS, "-fno-stack-protector", "-c", path, "-o", str(o))
     names = subprocess.run(["nm", *objects], check=True, capture_output=True, text=True).stdout
     undefined = set(re.findall(r" U (\w+)$", names, re.M))
     assert {name for name in undefined if not name.startswith("bnn_")} <= CALLS

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from built import built
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 
@@ -160,10 +162,15 @@ def build(target: Target, sources: Sequence[str | Path], flags: Sequence[str] = 
     objects = []
     for name in ("target", "bare") if target.bare else ("target",):
         objects.append(str(folder / f"{target.name}-{name}.o"))
-        _call([*compiler, "-std=c11", "-O2", "-c", str(HERE / f"{name}.c"), "-o", objects[-1]], 60)
+        compiled([*compiler, "-std=c11", "-O2", "-c", str(HERE / f"{name}.c"), "-o", objects[-1]])
     program = folder / target.name
-    _call([*compiler, *flags, *map(str, sources), *objects, "-lm", "-o", str(program)], 600)
+    compiled([*compiler, *flags, *map(str, sources), *objects, "-lm", "-o", str(program)])
     return program
+
+
+def compiled(command: Sequence[str]) -> None:
+    """Make the file after "-o", or take it from the last time.  Raises Failed with the compiler's messages."""
+    built(command, lambda command: _call(command, 600))
 
 
 def execute(target: Target, program: Path, timeout: float = 120) -> str:

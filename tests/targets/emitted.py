@@ -33,7 +33,7 @@ from bnn._types import Array  # noqa: E402
 from bnn.emit.c.interface import TARGETS as EMITTED  # noqa: E402
 from bnn.emit.c.interface import CSummary  # noqa: E402
 from bnn.runtime import Model  # noqa: E402
-from targets import TARGETS, Target, missing, run  # noqa: E402
+from targets import TARGETS, Target, compiled, missing, run  # noqa: E402
 
 MODES: tuple[tuple[list[str], bool], ...] = ((["-std=c99", "-Os"], False), (["-std=c99", "-O2"], True))
 PROGRAM = """
@@ -121,13 +121,7 @@ def added_size(
     for files in ([main, *sources], [empty]):
         program = folder / "size.elf"
         command = [*target.compiler, *flags, f"-I{folder}", "-Wl,--entry=main", "-Wl,--gc-sections"]
-        subprocess.run(
-            [*command, *map(str, files), "-lm", "-o", str(program)],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        compiled([*command, *map(str, files), "-lm", "-o", str(program)])
         tool = shutil.which(target.compiler[0].replace("gcc", "size")) or "size"
         lines = subprocess.run([tool, "-A", str(program)], check=True, capture_output=True, text=True).stdout
         sizes.append(sum(int(v) for v in re.findall(r"^\.(?:text|rodata|data|bss)\s+(\d+)", lines, re.M)))
@@ -147,7 +141,7 @@ def classes(model: Model, images: Array) -> Array:
         folder, library = Path(place), Path(place) / "net.so"
         size = bnn.emit_c(model, folder, name="net", output="class", fast=True).arena
         sources = [str(folder / name) for name in ("net.c", "net_kernels.c")]
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", *sources, "-lm", "-o", str(library)], check=True)
+        compiled(["cc", "-O2", "-shared", "-fPIC", *sources, "-lm", "-o", str(library)])
         run_image = ctypes.CDLL(str(library)).net_run
         arena, found = (ctypes.c_uint64 * (size // 8))(), np.empty(len(images), np.uint16)
         for image, label in zip(images, found.reshape(-1, 1), strict=True):
