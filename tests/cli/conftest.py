@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bnn.cli import child, main
+from bnn.cli import apart, child, main
 
 
 class Result:
@@ -92,9 +92,15 @@ def when_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     return place
 
 
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands load models here, where TensorFlow is imported already; elsewhere they do so in a process each."""
+COMMANDS = ("compile", "verify", "snn_compile", "snn_convert", "snn_verify")  # that load a file in a process of its own
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands load models here, where frameworks are imported already; what goes to the process and comes from it is
+    JSON here, too.  With the mark ``child``, they do so in a process each, as for users."""
+    if request.node.get_closest_marker("child"):
+        return
 
     class Answers:
         def __init__(self, handlers: Any) -> None:
@@ -105,7 +111,11 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run(name: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
         given = json.loads(json.dumps(arguments))
-        return json.loads(json.dumps(child._TASKS[name](Answers(handlers), model, **given)))
+        try:
+            return json.loads(json.dumps(child._TASKS[name](Answers(handlers), model, **given)))
+        except Exception as error:
+            found = json.loads(json.dumps(child._described(error)))
+        raise apart._error(model, limits, found)
 
-    for command in ("compile", "verify"):
+    for command in COMMANDS:
         monkeypatch.setattr(f"bnn.cli.{command}.run_apart", run)

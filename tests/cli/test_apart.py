@@ -22,6 +22,7 @@ from bnn import errors
 from bnn.cli import apart, child
 from bnn.cli.apart import Limits, run_apart
 
+pytestmark = pytest.mark.child
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits memory, and ends children with parents")
 
 

@@ -66,7 +66,6 @@ class TestCompile:
         assert kinds["stem"] == "float" and kinds["conv"] == "binary"
         assert all(layer["why_float"] for layer in record["layers"] if layer["float_macs"])
 
-    @pytest.mark.usefixtures("in_this_process")
     def test_dump_after(self, call: Any, saved: Path, tmp_path: Path) -> None:
         out = tmp_path / "net.bnn"
         done = call("compile", saved, "-o", out, "--dump-after", "binarize")
@@ -75,7 +74,6 @@ class TestCompile:
         done = call("compile", saved, "-o", out, "--dump-after", "nothing")
         assert done.status == 2 and "expected one of import" in done.err
 
-    @pytest.mark.usefixtures("in_this_process")
     def test_require_binary(self, call: Any, saved: Path, tmp_path: Path) -> None:
         """A layer that reads the image may be float, others may not."""
         assert call("compile", saved, "-o", tmp_path / "net.bnn", "--require-binary").status == 0
@@ -85,7 +83,6 @@ class TestCompile:
         done = call("compile", tmp_path / "float.keras", "-o", tmp_path / "float.bnn", "--require-binary")
         assert done.status == 2 and "'second'" in done.err and not (tmp_path / "float.bnn").exists()
 
-    @pytest.mark.usefixtures("in_this_process")
     def test_bytes(self, call: Any, saved: Path, network: Any, tmp_path: Path) -> None:
         """Bytes go in as they are read, and nothing may scale them again."""
         net = tmp_path / "net.bnn"
@@ -105,7 +102,6 @@ class TestCompile:
             assert done.status == 0 and "0 bits differ.  OK" in done.out, done.out + done.err
         assert call("bench", net, "--repeats", 3).status == 0
 
-    @pytest.mark.usefixtures("in_this_process")
     def test_bad_models(self, call: Any, saved: Path, net: Path, tmp_path: Path) -> None:
         cut = tmp_path / "cut.keras"
         cut.write_bytes(saved.read_bytes()[:1000])
@@ -118,7 +114,6 @@ class TestCompile:
         assert call("compile", saved, "--input-shape", "8,x").status == 2
 
 
-@pytest.mark.usefixtures("in_this_process")
 class TestVerify:
     @pytest.fixture
     def compiled(self, call: Any, saved: Path, tmp_path: Path) -> Path:

@@ -103,6 +103,7 @@ def test_commands(stderr: None, net: Path, small: Any, tmp_path: Path, capsys: p
     assert main(["run", "--wrong"]) == 2
 
 
+@pytest.mark.child
 def test_compile_and_verify(
     stderr: None, net: Path, tmp_path: Path, when_loading: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,6 @@ def pair(call: Any, tmp_path: Path) -> tuple[Path, Path]:
     return keras, net
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_counts(call: Any, pair: tuple[Path, Path]) -> None:
     done = call("verify", *pair, "--random", 20)
     assert done.status == 0, done.out + done.err
@@ -60,7 +59,6 @@ def test_counts(call: Any, pair: tuple[Path, Path]) -> None:
     assert all(layer["beyond"] == 0 for layer in (*record["layers"], *record["end_to_end"]["layers"]))
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_other_classes_are_a_difference(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:
     other = save(tmp_path / "other.keras", beta=-50.0)
     done = call("verify", other, pair[1], "--random", 20)
@@ -73,7 +71,6 @@ def test_other_classes_are_a_difference(call: Any, pair: tuple[Path, Path], tmp_
     assert 0 < end["classes_beyond_rounding"] == end["classes_different"]
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_not_a_number(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(0, 1, (6, 8, 8, 2)).astype(np.float32)
     x[4, 3, 3, 0] = np.nan
@@ -84,7 +81,6 @@ def test_not_a_number(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> Non
     assert call("verify", *pair, "--data", tmp_path / "x.npy", "--json").json["images_with_nan"] == 1
 
 
-@pytest.mark.usefixtures("in_this_process")
 def test_input_shape(call: Any, tmp_path: Path) -> None:
     keras, net = save(tmp_path / "open.keras", size=None), tmp_path / "net.bnn"
     assert call("compile", keras, "-o", net, "--input-shape", "9,7,2").status == 0
@@ -96,6 +92,7 @@ def test_input_shape(call: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1", "1")])
+@pytest.mark.child
 def test_onednn_is_off_unless_asked_for(
     call: Any,
     pair: tuple[Path, Path],

@@ -79,7 +79,6 @@ def test_every_row_of_the_page_is_tested() -> None:
     assert list(models()) == ROWS
 
 
-@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("row", ROWS)
 def test_warning(row: str, call: Any, tmp_path: Path) -> None:
     """One line, the last, on stdout; it names the layer; JSON and `bnn inspect` have it, too."""
