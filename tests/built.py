@@ -2,8 +2,8 @@
 """What compilers made, kept from run to run in build/tests by the contents of all that they read.
 
 The name of an artefact is a digest of the compiler, its arguments, the sources and objects among them and all headers
-that these can include, so nothing is ever out of date: a change of any of them is another name.  Of several processes
-that want one artefact, one makes it and the others wait.  ``make clean`` empties the folder.
+of the repository that these can include: a change of any of them is another name.  Headers of the system are not.
+Of several processes that want one artefact, one makes it and the others wait.  ``make clean`` empties the folder.
 """
 
 from __future__ import annotations

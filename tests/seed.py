@@ -15,7 +15,7 @@ _DIGITS = 7  # of the commit's hash, so that a signed number of 32 bits has room
 
 
 def _of_commit() -> int:
-    """0 where there is no git, or no commit."""
+    """The first digits of its hash; 0 outside a git repository."""
     command = ["git", "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)

@@ -21,8 +21,6 @@ from bnn.ir.ops import OPS, ConvAttrs, constant, input_node, make
 from sanitized import EAGER, ROOT, SANITIZE, Build, call, plain_flags, sanitizing_flags, sources
 
 SEED = 0
-
-
 DIGITS = ROOT / "examples/digits.bnn"
 ALLOCATORS = ("malloc", "calloc", "realloc", "posix_memalign")
 DRIVER = [Path("tests/runtime", f"{name}.c") for name in ("driver", "fuzz", "boundaries", "faults", "threads", "tight")]
