@@ -137,7 +137,7 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
 class _Reader:
     def __init__(self, where: str) -> None:
         self.where = where
-        self.nodes = self.edges = self.names = self.bytes = 0
+        self.nodes = self.edges = self.names = 0
 
     def wrong(self, at: str, text: str) -> ModelFormatError:
         return ModelFormatError(f"{self.where}: {at}: {text}; {_AGAIN}")
@@ -146,7 +146,7 @@ class _Reader:
         import h5py
 
         total = 0
-        for count, (at, found) in enumerate(own_objects(self.where, file, _AGAIN), 1):
+        for count, (at, found) in enumerate(own_objects(self.where, file, _AGAIN, named_once=True), 1):
             if count > MOST_OBJECTS:
                 raise CompileError(f"{self.where}: holds more than {MOST_OBJECTS:,} groups and datasets")
             if isinstance(found, h5py.Dataset):
@@ -162,6 +162,10 @@ class _Reader:
 
     def size(self, at: str, dataset: Any) -> int:
         """The declared bytes of a dataset; texts count when they are read."""
+        import h5py
+
+        if dataset.dtype.kind not in "biuf" and h5py.check_string_dtype(dataset.dtype) is None:
+            raise self.wrong(at, f"found values of {dataset.dtype}, expected numbers or a text")
         encoded = filters(dataset)
         for name in encoded:
             if name not in _FILTERS:
@@ -279,8 +283,6 @@ class _Reader:
             raise self.wrong(at, f"found the shape {shape}, expected at most 4 dimensions and no empty one")
         if not floats and (len(shape) > (0 if form == _INT else 1) or dataset.size > 4):
             raise self.wrong(at, f"found the shape {shape}, expected {'one number' if form == _INT else 'few numbers'}")
-        self.bytes += dataset.size * dtype.itemsize
-        check_bytes(self.where, "what its nodes hold", self.bytes)  # one dataset can be in many nodes
         found = np.asarray(dataset[()])
         if floats:
             found = found.astype(found.dtype.newbyteorder("="))

@@ -25,13 +25,14 @@ from .._types import Array
 from ..emit.nir.layers import Layer, LayeredNetwork
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
 from ..emit.nir.write import PROFILES, digest, layers_for, nir_nodes
-from ..errors import CompileError, ModelFileError, ModelFormatError, ModelNotFoundError, SetupError
+from ..errors import CompileError, ModelFormatError, SetupError
 from ..file.read import decode
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
 from ..runtime.files import path_text
+from ..snn.nir_file import read_nir
 from .changes import ACCEPT, Changes
 from .simulators import IMPORTERS, Importer
 
@@ -175,7 +176,9 @@ def verify_nir(
 
     Raises:
         SetupError: the importer, or nir, is not installed, or ("all") no installed one runs the file's profile.
+        ModelNotFoundError, ModelFileError: there is no such file, or it cannot be opened.
         ModelFormatError: the file cannot be read, or is not one that ``emit_nir`` wrote for this model.
+        CompileError: it refers to other files, or declares more than is read.
         InputError: there is no such importer, or the data do not fit the model.
     """
     path = path_text(nir_path)
@@ -185,6 +188,7 @@ def verify_nir(
     check_callable(progress, "progress")
     opened = model if isinstance(model, Model) else Model.from_file(model)
     arrays = opened.check_inputs(x, least=1, convert=True)
+    read_nir(path)  # refuses what the package nir would follow, go round in, or fail to copy
     nir_graph, profile = _read(path, opened)
     chain = _arranged(path, opened, profile)
     chosen = list(IMPORTERS.values()) if importer == "all" else [IMPORTERS[importer]]
@@ -375,10 +379,6 @@ class _RuntimeBits:
 
 def _read(path: str, model: Model) -> tuple[Any, str]:
     """(the graph as nir reads it, its profile)"""
-    if not os.path.exists(path):
-        raise ModelNotFoundError(f"{path}: there is no such file")
-    if os.path.isdir(path):
-        raise ModelFileError(f"{path}: is a folder; expected a NIR file from bnn emit nir")
     try:
         import nir
     except ImportError as error:
@@ -386,8 +386,6 @@ def _read(path: str, model: Model) -> tuple[Any, str]:
     try:
         graph = nir.read(path)
         metadata = {k: v.decode() if isinstance(v, bytes) else str(v) for k, v in graph.metadata.items()}
-    except PermissionError as error:
-        raise ModelFileError(f"{path}: {error.strerror}") from None
     except Exception as error:  # h5py and nir raise many kinds
         raise ModelFormatError(f"{path}: nir cannot read it ({type(error).__name__}: {error}); emit it again") from None
     if metadata.get("producer") != "bnn":

@@ -20,20 +20,23 @@ _MOST_TEXTS = 2**27  # bytes of all texts
 _CHUNK = 2**24
 
 
-def own_objects(where: str | Path, file: Any, again: str) -> Iterator[tuple[str, Any]]:
+def own_objects(where: str | Path, file: Any, again: str, named_once: bool = False) -> Iterator[tuple[str, Any]]:
     """(path, object) of every group and dataset of an open h5py.File, each once.
 
-    Raises CompileError for all links and for values stored in other files; ``again`` ends the message: what to do.
+    Raises CompileError for all links, for values stored in other files and, if ``named_once``, for an object that has
+    two names, as one in a circle of groups has; ``again`` ends the message: what to do.
     """
     import h5py
 
-    waiting, seen = [(str(file.name), file)], set()
+    waiting, seen = [(str(file.name), file)], dict[Any, str]()
     while waiting:
         at, found = waiting.pop()
         address = h5py.h5o.get_info(found.id).addr
         if address in seen:
+            if named_once:
+                raise CompileError(f"{where}: '{at}' is the same object as '{seen[address]}'; {again}")
             continue
-        seen.add(address)
+        seen[address] = at
         if isinstance(found, h5py.Dataset):
             _check_storage(f"{where}: '{at}'", found, again)
         elif isinstance(found, h5py.Group):

@@ -87,7 +87,7 @@ def test_bad_input_is_exit_status_2(folder: Path, capsys: Any) -> None:
     assert main(["verify", "--nir", "net.bnn", "net.nir"]) == 2
     assert "bnn verify --nir MODEL.nir NET.bnn" in capsys.readouterr().err
     assert main(["verify", "--nir", "net.bnn", "net.bnn"]) == 2
-    assert "nir cannot read it" in capsys.readouterr().err
+    assert "is a compiled network; give the NIR file" in capsys.readouterr().err
     (folder / "folder.nir").mkdir()
     assert main(["verify", "--nir", "folder.nir", "net.bnn"]) == 2
     assert "is a folder; expected a NIR file" in capsys.readouterr().err

@@ -208,7 +208,7 @@ def test_wrong_use(model: Model, another: Model, tmp_path: Path, monkeypatch: An
         verify_nir(tmp_path / "other.nir", model, x, first_installed())
     for content in (b"", b"not HDF5", path.read_bytes()[:1000]):
         (tmp_path / "bad.nir").write_bytes(content)
-        with pytest.raises(ModelFormatError, match="nir cannot read it"):
+        with pytest.raises(ModelFormatError, match="is not an HDF5 file|cannot be read"):
             verify_nir(tmp_path / "bad.nir", model, x, first_installed())
     for name in IMPORTERS:
         monkeypatch.setattr(type(IMPORTERS[name]), "version", lambda self: None)
