@@ -11,6 +11,8 @@ MOST_BYTES = 2**30
 """Bytes that a file may declare: unpacked parts, weights, constants of the graph, one value while it is read."""
 MOST_CONSTANTS = 2**32
 """Total bytes of the values that a model computes without its data: weights, and values derived from them."""
+LEAST_MADE, MADE = 2**27, 64
+"""Bytes that any model may compute without its data, and how many more for each byte that it stores."""
 MOST_HELD = 2**33
 """Total bytes of the values that are held at once while a model is executed."""
 MOST_NODES = 2**20
@@ -25,3 +27,8 @@ def check_bytes(where: str | Path, what: str, count: int, most: int | None = Non
     most = MOST_BYTES if most is None else most
     if count > most:
         raise CompileError(f"{where}: {what} is {count:,} bytes; at most {most:,} are read; {PERMISSION}")
+
+
+def most_made(stored: int | None) -> int:
+    """Bytes that may be made of so many stored ones; None: of a model that somebody trusts."""
+    return MOST_CONSTANTS if stored is None else min(MOST_CONSTANTS, LEAST_MADE + MADE * stored)

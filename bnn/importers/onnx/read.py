@@ -15,7 +15,7 @@ from ...errors import BnnError, CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import ReshapeAttrs, input_node
 from ..common.inputs import INPUT_DTYPES, InputDType, as_floats, input_dtypes
-from ..common.limits import MOST_BYTES, MOST_CONSTANTS
+from ..common.limits import MOST_BYTES, most_made
 from ..common.moves import Moved, move
 from .call import Spec, of
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
@@ -27,8 +27,6 @@ from .values import Laid, Order, Value, channels_last, inverse, permutation
 # Sizes of the batches in which a model without a fixed one is followed: with one size, images could seem to be treated
 # equally only because there are as many as channels.
 _BATCHES = (2, 5)
-# Bytes of constants that may be made of those of the model: for each of theirs, and of none.
-_KEPT, _LEAST_KEPT = 64, 2**27
 # Bytes of constants that are computed while shapes are found: of one with its operands, and of all.
 _MOST_EARLY, _ALL_EARLY = 2**24, 2**26
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
@@ -168,7 +166,7 @@ class GraphReader(Context):
         specs = self.runner.plan(node, operands)
         size = sum(s.bytes for s in specs)
         self._kept += size
-        most = min(MOST_CONSTANTS, _LEAST_KEPT + _KEPT * sum(c.bytes for c in self._constants.values()))
+        most = most_made(sum(c.bytes for c in self._constants.values()))
         if self._kept > most:
             raise CompileError(
                 f"the values that do not depend on the data are {self._kept:,} bytes at '{node.outputs[0]}'; at most "

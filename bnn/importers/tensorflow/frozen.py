@@ -68,7 +68,8 @@ class Frozen:
     ``run_op(node, operands)`` executes one node eagerly, like a Keras model in eager mode, and returns all its outputs.
     ``multiplier(variance, epsilon, gamma)``: batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
     ``layers``: names of the model's layers, where known; ``scopes_twice``: each layer's name scope is opened once to
-    build the layer and again to call it, as in Keras 3.
+    build the layer and again to call it, as in Keras 3.  ``stored``: bytes of the file that it was read from; None: a
+    model in memory, or a file that somebody trusts.
     """
 
     nodes: list[TfNode]
@@ -80,6 +81,7 @@ class Frozen:
     multiplier: Callable[[Array, float, Array], Array]
     layers: frozenset[str] = frozenset()
     scopes_twice: bool = False
+    stored: int | None = None
     by_name: dict[str, TfNode] = field(init=False)
     resolved: dict[Tensor, Tensor] = field(init=False, default_factory=dict)  # what ``resolve`` has found
     scopes: dict[str, str] = field(init=False)  # the layer behind a name scope

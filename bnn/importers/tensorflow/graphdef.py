@@ -16,7 +16,7 @@ from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import constant, input_node
 from ..common.inputs import InputDType, as_floats, input_dtypes
-from ..common.limits import MOST_BYTES, MOST_CONSTANTS
+from ..common.limits import MOST_BYTES, PERMISSION, most_made
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
 from .counts import computed, keeps_its_place, multiple, slopes
@@ -36,7 +36,6 @@ from .source import PROBE_BATCH, Reading, Source
 
 # Images in the larger batch in which moves are followed; many if all tensors that move have few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
-_MOST_ALIVE = MOST_CONSTANTS  # bytes of the values that are needed at one time
 _PIXELS = frozenset({"int8", "uint8", "int16", "uint16"})  # exact in float32
 SUPPORTED = READERS.keys() | MOVES | PRODUCTS | {"SpaceToBatchND", SPARSE_PRODUCT}
 
@@ -138,7 +137,9 @@ class GraphReader(Reading):
                 )
             zeros.append(np.zeros([PROBE_BATCH, *shape[1:]], dtype))
 
-        kept = 0
+        kept, stored = 0, frozen.stored
+        most = most_made(stored)
+        self.most = most_made(None if stored is None else stored + sum(z.nbytes for z in zeros))
 
         def visit(node: TfNode, outputs: list[Any]) -> None:
             nonlocal kept
@@ -147,13 +148,13 @@ class GraphReader(Reading):
                 if node.name not in self.dependent:
                     self.constants[node.name, i] = np.asarray(value)
                     kept += 0 if node.op in ALIASES else self.constants[node.name, i].nbytes
-                    if kept > MOST_CONSTANTS:
+                    if kept > most:
                         raise CompileError(
                             f"the values that do not depend on the data are {kept:,} bytes at '{node.name}'; at most "
-                            f"{MOST_CONSTANTS:,} are kept"
+                            f"{most:,} are made of the model's file; {PERMISSION}"
                         )
 
-        frozen.execute(zeros, visit, _MOST_ALIVE)
+        frozen.execute(zeros, visit, self.most)
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return
 
@@ -297,10 +298,10 @@ class GraphReader(Reading):
 
     def _check_positions(self, name: str, more: int) -> None:
         """Refuse to follow more moved elements than fit into memory: a number for each, in batches of two sizes."""
-        if self.positions + more > MOST_CONSTANTS:
+        if self.positions + more > self.most:
             raise UnsupportedOpError(
                 f"layer '{self.frozen.layer(name)}': the positions of moved elements are {self.positions + more:,} "
-                f"bytes at '{name}'; at most {MOST_CONSTANTS:,} are kept"
+                f"bytes at '{name}'; at most {self.most:,} are kept"
             )
 
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:

@@ -106,12 +106,15 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
         return model
     shape = checked_shape(input_shape)
     tf = tensorflow()
-    if isinstance(model, (str, os.PathLike)):
-        if Path(model).is_dir() and not unsafe:
-            return _frozen_signature(tf, Path(model), shape)
-        with contextlib.nullcontext() if unsafe else _without_autograph():
-            return _frozen_model(tf, load_keras(model, unsafe=unsafe), shape, unsafe)
-    return _frozen_model(tf, model, shape, unsafe)
+    if not isinstance(model, (str, os.PathLike)):
+        return _frozen_model(tf, model, shape, unsafe)
+    path = Path(model)
+    if unsafe:
+        return _frozen_model(tf, load_keras(path, unsafe=True), shape, True)
+    if path.is_dir():
+        return _frozen_signature(tf, path, shape)
+    with _without_autograph():
+        return replace(_frozen_model(tf, load_keras(path), shape, False), stored=path.stat().st_size)
 
 
 def _without_autograph() -> Any:
@@ -159,12 +162,13 @@ def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> F
     """The graph of an untrusted SavedModel."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    check_files(folder)
+    stored = check_files(folder)
     with _saved_model(folder):
         saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable))
         nodes, inputs, outputs, results = read_signature(tf, folder, saved)
-    return _frozen(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
+    found = _frozen(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
+    return replace(found, stored=stored)
 
 
 def _frozen(

@@ -21,7 +21,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import reached
-from ..common.limits import PERMISSION, check_bytes
+from ..common.limits import MOST_BYTES, PERMISSION, check_bytes, most_made
 from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, PURE, SAVER
 from .checkpoint import Checkpoint
 from .frozen import MOST_NODES, Tensor, TfNode, attribute, behind, from_function, result_counts
@@ -35,9 +35,9 @@ _TEXT_BYTES = 32  # size of an empty text in memory
 _Calls = Mapping[str, Sequence[str]]  # the functions that each function calls
 
 
-def check_files(folder: Path) -> None:
-    """Refuse links out of the folder, and anything that is not a file."""
-    inside = folder.resolve()
+def check_files(folder: Path) -> int:
+    """The bytes of the files that are read; refuses links out of the folder, and anything that is not a file."""
+    inside, total = folder.resolve(), 0
     for top in _READ:
         for path in (folder / top, *(folder / top).rglob("*")):
             if path.is_symlink() and not path.resolve().is_relative_to(inside):
@@ -48,6 +48,8 @@ def check_files(folder: Path) -> None:
                 if not path.is_file():
                     raise CompileError(f"{folder}: '{path.relative_to(folder)}' is not a regular file")
                 check_bytes(folder, f"'{path.relative_to(folder)}'", path.stat().st_size)
+                total += path.stat().st_size
+    return total
 
 
 def check_saved_model(path: Path, saved: Any, hooks: Collection[str]) -> None:
@@ -134,7 +136,8 @@ def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _C
     check_bytes(path, "what its variables declare", sum(_elements(v.shape) * _bytes(v.dtype) for v in variables))
     declared = {name: _declared(f.node_def) for name, f in functions.items()}
     once = _declared(graph.graph_def.node) + sum(declared.values())
-    check_bytes(path, "what its constants declare", max([once, *_with_calls(declared, calls, order).values()]))
+    most = min(MOST_BYTES, most_made(graph.ByteSize()))
+    check_bytes(path, "what its constants declare", max([once, *_with_calls(declared, calls, order).values()]), most)
 
 
 def _order(path: Path, calls: _Calls) -> list[str]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError, SetupError, UnsupportedOpError
+from bnn.importers.common import limits
 from bnn.importers.tensorflow import graphdef, saved_models
 from bnn.importers.tensorflow import load as tensorflow
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
@@ -304,16 +307,15 @@ def test_largest_input(dtype: str, size: int, monkeypatch: pytest.MonkeyPatch) -
         read(made)
 
 
-def test_most_constants(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All together, those behind aliases once."""
-    value = np.zeros(5, np.float32)
-    nodes = [node("Const", "a", value=value), node("Identity", "b", "a"), node("Const", "c", value=value)]
-    made = graph(*nodes, last="x")
-    monkeypatch.setattr(graphdef, "MOST_CONSTANTS", 40)
-    read(made)
-    monkeypatch.setattr(graphdef, "MOST_CONSTANTS", 39)
-    with pytest.raises(CompileError, match="that do not depend on the data are 40 bytes at 'c'; at most 39 are kept"):
-        read(made)
+def test_constants_in_proportion_to_the_file() -> None:
+    """A file of few bytes may not fill memory step by step; one that somebody trusts, or that stores more, may.
+    What is behind aliases counts once."""
+    most, more = np.zeros(limits.LEAST_MADE // 4, np.float32), np.zeros(limits.MADE, np.float32)
+    nodes = [node("Const", "most", value=most), node("Identity", "same", "most"), node("Const", "more", value=more)]
+    for stored, allowed in ((0, 2**27), (3, 2**27 + 192), (4, None), (None, None)):
+        said = "" if allowed is None else f"data are {2**27 + 256:,} bytes at 'more'; at most {allowed:,} are made of"
+        with pytest.raises(CompileError, match=said) if said else contextlib.nullcontext():
+            read(replace(graph(*nodes, last="x"), stored=stored))
 
 
 @pytest.mark.parametrize("order", ["NCHW", "NCDHW"])
