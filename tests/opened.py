@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from bnn._native import ffi, lib
+from bnn.runtime import Model, handles
 from raw_model import F32, INPUT, OUTPUT, Net, Op, Tensor, aligned, buffer
 
 NULL = ffi.NULL
@@ -32,6 +33,19 @@ class Opened:
         self.kept.append(aligned(size[0]))
         assert lib.bnn_context_create(self.model, images, workers, self.kept[-1], size[0], context) == lib.BNN_OK
         return context[0]
+
+
+def again(model: Model) -> handles.Opened:
+    """A model's file, opened once more."""
+    data, kernels = model.to_bytes(), handles.select_kernels(model.kernels)
+    memory = handles.Memory(len(data))
+    ffi.memmove(memory.pointer, data, len(data))
+    limits = handles.NO_LIMIT, handles.NO_LIMIT
+    return handles.Opened(memory.pointer, len(data), memory, kernels, "model", *limits)
+
+
+def context_of(model: Model, images: int, workers: int = 1, stepping: bool = False) -> handles.Context:
+    return handles.Context(again(model), images, workers, stepping)
 
 
 def no_arena() -> bytes:

@@ -109,12 +109,17 @@ def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **argum
                 if not line.endswith(b"\n"):  # the process ended while it was writing
                     break
                 kind, value = json.loads(line)
-                if kind == "result":
-                    return value  # the process need not clean up
-                if kind == "error":
-                    raise _error(model, limits, value)
+                if kind in ("result", "error"):
+                    return outcome(model, limits, kind, value)  # the process need not clean up
                 handlers[kind](value)
             raise _ended(model, limits, process.wait())
+
+
+def outcome(model: str, limits: Limits, kind: str, value: Any) -> Any:
+    """The result that a process sent as its last answer.  Its error is raised."""
+    if kind == "error":
+        raise _error(model, limits, value)
+    return value
 
 
 def _started(name: str, arguments: Mapping[str, Any], limits: Limits, folder: str) -> tuple[Any, BinaryIO]:

@@ -51,16 +51,20 @@ def main(task: str) -> None:
     _limit_memory(todo["max_memory"])
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     answers = Answers(todo["pipe"], todo["timeout"])
-    answer: tuple[str, Any]
-    try:
-        answer = ("result", _TASKS[todo["name"]](answers, **todo["arguments"]))
-    except BaseException as error:
-        answer = ("error", _described(error))
+    answer = perform(todo["name"], answers, todo["arguments"])
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # the pipe is closed or has no reader
             stream.flush()
     answers.send(*answer)
     os._exit(0)
+
+
+def perform(name: str, answers: Any, arguments: dict[str, Any]) -> tuple[str, Any]:
+    """A task's last answer; ``answers`` takes the others."""
+    try:
+        return "result", _TASKS[name](answers, **arguments)
+    except BaseException as error:
+        return "error", _described(error)
 
 
 def _end_with(parent: int) -> None:

@@ -66,11 +66,12 @@ class EventEngine:
         #: thresholds.  Numbers of ops and tensors refer to this model.
         self.network = model
         self._dense, self._several = dict[int, int](), False
-        self._engine = self._made()
-        self._opened = self._engine.opened
+        #: The functions of bnn_events.h, whose arguments are not checked: limits of layers, orders, single pixels.
+        self.handle = self._made()
+        self._opened = self.handle.opened
         if switch == "auto":
-            self._engine.calibrate()
-        self._engine.set_order(firing, check_count(seed, "seed", 2**64 - 1, 0))
+            self.handle.calibrate()
+        self.handle.set_order(firing, check_count(seed, "seed", 2**64 - 1, 0))
         self._encoder, self._mode, self._why = encoder, "synchronous", ""
         self._updates = 0  # inputs since the last reset
         ops = [self._opened.ops[layer.op] for layer in self.layers]
@@ -96,11 +97,11 @@ class EventEngine:
 
     def run(self) -> None:
         """Run until no spike is pending."""
-        self._engine.run()
+        self.handle.run()
 
     def time_frames(self, frames: Floats) -> Array:
         """Nanoseconds of :meth:`run` after each frame (N, *shape) of a network with one input, measured in C."""
-        return self._engine.time_frames(self._floats(frames))
+        return self.handle.time_frames(self._floats(frames))
 
     def prepare(self, data: Floats) -> str:
         """Promise that until the next reset all inputs are values like those of ``data`` (multiples of the same power
@@ -116,7 +117,7 @@ class EventEngine:
         step = exact_step(values) if np.isfinite(values).all() else None
         why = "inputs are not multiples of a power of two" if step is None else ""
         if step is not None:
-            why = self._engine.expect(step, float(np.abs(values).max()))
+            why = self.handle.expect(step, float(np.abs(values).max()))
         if not why:
             self._mode = "incremental"
         elif self._encoder == "incremental":
@@ -127,11 +128,11 @@ class EventEngine:
 
     def output(self, index: int = 0) -> Floats:
         """An output's current value, float32, without the batch; its channels last, whatever the model's layout."""
-        return self._engine.output(check_count(index, "output", len(self._opened.outputs) - 1, 0))
+        return self.handle.output(check_count(index, "output", len(self._opened.outputs) - 1, 0))
 
     def state(self, tensor: int) -> Floats:
         """A tensor's current value (numbers as in ``network.tensors``): bits are +1 and -1."""
-        return self._engine.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
+        return self.handle.state(check_count(tensor, "tensor", len(self._opened.tensors) - 1, 0))
 
     def levels(self, layer: LayerCounts) -> Array:
         """The current level of each neuron of a layer (uint8, in the neurons' shape), from 0; of bits 0 and 1."""
@@ -147,7 +148,7 @@ class EventEngine:
     @property
     def layers(self) -> tuple[LayerCounts, ...]:
         """Counts per layer since the last reset."""
-        return self._engine.layer_counts(self._dense)
+        return self.handle.layer_counts(self._dense)
 
     def report(self, inferences: int = 1) -> Report:
         """The counts since the last reset, compared with a synchronous engine's for ``inferences`` inputs."""
@@ -165,7 +166,7 @@ class EventEngine:
 
     def run_image(
         self, x: Any, *, order: str = "raster", seed: int = 0, label: int | None = None, trace: bool = False,
-        progress: bool = False,
+        most_spikes: int = MOST_SPIKES, progress: bool = False,
     ) -> ImageRun:  # fmt: skip
         """Let an image arrive pixel by pixel, from blank, and watch the output.
 
@@ -173,21 +174,22 @@ class EventEngine:
             x: one image, with or without a batch dimension, in the model's own layout; finite.
             order: "raster", "random" (by ``seed``) or "brightest"; see :func:`pixel_order`.
             label: the right class, for "first correct".
-            trace: keep every spike (24 bytes each; InputError if there are more than MOST_SPIKES).
+            trace: keep every spike (24 bytes each; InputError if there are more than ``most_spikes``).
             progress: show a bar on stderr while it takes a while.
         """
         image = self._image(x)
         self._check(image, label)
-        check_flag(trace, "trace"), check_flag(progress, "progress")
+        check_flag(trace, "trace"), check_flag(progress, "progress"), check_count(most_spikes, "most_spikes")
         index = pixel_order(image, order, seed, self.blank)
-        room = min(_ROOM, 64 * 1024 + sum(n.neurons for n in self.layers) * min(len(index), 64)) if trace else 0
+        likely = 64 * 1024 + sum(layer.neurons for layer in self.layers) * min(len(index), 64)
+        room = min(_ROOM, most_spikes, likely) if trace else 0
         while True:
             with progress_bar("events", len(index), progress and len(index) >= _LONG) as advance:
                 outputs, spikes, count = self._arrive(image, index, room, advance)
             if count <= room:
                 break
-            if count > MOST_SPIKES:
-                most = f"{MOST_SPIKES:,} ({MOST_SPIKES * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
+            if count > most_spikes:
+                most = f"{most_spikes:,} ({most_spikes * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
                 raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
             room = count + count // 8  # run again; in random order a few more spikes may come
         return ImageRun(outputs, label, self.report(), image, index, order, self.blank, spikes)
@@ -196,7 +198,7 @@ class EventEngine:
         self, image: Floats, index: Array, room: int, advance: Callable[[int], None]
     ) -> tuple[Floats, Array | None, int]:
         """(outputs over time, the spikes that had room, the number of all spikes)"""
-        engine = self._engine
+        engine = self.handle
         self.reset()
         self.prepare(image[None])
         outputs = room_for((len(index) + 1, self._opened.outputs[0].shape[-1]), np.float32, "outputs")
@@ -243,15 +245,15 @@ class EventEngine:
         count = len(video) - 1
         own, other = np.zeros(count, np.int64), np.zeros(count, np.int64)
         outputs = room_for((len(video), *self._opened.outputs[0].shape), np.float32, "outputs")
-        outputs[0] = self._engine.output()
-        counts = [self._engine.counts()]
+        outputs[0] = self.handle.output()
+        counts = [self.handle.counts()]
         wrong, first = 0, self._opened.channels_first
         with progress_bar("frames", count, progress and count >= _LONG) as advance:
             for k, frame in enumerate(video[1:]):
                 start = time.perf_counter_ns()
                 self._frame([frame])
-                self._engine.run()
-                outputs[k + 1] = self._engine.output()
+                self.handle.run()
+                outputs[k + 1] = self.handle.output()
                 own[k] = time.perf_counter_ns() - start
                 if compare:
                     start = time.perf_counter_ns()
@@ -259,7 +261,7 @@ class EventEngine:
                     other[k] = time.perf_counter_ns() - start
                     scores = given(outputs[k + 1][None], first)
                     wrong += not np.array_equal((want[0] if isinstance(want, list) else want), scores, equal_nan=True)
-                counts.append(self._engine.counts())
+                counts.append(self.handle.counts())
                 advance(1)
         up, down, synops, events = np.moveaxis(np.diff(counts, axis=0), 1, 0)
         changed = np.count_nonzero(video[1:] != video[:-1], axis=tuple(range(1, video.ndim)))
@@ -310,18 +312,18 @@ class EventEngine:
         self._reset([np.full(shape, levels[0], np.float32)])
         self.prepare(levels)
         times, seen, changed = (np.zeros(steps, np.int64) for _ in range(3))
-        outputs, counts = [self._scores()], [self._engine.counts()]
+        outputs, counts = [self._scores()], [self.handle.counts()]
         last = np.zeros(shape, bool)
         start = int(recording.t[0]) if steps else 0
         with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
             for k, (now, count, bits) in enumerate(frames(recording, shape, how)):
-                self._engine.set_time(now - start)
+                self.handle.set_time(now - start)
                 times[k], seen[k], changed[k] = now, count, np.count_nonzero(bits != last)
                 if changed[k]:
                     self._frame([levels[bits.astype(np.intp)]])
-                    self._engine.run()
+                    self.handle.run()
                 outputs.append(self._scores() if changed[k] else outputs[-1])
-                counts.append(self._engine.counts() if changed[k] else counts[-1])
+                counts.append(self.handle.counts() if changed[k] else counts[-1])
                 last = bits
                 advance(1)
         up, down = np.moveaxis(np.diff(counts, axis=0)[:, :2], 1, 0)
@@ -363,11 +365,11 @@ class EventEngine:
     def _reset(self, inputs: list[Floats]) -> None:
         self._updates = 0
         self._mode, self._why = "synchronous", ""  # promises end here
-        self._engine.reset(inputs)
+        self.handle.reset(inputs)
 
     def _frame(self, inputs: list[Floats]) -> None:
         self._updates += 1
-        self._engine.frame(inputs)
+        self.handle.frame(inputs)
 
     def _check(self, values: Floats, label: int | None) -> None:
         if label is not None:
@@ -376,7 +378,7 @@ class EventEngine:
 
     def _scores(self) -> Floats:
         """The first output; if it is an image, its first pixel."""
-        return np.asarray(self._engine.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
+        return np.asarray(self.handle.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
 
     def _single_shape(self) -> Shape:
         """Of an image as the caller has it."""

@@ -110,12 +110,8 @@ def in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
             self.handlers[kind](json.loads(json.dumps(value)))
 
     def run(name: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
-        given = json.loads(json.dumps(arguments))
-        try:
-            return json.loads(json.dumps(child._TASKS[name](Answers(handlers), model, **given)))
-        except Exception as error:
-            found = json.loads(json.dumps(child._described(error)))
-        raise apart._error(model, limits, found)
+        given = json.loads(json.dumps({"model": model, **arguments}))
+        return apart.outcome(model, limits, *json.loads(json.dumps(child.perform(name, Answers(handlers), given))))
 
     for command in COMMANDS:
         monkeypatch.setattr(f"bnn.cli.{command}.run_apart", run)

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import h5py
 import pytest
 
@@ -21,9 +24,13 @@ import bnn
 from bnn import errors
 from bnn.cli import apart, child
 from bnn.cli.apart import Limits, run_apart
+from bnn.runtime.arrays import machine_memory
 
 pytestmark = pytest.mark.child
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits memory, and ends children with parents")
+
+
+NONE = Limits(0, 0)
 
 
 @pytest.fixture
@@ -61,9 +68,24 @@ def gone(mark: str) -> bool:
     return False
 
 
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """stand_in(script): what the shell runs instead of the Python of the other process, "$python".  Answers are
+    written to "$pipe"."""
+    path = tmp_path / "python"
+
+    def place(script: str) -> None:
+        pipe = """pipe=/dev/fd/$(printf %s "$*" | sed 's/.*"pipe": \\([0-9]*\\).*/\\1/')"""
+        path.write_text(f"#!/bin/sh\npython={shlex.quote(python)}\n{pipe}\n{script}\n")
+        path.chmod(0o700)
+
+    python = sys.executable
+    monkeypatch.setattr(sys, "executable", str(path))
+    return place
+
+
 class TestLimits:
     @pytest.mark.parametrize("code", [
-        "import time; time.sleep(600)",
         "import re; re.match('(a+)+b', 'a' * 64)",  # Python itself is held up
         "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); signal.pause()",
     ])  # fmt: skip
@@ -74,28 +96,16 @@ class TestLimits:
         assert done.err.startswith(f"bnn: error: {model}: loading it made no progress for 1 seconds and was stopped")
         assert "--timeout" in done.err and gone(str(model))
 
-    def test_verify_too(self, call: Any, model: Path, net: Path, when_loading: Any) -> None:
-        when_loading("import time; time.sleep(600)")
-        done = call("verify", model, net, "--timeout", 1)
-        assert done.status == 2 and "made no progress for 1 seconds" in done.err
-
-    @pytest.mark.parametrize(("code", "options", "words"), [
-        ("import time; time.sleep(600)", ["--timeout", 1], "made no progress for 1 seconds"),
-        ("import os; os.abort()", [], "was ended by SIGABRT; the file may be damaged"),
-        ("bytearray(2**31)", ["--max-memory", "1G"], "needs more than the allowed 1G of memory"),
-    ])  # fmt: skip
-    def test_nir_files_too(
-        self, call: Any, model: Path, net: Path, when_loading: Any, code: str, options: list[Any], words: str
-    ) -> None:
-        """libhdf5 crashes and hangs on some that are damaged."""
-        when_loading(code, module="nir")
-        done = call("verify", "--nir", model, net, *options)
-        assert done.status == 2 and done.err.startswith(f"bnn: error: {model}: ") and words in done.err
+    @pytest.mark.parametrize("nir", [False, True])
+    def test_verify_too(self, call: Any, model: Path, net: Path, when_loading: Any, nir: bool) -> None:
+        """libhdf5 hangs on some files that are damaged."""
+        when_loading("import time; time.sleep(600)", module="h5py" if nir else "tensorflow")
+        done = call("verify", *(["--nir"] if nir else []), model, net, "--timeout", 1)
+        assert done.status == 2 and done.err.startswith(f"bnn: error: {model}: loading it made no progress for 1 sec")
 
     @linux
     @pytest.mark.parametrize("code", [
         "held = [bytearray(2**24) for _ in range(1024)]",
-        "import numpy; numpy.ones(2**34, numpy.uint8)",
         "try:\n    bytearray(2**34)\nexcept MemoryError as error:\n    raise ValueError('cannot load') from error",
     ])  # fmt: skip
     def test_an_import_that_swells(self, call: Any, model: Path, out: Path, when_loading: Any, code: str) -> None:
@@ -127,27 +137,51 @@ class TestLimits:
         assert "--max-memory" in done.err
 
     @linux
-    def test_no_limits(self, call: Any, model: Path, out: Path, when_loading: Any) -> None:
+    def test_what_the_process_is_limited_to(self, call: Any, model: Path, when_loading: Any, stand_in: Any) -> None:
+        """Not more than was allowed to this one, and no file of what was in memory."""
         when_loading(
             "import resource, signal\n"
-            "print(resource.getrlimit(resource.RLIMIT_DATA)[0], signal.getitimer(signal.ITIMER_REAL)[0])\n"
+            "print(resource.getrlimit(resource.RLIMIT_DATA)[0], resource.getrlimit(resource.RLIMIT_CORE)[0],"
+            "signal.getitimer(signal.ITIMER_REAL)[0])\n"
             "import bnn; raise bnn.InputError('enough')"
         )
-        assert call("compile", model, "-o", out, "--max-memory", 0, "--timeout", 0).out.split() == ["-1", "0.0"]
-        memory, seconds = map(float, call("compile", model, "-o", out).out.split())
-        assert 0 < memory <= 16 * 2**30 and 300 < seconds <= 600  # the defaults
-        memory, seconds = map(
-            float, call("compile", model, "-o", out, "--max-memory", "3G", "--timeout", 99).out.split()
-        )
-        assert memory == 3 * 2**30 and 0 < seconds <= 99
+        run = 'exec "$python" "$@"'
+        for script, options, memory, seconds in (
+            (run, ["--max-memory", 0, "--timeout", 0], -1, 0), (run, ["--max-memory", "3G", "--timeout", 99], 3, 99),
+            (run, [], min(2**34, machine_memory()) / 2**30, 600),
+            (f"ulimit -d {2**22}; {run}", ["--max-memory", "5G"], 4, 600),
+            (f"ulimit -d {2**22}; {run}", ["--max-memory", "3G"], 3, 600),
+        ):  # fmt: skip
+            stand_in(script)
+            found, core, left = map(float, call("compile", model, *options).out.split())
+            assert found == (memory * 2**30 if memory > 0 else -1) and (core == 0 or memory < 0)
+            assert seconds - 60 * bool(seconds) <= left <= seconds
 
-    def test_sizes(self) -> None:
-        for text, size in (("0", 0), ("5", 5), ("512M", 2**29), ("8g", 2**33), ("8GiB", 2**33), ("2KB", 2**11)):
-            assert apart._parse_size(None, None, text) == size  # type: ignore[arg-type]
-        for size, text in ((0, "0"), (5, "5"), (2**29, "512M"), (2**33, "8G"), (3 * 2**39, "1536G")):
-            assert apart.size_text(size) == text
+    @pytest.mark.parametrize(("options", "expected"), [
+        ([], Limits(min(2**34, machine_memory()), 600)),
+        (["--max-memory", "0", "--timeout", "0"], Limits(0, 0)),
+        *((["--max-memory", text], Limits(size, 600)) for text, size in (
+            ("5", 5), ("5B", 5), ("1k", 2**10), ("2KB", 2**11), ("512M", 2**29), ("8g", 2**33), ("8GiB", 2**33),
+            ("3tib", 3 * 2**40), ("00", 0), ("9" * 18, 10**18 - 1), ("4194303T", 4194303 * 2**40),
+            ("4194305T", 2**62), ("9" * 18 + "T", 2**62),
+        )),
+        *((["--timeout", str(seconds)], Limits(min(2**34, machine_memory()), min(seconds, 10**8)))
+          for seconds in (7, 10**8, 10**8 + 1, 10**30)),
+    ])  # fmt: skip
+    def test_options(self, options: list[str], expected: Limits) -> None:
+        found: list[Limits] = []
+        command = click.command()(apart.limit_options(lambda limits: found.append(limits)))
+        command.main(options, standalone_mode=False)
+        assert found == [expected]
 
-    @pytest.mark.parametrize("size", ["", "G", "-1G", "1.5G", "8X", "1e9", "\u0663G", "8 G"])
+    def test_sizes_as_texts(self) -> None:
+        texts = {
+            0: "0", 5: "5", 1023: "1023", 1024: "1K", 1536: "1536", 2**20: "1M", 2**29: "512M", 3 * 2**39: "1536G",
+            2**40: "1T", 2**50: "1024T",
+        }  # fmt: skip
+        assert {size: apart.size_text(size) for size in texts} == texts
+
+    @pytest.mark.parametrize("size", ["", "G", "-1G", "1.5G", "8X", "1e9", "\u0663G", "8 G", "9" * 19, "1i", "KK"])
     def test_what_is_no_size(self, call: Any, model: Path, size: str) -> None:
         done = call("compile", model, f"--max-memory={size}")
         assert done.status == 2 and "expected something like 512M or 8G" in done.err
@@ -157,38 +191,67 @@ class TestLimits:
         words = " ".join(call(command, "--help").out.split())
         assert "Default: 16G, or the machine's memory if that is less" in words and "Default: 600." in words
 
-    def test_where_memory_cannot_be_limited(self, call: Any, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(apart.sys, "platform", "darwin")
+    def test_where_memory_cannot_be_limited(
+        self, call: Any, model: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", "darwin")
         done = call("compile", model, "--max-memory", "8G")
         assert done.status == 2 and "only Linux can limit a process's memory" in done.err
+        stand_in("kill -SEGV $$")
+        done = call("compile", model)
+        assert done.err.endswith("was ended by SIGSEGV; the file may be damaged or malicious\n")
+        with pytest.raises(bnn.CompileError, match="model: loading it needs more memory than is available"):
+            over(MemoryError(), Limits(2**30, 0))
 
 
 class TestEnds:
-    @pytest.mark.parametrize(("name", "words"), [
-        ("SIGKILL", "may have run out of memory"), ("SIGSEGV", "may be damaged"), ("SIGABRT", "--max-memory"),
+    @pytest.mark.parametrize(("script", "options", "words"), [
+        ("kill -ALRM $$", ["--timeout", 9], "loading it made no progress for 9 seconds and was stopped; .*--timeout$"),
+        ("exit 0", [], r"the process that loads it ended \(status 0\) without a result$"),
+        ("exit 14", [], r"the process that loads it ended \(status 14\) without a result$"),
+        ('"$python" "$@"', [], r"ended \(status 1\) without a result$"),  # it is not the child of who waits for it
+        ("kill -KILL $$", [], "ended by SIGKILL; the machine may have run out of memory: .*--max-memory to find out$"),
+        ("kill -SEGV $$", ["--max-memory", 0], "ended by SIGSEGV; the file may be damaged or malicious$"),
+        ("kill -TERM $$", ["--max-memory", "1G"], "SIGTERM; the file .*; or .* than the allowed 1G .*--max-memory$"),
+        ("kill -40 $$", ["--max-memory", 0], "ended by signal 40; the file may be damaged or malicious$"),
+        ("""printf '["working", 1]\\n["result", "' >$pipe; kill -TERM $$""", [], "ended by SIGTERM"),
+        ("""printf '["result", "AAAA"]' >$pipe; exit 3""", [], r"ended \(status 3\)"),  # a line without its end
     ])  # fmt: skip
-    def test_killed(self, call: Any, model: Path, out: Path, when_loading: Any, name: str, words: str) -> None:
-        when_loading(f"import os, signal; os.kill(os.getpid(), signal.{name})")
-        done = call("compile", model, "-o", out)
-        assert done.status == 2 and not out.exists()
-        assert done.err.startswith(f"bnn: error: {model}: the process that loads it was ended by {name}; ")
-        assert words in done.err
+    def test_without_a_result(
+        self, call: Any, model: Path, out: Path, stand_in: Any, script: str, options: list[Any], words: str
+    ) -> None:
+        stand_in(script)
+        done = call("compile", model, "-o", out, *options)
+        assert done.status == 2 and done.out == "" and not out.exists()
+        with pytest.raises(bnn.CompileError, match=words):
+            raise bnn.CompileError(done.err.removeprefix(f"bnn: error: {model}: ").strip())
 
-    def test_ended_without_a_result(self, call: Any, model: Path, out: Path, when_loading: Any) -> None:
-        when_loading("import os; os._exit(0)")
-        done = call("compile", model, "-o", out)
-        assert done.status == 2 and "ended (status 0) without a result" in done.err
+    def test_it_cannot_be_started(self, call: Any, model: Path, stand_in: Any) -> None:
+        """Nothing is left open, and Ctrl-C is heard."""
+        opened = os.listdir("/dev/fd")
+        assert call("compile", model).status == 2
+        assert os.listdir("/dev/fd") == opened
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     @linux
-    @pytest.mark.parametrize("command", ["compile", "verify"])
-    def test_an_interrupt_ends_both(
-        self, model: Path, net: Path, tmp_path: Path, when_loading: Any, command: str
-    ) -> None:
+    @pytest.mark.parametrize("flags", ["-I", "-E -S", "-s -Werror::FutureWarning"])
+    def test_it_starts_as_this_one_did(self, model: Path, tmp_path: Path, flags: str) -> None:
+        names = "isolated", "ignore_environment", "no_user_site", "no_site"
+        show = f"import sys; print([getattr(sys.flags, n) for n in {names}], sys.warnoptions, flush=True)\n"
+        (tmp_path / "tensorflow.py").write_text(f"{show}import bnn; raise bnn.InputError('enough')")
+        code = f"{show}sys.path[:] = sys.argv[2:]; from bnn.cli import main; main(['compile', sys.argv[1]])"
+        paths = [str(tmp_path), *map(str, sys.path)]
+        command = [sys.executable, *flags.split(), "-c", code, str(model), *paths]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        first, second = done.stdout.splitlines()
+        assert first == second and done.stderr == "bnn: error: enough\n"
+
+    @linux
+    def test_an_interrupt_ends_both(self, model: Path, tmp_path: Path, when_loading: Any) -> None:
         """As a terminal does it: the signal goes to both processes."""
         when_loading(f"open({str(tmp_path / 'begun')!r}, 'w')\nwhile True: pass")
-        arguments = [command, str(model), *([str(net)] if command == "verify" else [])]
         begun = time.monotonic()
-        process = start(arguments, tmp_path)
+        process = start(["compile", str(model)], tmp_path)
         started = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate()
@@ -209,7 +272,7 @@ class TestEnds:
     ) -> None:
         temporary = tmp_path / "temporary"
         temporary.mkdir()
-        monkeypatch.setattr(apart.tempfile, "tempdir", str(temporary))
+        monkeypatch.setattr("tempfile.tempdir", str(temporary))
         when_loading(
             "import os, signal, tempfile\n"
             "os.write(tempfile.mkstemp()[0], b'left'); print(tempfile.gettempdir(), flush=True)\n"
@@ -238,29 +301,51 @@ def start(arguments: list[str], folder: Path) -> Any:
     return process
 
 
-ERRORS = [getattr(errors, name) for name in dir(errors) if name.endswith("Error")]
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BnnError)]
 
 
 class TestErrors:
     @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
     def test_they_cross_as_themselves(self, kind: type[BaseException]) -> None:
-        if not issubclass(kind, errors.BnnError):
-            pytest.skip("not of this package")
         error = kind("layer '\udc80': \u00e9: found 1, expected 2")
         if isinstance(error, OSError):
             error.errno = 13
-        found = over(error)
+        with pytest.raises(kind) as caught:
+            over(error)
+        found = caught.value
         assert type(found) is kind and str(found) == str(error) and getattr(found, "errno", 13) == 13
 
     def test_others(self) -> None:
         class OwnError(errors.UnsupportedOpError):
             """Of another module."""
 
-        assert type(over(OwnError("no"))) is errors.UnsupportedOpError
-        found = over(PermissionError(13, "Permission denied", "somewhere"))
-        assert type(found) is PermissionError and found.filename == "somewhere"
-        assert "no such key" in str(over(KeyError("no such key")))
-        assert not isinstance(over(KeyError("no such key")), (errors.BnnError, OSError))
+        for error, kind, words in (
+            (OwnError("no"), errors.UnsupportedOpError, "^no$"),
+            (PermissionError(13, "no", b"some\xff"), PermissionError, r"no: 'some\\udcff'"),
+            (OSError(5, "io"), OSError, r"^\[Errno 5\] io$"), (KeyError("no such key"), RuntimeError, "no such key"),
+            (SystemExit("out"), RuntimeError, "^out$"), (KeyboardInterrupt("no"), RuntimeError, "^no$"),
+        ):  # fmt: skip
+            with pytest.raises(kind, match=words) as caught:
+                over(error)
+            assert type(caught.value) is kind and type(error).__name__ in str(caught.value.__cause__)
+
+    def test_of_memory(self) -> None:
+        class ResourceExhaustedError(Exception):
+            """As TensorFlow calls it."""
+
+        def after(first: BaseException, explicit: bool) -> BaseException:
+            second = ValueError("second")
+            second.__cause__, second.__context__ = (first, None) if explicit else (None, first)
+            return second
+
+        for error in (MemoryError(), ResourceExhaustedError()):
+            for raised in (error, after(error, True), after(error, False), after(after(error, False), True)):
+                with pytest.raises(bnn.CompileError, match="^model: loading it needs more memory than is available$"):
+                    over(raised)
+                with pytest.raises(bnn.CompileError, match="more than the allowed 1G of memory; .* --max-memory$"):
+                    over(raised, Limits(2**30, 0))
+        with pytest.raises(RuntimeError, match="second"):
+            over(after(KeyError(), True))
 
     def test_a_bug_is_told_with_both_tracebacks(
         self, model: Path, when_loading: Any, capfd: pytest.CaptureFixture[str]
@@ -277,13 +362,14 @@ class TestErrors:
         assert "sitecustomize.py" in err and err.splitlines()[-1] == "bnn: error: deep down"
 
 
-def over(error: Exception) -> Exception:
-    """An error as it arrives on the other side."""
-    try:
-        raise error
-    except Exception as raised:
-        sent = json.loads(json.dumps(child._described(raised)))
-    return apart._error("model", Limits(0, 0), sent)
+def over(error: BaseException, limits: Limits = NONE) -> None:
+    """Raise an error as the other side does that learns of it."""
+
+    class Raises:
+        def send(self, kind: str) -> None:
+            raise error
+
+    apart.outcome("model", limits, *json.loads(json.dumps(child.perform("compile", Raises(), {"model": "a.tflite"}))))
 
 
 @pytest.fixture
@@ -306,30 +392,52 @@ def test_modules_in_the_current_folder_are_not_imported(
     assert not elsewhere.exists()
 
 
-def test_the_parent_imports_no_tensorflow(model: Path, tmp_path: Path) -> None:
+def test_the_parent_imports_no_tensorflow(model: Path, tmp_path: Path, when_loading: Any) -> None:
+    when_loading("import bnn; raise bnn.InputError('enough')")
     code = (
         "import sys; from bnn.cli import main; main(['compile', sys.argv[1], '-o', sys.argv[2]]);"
         "print(sorted({'tensorflow', 'keras', 'tf_keras', 'h5py'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, str(model), str(tmp_path / "net.bnn")]
     done = subprocess.run(command, cwd=Path(bnn.__file__).parents[1], capture_output=True, text=True)
-    assert done.stdout == "[]\n", done
+    assert (done.stdout, done.stderr) == ("[]\n", "bnn: error: enough\n")
 
 
-def test_a_reader_that_goes_away_ends_the_child(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@linux
+def test_a_reader_that_goes_away_ends_the_child(model: Path, stand_in: Any) -> None:
     def gone_away(_: Any) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(apart, "_START", STARTS_AND_WAITS)
+    stand_in("""printf '["working", 1]\\n' >$pipe; exec sleep 600""")
     with pytest.raises(BrokenPipeError):
         run_apart("compile", str(model), Limits(0, 60), {"working": gone_away})
     assert gone(str(model))
 
 
-STARTS_AND_WAITS = """
-import json, sys, time
-sys.path[:] = sys.argv[2:]
-from bnn.cli.child import Answers
-Answers(json.loads(sys.argv[1])["pipe"], 60).send("working")
-time.sleep(600)
-"""
+def test_answers() -> None:
+    """Lines; time does not count while the reader lets the process wait."""
+    receive, send = os.pipe()
+    os.set_inheritable(send, True)
+    read: list[bytes] = []
+
+    def slowly() -> None:
+        with open(receive, "rb") as pipe:
+            time.sleep(0.3)
+            read.extend(pipe)
+
+    expired: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _: expired.append(number))
+    reader = threading.Thread(target=slowly, daemon=True)
+    try:
+        answers = child.Answers(send, 0.1)  # type: ignore[arg-type]
+        assert not os.get_inheritable(send) and 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.1
+        reader.start()
+        answers.send("dump", "\u00e9" * 2**17)
+        assert not expired and 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.1
+        answers.send("result", ["two\nlines"])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    del answers
+    reader.join()
+    assert [json.loads(line) for line in read] == [["dump", "\u00e9" * 2**17], ["result", ["two\nlines"]]]

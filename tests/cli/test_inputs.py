@@ -4,17 +4,29 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import bnn
+from bnn._types import Array
 from bnn.cli import inputs
 from bnn.cli.inputs import Reading
-from bnn.errors import InputTypeError
+
+PLAIN = Reading(None, 0.0, False)
+U8, I8, F32 = np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.float32)
+
+
+def model(shape: tuple[int, ...], dtype: np.dtype[Any] = F32) -> Any:
+    """What of a network its files are read for."""
+    return SimpleNamespace(input_names=["x"], input_shapes=[shape], input_dtypes=[dtype], layout="NHWC")
 
 
 @pytest.fixture
@@ -92,20 +104,57 @@ class TestScale:
         assert "Divide all inputs by this, including float arrays" in " ".join(call("run", "--help").out.split())
 
 
-class TestBytes:
-    """A model that reads bytes scales them itself."""
+@pytest.mark.parametrize(
+    ("array", "dtype", "reading", "found"),
+    [
+        (np.float32([[1, 2]]), F32, PLAIN, [[1, 2]]), (np.float32([1, 2]), F32, PLAIN, [[1, 2]]),
+        (np.uint8([[1, 2]]), F32, Reading(2.0, 0.0, False), [[0.5, 1]]),
+        (np.array([[1, 2]], ">i2"), F32, Reading(2.0, 0.0, False), [[0.5, 1]]),
+        (np.array([[True, False]]), F32, Reading(1.0, 0.5, False), [[1.5, 0.5]]),
+        (np.float32([[1, 2]]), F32, Reading(None, 1.0, False), [[2, 3]]),
+        (np.float32([[np.inf, 2]]), F32, Reading(2.0, 0.0, False), [[np.inf, 1]]),
+        (np.int8([1, -2]), I8, PLAIN, [[1, -2]]), (np.uint8([[1, 200]]), U8, PLAIN, [[1, 200]]),
+        (np.zeros((1, 3), np.float32), F32, PLAIN, "found shape (1, 3), expected (N, 2) or one image (2,)"),
+        (np.zeros((1, 2)), F32, PLAIN, "contains float64 but the model reads float32; give --scale"),
+        (np.array([[True, False]]), F32, PLAIN, "contains bool but the model reads float32; give --scale"),
+        (np.zeros((1, 2), np.uint8), I8, PLAIN, "convert it like the training data"),
+        (np.zeros((1, 2), np.int8), U8, PLAIN, "the type of image files"),
+        *((np.zeros((1, 2), dtype), dtype, reading, "scales the bytes itself; leave out --scale and --offset")
+          for dtype in (U8, I8) for reading in (Reading(1.0, 0.0, False), Reading(None, 1.0, False))),
+        *((np.zeros((1, 2), dtype), F32, Reading(1.0, 0.0, False), "expected numbers")
+          for dtype in (np.complex64, "U3", "M8[s]")),
+        (np.float32([[3e38, 2]]), F32, Reading(0.5, 0.0, False), "too large for float32 when divided by 0.5"),
+    ],
+)  # fmt: skip
+def test_arrays_that_fit(array: Array, dtype: np.dtype[Any], reading: Reading, found: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", array)
+    if isinstance(found, list):
+        (fitted,) = inputs.read_arrays(model((2,), dtype), [str(tmp_path / "x.npy")], reading)
+        assert fitted.tolist() == found and fitted.dtype == dtype
+    else:
+        with pytest.raises(bnn.InputError) as caught:
+            inputs.read_arrays(model((2,), dtype), [str(tmp_path / "x.npy")], reading)
+        assert found in str(caught.value)
 
-    def test_they_are_read_as_they_are(self) -> None:
-        data = np.zeros((2, 3), np.uint8)
-        assert inputs._fit(data, (3,), data.dtype, "f", Reading(None, 0.0, False)) is data
-        for reading in (Reading(255.0, 0.0, False), Reading(None, 0.5, False)):
-            with pytest.raises(InputTypeError, match="scales the bytes itself; leave out --scale and --offset"):
-                inputs._fit(data, (3,), data.dtype, "f", reading)
 
-    @pytest.mark.parametrize("dtype", [np.complex64, "U3", "M8[s]"])
-    def test_what_is_no_number(self, dtype: Any) -> None:
-        with pytest.raises(InputTypeError, match="expected numbers"):
-            inputs._fit(np.zeros((2, 3), dtype), (3,), np.dtype(np.float32), "f", Reading(1.0, 0.0, False))
+def test_random_arrays_have_both_ends() -> None:
+    dtypes = [F32, U8, I8]
+    three: Any = SimpleNamespace(input_shapes=[(30, 30)] * 3, input_dtypes=dtypes)
+    arrays = inputs.random_arrays(three, 5, 0)
+    assert [(a.min(), a.max(), a.dtype, len(a)) for a in arrays] == [
+        (-1, 1, dtypes[0], 5), (0, 255, dtypes[1], 5), (-128, 127, dtypes[2], 5),
+    ]  # fmt: skip
+    assert np.array_equal(arrays[0] * 256, np.rint(arrays[0] * 256))
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, inputs.random_arrays(three, 5, 0), strict=True))
+
+
+def test_labels_are_as_many_as_classes(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("a\nb\n\n")
+    assert inputs.read_labels(str(path), {2, 5}) == ["a", "b"]
+    for classes, words in (({1, 3}, "found 2 labels, the model has 1 or 3 classes"), (set[int](), "no class output")):
+        with pytest.raises(bnn.InputError, match=words):
+            inputs.read_labels(str(path), classes)
 
 
 class TestWhatImagesLose:
@@ -128,10 +177,6 @@ class TestWhatImagesLose:
         assert "blue.png: colours become grey" in self.note(call, net, tmp_path / "blue.png")
         assert f"{tmp_path / 'colour.png'} and 1 other: colours" in self.note(call, net, *[tmp_path / "colour.png"] * 2)
 
-    def test_four_channels_lose_nothing(self) -> None:
-        image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
-        assert [len(inputs._losses(image, *given)) for given in ((4, 1), (3, 1), (1, 1), (1, 2))] == [0, 1, 2, 3]
-
     def test_transparency(self, call: Any, net: Path, tmp_path: Path) -> None:
         grey = Image.new("L", (12, 12), 7)
         half = grey.copy()
@@ -146,3 +191,75 @@ class TestWhatImagesLose:
         for mode in ("L", "LA", "RGB", "RGBA", "P", "1"):
             grey.convert(mode).save(tmp_path / f"{mode}.png")
             assert self.note(call, net, tmp_path / f"{mode}.png") == ""
+
+
+# -- images ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picture(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    """An image (3 high, 2 wide) as a file, and what is read of it; notes of what is lost."""
+
+    def read(image: Image.Image, shape: tuple[int, ...] = (3, 2, 1), resize: bool = False, **options: Any) -> Any:
+        image.save(tmp_path / "a.png", **options)
+        found = inputs.read_arrays(model(shape), [str(tmp_path / "a.png")], Reading(1.0, 0.0, resize))
+        return found[0][0], capfd.readouterr().err.splitlines()
+
+    return read
+
+
+GREY = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(3, 2))
+
+
+def test_images_are_turned_upright(picture: Any) -> None:
+    """As their camera was held; the size is then that of what is seen."""
+    assert picture(GREY)[0][..., 0].tolist() == [[0, 1], [2, 3], [4, 5]]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    assert picture(GREY, (2, 3, 1), exif=turned)[0][..., 0].tolist() == [[4, 2, 0], [5, 3, 1]]
+    with pytest.raises(bnn.InputError, match="the image is 3 x 2, the model reads 2 x 3"):
+        picture(GREY, exif=turned)
+    for shape, words in (
+        ((2, 3, 1), "the image is 2 x 3, the model reads 3 x 2"), ((3, 3, 1), "reads 3 x 3"), ((6,), "is not an image"),
+        ((3, 2, 2), "is not an image"), ((3, 2), "is not an image"),
+    ):  # fmt: skip
+        with pytest.raises(bnn.InputError, match=words):
+            picture(GREY, shape)
+    assert picture(GREY, (5, 4, 3), resize=True)[0].shape == (5, 4, 3)
+
+
+def test_pixels_of_more_bits(picture: Any) -> None:
+    with pytest.raises(bnn.InputError, match="has mode I;16; convert it to 8 bits"):
+        picture(Image.fromarray(np.zeros((3, 2), np.uint16)))
+
+
+@pytest.mark.parametrize(("channels", "loss"), [(1, 1), (3, 1), (4, 0)])
+def test_what_transparency_loses(picture: Any, channels: int, loss: int) -> None:
+    for mode in ("LA", "RGBA"):
+        clear = GREY.convert(mode)
+        assert picture(clear, (3, 2, channels))[1] == []
+        clear.putalpha(254)
+        assert len(picture(clear, (3, 2, channels))[1]) == loss
+    with_alpha = Image.fromarray(np.full((3, 2, 4), (7, 7, 7, 254), np.uint8), "RGBA")
+    found = picture(with_alpha, (3, 2, channels), save_all=True, append_images=[with_alpha.copy(), GREY])[1]
+    assert len(found) == loss + 1 and any("only the first of several pictures" in line for line in found)
+
+
+def test_how_far_an_image_may_unpack(tmp_path: Path) -> None:
+    """256 MiB, or 100 times the file's size: what its header says is compared before a pixel is decoded."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    path = tmp_path / "a.png"
+    for height, width, colour, padding, words in (
+        (2**13, 2**13, 6, 0, "damaged image"), (2**13, 2**14, 4, 0, "damaged image"),
+        (2**13, 2**13 + 1, 6, 2**22, "damaged image"),
+        (2**13, 2**13 + 1, 6, 0, "bytes that unpack to 268,468,224, expected at most 268,435,456; give a smaller"),
+        (2**13, 2**14, 2, 0, "bytes that unpack to 402,653,184, expected at most 268,435,456; give a smaller"),
+    ):  # fmt: skip
+        header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+        body = chunk(b"IHDR", header) + chunk(b"tEXt", bytes(padding)) * bool(padding) + chunk(b"IDAT", b"no")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+        with pytest.raises(bnn.InputError, match=words):
+            inputs.read_arrays(model((3, 2, 1)), [str(path)], Reading(1.0, 0.0, True))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,17 @@ def file(tmp_path: Path) -> Path:
     )  # fmt: skip
     onnx.save(proto, path)
     return path
+
+
+@pytest.mark.child
+def test_each_in_a_process_of_its_own(call: Any, file: Path, tmp_path: Path) -> None:
+    """Also where standard streams are closed, whose numbers pipes then take."""
+    net = tmp_path / "net.bnn"
+    text = f"exec '{sys.executable}' -m bnn compile {file} -o {net} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", text], cwd=Path(bnn.__file__).parents[1]).returncode == 0
+    assert bnn.load(net).layout == "NCHW"
+    done = call("verify", file, net)
+    assert done.status == 0 and not done.err and done.out.splitlines()[-1].endswith("OK")
 
 
 def test_compile_verify_run(call: Any, file: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import bnn
-from bnn.cli import run as run_module
-from bnn.cli.common import check_outputs
+from bnn import errors
+from bnn.cli.common import check_outputs, check_suffix
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
@@ -23,12 +23,11 @@ from bnn.passes import lower
 DIGITS = Path(__file__).parents[2] / "examples/digits.bnn"
 
 
-def two_outputs(path: Path, names: Sequence[str]) -> Path:
-    """A network whose outputs, (4) and (4), have these names."""
+def several_outputs(path: Path, names: Sequence[str]) -> Path:
+    """A network whose outputs, (4) each, have these names."""
     x = ops.input_node("x", (4,))
-    first = ops.make("clamp", x, attrs=ops.ClampAttrs(0.0, 1.0), name=names[0])
-    second = ops.make("softmax", x, name=names[1])
-    path.write_bytes(encode(lower(Graph((x,), (first, second), tuple(names)))))
+    outputs = [ops.make("clamp", x, attrs=ops.ClampAttrs(0.0, 1.0 + i), name=name) for i, name in enumerate(names)]
+    path.write_bytes(encode(lower(Graph((x,), tuple(outputs), tuple(names)))))
     return path
 
 
@@ -46,12 +45,16 @@ class TestArchives:
             (("y", "y"), ["y", "y_1"]),
             (("file", "y"), ["file", "y"]),  # np.savez takes this one for its own argument
             (("a/b", "a/b"), ["a/b", "a/b_1"]),
+            (["a", "a_1", "a"], ["a", "a_1", "a_2"]),
+            (["", "output"], ["output", "output_1"]),
+            (["y", "y", "y_1", "a.npy", "", ".npy", "b\0c", "b", "y"],
+             ["y", "y_1", "y_1_1", "a", "output", "output_1", "b", "b_1", "y_2"]),
         ],
-    )
+    )  # fmt: skip
     def test_no_output_is_lost(
         self, call: Any, tmp_path: Path, names: Sequence[str], keys: list[str], rng: np.random.Generator
     ) -> None:
-        net, data = two_outputs(tmp_path / "two.bnn", names), rng.random((3, 4), np.float32)
+        net, data = several_outputs(tmp_path / "net.bnn", names), 99 * rng.random((3, 4), np.float32)
         np.save(tmp_path / "x.npy", data)
         done = call("run", net, tmp_path / "x.npy", "--output", tmp_path / "y.npz")
         assert done.status == 0, done.err
@@ -59,15 +62,6 @@ class TestArchives:
             assert archive.files == keys
             for key, wanted in zip(keys, bnn.load(net)(data), strict=True):
                 np.testing.assert_array_equal(archive[key], wanted)
-
-    def test_keys(self) -> None:
-        for names, keys in (
-            (["a", "a_1", "a"], ["a", "a_1", "a_2"]),
-            (["a", "a", "a_1"], ["a", "a_1", "a_1_1"]),
-            (["", "", "output"], ["output", "output_1", "output_2"]),
-            (["a", "a.npy", "a\0b"], ["a", "a_1", "a_2"]),
-        ):
-            assert run_module._unique(names) == keys
 
     def test_links_and_permissions(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         (tmp_path / "real.npy").touch(0o600)
@@ -85,9 +79,6 @@ class TestInputsAreKept:
         assert done.status == 2 and done.out == "", done.out
         assert kept.read_bytes() == before
         return str(done.err)
-
-    def test_a_device_is_not_overwritten(self) -> None:
-        check_outputs({"--output": os.devnull}, [os.devnull])
 
     def test_compile(self, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Before TensorFlow is loaded: the files need not even be models."""
@@ -144,23 +135,14 @@ class TestInputsAreKept:
         assert stat.S_IMODE(both.stat().st_mode) == 0o600 and both.read_text(encoding="utf-8").endswith("</html>\n")
 
 
-class TestBeforeTheWork:
-    @pytest.fixture(autouse=True)
-    def no_prediction(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(*_: Any, **__: Any) -> Any:
-            raise AssertionError("ran before it looked where to write")
-
-        monkeypatch.setattr(bnn.Model, "predict", fail)
-
-    def test_the_suffix(self, call: Any, net: Path, pair_net: Path, x: Path, tmp_path: Path) -> None:
-        done = call("run", net, x, "--output", tmp_path / "y.txt")
-        assert done.status == 2 and "expected a name ending in .npy or .npz" in done.err
-        done = call("run", pair_net, x, "--output", tmp_path / "y.npy")
-        assert done.status == 2 and "expected a name ending in .npz" in done.err
-
-    def test_the_folder(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
-        done = call("run", net, x, "--output", tmp_path / "absent" / "y.npy")
-        assert done.status == 2 and "y.npy: cannot be written: there is no folder" in done.err
+def test_where_to_write_is_looked_at_before_the_work(call: Any, net: Path, pair_net: Path, tmp_path: Path) -> None:
+    """What is read is not there: this would be the next error."""
+    for path, output, words in (
+        (net, "y.txt", "expected a name ending in .npy or .npz"), (pair_net, "y.npy", "expected a name ending in .npz"),
+        (net, "absent/y.npy", "y.npy: cannot be written: there is no folder"),
+    ):  # fmt: skip
+        done = call("run", path, tmp_path / "x.npy", "--output", tmp_path / output)
+        assert done.status == 2 and words in done.err
 
 
 @pytest.mark.parametrize(
@@ -184,3 +166,41 @@ def test_names_that_say_something_else(
         assert done.status == 2 and f"{name}: expected a name ending in {kinds}" in done.err
         assert Path(name).exists() == there
     assert Path(name).read_text() == "mine"
+
+
+def test_names_of_outputs(tmp_path: Path) -> None:
+    """A pipe may be called anything, unless its name decides what is written."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name, devices, fits in (
+        ("a.npy", True, True), ("a.npz", True, False), ("a", True, False), ("file", True, False), ("pipe", True, True),
+        ("pipe", False, False), ("a.npy", False, True), (".npy", True, False),
+    ):  # fmt: skip
+        if fits:
+            check_suffix("-o", str(tmp_path / name), (".npy",), devices=devices)
+        else:
+            with pytest.raises(bnn.InputError, match="-o .*: expected a name ending in .npy"):
+                check_suffix("-o", str(tmp_path / name), (".npy",), devices=devices)
+    check_suffix("-o", None, (".npy",))
+
+
+def test_outputs_beside_inputs(tmp_path: Path) -> None:
+    folder, file = tmp_path / "model", tmp_path / "net"
+    folder.mkdir()
+    file.touch()
+    (tmp_path / "link").symlink_to("net")
+    (tmp_path / "inside").symlink_to("model")
+    check_outputs({"-a": os.devnull}, [os.devnull])
+    given = [str(folder), str(file), None, str(tmp_path / "absent")]
+    check_outputs({"-a": str(tmp_path / "modelx"), "-b": None, "-c": str(tmp_path / "absent")}, given)
+    for path, words in (
+        ("net", "would overwrite the input"), ("link", "would overwrite the input"),
+        ("model/a", "lies inside the input"), ("inside/a", "lies inside the input"), ("model", "lies inside the input"),
+    ):  # fmt: skip
+        with pytest.raises(bnn.InputError, match=words):
+            check_outputs({"-a": str(tmp_path / path)}, given)
+    for other in ("x", "./x", "model/../x"):
+        with pytest.raises(bnn.InputError, match="-b .*: is also written by -a"):
+            check_outputs({"-a": str(tmp_path / "x"), "-b": f"{tmp_path}/{other}"}, [])
+    with pytest.raises(errors.ModelNotFoundError, match="there is no folder"):
+        check_outputs({"-a": str(tmp_path / "none" / "x")}, [])

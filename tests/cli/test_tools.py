@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import builtins
+import base64
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import bnn
 from bnn.cli import main
+from bnn.cli.apart import Limits
 from bnn.cli.app import application
 
 
@@ -44,11 +46,6 @@ def test_bench(call: Any, net: Path) -> None:
     assert record["kernels"] == "scalar" and record["profiles"] == []
     assert [run["batch"] for run in record["runs"]] == [1, 32]
     assert all(0 < run["best_us"] <= run["median_us"] for run in record["runs"])
-
-
-@pytest.mark.parametrize("options", [("--batch", "0"), ("--batch", "x"), ("--threads", "1,"), ("--repeats", "1")])
-def test_bench_refuses(call: Any, net: Path, options: tuple[str, ...]) -> None:
-    assert call("bench", net, *options).status == 2
 
 
 @pytest.mark.parametrize("command", sorted(application.commands))
@@ -89,17 +86,6 @@ def test_help_names_every_exit_status(call: Any) -> None:
     )
 
 
-def test_an_interrupt_is_status_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], net: Path
-) -> None:
-    def interrupted(*_: Any, **__: Any) -> Any:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("bnn.cli.inspect.load", interrupted)
-    assert main(["inspect", str(net)]) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "bnn: interrupted"
-
-
 @pytest.mark.parametrize("command", ["inspect", "bench"])
 def test_a_pipe_is_no_model(call: Any, tmp_path: Path, command: str) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -117,26 +103,64 @@ def test_a_reader_that_goes_away(net: Path) -> None:
     assert process.stderr.read() == b"" and process.wait() == 0
 
 
-@pytest.mark.parametrize("package", ["click", "rich"])
+@pytest.mark.parametrize("package", ["click", "rich", "another"])
 def test_without_a_package_it_says_what_to_install(
-    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, missing = builtins.__import__, [package]
-
-    def without_it(name: str, *rest: Any) -> Any:
-        if name == "click":
-            raise ImportError(f"No module named '{missing[0]}'", name=missing[0])
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without_it)
-    assert main(["--help"]) == 2
-    assert f"needs the package {package}: pip install 'bnn-compiler[cli]'" in capsys.readouterr().err
-    missing[0] = "another"
-    with pytest.raises(ImportError, match="another"):
-        main(["--help"])
+    (tmp_path / "click.py").write_text(f"raise ImportError('no', name='{package}')")
+    monkeypatch.delitem(sys.modules, "click")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match="no") if package == "another" else nullcontext():
+        assert main(["--help"]) == 2
+        assert f"needs the package {package}: pip install 'bnn-compiler[cli]'" in capsys.readouterr().err
 
 
 def test_a_wrong_environment_is_the_users_fault(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "BNN_KERNELS", "mmx")
+    monkeypatch.setenv("BNN_KERNELS", "mmx")
     done = call("inspect", net)
     assert done.status == 2 and "BNN_KERNELS" in done.err
+
+
+def test_compile_hands_on_what_it_was_given(call: Any, small: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """To the other process, here one that answers with the small network."""
+    seen: dict[str, Any] = {}
+
+    def run(name: str, model: str, limits: Limits, handlers: Any, **options: Any) -> str:
+        seen.update(name=name, model=model, limits=limits, options=options)
+        handlers["working"](None)
+        handlers["dump"]("a graph")
+        return base64.b64encode(small.data).decode()
+
+    monkeypatch.setattr("bnn.cli.compile.run_apart", run)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+    done = call("compile", "saved/")
+    assert (done.status, done.err) == (0, "") and Path("saved.bnn").read_bytes() == small.data
+    lines = done.out.splitlines()
+    assert lines[0] == "a graph" and lines[-1] == f"wrote saved.bnn: {len(small.data):,} bytes"
+    assert [line for line in lines if line.startswith("float: ")] == [
+        f"float: '{op.layer}': {op.note or 'no reason recorded'}" for op in bnn.load("saved.bnn").ops if op.float_macs
+    ]
+    plain = {"input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None}
+    assert seen["options"] == {**plain, "zero": 0} and (seen["name"], seen["model"]) == ("compile", "saved/")
+    done = call(
+        "compile", "saved", "-o", "o.bnn", "--json", "--input-shape", "8,9x3", "--input-dtype", "int8", "--unsafe",
+        "--require-binary", "--dump-after", "all", "--timeout", 3, "--max-memory", "1K", "--zero", "-1",
+    )  # fmt: skip
+    assert (done.json["output"], done.json["bytes"]) == ("o.bnn", len(small.data)) and "a graph" in done.err
+    options = {"input_shape": (8, 9, 3), "input_dtype": "int8", "require_binary": True, "unsafe": True}
+    assert seen["options"] == {**options, "dump_after": "all", "zero": -1} and seen["limits"] == Limits(1024, 3)
+
+
+def test_compile_refuses_before_it_starts(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.bnn", "net.h5"):
+        (tmp_path / name).write_bytes(b"")
+    for arguments, words in (
+        (["net.bnn"], "net.bnn: has the name of a compiled network"), (["absent.h5"], "absent.h5"),
+        (["net.h5", "-o", "net.h5"], "would overwrite the input"), (["net.h5", "--input-dtype", "int16"], "int16"),
+        (["net.h5", "-o", "no/net.bnn"], "there is no folder"),
+        (["net.h5", "--input-shape", "8,0,3"], "expected something like 32,32,3"),
+    ):  # fmt: skip
+        done = call("compile", *arguments)
+        assert done.status == 2 and words in done.err, arguments

@@ -3,22 +3,16 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bnn.cli import child
 from bnn.cli.verify import check_kinds
 from bnn.errors import InputError
 from bnn.verification.nir import IMPORTERS, ImporterReport, LayerReport, NirReport
-
-verify = importlib.import_module("bnn.cli.verify")  # the command has its module's name
 
 
 def test_which_files_are_which() -> None:
@@ -47,28 +41,18 @@ RUNS = [
 @pytest.mark.parametrize(("importer", "runs"), [("all", len(IMPORTERS)), ("norse", 1)])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_reports(
-    call: Any,
-    net: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    ok: bool,
-    importer: str,
-    runs: int,
+    call: Any, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ok: bool, importer: str, runs: int,
     as_json: bool,
-) -> None:
+)  -> None:  # fmt: skip
     """Status, verdict and how much there is to do, of the report that the task gives."""
     (tmp_path / "x.nir").touch()
     monkeypatch.chdir(tmp_path)
     report = NirReport(RUNS[:1] if not ok else [ImporterReport("norse", "1.0", "if", 7, RUNS[0].layers[:1])])
     totals: list[int] = []
 
-    def apart(task: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
-        assert (task, model) == ("verify_nir", "x.nir") and arguments["net"] == str(net)
-        assert (arguments["importer"], arguments["batch_size"], arguments["stream"]) == (importer, 4, True)
-        answers = SimpleNamespace(send=lambda kind, value: handlers[kind](value))
-        return json.loads(json.dumps(child._TASKS[task](answers, model, **arguments)))
-
-    def compared(*_: Any, progress: Any, **options: Any) -> NirReport:
+    def compared(model: str, compiled: Any, arrays: Any, progress: Any, **options: Any) -> NirReport:
+        assert model == "x.nir" and len(arrays[0]) == 7
+        assert (options["importer"], options["batch_size"], options["stream"]) == (importer, 4, True)
         progress(7)
         return report
 
@@ -76,9 +60,8 @@ def test_reports(
         totals.append(total)
         return nullcontext(lambda images: None)
 
-    monkeypatch.setattr(verify, "run_apart", apart)
     monkeypatch.setattr("bnn.verification.nir.verify_nir", compared)
-    monkeypatch.setattr(verify, "progress", shown)
+    monkeypatch.setattr("bnn.cli.verify.progress", shown)
     options = ["--nir", "x.nir", net, "--importer", importer, "--batch-size", 4, "--stream", "--random", 7]
     done = call("verify", *options, *(["--json"] if as_json else []))
     assert done.status == (not ok), done.err

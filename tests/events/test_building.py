@@ -17,6 +17,7 @@ from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
 from bnn.ir.ops import ConvAttrs, PadAttrs
 from bnn.runtime.handles import Memory
+from opened import again
 from raw_model import B1, F32, INPUT, OUTPUT, Answer, Fields, Net, Op, Tensor, answer, changed, memory_of
 from raw_model import opened as opening
 
@@ -27,18 +28,18 @@ CLEARED = 4 * lib.BNN_POLL_WORK  # bytes between two questions before anything i
 
 def size_of(data: bytes, max_bytes: int = 2**40) -> Answer:
     """What bnn_events_size says of a file."""
-    model = bnn.Model.from_bytes(data, max_bytes=max_bytes)._open()
+    model = again(bnn.Model.from_bytes(data, max_bytes=max_bytes))
     size, problem = ffi.new("size_t *"), ffi.new("bnn_problem *")
     return answer(lib.bnn_events_size(model.pointer, size, problem), problem)
 
 
-NUMBERS = Answer("OPCODE", "numbers of several bits between spiking layers", 1, 0)
+NUMBERS = "numbers of several bits between spiking layers"
 REFUSED = {
     "a constant convolved to b1": Answer("OPCODE", "op 1 (conv): spikes of a constant", 1, 0),
     "a constant convolved to f32": Answer("OPCODE", "op 2 (conv): spikes of a constant", 1, 0),
-    "bits read as numbers": NUMBERS._replace(what=f"op 1 (planes): {NUMBERS.what}"),
-    "numbers of other channels": NUMBERS._replace(what=f"op 1 (other): {NUMBERS.what}"),
-    "planes as bits": NUMBERS._replace(what=f"op 1: {NUMBERS.what}"),
+    "bits read as numbers": Answer("OPCODE", f"op 1 (planes): {NUMBERS}", 1, 0),
+    "numbers of other channels": Answer("OPCODE", f"op 1 (other): {NUMBERS}", 1, 0),
+    "planes as bits": Answer("OPCODE", f"op 1: {NUMBERS}", 1, 0),
 }
 
 
@@ -120,7 +121,7 @@ def wires() -> Graph:
 @pytest.mark.parametrize("graph", [weights_of_floats(), wires()], ids=["floats", "wires"])
 def test_stopped_wherever_it_asks(graph: Graph) -> None:
     """There is no engine then; and the tables ask, too, beside what clears the memory."""
-    opened = bnn.Model.from_bytes(encode(graph))._open()
+    opened = again(bnn.Model.from_bytes(encode(graph)))
     size, engine, left, asked = ffi.new("size_t *"), ffi.new("bnn_events **"), [0], 0
     assert lib.bnn_events_size(opened.pointer, size, ffi.NULL) == lib.BNN_OK
     memory = Memory(size[0])

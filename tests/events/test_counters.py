@@ -115,8 +115,8 @@ def test_switching(rng: Rng, count: int, kernel: str) -> None:
         for number, frame in enumerate(frames):
             for k, layer in enumerate(engine.layers):
                 if layer.kind in ("encoder", "sums", "readout"):
-                    engine._engine.set_limit(k, int(rng.choice([0, 10**6])))
-            engine._engine.set_order(FIRING[number % 3 if count < 256 or number > 3 else 0], number)
+                    engine.handle.set_limit(k, int(rng.choice([0, 10**6])))
+            engine.handle.set_order(FIRING[number % 3 if count < 256 or number > 3 else 0], number)
             few = np.where(rng.random(frame.shape) < 0.05, frame, frames[0])
             for x in (frame, few):
                 assert np.array_equal(engine.step(x[None]), model(x[None])[0])
@@ -149,7 +149,7 @@ def test_files_that_no_compiler_writes(rng: Rng, name: str) -> None:
             inputs = [(rng.integers(-16, 17, n.type.shape) / 4).astype(np.float32) for n in graph.inputs]
             for k, layer in enumerate(engine.layers):
                 if layer.kind in ("sums", "readout") and firing == "layers":
-                    engine._engine.set_limit(k, number % 2 * 10**6)
+                    engine.handle.set_limit(k, number % 2 * 10**6)
             engine.step([x[None] for x in inputs])
             assert mismatches(engine, *inputs) == {}
 

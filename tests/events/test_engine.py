@@ -111,7 +111,7 @@ def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None
         for number, frame in enumerate(frames):
             for k, layer in enumerate(engine.layers):
                 if layer.kind in ("encoder", "synapses", "sums"):
-                    engine._engine.set_limit(k, 0 if number % 3 else int(rng.choice([0, 10**6])))
+                    engine.handle.set_limit(k, 0 if number % 3 else int(rng.choice([0, 10**6])))
             assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
             assert mismatches(engine, frame) == {}
         switched |= {layer.kind for layer in engine.layers if layer.synchronous}
@@ -163,7 +163,7 @@ def test_switching_to_the_synchronous_kernel(rng: np.random.Generator, limit: in
         engine = EventEngine(model)
         for k, layer in enumerate(engine.layers):
             if layer.kind in ("synapses", "encoder"):
-                engine._engine.set_limit(k, limit)
+                engine.handle.set_limit(k, limit)
         frames = random_images(rng, model, 6)
         engine.reset(frames[:1])
         assert engine.prepare(frames) == "incremental"
@@ -192,7 +192,7 @@ def test_back_from_the_synchronous_kernel(rng: np.random.Generator) -> None:
             chance = rng.choice([0.0, 0.5])  # of each layer to run synchronously
             for k, layer in enumerate(engine.layers):
                 if layer.kind in ("synapses", "encoder"):
-                    engine._engine.set_limit(k, 0 if rng.random() < chance else 10**6)
+                    engine.handle.set_limit(k, 0 if rng.random() < chance else 10**6)
             before = sum(layer.synchronous for layer in engine.layers)
             now = engine.state(next(t.index for t in model.tensors if t.storage == "input"))
             changed = now.copy()
@@ -201,16 +201,16 @@ def test_back_from_the_synchronous_kernel(rng: np.random.Generator) -> None:
             now = engine.state(next(t.index for t in model.tensors if t.storage == "input"))
             assert mismatches(engine, now) == {}
             index, value = int(rng.integers(now.size)), float(rng.integers(-16, 17) / 16)
-            engine._engine.pixel(index, value)
+            engine.handle.pixel(index, value)
             now.reshape(-1)[index] = value
             engine.run()
             assert mismatches(engine, now) == {}
-            engine._engine.set_order(str(rng.choice(["fifo", "random", "layers"])), 1)
-            engine._engine.pixel(index, -value)
+            engine.handle.set_order(str(rng.choice(["fifo", "random", "layers"])), 1)
+            engine.handle.pixel(index, -value)
             now.reshape(-1)[index] = -value
             engine.run()
             assert mismatches(engine, now) == {}
-            engine._engine.set_order("layers", 0)
+            engine.handle.set_order("layers", 0)
             after = sum(layer.synchronous for layer in engine.layers)
             switched, returned = switched + (after > before), returned + (after == before)
     assert switched > 20 and returned > 20

@@ -15,6 +15,7 @@ from bnn.events.handle import Engine
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
+from opened import again
 
 from . import handmade
 from .test_moves import FIRING
@@ -84,7 +85,7 @@ def test_refused_by_the_engine_itself(rng: np.random.Generator) -> None:
         with pytest.raises(
             bnn.UnsupportedOpError, match=r"^op \d+.*: (spikes of|operands|real values|a value|numbers)"
         ):
-            Engine(bnn.Model.from_bytes(encode(graph))._open())
+            Engine(again(bnn.Model.from_bytes(encode(graph))))
             pytest.fail(name)
 
 
@@ -130,7 +131,7 @@ def test_sums_at_the_limit(weights: list[float], step: float, bound: float, exac
     """Updated pixel by pixel up to 2^24 steps, and never above."""
     model = stem(np.array(weights, np.float32))
     engine = EventEngine(model)
-    assert (engine._engine.expect(step, bound) == "") is exact
+    assert (engine.handle.expect(step, bound) == "") is exact
     data = np.full((1, len(weights)), bound, np.float32)
     data[0, 0] = -bound
     assert engine.prepare(np.append(data, np.float32(step))) == ("incremental" if exact else "synchronous")
@@ -144,7 +145,7 @@ def test_as_many_pixels_as_the_limit_are_updated() -> None:
     frame = np.zeros((1, 8), np.float32)
     engine.reset(frame)
     assert engine.prepare(np.ones((1, 8), np.float32)) == "incremental"
-    engine._engine.set_limit(0, 4)
+    engine.handle.set_limit(0, 4)
     for changed, runs in ((4, 0), (5, 1), (3, 2), (2, 2), (4, 2), (5, 3)):
         frame[0, :changed] = 1 - frame[0, :changed]
         assert np.array_equal(engine.step(frame), model(frame)[0])
@@ -159,7 +160,7 @@ def test_every_encoder_right_on_the_input_counts() -> None:
     bits = [ops.make("binarize", x, ops.constant(np.full(5, t)), never) for t in (0.0, 1.0)]
     lasts = [ops.make("bconv2d", b, op_graphs.signs(rng, (2, 1, 1, 5)), attrs=ops.ConvAttrs()) for b in bits]
     engine = EventEngine(bnn.Model.from_bytes(encode(op_graphs.plan([x], lasts))))
-    assert [layer.dense for layer in engine._engine.layers() if layer.kind == lib.BNN_LAYER_ENCODER] == [5, 5]
+    assert [layer.dense for layer in engine.handle.layers() if layer.kind == lib.BNN_LAYER_ENCODER] == [5, 5]
 
 
 def test_an_encoder_that_may_give_no_number_is_synchronous() -> None:
@@ -184,7 +185,7 @@ def test_calibration_changes_nothing(rng: np.random.Generator) -> None:
         engine = EventEngine(model)
         for inputs in images(rng, graph, 2):
             engine.step(inputs)
-            engine._engine.calibrate()
+            engine.handle.calibrate()
             found = model(inputs)
             for k, want in enumerate(found if isinstance(found, list) else [found]):
                 assert np.array_equal(engine.output(k), want[0], equal_nan=True), name

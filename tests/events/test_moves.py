@@ -66,10 +66,10 @@ def test_moved_bits_switch(rng: np.random.Generator, move: str) -> None:
         for number, frame in enumerate(frames):
             for k, layer in enumerate(engine.layers):
                 if layer.kind in ("synapses", "encoder", "readout"):
-                    engine._engine.set_limit(k, int(rng.choice([0, 10**6])))
+                    engine.handle.set_limit(k, int(rng.choice([0, 10**6])))
             engine.step(frame[None])
             assert mismatches(engine, frame) == {}
-            engine._engine.set_order(FIRING[number % 3], number)
+            engine.handle.set_order(FIRING[number % 3], number)
 
 
 def test_wires_to_many_and_to_none(rng: np.random.Generator) -> None:

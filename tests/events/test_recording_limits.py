@@ -152,6 +152,23 @@ def test_packets_of_nothing() -> None:
 # -- Prophesee --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
+    """What expelliarmus is given: the encoding, and the file."""
+    found: list[tuple[str, bytes]] = []
+
+    class Wizard:
+        def __init__(self, encoding: str) -> None:
+            self.encoding = encoding
+
+        def read(self, path: Path) -> dict[str, list[int]]:
+            found.append((self.encoding, path.read_bytes()))
+            return {name: [0] for name in "xypt"}
+
+    monkeypatch.setitem(sys.modules, "expelliarmus", SimpleNamespace(Wizard=Wizard))  # type: ignore[arg-type]
+    return found
+
+
 @pytest.mark.parametrize(
     ("encoding", "data", "expected"),
     [
@@ -165,12 +182,21 @@ def test_packets_of_nothing() -> None:
         ("evt3", b"% a\n" + bytes(3), "a multiple of 2"), ("evt2", b"% a", "the header does not end"),
     ],
 )  # fmt: skip
-def test_where_events_begin(encoding: str, data: bytes, expected: int | str) -> None:
+def test_where_events_begin(
+    encoding: str, data: bytes, expected: int | str, tmp_path: Path, handed: list[tuple[str, bytes]]
+) -> None:
+    """What is handed on begins there with an event of its own, where the first looks like a line of the header."""
+    path = tmp_path / "x"
+    path.write_bytes(data)
     if isinstance(expected, int):
-        assert recordings._body(Path("x"), data, encoding) == expected
+        recordings.read(path, encoding)
+        ((kind, found),) = handed
+        more = len(found) - len(data)
+        assert kind == encoding and found[:expected] + found[expected + more :] == data
+        assert (more > 0) == (encoding != "dat" and data[expected : expected + 1] == b"%")
     else:
-        with pytest.raises(bnn.InputError, match=f"^x: .*{expected}"):
-            recordings._body(Path("x"), data, encoding)
+        with pytest.raises(bnn.InputError, match=f"^{path}: .*{expected}"):
+            recordings.read(path, encoding)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +207,17 @@ def test_where_events_begin(encoding: str, data: bytes, expected: int | str) -> 
         (b"% evt 4.0", "EVT 4.0"), (b"% evt x", "states no encoding"), (b"evt 2.0", "has no header"),
     ],
 )  # fmt: skip
-def test_which_encoding_a_header_names(line: bytes, found: str) -> None:
-    head = b"% date\n" * (b"%" in line) + line + b"\n"
+def test_which_encoding_a_header_names(
+    line: bytes, found: str, tmp_path: Path, handed: list[tuple[str, bytes]]
+) -> None:
+    path = tmp_path / "x.raw"
+    path.write_bytes(b"% date\n" * (b"%" in line) + line + b"\n")
     if found.startswith("evt"):
-        assert recordings._prophesee(Path("x.raw"), ".raw", head) == found
+        recordings.read(path)
+        assert handed == [(found, path.read_bytes())]
     else:
         with pytest.raises(bnn.InputError, match=found):
-            recordings._prophesee(Path("x.raw"), ".raw", head)
+            recordings.read(path)
 
 
 @pytest.mark.parametrize(
@@ -241,11 +271,11 @@ def test_files_are_known_by_their_endings(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(
     tmp_path: Path, error: Exception, kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, format: str) -> Array:
+    def fail(path: Path, choose: Any) -> Array:
         raise error
 
     (tmp_path / "a.npy").touch()
-    monkeypatch.setattr(recordings, "_read", fail)
+    monkeypatch.setattr(recordings, "load", fail)
     with pytest.raises(kind, match=message) as caught:
         recordings.read(tmp_path / "a.npy")
     assert type(caught.value) is kind

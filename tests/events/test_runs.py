@@ -31,28 +31,6 @@ def positive(rng: np.random.Generator, model: bnn.Model, count: int) -> Array:
     return np.abs(random_images(rng, model, count))
 
 
-# -- a trace ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
-def test_a_trace_is_whole(
-    rng: np.random.Generator, model: bnn.Model, monkeypatch: pytest.MonkeyPatch, firing: str
-) -> None:
-    """However many spikes there are: nothing is cut off."""
-    image = positive(rng, model, 1)[0]
-    monkeypatch.setattr(bnn.events.engine, "_ROOM", 100)
-    run = EventEngine(model, firing=firing).run_image(image, trace=True)
-    assert run.spikes is not None and len(run.spikes) == run.report.spikes > 100
-    assert np.array_equal(run.outputs[-1], model(image[None])[0])
-
-
-def test_a_trace_too_large(rng: np.random.Generator, model: bnn.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bnn.events.engine, "_ROOM", 100)
-    monkeypatch.setattr(bnn.events.engine, "MOST_SPIKES", 200)
-    with pytest.raises(bnn.InputError, match=r"trace: found [\d,]+ spikes, expected at most 200"):
-        EventEngine(model).run_image(positive(rng, model, 1)[0], trace=True)
-
-
 # -- answers over time ------------------------------------------------------------------------------------------------
 
 
@@ -132,7 +110,7 @@ def test_the_encoder_says_how_it_ran(rng: np.random.Generator, model: bnn.Model)
     video = positive(rng, model, 6)
     engine = EventEngine(model)
     assert engine.run_stream(video).report.encoder == "incremental"
-    engine._engine.set_limit(0, 0)
+    engine.handle.set_limit(0, 0)
     assert engine.run_stream(video).report.encoder == "incremental, synchronous in 5 of 5"
     run = engine.run_image(video[0] / np.float32(3))
     assert run.report.encoder == "synchronous"

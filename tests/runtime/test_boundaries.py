@@ -18,8 +18,8 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model, available_kernels
-from bnn.runtime.handles import Context
 from op_graphs import plan, signs
+from opened import context_of
 
 
 def agree(inputs: list[Node], output: Node, *arrays: Array) -> None:
@@ -39,13 +39,13 @@ def with_checksum(data: bytearray) -> bytes:
 def test_a_batch_whose_bytes_overflow_is_refused() -> None:
     x = input_node("x", (5,))
     model = Model.from_bytes(encode(plan([x], [make("tanh", x)])))
-    context = Context(model._open(), 1, 1)
+    context = context_of(model, 1, 1)
     array = np.zeros((1, 5), np.float32)
     context.inputs[0] = context.outputs[0] = ffi.from_buffer("float[]", array)
     most = (2**64 - 1) // 2 // 20
     for batch in (most + 1, 2**63, 2**64 - 1):
         assert lib.bnn_run(context.pointer, context.inputs, context.outputs, batch) == lib.BNN_ERROR_LIMIT
-    counts, nobody = Context(model._open(), 1, 2), []
+    counts, nobody = context_of(model, 1, 2), []
 
     @ffi.callback("bnn_parallel_for")  # type: ignore[untyped-decorator]
     def none(pool: Any, task: Any, argument: Any, count: int) -> None:
@@ -61,7 +61,7 @@ def test_not_a_number_in_any_workers_rows(row: int) -> None:
     x = input_node("x", (64, 64, 32))
     y = make("bconv2d", make("binarize", x), signs(np.random.default_rng(1), (8, 3, 3, 32)))
     model = Model.from_bytes(encode(plan([x], [y])))
-    context = Context(model._open(), 1, 2)
+    context = context_of(model, 1, 2)
     jobs = []
 
     @ffi.callback("bnn_parallel_for")  # type: ignore[untyped-decorator]

@@ -4,28 +4,28 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pickle
 import struct
-import threading
+import sys
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bnn import errors
-from bnn._native import ffi, lib
+from bnn._native import lib
 from bnn.file.write import encode
 from bnn.ir.graph import DType, Node
 from bnn.ir.ops import ClampAttrs, ConvAttrs, constant, input_node, make
 from bnn.runtime import Model, handles
-from bnn.runtime import model as runtime
 from bnn.runtime.handles import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan
+from opened import context_of
 from raw_model import I32, OUTPUT, changed
 
 
@@ -42,43 +42,6 @@ def whole_batch() -> Model:
     """Sums over a batch."""
     x = input_node("x", (2,))
     return model_of(x, make("batch_sum", x))
-
-
-class Library:
-    """The C library; calls whose names begin with ``seen`` are kept, ``instead`` are given."""
-
-    def __init__(self, *seen: str, **instead: Any) -> None:
-        self.seen, self.instead, self.calls = seen, instead, list[tuple[str, Any]]()
-
-    def __getattr__(self, name: str) -> Any:
-        found = self.instead.get(name) or getattr(lib, name)
-        if not name.startswith(self.seen):
-            return found
-
-        def call(*arguments: Any) -> Any:
-            self.calls.append((name, arguments[1] if arguments[1:] else None))
-            return found(*arguments)
-
-        return call
-
-
-class Addresses:
-    """cffi, which knows the addresses of the C library alone."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(ffi, name)
-
-    def addressof(self, _: Any, name: str) -> Any:
-        return ffi.addressof(lib, name)
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Library:
-    """As contexts see it."""
-    found = Library("bnn_context_set_poll", "bnn_context_set_profile", "bnn_pool_destroy")
-    monkeypatch.setattr(handles, "lib", found)
-    monkeypatch.setattr(handles, "ffi", Addresses())
-    return found
 
 
 # -- opening ----------------------------------------------------------------------------------------------------------
@@ -130,18 +93,10 @@ def test_what_to_do_about_a_file(small: Any, change: Any, limits: dict[str, int]
     assert advice in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["max_bytes", "max_work"])
-def test_limits_are_whole_numbers(small: Any, name: str) -> None:
-    Model.from_bytes(small.data, **{name: 2**63 - 1})  # type: ignore[arg-type]
-    for value in (0, -1, 2**63):
-        with pytest.raises(errors.InputError, match=f"{name}: found {value}, expected 1 to {2**63 - 1}"):
-            Model.from_bytes(small.data, **{name: value})  # type: ignore[arg-type]
-
-
 def test_copies_have_the_limits(small: Any) -> None:
-    for limits in ({}, {"max_bytes": 2**30}, {"max_work": 2**40}, {"max_bytes": 2**30, "max_work": 2**40}):
-        again = pickle.loads(pickle.dumps(Model.from_bytes(small.data, **limits)))  # type: ignore[arg-type]
-        assert again._open().limits == (limits.get("max_bytes", 0), limits.get("max_work", 0))
+    given = ({}, {"max_bytes": 2**30}, {"max_work": 2**40}, {"max_bytes": 2**30, "max_work": 2**40})
+    pickled = [pickle.dumps(Model.from_bytes(small.data, **limits)) for limits in given]  # type: ignore[arg-type]
+    assert len(set(pickled)) == 4 and [pickle.dumps(pickle.loads(data)) for data in pickled] == pickled
 
 
 def test_a_status_that_is_no_callers_fault() -> None:
@@ -174,37 +129,29 @@ def test_kinds_and_shapes() -> None:
     assert [model.tensors[i].shape for i in model.ops[1].inputs[1:]] == [(3, 1, 1, 32), (3,)]
 
 
-def test_threads_of_the_environment(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, threads in (("", 1), (" 7 ", 7), ("256", 256)):
-        monkeypatch.setenv("BNN_THREADS", text)
-        assert Model.from_bytes(small.data)._threads == threads
-    monkeypatch.delenv("BNN_THREADS")
-    assert Model.from_bytes(small.data)._threads == 1
-
-
-def test_closed_models(small: Any) -> None:
-    with Model.from_bytes(small.data) as model:
-        assert not model.closed
-    assert model.closed
-    with pytest.raises(errors.ClosedModelError), model:
-        pass
-
-
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(a context's images, images of the call), of all that is run."""
+    """(a context's images, images of the call), of all that is run; what is much work is not done."""
     found = []
     real = Context.run
 
     def run(self: Context, inputs: Any, outputs: Any, begin: int, end: int) -> None:
         found.append((self.images, end - begin))
-        real(self, inputs, outputs, begin, end)
+        if self.opened.work < 2**20:
+            real(self, inputs, outputs, begin, end)
 
     monkeypatch.setattr(Context, "run", run)
     return found
+
+
+def contexts(model: Model) -> list[tuple[int, int]]:
+    """(images, workers) of those that it keeps."""
+    gc.collect()
+    found = (c for c in gc.get_objects() if isinstance(c, Context))
+    return sorted((c.images, c.workers) for c in found if c.opened.tensors is model.tensors)
 
 
 def test_images_run_together(calls: list[tuple[int, int]]) -> None:
@@ -217,8 +164,7 @@ def test_images_run_together(calls: list[tuple[int, int]]) -> None:
     assert calls == [
         (1, 1), (8, 20), *[(8, 7)] * 2, (8, 6), (1, 1), (20, 20), *[(7, 7)] * 2, (7, 6),
     ]  # fmt: skip
-    assert together._idle.keys() == {(1, 1), (8, 1)} and whole._idle.keys() == {(7, 1)}  # others may be large
-    assert all(len(idle) == 1 for idle in (*together._idle.values(), *whole._idle.values()))
+    assert contexts(together) == [(1, 1), (8, 1)] and contexts(whole) == [(7, 1)]  # others may be large
     assert [len(y) for y in whole.activations(x[:0]).values()] == [0]
     calls.clear()
     whole.profile(x, repeats=1)
@@ -226,93 +172,67 @@ def test_images_run_together(calls: list[tuple[int, int]]) -> None:
     assert calls == [(20, 20), (20, 20), (8, 20), (8, 20)]
 
 
-def test_a_call_does_some_work_and_then_shows_progress(
-    calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runtime, "_WORK_PER_CALL", 2**14)
-    for size, each in ((2**14, 1), (2**13, 2), (2**20, 1), (1, 2)):
+def test_a_call_does_some_work_and_then_shows_progress(calls: list[tuple[int, int]]) -> None:
+    """A tenth of a second: 2^27 units, and 2^13 at least for an image; for each thread."""
+    for size, ops, images, threads, each in (
+        (2**16, 8, 20, 1, [8, 8, 4]), (2**16, 4, 20, 1, [16, 4]), (2**17, 64, 2, 1, [1, 1]), (2**17, 65, 2, 1, [1, 1]),
+        (2**16, 33, 5, 1, [1] * 5), (2**16, 8, 20, 2, [16, 4]), (1, 1, 2**14 + 1, 1, [2**14, 1]),
+        (2**8, 1, 2**14 + 1, 1, [2**14, 1]), (2**9, 1, 2**13 + 1, 1, [2**13, 1]),
+    ):  # fmt: skip
+        x = y = input_node("x", (size,))
+        for _ in range(ops):
+            y = make("tanh", y)
+        model = model_of(x, y)
+        assert model.work == 32 * size * ops
         calls.clear()
-        clamp(size)(np.ones((4, size), np.float32))
-        assert [images for _, images in calls] == [each] * (4 // each)
+        model.predict(np.zeros((images, size), np.float32), threads=threads)
+        assert [n for _, n in calls] == each, (size, ops)
     calls.clear()
-    clamp(1).predict(np.ones((8, 1), np.float32), threads=2)
-    assert [images for _, images in calls] == [4, 4]
-    calls.clear()
-    whole_batch()(np.ones((8, 2), np.float32))  # which is not cut
-    assert calls == [(8, 8)]
+    whole_batch()(np.ones((2**15, 2), np.float32))  # which is not cut
+    assert calls == [(2**15, 2**15)]
 
 
-def test_a_context_of_another_process_is_not_used(small: Any) -> None:
-    model, (x,) = Model.from_bytes(small.data), small.inputs(3)
-    expected = model.predict(x, threads=2)
-    ((context,),) = model._idle.values()
-    context.pid += 1
-    np.testing.assert_array_equal(model.predict(x, threads=2), expected)
-    ((other,),) = model._idle.values()
-    assert other is not context
-    context.pid -= 1
-
-
-@pytest.mark.parametrize(("kilobytes", "pixels", "together"), [(256, 1, 8), (257, 1, 1), (257, 2, 1)])
-def test_micro_batches(kilobytes: int, pixels: int, together: int) -> None:
+@pytest.mark.parametrize(
+    ("shape", "outputs", "together"),
+    [
+        ((2**16,), 0, 8), ((2**16 + 16,), 0, 1),  # what fits into a cache, and what does not
+        ((2**16 + 16,), 1, 1), ((2**16 + 16,), 2, 8),  # weights of a dense layer: as many as activations, and more
+        ((1, 2, 2**15 + 8), 8, 1), ((1, 2, 2**15), 8, 8),  # two pixels: no dense layer
+    ],
+)  # fmt: skip
+def test_micro_batches(shape: tuple[int, ...], outputs: int, together: int, calls: list[tuple[int, int]]) -> None:
     """Those that fit into a cache; where they do not, dense layers with more weights than activations."""
-    opened = SimpleNamespace(
-        tensors=[SimpleNamespace(index=0, shape=(1, pixels, 5))], arena_bytes=kilobytes * 1024,
-        ops=[SimpleNamespace(output=0, weight_bytes=kilobytes * 1024)],
-    )  # fmt: skip
-    assert runtime._micro_batch(opened) == together  # type: ignore[arg-type]
-    opened.ops[0].weight_bytes += 1
-    assert runtime._micro_batch(opened) == (8 if pixels == 1 else together)  # type: ignore[arg-type]
+    x = input_node("x", shape)
+    y = make("clamp", make("tanh", x), attrs=ClampAttrs(-1.0, 0.5))
+    if outputs:
+        y = make("conv2d", make("tanh", x), constant(np.ones((outputs, 1, 1, shape[-1]))), attrs=ConvAttrs())
+    model = model_of(x, y)
+    assert model.arena_bytes == 4 * np.prod(shape)
+    model(np.zeros((2, *shape), np.float32))
+    assert calls == [(together, 2)]
+
+
+@pytest.mark.parametrize(("text", "threads"), [("", 1), (" 7 ", 7), (None, 1)])
+def test_threads_of_the_environment(text: str | None, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BNN_THREADS", raising=False)
+    if text is not None:
+        monkeypatch.setenv("BNN_THREADS", text)
+    model = clamp(2)
+    model(np.ones((9, 2), np.float32))
+    assert contexts(model) == [(8, threads)]
 
 
 # -- contexts ---------------------------------------------------------------------------------------------------------
 
 
-def test_long_work_is_polled_in_the_main_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr(handles, "Pulse", lambda: made.append(1) or Pulse())
-    context = Context(clamp(4)._open(), 1, 1)
-    function = lambda pointer: lib.BNN_OK  # noqa: E731
-    for work, polled in ((lib.BNN_POLL_WORK - 1, 0), (lib.BNN_POLL_WORK, 1)):
-        context.call(work, "it", function)
-        assert len(made) == polled
-    thread = threading.Thread(target=context.call, args=(lib.BNN_POLL_WORK, "it", function))
-    thread.start()
-    thread.join()
-    assert len(made) == 1
-
-
-@pytest.mark.parametrize("work", [1, 3, lib.BNN_POLL_WORK // 2, lib.BNN_POLL_WORK - 1, lib.BNN_POLL_WORK])
-def test_runs_too_short_for_a_poll(work: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less work than a poll's, in all."""
-    opened = clamp(4)._open()
-    monkeypatch.setattr(opened, "work", work)
-    short = Context(opened, 1, 1)._short
-    assert short * work < lib.BNN_POLL_WORK <= (short + 1) * work
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_polls_and_profiles_end_with_their_call(fails: bool, library: Library) -> None:
-    context = Context(clamp(4)._open(), 1, 1)
-    x, ticks = np.ones((1, 4), np.float32), np.zeros(1, np.uint64)
-
-    def function(*_: Any) -> int:
-        if fails:
-            raise KeyboardInterrupt
-        return int(lib.BNN_OK)
-
-    library.instead["bnn_run"] = function
-    for call, name in (
-        (lambda: context.call(lib.BNN_POLL_WORK, "it", function), "bnn_context_set_poll"),
-        (lambda: context.run_profiled([x], [x.copy()], ticks), "bnn_context_set_profile"),
-    ):
-        library.calls.clear()
-        try:
-            call()
-        except KeyboardInterrupt:
-            assert fails
-        assert [n for n, _ in library.calls] == [name] * 2
-        assert library.calls[0][1] != ffi.NULL and library.calls[1][1] == ffi.NULL
+def test_what_is_profiled_ends_with_its_call() -> None:
+    context, x, ticks = context_of(clamp(2**16), 1), np.ones((1, 2**16), np.float32), np.zeros(1, np.uint64)
+    context.run_profiled([x], [x.copy()], ticks)
+    (once,) = ticks
+    context.run([x], [x.copy()], 0, 1)
+    assert ticks[0] == once > 0
+    context.run_profiled([x], [x.copy()], ticks)
+    assert ticks[0] > once
 
 
 def test_an_exception_is_raised_once() -> None:
@@ -324,28 +244,32 @@ def test_an_exception_is_raised_once() -> None:
     pulse.reraise()
 
 
-def test_contexts_have_threads_that_their_process_destroys(library: Library) -> None:
-    opened = clamp(4)._open()
-    alone, two = Context(opened, 1, 1), Context(opened, 1, 2)
-    assert alone._pool == ffi.NULL and two._pool != ffi.NULL and alone.usable() and two.usable()
-    for context in (alone, two):
-        context.pid = os.getpid() + 1  # as in a child that was forked
-    assert alone.usable() and not two.usable()
-    del alone, context
-    two.__del__()
-    assert not library.calls
-    two.pid = os.getpid()
-    del two
-    assert [name for name, _ in library.calls] == ["bnn_pool_destroy"]
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the number of threads")
+def test_contexts_have_threads_that_their_process_ends() -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    alone, three = context_of(clamp(4), 1), context_of(clamp(4), 1, 3)
+    assert threads() == before + 2 and alone.usable() and three.usable()
+    for context in (alone, three):
+        context.pid += 1  # as in a child that was forked
+    assert alone.usable() and not three.usable()
+    three.__del__()
+    assert threads() == before + 2
+    for context in (alone, three):
+        context.pid -= 1
+    del alone, context, three
+    assert threads() == before
 
 
 def test_contexts_that_no_memory_holds() -> None:
-    opened = clamp(2**16)._open()
+    model = clamp(2**16)
     for images, workers in ((2**64 - 1, 1), (2**62, 2**31 - 1)):
         with pytest.raises(errors.InputError, match="need more memory than can be addressed; use fewer"):
-            Context(opened, images, workers)
+            context_of(model, images, workers)
     with pytest.raises(errors.InputError, match="cannot allocate .* bytes; use a smaller batch"):
-        Context(opened, 2**40, 1)
+        context_of(model, 2**40)
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
@@ -391,18 +315,6 @@ def test_numbers_past_the_last(small: Any) -> None:
     odd = np.frombuffer(bytearray(4 * 288 + 1), np.float32, offset=1).reshape(2, *shape)
     for values in (odd, np.asfortranarray(np.ones((2, *shape), np.float32))):
         stepper.poke(0, values)
-
-
-@pytest.mark.parametrize("name", ["conv2d", "bconv2d", "iconv2d"])
-def test_steps_are_as_long_as_their_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    number, data = CASES[name]().file()
-    model = Model.from_bytes(data)
-    stepper, works = model.stepper(3), []
-    monkeypatch.setattr(Context, "call", lambda self, work, what, *rest: works.append((what, work)))
-    stepper.step(number, 3)
-    stepper.step_raw(number, 2)
-    work = model.ops[number].work
-    assert works == [("step", 3 * work), ("step_raw", 2 * work)] and work > 0
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,7 @@ def answer_to(case: Case) -> Answer:
     """With the op's number and name taken off the text."""
     number, data = case.file()
     found = opened(data)
-    return found._replace(what=found.what.removeprefix(f"op {number} (it): "))
+    return Answer(found.status, found.what.removeprefix(f"op {number} (it): "), found.found, found.expected)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "threshold on floats"])

@@ -15,6 +15,7 @@ from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, SliceAttrs, constant, i
 from bnn.runtime import Model
 from bnn.runtime.handles import Context
 from op_graphs import plan, signs
+from opened import context_of
 
 
 def clamps(channels: int, ops: int = 1) -> Model:
@@ -68,8 +69,9 @@ class Poll:
         self.poll = poll
         lib.bnn_context_set_poll(context.pointer, poll, ffi.NULL)
 
-    def run(self, x: Array) -> tuple[int, Array]:
-        y = np.full(x.shape, 7, np.float32)
+    def run(self, x: Array, *shape: int) -> tuple[int, Array]:
+        """The status, and outputs of this shape, or of the inputs'."""
+        y = np.full((len(x), *(shape or x.shape[1:])), 7, np.float32)
         self.context.inputs[0], self.context.outputs[0] = ffi.from_buffer("char[]", x), ffi.from_buffer("float[]", y)
         return lib.bnn_run(self.context.pointer, self.context.inputs, self.context.outputs, len(x)), y
 
@@ -90,7 +92,7 @@ def test_stopped_anywhere(model: Any, batch: int, workers: int, rng: np.random.G
     network = model()
     x = rng.normal(size=(batch, *network.input_shapes[0])).astype(np.float32)
     expected = network(x)
-    context = Context(network._open(), 2, workers)
+    context = context_of(network, 2, workers)
     free = Poll(context, None)
     status, y = free.run(x)
     assert status == lib.BNN_OK
@@ -109,7 +111,7 @@ def test_a_last_chunk_of_fewer_images_than_there_are_parts(rng: np.random.Genera
     """Chunks of three images and a last one of one, an op of each cut into its images."""
     network = tanhs(1 << 18, 1)
     x = rng.normal(size=(7, 1 << 18)).astype(np.float32)
-    status, y = Poll(Context(network._open(), 3, 3), None).run(x)
+    status, y = Poll(context_of(network, 3, 3), None).run(x)
     assert status == lib.BNN_OK
     np.testing.assert_array_equal(y, network(x))
 
@@ -120,11 +122,9 @@ def test_parts_of_several_rows_of_some_columns(rng: np.random.Generator) -> None
     w = rng.integers(-1, 2, (32, 1, 1, 7344)).astype(np.float32)
     network = Model.from_bytes(encode(plan([x], [make("conv2d", x, constant(w))])))
     image = rng.integers(-1, 2, (1, 5, 100, 7344)).astype(np.float32)
-    poll = Poll(Context(network._open(), 1, 1), None)
-    y = np.zeros((1, 5, 100, 32), np.float32)
-    context = poll.context
-    context.inputs[0], context.outputs[0] = ffi.from_buffer("char[]", image), ffi.from_buffer("float[]", y)
-    assert lib.bnn_run(context.pointer, context.inputs, context.outputs, 1) == lib.BNN_OK and poll.asked == 3
+    poll = Poll(context_of(network, 1, 1), None)
+    status, y = poll.run(image, 5, 100, 32)
+    assert status == lib.BNN_OK and poll.asked == 3
     np.testing.assert_array_equal(y, image @ w[:, 0, 0].T)
 
 
@@ -135,7 +135,7 @@ def test_what_was_no_number_in_a_round_is_forgotten_in_the_next(rng: np.random.G
     network = Model.from_bytes(encode(plan([x], [make("unpack", make("binarize", y))])))
     images = rng.normal(size=(8, 1 << 17)).astype(np.float32)
     images[[1, 2]] = np.nan
-    poll = Poll(Context(network._open(), 2, 2), None)
+    poll = Poll(context_of(network, 2, 2), None)
     for batch in (images, images[4:], images[::-1].copy()):
         status, found = poll.run(batch)
         assert status == lib.BNN_OK and poll.asked > 0
@@ -150,23 +150,22 @@ def test_what_is_no_number_in_an_image_of_its_own_part() -> None:
     network = Model.from_bytes(encode(plan([x], [make("slice", make("unpack", bits), attrs=SliceAttrs(0, 8))])))
     images = np.ones((4, 1 << 22), np.float32)
     images[[1, 2], [5, -1]] = np.nan
-    y, context = np.zeros((4, 8), np.float32), Context(network._open(), 2, 2)
-    poll = Poll(context, None)
-    context.inputs[0], context.outputs[0] = ffi.from_buffer("char[]", images), ffi.from_buffer("float[]", y)
-    assert lib.bnn_run(context.pointer, context.inputs, context.outputs, 4) == lib.BNN_OK and poll.asked > 1
+    poll = Poll(context_of(network, 2, 2), None)
+    status, y = poll.run(images, 8)
+    assert status == lib.BNN_OK and poll.asked > 1
     assert np.isnan(y).all(axis=1).tolist() == np.isnan(y).any(axis=1).tolist() == [False, True, True, False]
 
 
 def test_steps(rng: np.random.Generator) -> None:
     """Nothing to run is no work; what is stepped through asks, too."""
     model = tanhs(1 << 18, 1)
-    context = Context(model._open(), 1, 1, stepping=True)
+    context = context_of(model, 1, 1, stepping=True)
     poll = Poll(context, 1)
     assert lib.bnn_step(context.pointer, 0, 0) == lib.BNN_OK and poll.asked == 0
     assert lib.bnn_step(context.pointer, 0, 1) == lib.BNN_ERROR_STOPPED and poll.asked == 1
     x = input_node("x", (8, 8, 32))
     conv = make("bconv2d", make("binarize", x), signs(rng, (4, 1, 1, 32)), attrs=ConvAttrs())
-    context = Context(Model.from_bytes(encode(plan([x], [conv])))._open(), 1, 1, stepping=True)
+    context = context_of(Model.from_bytes(encode(plan([x], [conv]))), 1, 1, stepping=True)
     values = ffi.new("float[]", 8 * 8 * 4)
     assert lib.bnn_step_raw(context.pointer, 1, values, 0) == lib.BNN_OK
     assert lib.bnn_step_raw(context.pointer, 1, values, 1) == lib.BNN_OK
@@ -183,7 +182,7 @@ def handed_out(model: Model, images: int, workers: int, batch: int, polls: bool)
     """What a run hands to the workers of a context for so many images: the count of every job, and ? for a poll.
 
     The jobs are not done."""
-    context, seen = Context(model._open(), images, workers), []
+    context, seen = context_of(model, images, workers), []
 
     @ffi.callback("bnn_parallel_for")  # type: ignore[untyped-decorator]
     def jobs(pool: Any, task: Any, argument: Any, count: int) -> None:

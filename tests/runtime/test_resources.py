@@ -38,6 +38,7 @@ from bnn.ir.ops import (
 from bnn.runtime import Macs, Model
 from bnn.runtime.handles import select_kernels
 from op_graphs import plan, signs
+from opened import again
 from pace import loop_seconds
 
 RNG = np.random.default_rng(1)
@@ -246,7 +247,7 @@ def test_the_limit_is_exact() -> None:
     assert status == lib.BNN_ERROR_LIMIT and what == "op 1: bytes of the opened model up to it (max_bytes)"
     model = Model.from_bytes(data)
     context = ffi.new("size_t *")
-    assert lib.bnn_context_size(model._open().pointer, 1, 1, context) == lib.BNN_OK
+    assert lib.bnn_context_size(again(model).pointer, 1, 1, context) == lib.BNN_OK
     most = int(needed) + context[0]
     assert Model.from_bytes(data, max_bytes=most).nbytes == len(data)
     with pytest.raises(errors.ModelFormatError, match=rf"run one image \(max_bytes\): found {context[0]}.*max_bytes="):
@@ -274,9 +275,15 @@ def test_max_bytes_opens_what_the_default_refuses(hostile: dict[str, Path], tmp_
 
 @pytest.mark.parametrize("argument", ["max_bytes", "max_work"])
 def test_limits_are_whole_numbers(small: Any, argument: str) -> None:
-    for wrong, error in ((0, errors.InputError), (-1, errors.InputError), (1.5, errors.InputTypeError)):
+    for wrong, error in (
+        (0, errors.InputError),
+        (-1, errors.InputError),
+        (2**63, errors.InputError),
+        (1.5, errors.InputTypeError),
+    ):
         with pytest.raises(error, match=argument):
             Model.from_bytes(small.data, **{argument: wrong})
+    Model.from_bytes(small.data, **{argument: 2**63 - 1})  # type: ignore[arg-type]
 
 
 def test_work_is_counted_and_bounded(small: Any) -> None:
