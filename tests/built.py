@@ -22,11 +22,11 @@ MOST_KEPT = 2 * 2**30  # bytes; beyond, what was not used for the longest time g
 _HEADERS = (".h", ".hpp", ".inc")
 
 
-def built(command: Sequence[str], run: Callable[[Sequence[str]], object]) -> None:
+def built(command: Sequence[str], run: Callable[[Sequence[str]], object], cache: Path = CACHE) -> None:
     """Do what ``run(command)`` does: make the file after "-o", from the root of the repository."""
     target = Path(command[list(command).index("-o") + 1])
-    kept = CACHE / _name(command, target)
-    CACHE.mkdir(parents=True, exist_ok=True)
+    kept = cache / _name(command, target)
+    cache.mkdir(parents=True, exist_ok=True)
     with open(f"{kept}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if kept.exists():
@@ -39,13 +39,13 @@ def built(command: Sequence[str], run: Callable[[Sequence[str]], object]) -> Non
     shutil.copy(kept, ROOT / target)
 
 
-def prune() -> None:
+def prune(cache: Path = CACHE, most: int = MOST_KEPT) -> None:
     """Keep the folder below its size."""
-    found = sorted((p for p in CACHE.glob("*") if p.suffix != ".lock"), key=lambda p: p.stat().st_mtime, reverse=True)
+    found = sorted((p for p in cache.glob("*") if p.suffix != ".lock"), key=lambda p: p.stat().st_mtime, reverse=True)
     size = 0
     for path in found:
         size += path.stat().st_size
-        if size > MOST_KEPT:
+        if size > most:
             path.unlink()
 
 

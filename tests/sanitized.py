@@ -32,12 +32,12 @@ def call(*command: str) -> str:
     """What a command prints; its errors where it fails.  What a compiler makes is kept (built.py), and
     its messages are not returned."""
     if "-o" in command:
-        built(command, lambda command: _call(*command))
+        built(command, lambda command: run_command(*command))
         return ""
-    return _call(*command)
+    return run_command(*command)
 
 
-def _call(*command: str) -> str:
+def run_command(*command: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return done.stdout

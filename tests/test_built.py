@@ -10,21 +10,16 @@ from pathlib import Path
 import pytest
 
 import built
-from sanitized import _call
+from sanitized import run_command
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(built, "CACHE", tmp_path / "cache")
-    return tmp_path / "cache"
-
-
-def test_what_is_made_again(tmp_path: Path, cache: Path) -> None:
+def test_what_is_made_again(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
     made: list[Sequence[str]] = []
 
     def run(command: Sequence[str]) -> None:
         made.append(command)
-        _call(*command)
+        run_command(*command)
 
     source, header, program = tmp_path / "a.c", tmp_path / "a.h", tmp_path / "a"
     header.write_text("#define NUMBER 3\n")
@@ -33,9 +28,9 @@ def test_what_is_made_again(tmp_path: Path, cache: Path) -> None:
 
     def again(*flags: str, target: Path = program) -> int:
         before = len(made)
-        built.built([*command[:-1], str(target), *flags], run)
+        built.built([*command[:-1], str(target), *flags], run, cache)
         assert target.stat().st_mode & 0o100
-        _call(str(target))
+        run_command(str(target))
         return len(made) - before
 
     assert again() == 1 and again() == 0
@@ -51,15 +46,14 @@ def test_what_is_made_again(tmp_path: Path, cache: Path) -> None:
         again()
     with pytest.raises(AssertionError):  # what failed is not kept
         again()
-    built.prune()
+    built.prune(cache)
     assert len([p for p in cache.iterdir() if p.suffix != ".lock"]) == 4
 
 
-def test_the_folder_stays_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.mkdir()
+def test_the_folder_stays_small(tmp_path: Path) -> None:
+    cache = tmp_path
     for number in range(5):
         (cache / str(number)).write_bytes(bytes(100))
         os.utime(cache / str(number), (number, number))
-    monkeypatch.setattr(built, "MOST_KEPT", 250)
-    built.prune()
+    built.prune(cache, 250)
     assert sorted(p.name for p in cache.iterdir()) == ["3", "4"]

@@ -14,8 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bnn import _distribution
-from bnn._distribution import COPYLEFT, DISTRIBUTION, install
+from bnn._distribution import COPYLEFT, DISTRIBUTION, foreign_distribution, install
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of what people see of a licence's name.
@@ -139,8 +138,8 @@ def test_signs_of_another_package(names: list[str] | None, found: str, monkeypat
             raise PermissionError(13, "Permission denied")
         return names
 
-    monkeypatch.setattr(_distribution.os, "listdir", listed)
-    said = _distribution.foreign_distribution()
+    monkeypatch.setattr("os.listdir", listed)
+    said = foreign_distribution()
     assert bool(said) == bool(found) and f"({found}" in f"{said}("
 
 

@@ -22,6 +22,7 @@ import sys
 import warnings
 import xml.etree.ElementTree as tree
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -332,14 +333,12 @@ def test_emitted_nir(model: bnn.Model, tmp_path: Path) -> None:
         assert all(proof[key] is not None for key in proof.files)
 
 
-def test_lines_beside_a_spinner_go_where_stdout_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    out, err = io.StringIO(), Terminal()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    with progress.waiting("reading"):
-        print_lines("a\nline")
-    with progress.progress("running", 1):
-        print_lines("another")
+def test_lines_beside_a_spinner_go_where_stdout_leads() -> None:
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(Terminal()) as err:
+        with progress.waiting("reading"):
+            print_lines("a\nline")
+        with progress.progress("running", 1):
+            print_lines("another")
     assert out.getvalue() == "a\nline\nanother\n" and "line" not in err.getvalue()
 
 
@@ -357,19 +356,18 @@ class Terminal(io.StringIO):
 def test_bars_and_spinners(rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """rich's own sequences reach the terminal, those of a name do not; no markup in a name is one."""
     out, err = Terminal(), Terminal()
-    monkeypatch.setattr(sys, "stdout", Guarded(out))
-    monkeypatch.setattr(sys, "stderr", Guarded(err))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "2000")
     if not rich:
         for module in ("rich.console", "rich.progress"):
             monkeypatch.setitem(sys.modules, module, None)
-    with progress.waiting(f"reading {NAME}") as say:
-        say(f"compiling {NAME}")
-        progress.note(f"a note: {NAME}")
-        print_lines(f"a line: {NAME}")
-    with progress.progress(NAME, 3) as advance:
-        advance(3)
+    with redirect_stdout(Guarded(out)), redirect_stderr(Guarded(err)):  # type: ignore[type-var]
+        with progress.waiting(f"reading {NAME}") as say:
+            say(f"compiling {NAME}")
+            progress.note(f"a note: {NAME}")
+            print_lines(f"a line: {NAME}")
+        with progress.progress(NAME, 3) as advance:
+            advance(3)
     shown = err.getvalue() + out.getvalue()
     assert ("\x1b[" in shown) == rich and "[red][link=x]" in shown and "3/3" in shown
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown)
@@ -479,14 +477,18 @@ def hostile_nir(path: Path) -> None:
         "Output", shape=[2])}))  # fmt: skip
 
 
-def test_what_the_process_that_loads_prints(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_the_process_that_loads_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Of Python or not, whole lines or not."""
+    program = tmp_path / "python"
     text = json.dumps(hostile.ONE_LINE)
-    code = (
-        f"import os, sys, json; sys.path[:] = sys.argv[2:]; x = {text}; print(x); sys.stdout.flush(); "
-        "os.write(2, x.encode() + b'\\x9b\\xff\\n' + x.encode()); sys.exit(3)"
+    program.write_text(
+        f"#!{sys.executable}\nimport os, sys; x = {text}; print(x); sys.stdout.flush(); "
+        "os.write(2, x.encode() + b'\\x9b\\xff\\n' + x.encode()); sys.exit(3)\n"
     )
-    monkeypatch.setattr(apart, "_START", code)
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(bnn.CompileError, match="status 3"):
         apart.run_apart("compile", "net.h5", apart.Limits(0, 0), {})
     out, err = capfd.readouterr()
@@ -496,10 +498,13 @@ def test_what_the_process_that_loads_prints(monkeypatch: pytest.MonkeyPatch, cap
 
 def test_a_bug_prints_its_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def load(path: str) -> None:
-        raise KeyError(NAME) if path == "a" else RuntimeError(NAME.replace("\n", ""))
+        raise {"a": KeyError(NAME), "b": RuntimeError(NAME.replace("\n", "")), "c": PermissionError(13, "no", "x")}[
+            path
+        ]
 
     monkeypatch.setattr("bnn.cli.inspect.load", load)
     for path in "ab":
         assert main(["inspect", path]) == 2
         err = capfd.readouterr().err
         assert "this is a bug of bnn" in err and not wrong(err)
+    assert main(["inspect", "c"]) == 2 and capfd.readouterr().err == "bnn: error: x: no\n"

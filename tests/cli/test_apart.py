@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shlex
@@ -267,19 +268,14 @@ class TestEnds:
         process.wait()
         assert gone(str(model))
 
-    def test_its_temporary_files_are_removed(
-        self, call: Any, model: Path, out: Path, tmp_path: Path, when_loading: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        temporary = tmp_path / "temporary"
-        temporary.mkdir()
-        monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    def test_its_temporary_files_are_removed(self, call: Any, model: Path, out: Path, when_loading: Any) -> None:
         when_loading(
             "import os, signal, tempfile\n"
             "os.write(tempfile.mkstemp()[0], b'left'); print(tempfile.gettempdir(), flush=True)\n"
             "os.kill(os.getpid(), signal.SIGKILL)"
         )
-        done = call("compile", model, "-o", out)
-        assert Path(done.out.strip()).parent == temporary and not list(temporary.iterdir())
+        folder = Path(call("compile", model, "-o", out).out.strip())
+        assert folder.name.startswith("bnn-") and not folder.exists()
 
     def test_what_it_prints_is_printed(self, call: Any, model: Path, out: Path, when_loading: Any) -> None:
         when_loading("import bnn; print('before'); raise bnn.InputError('enough')")
@@ -441,3 +437,36 @@ def test_answers() -> None:
     del answers
     reader.join()
     assert [json.loads(line) for line in read] == [["dump", "\u00e9" * 2**17], ["result", ["two\nlines"]]]
+
+
+def test_compile_hands_on_what_it_was_given(
+    call: Any, small: Any, tmp_path: Path, stand_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a process that answers with the small network."""
+    answers = [["working", None], ["dump", "a graph"], ["result", base64.b64encode(small.data).decode()]]
+    (tmp_path / "answers").write_text("".join(f"{json.dumps(answer)}\n" for answer in answers))
+    task = """printf %s "$*" | sed 's/.*main(sys.argv.1.) //' >task"""
+    stand_in(f"{task}; cat answers >$pipe")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+
+    def handed() -> Any:
+        return json.JSONDecoder().raw_decode(Path("task").read_text())[0]
+
+    done = call("compile", "saved/")
+    assert (done.status, done.err) == (0, "") and Path("saved.bnn").read_bytes() == small.data
+    lines = done.out.splitlines()
+    assert lines[0] == "a graph" and lines[-1] == f"wrote saved.bnn: {len(small.data):,} bytes"
+    assert [line for line in lines if line.startswith(("float: ", "integer: "))] == [
+        f"float: '{op.layer}': {op.note or 'no reason recorded'}" for op in bnn.load("saved.bnn").ops if op.float_macs
+    ]
+    plain = {"input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None}
+    assert handed()["name"] == "compile" and handed()["arguments"] == {"model": "saved/", **plain, "zero": 0}
+    done = call(
+        "compile", "saved", "-o", "o.bnn", "--json", "--input-shape", "8,9x3", "--input-dtype", "int8", "--unsafe",
+        "--require-binary", "--dump-after", "all", "--timeout", 3, "--max-memory", "1K", "--zero", "-1",
+    )  # fmt: skip
+    assert (done.json["output"], done.json["bytes"]) == ("o.bnn", len(small.data)) and "a graph" in done.err
+    options = {"input_shape": [8, 9, 3], "input_dtype": "int8", "require_binary": True, "unsafe": True}
+    assert handed()["arguments"] == {"model": "saved", **options, "dump_after": "all", "zero": -1}
+    assert (handed()["max_memory"], handed()["timeout"]) == (1024, 3)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,18 @@ def test_numbers_of_bench(call: Any, net: Path) -> None:
         assert call("bench", net, "--no-layers", "--batch", 1, "--repeats", repeats).status == 2 * (repeats < 3)
 
 
+def test_as_many_runs_as_fit_into_two_seconds(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two that do not count, and three at least; the k-th takes k microseconds."""
+    for repeats, seconds, runs in ((7, [0.0] * 9, 7), (3, [9.0], 3), (9, [1.0, 2.0, 2.1], 5), (9, [2.1], 3)):
+        ends = iter([0, 0, *itertools.chain(*((0, 1000 * k) for k in range(1, 10)))])
+        clock = SimpleNamespace(perf_counter=iter([0.0, *seconds]).__next__, perf_counter_ns=ends.__next__)
+        monkeypatch.setattr("bnn.cli.bench.time", clock)
+        (run,) = call("bench", net, "--batch", 1, "--repeats", repeats, "--no-layers", "--json").json["runs"]
+        assert (run["runs"], run["best_us"], run["median_us"]) == (runs, 1, (runs + 1) / 2)
+        quartiles = np.percentile(range(1, runs + 1), (25, 75)).tolist()
+        assert [run["first_quartile_us"], run["third_quartile_us"]] == quartiles
+
+
 def test_what_json_cannot_say(capsys: pytest.CaptureFixture[str]) -> None:
     common.print_json({"a": (1, np.inf, [-np.inf, {"b": np.nan}]), "c": 0.5})
     assert "".join(capsys.readouterr().out.split()) == '{"a":[1,null,[null,{"b":null}]],"c":0.5}'
@@ -70,22 +83,26 @@ def test_notes_of_layers(note: str, macs: int, why: str | None) -> None:
 
 def test_the_best_classes(call: Any, tmp_path: Path) -> None:
     """The highest first, then the first; NaN last; labels where there are as many as classes."""
-    x = input_node("x", (5,))
+    x = input_node("x", (40,))
     outputs = [make("add", x, constant(0.0)), make("slice", x, attrs=SliceAttrs(1, 4))]
     files = {name: tmp_path / name for name in ("net.bnn", "x.npy", "labels")}
     files["net.bnn"].write_bytes(encode(op_graphs.plan([x], outputs)))
-    np.save(files["x.npy"], np.float32([[1, 3, np.nan, 3, 2]]))
-    for top, indices in ((1, [1]), (2, [1, 3]), (4, [1, 3, 4, 0]), (9, [1, 3, 4, 0, 2])):
-        for labels, named in (("abcde", 0), ("xyz", 1)):
-            files["labels"].write_text("\n".join(labels) + "\n\n")
+    scores = [1, 3, np.nan, 3, 2] * 8
+    np.save(files["x.npy"], np.float32([scores]))
+    order = sorted(range(40), key=lambda i: np.inf if i % 5 == 2 else -scores[i])
+    for top in (1, 2, 30, 40, 99):
+        for count, named in ((40, 0), (3, 1)):
+            files["labels"].write_text("".join(f"class {i}\n" for i in range(count)) + "\n\n")
             done = call("run", files["net.bnn"], files["x.npy"], "--labels", files["labels"], "--top", top, "--json")
             found = [result["top"][0] for result in done.json["results"]]
-            assert [best["index"] for best in found[0]] == indices
+            assert [best["index"] for best in found[0]] == order[:top]
             for i, best in enumerate(found):
-                assert [b["label"] for b in best] == [labels[b["index"]] if i == named else None for b in best]
+                assert all(b["label"] == (f"class {b['index']}" if i == named else None) for b in best)
     files["labels"].write_text("a\nb\n")
     done = call("run", files["net.bnn"], files["x.npy"], "--labels", files["labels"])
-    assert done.status == 2 and "found 2 labels, the model has 3 or 5 classes; one per line" in done.err
-    files["net.bnn"].write_bytes(encode(op_graphs.plan([x], [make("reshape", outputs[0], attrs=ReshapeAttrs((1, 5)))])))
+    assert done.status == 2 and "found 2 labels, the model has 3 or 40 classes; one per line" in done.err
+    files["net.bnn"].write_bytes(
+        encode(op_graphs.plan([x], [make("reshape", outputs[0], attrs=ReshapeAttrs((1, 40)))]))
+    )
     done = call("run", files["net.bnn"], files["x.npy"], "--labels", files["labels"])
     assert done.status == 2 and "no class output" in done.err

@@ -59,13 +59,6 @@ class TestMissing:
         x.chmod(0)
         assert "x.npy: cannot be opened: Permission denied" in call("run", net, x).err
 
-    def test_what_no_command_foresaw(self, call: Any, net: Path, x: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(*_: Any) -> Any:
-            raise PermissionError(13, "Permission denied", "somewhere")
-
-        monkeypatch.setattr("bnn.cli.run.read_arrays", fail)
-        assert call("run", net, x).err == "bnn: error: somewhere: Permission denied\n"
-
 
 class TestScale:
     @pytest.mark.parametrize(

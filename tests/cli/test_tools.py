@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 
 import bnn
 from bnn.cli import main
-from bnn.cli.apart import Limits
 from bnn.cli.app import application
 
 
@@ -119,37 +117,6 @@ def test_a_wrong_environment_is_the_users_fault(call: Any, net: Path, monkeypatc
     monkeypatch.setenv("BNN_KERNELS", "mmx")
     done = call("inspect", net)
     assert done.status == 2 and "BNN_KERNELS" in done.err
-
-
-def test_compile_hands_on_what_it_was_given(call: Any, small: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """To the other process, here one that answers with the small network."""
-    seen: dict[str, Any] = {}
-
-    def run(name: str, model: str, limits: Limits, handlers: Any, **options: Any) -> str:
-        seen.update(name=name, model=model, limits=limits, options=options)
-        handlers["working"](None)
-        handlers["dump"]("a graph")
-        return base64.b64encode(small.data).decode()
-
-    monkeypatch.setattr("bnn.cli.compile.run_apart", run)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "saved").mkdir()
-    done = call("compile", "saved/")
-    assert (done.status, done.err) == (0, "") and Path("saved.bnn").read_bytes() == small.data
-    lines = done.out.splitlines()
-    assert lines[0] == "a graph" and lines[-1] == f"wrote saved.bnn: {len(small.data):,} bytes"
-    assert [line for line in lines if line.startswith("float: ")] == [
-        f"float: '{op.layer}': {op.note or 'no reason recorded'}" for op in bnn.load("saved.bnn").ops if op.float_macs
-    ]
-    plain = {"input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None}
-    assert seen["options"] == {**plain, "zero": 0} and (seen["name"], seen["model"]) == ("compile", "saved/")
-    done = call(
-        "compile", "saved", "-o", "o.bnn", "--json", "--input-shape", "8,9x3", "--input-dtype", "int8", "--unsafe",
-        "--require-binary", "--dump-after", "all", "--timeout", 3, "--max-memory", "1K", "--zero", "-1",
-    )  # fmt: skip
-    assert (done.json["output"], done.json["bytes"]) == ("o.bnn", len(small.data)) and "a graph" in done.err
-    options = {"input_shape": (8, 9, 3), "input_dtype": "int8", "require_binary": True, "unsafe": True}
-    assert seen["options"] == {**options, "dump_after": "all", "zero": -1} and seen["limits"] == Limits(1024, 3)
 
 
 def test_compile_refuses_before_it_starts(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,7 @@ import gc
 import os
 import subprocess
 import threading
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,22 +85,15 @@ def out_of_memory() -> Any:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Any]]]:
-    """Blocks of the C API's memory that are alive."""
-    blocks: list[weakref.ref[Any]] = []
-    real = handles.Memory.__init__
-
-    def made(self: Any, size: int) -> None:
-        real(self, size)
-        blocks.append(weakref.ref(self))
-
-    monkeypatch.setattr(handles.Memory, "__init__", made)
-    yield blocks
+def instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
+    """instead(name, it): what stands for NumPy or the C library where memory and threads are asked for."""
+    return lambda name, it: monkeypatch.setattr(handles, name, it)
 
 
-def alive(blocks: list[weakref.ref[Any]]) -> int:
+def alive() -> int:
+    """Blocks of the C API's memory."""
     gc.collect()
-    return sum(block() is not None for block in blocks)
+    return sum(isinstance(found, handles.Memory) for found in gc.get_objects())
 
 
 def uses(small: Any, path: Path) -> dict[str, Callable[[], Any]]:
@@ -112,7 +104,7 @@ def uses(small: Any, path: Path) -> dict[str, Callable[[], Any]]:
     def stepped() -> Any:
         model = Model.from_bytes(small.data)
         stepper = model.stepper(6)
-        stepper.poke(model._opened.inputs[0].index, x)  # type: ignore[union-attr]
+        stepper.poke(next(t.index for t in model.tensors if t.storage == "input"), x)
         for op in model.ops:
             y = stepper.step(op.index, 6)
         return y
@@ -129,12 +121,10 @@ def uses(small: Any, path: Path) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("name", ["from_bytes", "load", "threads", "profile", "activations", "stepper", "events"])
-def test_the_kth_allocation(
-    small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: list[Any], name: str
-) -> None:
-    use = uses(small, tmp_path / "net.bnn")[name]
+def test_the_kth_allocation(small: Any, tmp_path: Path, instead: Any, name: str) -> None:
+    use, before = uses(small, tmp_path / "net.bnn")[name], alive()
     empty = Refusing(np.empty, out_of_memory)
-    monkeypatch.setattr(handles, "np", Numpy(empty))
+    instead("np", Numpy(empty))
     while True:
         empty.calls, empty.failed = 0, False
         empty.at += 1
@@ -145,34 +135,34 @@ def test_the_kth_allocation(
         else:
             assert not empty.failed
             break
-        assert alive(held) == 0
+        assert alive() == before
     assert empty.at >= 2  # the model's memory, and a context's
-    assert alive(held) == 0
+    assert alive() == before
 
 
-def test_a_model_stays_usable(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_stays_usable(small: Any, instead: Any) -> None:
     """After a context could not be made, the next call makes one."""
     model, x = Model.from_bytes(small.data), small.inputs(6)[0]
     empty = Refusing(np.empty, out_of_memory)
     empty.at = 0
-    monkeypatch.setattr(handles, "np", Numpy(empty))
+    instead("np", Numpy(empty))
     with pytest.raises(errors.InputError, match="cannot allocate .* bytes; use a smaller batch or fewer threads"):
         model(x)
     assert np.array_equal(model(x), Model.from_bytes(small.data)(x))
 
 
 @pytest.mark.parametrize("count", [2, 5])
-def test_threads_that_do_not_start(small: Any, monkeypatch: pytest.MonkeyPatch, held: list[Any], count: int) -> None:
+def test_threads_that_do_not_start(small: Any, instead: Any, count: int) -> None:
     model, x = Model.from_bytes(small.data), small.inputs(6)[0]
     lib = handles.lib
     create = Refusing(lib.bnn_pool_create, lambda: lib.BNN_ERROR_THREAD)
     create.at = 0
-    before = threading.active_count(), alive(held)
-    with monkeypatch.context() as refused:
-        refused.setattr(handles, "lib", Library(lib, "bnn_pool_create", create))
-        with pytest.raises(errors.InputError, match=f"cannot start {count - 1} threads; use fewer"):
-            model.predict(x, threads=count)
-    assert (threading.active_count(), alive(held)) == before
+    before = threading.active_count(), alive()
+    instead("lib", Library(lib, "bnn_pool_create", create))
+    with pytest.raises(errors.InputError, match=f"cannot start {count - 1} threads; use fewer"):
+        model.predict(x, threads=count)
+    instead("lib", lib)
+    assert (threading.active_count(), alive()) == before
     assert np.array_equal(model.predict(x, threads=count), model(x))
 
 

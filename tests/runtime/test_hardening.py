@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import struct
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from bnn import _native
 from bnn.runtime.build import FLAGS, HARDENING
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the linker's flags are those of Linux")
@@ -57,7 +57,9 @@ class Elf:
 
 @pytest.fixture(scope="module")
 def elf() -> Elf:
-    return Elf(_native.__file__)
+    found = importlib.util.find_spec("bnn._native")
+    assert found is not None and found.origin is not None
+    return Elf(found.origin)
 
 
 def test_addresses_are_bound_at_once_and_read_only(elf: Elf) -> None:

@@ -22,6 +22,7 @@ from bnn.file.write import encode
 from bnn.ir.graph import DType
 from bnn.ir.ops import constant, input_node, make
 from bnn.runtime import Model
+from bnn.runtime.handles import Opened
 from op_graphs import plan
 
 
@@ -164,7 +165,9 @@ class TestClosing:
     def test_closing_gives_the_memory_back(self, small: Any) -> None:
         model = Model.from_bytes(small.data)
         model.predict(small.inputs(9)[0], threads=2)
-        opened = weakref.ref(model._open())
+        (found,) = (o for o in gc.get_objects() if isinstance(o, Opened) and o.tensors is model.tensors)
+        opened = weakref.ref(found)
+        del found
         model.close()
         gc.collect()
         assert opened() is None

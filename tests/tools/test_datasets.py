@@ -131,25 +131,27 @@ def test_fashion_mnist_from_a_folder(tmp_path: Path, compress: bool) -> None:
             assert pairs[image.tobytes()] == label
 
 
-def test_usual_places_are_searched_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = (tmp_path / "first", tmp_path / "second")
-    monkeypatch.setattr(datasets, "FASHION_MNIST_FOLDERS", places)
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Where the data set usually is."""
+    monkeypatch.setattr(datasets, "FASHION_MNIST_FOLDERS", (tmp_path / "first", tmp_path / "second"))
+    return datasets.FASHION_MNIST_FOLDERS
+
+
+def test_usual_places_are_searched_in_order(places: tuple[Path, Path]) -> None:
     write_fashion(places[1])
     assert len(datasets.load("fashion-mnist").test) == 20
 
 
-def test_missing_files_name_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = (tmp_path / "first", tmp_path / "second")
-    monkeypatch.setattr(datasets, "FASHION_MNIST_FOLDERS", places)
+def test_missing_files_name_every_place(places: tuple[Path, Path]) -> None:
     with pytest.raises(datasets.DatasetError) as error:
         datasets.load("fashion-mnist")
     for expected in (*places, "--data", "apt install dataset-fashion-mnist"):
         assert str(expected) in str(error.value)
 
 
-def test_a_given_folder_is_not_replaced_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_fashion(tmp_path / "usual")
-    monkeypatch.setattr(datasets, "FASHION_MNIST_FOLDERS", (tmp_path / "usual",))
+def test_a_given_folder_is_not_replaced_by_another(tmp_path: Path, places: tuple[Path, Path]) -> None:
+    write_fashion(places[0])
     with pytest.raises(datasets.DatasetError, match="nowhere"):
         datasets.load("fashion-mnist", tmp_path / "nowhere")
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if text := missing(TARGETS["wasm32-simd"]):
         pytest.skip(text)
     out = tmp_path_factory.mktemp("web") / "page"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stderr", sys.stdout)
+    with redirect_stderr(sys.stdout):
         web.main([str(DIGITS), "--out", str(out)])
     return out
 
