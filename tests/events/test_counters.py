@@ -107,7 +107,7 @@ def test_switching(rng: Rng, count: int, kernel: str) -> None:
     """Layers that run by kernels, those that do not, and back again."""
     switched: set[str] = set()
     model = compiled(levels.network(rng, f"round {count}", kernel))
-    for family in bnn.runtime.available_kernels():
+    for family in bnn.runtime.available_kernels()[: None if count == 17 else 1]:
         engine = EventEngine(bnn.Model.from_bytes(model.to_bytes(), kernels=family))
         frames = random_images(rng, model, 6)
         engine.reset(frames[:1])
@@ -156,7 +156,7 @@ def test_files_that_no_compiler_writes(rng: Rng, name: str) -> None:
 
 def test_counted_bits_as_numbers(rng: Rng) -> None:
     """The same sums, with every padding, parts of weights, thresholds and epilogues; what moves bits keeps them."""
-    for _ in range(40):
+    for _ in range(15):
         planes, parts = int(rng.integers(2, 6)), int(rng.integers(1, 3))
         x = ops.input_node("image", (4, 5, int(rng.integers(1, 40))))
         channels = x.type.shape[-1]

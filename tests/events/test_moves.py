@@ -38,7 +38,7 @@ def network(rng: np.random.Generator, move: str) -> bnn.Model:
 @pytest.mark.parametrize("move", [*moves.KINDS, "chain"])
 def test_moved_bits(rng: np.random.Generator, move: str, firing: str) -> None:
     """Frames, pixels and a reset, in every order of firing; all layers and the output."""
-    for _ in range(4):
+    for _ in range(2):
         model = network(rng, move)
         assert any(op.op == "gather" for op in model.ops) or move in ("chain", "crop", "upsample", "strided")
         engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))

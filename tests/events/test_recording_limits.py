@@ -27,8 +27,7 @@ def one(**changed: Any) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("name", "lowest", "highest"),
-    [("x", 0, 2**15 - 1), ("y", 0, 2**15 - 1), ("p", -1, 1), ("t", -(2**62), 2**62)],
+    ("name", "lowest", "highest"), [("x", 0, 2**15 - 1), ("y", 0, 2**15 - 1), ("p", -1, 1), ("t", -(2**62), 2**62)]
 )
 def test_what_a_field_holds(name: str, lowest: int, highest: int) -> None:
     for value in (lowest, highest):

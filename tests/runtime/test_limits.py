@@ -200,32 +200,17 @@ class TestSumsOverResiduals:
     def error(offset: int, end: int = 256) -> Answer:
         return refused("tensor 4 (sum): offset in the memory of a tensor still needed", offset, end)
 
-    @pytest.mark.parametrize("offset", [0, 128, 384])
-    def test_free_or_just_over_it(self, offset: int) -> None:
-        assert self.of(offset) == OK
-
-    def test_not_just_over_it(self) -> None:
-        assert self.of(64) == self.error(64)
-        assert self.of(192) == self.error(192)
-
-    def test_over_another(self) -> None:
-        assert self.of(256) == self.error(256, 384)
-
-    def test_what_something_still_reads(self) -> None:
-        assert self.of(128, late=True) == self.error(128)
-        assert self.of(0, late=True) == OK
-
-    def test_what_the_convolution_reads_elsewhere_too(self) -> None:
-        assert self.of(128, twice=True) == self.error(128)
-        assert self.of(0, twice=True) == OK
-
-    def test_a_halo(self) -> None:
-        """It would reach into the next tensor."""
-        assert self.of(128, halo=1) == self.error(128)
-
-    def test_without_a_residual(self) -> None:
-        assert self.of(128, slots=0) == self.error(128)
-        assert self.of(0, slots=0) == OK
+    def test_where_it_may_be(self) -> None:
+        """Just over what it is added to, if nothing else reads that, also the convolution; or where nothing is."""
+        for offset, options in (
+            (0, {}), (128, {}), (384, {}), (0, {"late": True}), (0, {"twice": True}), (0, {"slots": 0}),
+        ):  # fmt: skip
+            assert self.of(offset, **options) == OK, (offset, options)  # type: ignore[arg-type]
+        for offset, end, options in (
+            (64, 256, {}), (192, 256, {}), (256, 384, {}), (128, 256, {"late": True}), (128, 256, {"twice": True}),
+            (128, 256, {"halo": 1}), (128, 256, {"slots": 0}),
+        ):  # fmt: skip
+            assert self.of(offset, **options) == self.error(offset, end), (offset, options)  # type: ignore[arg-type]
 
 
 class TestInPlace:
@@ -252,28 +237,19 @@ class TestInPlace:
     def error(offset: int, number: int = 3) -> Answer:
         return refused(f"tensor {number} (b): offset in the memory of a tensor still needed", offset, 256)
 
-    def test_over_its_data(self) -> None:
-        assert self.of(128) == OK
-        assert self.of(64) == self.error(64)
-        assert self.of(192) == self.error(192)
-
-    def test_what_something_still_reads(self) -> None:
-        assert self.of(128, late=True) == self.error(128)
-        assert self.of(256, late=True) == OK
-
-    def test_another_layout(self) -> None:
-        assert self.of(128, halo=1) == self.error(128)
-
-    def test_an_op_that_does_not_work_in_place(self) -> None:
-        assert self.of(128, op="softmax") == self.error(128, 2)
-        assert self.of(128, op="sub", data="ax") == self.error(128, 2)
-
-    def test_a_sum(self) -> None:
-        """Over either operand, but not over one that it reads twice."""
-        assert self.of(128, op="add", data="ax") == self.of(128, op="add", data="xa") == OK
-        assert self.of(64, op="add", data="ax") == self.error(64, 2)
-        assert self.of(128, op="add", data="aa") == self.error(128, 2)
-        assert self.of(128, op="add", data="xa", late=True) == self.error(128, 2)
+    def test_where_it_may_be(self) -> None:
+        """Just over its data, if nothing else reads that, of the same layout; of a sum over either operand, but not over
+        one that it reads twice."""
+        for offset, options in (
+            (128, {}), (256, {"late": True}), (128, {"op": "add", "data": "ax"}), (128, {"op": "add", "data": "xa"}),
+        ):  # fmt: skip
+            assert self.of(offset, **options) == OK, (offset, options)  # type: ignore[arg-type]
+        for offset, number, options in (
+            (64, 3, {}), (192, 3, {}), (128, 3, {"late": True}), (128, 3, {"halo": 1}), (128, 2, {"op": "softmax"}),
+            (128, 2, {"op": "sub", "data": "ax"}), (64, 2, {"op": "add", "data": "ax"}),
+            (128, 2, {"op": "add", "data": "aa"}), (128, 2, {"op": "add", "data": "xa", "late": True}),
+        ):  # fmt: skip
+            assert self.of(offset, **options) == self.error(offset, number), (offset, options)  # type: ignore[arg-type]
 
 
 class TestPassed:
@@ -309,17 +285,13 @@ class TestPassed:
 
     ALONE = refused("op 1 (conv): max_pool after it, and no other op, that reads its passed output", 0, 1)
 
-    def test_to_the_pool_after_it(self) -> None:
-        assert self.of() == OK
-        assert self.of(stride_h=3) == OK
-
-    def test_to_nothing_else(self) -> None:
-        assert self.of(between=True) == self.ALONE
-        assert self.of(later=True) == self.ALONE
-        assert self.of(pool=False) == self.ALONE
-
-    def test_not_from_another_op(self) -> None:
-        assert self.of(copied=True) == refused("op 1: storage of its output", PASSED, ARENA)
+    def test_to_the_pool_after_it_and_to_nothing_else(self) -> None:
+        for options, answer in (
+            ({}, OK), ({"stride_h": 3}, OK), ({"between": True}, self.ALONE), ({"later": True}, self.ALONE),
+            ({"pool": False}, self.ALONE), ({"copied": True}, refused("op 1: storage of its output", PASSED, ARENA)),
+            ({"kernel_h": 3}, refused("op 2 (pool): stride of windows on a passed input (at least)", 2, 3)),
+        ):  # fmt: skip
+            assert self.of(**options) == answer, options  # type: ignore[arg-type]
 
     def test_not_by_the_last_op(self) -> None:
         """Nor without a reader."""
@@ -335,10 +307,6 @@ class TestPassed:
         ops.append(Op("conv2d", [x, Tensor(F32, (4, 1, 1, 4), CONSTANT)], p, CONV, "conv"))
         ops.append(Op("max_pool", [x], b, windows))
         assert opened(Net(ops).bytes()) == self.ALONE
-
-    def test_windows_that_share_rows(self) -> None:
-        error = refused("op 2 (pool): stride of windows on a passed input (at least)", 2, 3)
-        assert self.of(kernel_h=3) == error
 
     def test_what_cannot_be_passed(self) -> None:
         data = self.net().bytes()
@@ -389,22 +357,14 @@ class TestTexts:
         x = Tensor(F32, (1,), INPUT, name=name)
         return opened(changed(Net([Op("copy", [x], Tensor(F32, (1,), OUTPUT))]).bytes(), {"tensor 0.rank": 0})).what
 
-    # "tensor 0 (" and "): rank (at least)" are 28 bytes.
-    @pytest.mark.parametrize("length", [1, 66, 67])
-    def test_names_that_fit(self, length: int) -> None:
-        assert self.of("n" * length) == f"tensor 0 ({'n' * length}): rank (at least)"
-
-    @pytest.mark.parametrize("length", [68, 69, 5000])
-    def test_names_that_do_not(self, length: int) -> None:
-        assert self.of("n" * length) == f"tensor 0 ({'n' * 67}): rank (at least)"
-
-    @pytest.mark.parametrize("lead", range(4))
-    def test_letters_of_several_bytes_are_not_cut(self, lead: int) -> None:
-        name = "n" * lead + "\N{GRINNING FACE}" * 20  # four bytes each
-        kept = "n" * lead + "\N{GRINNING FACE}" * ((67 - lead) // 4)
-        assert self.of(name) == f"tensor 0 ({kept}): rank (at least)"
-
-    def test_what_would_upset_a_terminal_shows_as_question_marks(self) -> None:
+    def test_names(self) -> None:
+        """The rest has 28 bytes; letters of several are not cut, and what would upset a terminal shows as question
+        marks."""
+        for length in (1, 66, 67, 68, 69, 5000):
+            assert self.of("n" * length) == f"tensor 0 ({'n' * min(length, 67)}): rank (at least)"
+        for lead in range(4):
+            kept = "n" * lead + "\N{GRINNING FACE}" * ((67 - lead) // 4)  # four bytes each
+            assert self.of("n" * lead + "\N{GRINNING FACE}" * 20) == f"tensor 0 ({kept}): rank (at least)"
         assert self.of("a\x1b[31m\n\x7f\x1f ~") == "tensor 0 (a?[31m??? ~): rank (at least)"
 
     def test_nothing_but_continuation_bytes(self) -> None:

@@ -18,10 +18,7 @@ CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|\w+_error|read_string|bnn_check_dtyp
 # What a text begins with, before the name and the number.
 KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes", "selection", "net"}
 # What cannot happen where size_t has 64 bits.
-ELSEWHERE = {
-    "csrc/ops/batch.c": {"channels"},
-    "csrc/model/model.c": {"bytes it needs in memory overflow (1: yes)"},
-}
+ELSEWHERE = {"csrc/ops/batch.c": {"channels"}, "csrc/model/model.c": {"bytes it needs in memory overflow (1: yes)"}}
 
 
 def messages(source: str) -> set[str]:

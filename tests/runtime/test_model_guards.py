@@ -67,11 +67,7 @@ def with_field(kind: str, at: int, value: int) -> Any:
         (lambda data: b"x" * 200, {}, "make one with bnn compile MODEL"),
         (lambda data: b"PK\x03\x04" + bytes(200), {}, "is a zip or HDF5 file, probably a Keras model"),
         (lambda data: b"\x89HDF" + bytes(200), {}, "is a zip or HDF5 file, probably a Keras model"),
-        (
-            lambda data: b"\x89SNN" + bytes(200),
-            {},
-            "and not a .bnn file; use bnn snn inspect, bnn snn run",
-        ),
+        (lambda data: b"\x89SNN" + bytes(200), {}, "and not a .bnn file; use bnn snn inspect, bnn snn run"),
         (
             lambda data: b"\x89PNG" + bytes(200),
             {},

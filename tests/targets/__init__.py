@@ -120,10 +120,7 @@ _ROWS = (
     _cortex_m("cortex-m4", "-mcpu=cortex-m4 -mfpu=fpv4-sp-d16 -mfloat-abi=hard", "mps2-an386", *_MPS2),
     _cortex_m("cortex-m7", "-mcpu=cortex-m7 -mfpu=fpv5-sp-d16 -mfloat-abi=hard", "mps2-an500", *_MPS2),
     _cortex_m(
-        "cortex-m55",
-        "-mcpu=cortex-m55 -mfloat-abi=hard",
-        "mps3-an547",
-        *(0x10000000, 0x31000000, 0x49302018, 20000000),
+        "cortex-m55", "-mcpu=cortex-m55 -mfloat-abi=hard", "mps3-an547", *(0x10000000, 0x31000000, 0x49302018, 20000000)
     ),
     _cortex_m("microbit", "-mcpu=cortex-m0", "microbit", 0, 0x20000000),
     _riscv("riscv32-bare", 32, "rv32imc_zicsr", "ilp32"),

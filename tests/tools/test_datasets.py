@@ -177,32 +177,16 @@ DAMAGES = {
     "gzip checksum": (_flipped_gzip_byte, IMAGES, "damaged gzip"),
     "empty": (lambda f: _raw(f, IMAGES, b""), IMAGES, r"\(none\)"),
     "text": (lambda f: _raw(f, IMAGES, b"<html>404</html>"), IMAGES, "3c 68 74 6d"),
-    "labels as images": (
-        lambda f: _raw(f, IMAGES, idx(np.zeros(240))),
-        IMAGES,
-        "00 00 08 01, expected 00 00 08 03",
-    ),
+    "labels as images": (lambda f: _raw(f, IMAGES, idx(np.zeros(240))), IMAGES, "00 00 08 01, expected 00 00 08 03"),
     "header only": (lambda f: _raw(f, IMAGES, b"\0\0\x08\x03\0\0"), IMAGES, "header"),
     "too short": (
         lambda f: _raw(f, IMAGES, idx(np.zeros((240, 28, 28)))[:-1]),
         IMAGES,
         "188159 bytes of data, but its header says 240 x 28 x 28 = 188160",
     ),
-    "too long": (
-        lambda f: _raw(f, TEST_IMAGES, idx(np.zeros((20, 28, 28))) + b"x"),
-        TEST_IMAGES,
-        "15681 bytes",
-    ),
-    "other size": (
-        lambda f: _raw(f, IMAGES, idx(np.zeros((240, 27, 28)))),
-        IMAGES,
-        "27 x 28, expected 28 x 28",
-    ),
-    "fewer labels": (
-        lambda f: _raw(f, LABELS, idx(np.zeros(239))),
-        LABELS,
-        "240 images but .* 239 labels",
-    ),
+    "too long": (lambda f: _raw(f, TEST_IMAGES, idx(np.zeros((20, 28, 28))) + b"x"), TEST_IMAGES, "15681 bytes"),
+    "other size": (lambda f: _raw(f, IMAGES, idx(np.zeros((240, 27, 28)))), IMAGES, "27 x 28, expected 28 x 28"),
+    "fewer labels": (lambda f: _raw(f, LABELS, idx(np.zeros(239))), LABELS, "240 images but .* 239 labels"),
     "label 10": (lambda f: _raw(f, LABELS, idx(np.full(240, 10))), LABELS, "label 10"),
     "one file missing": (lambda f: (f / f"{TEST_LABELS}.gz").unlink(), TEST_LABELS, "incomplete"),
 }
