@@ -112,39 +112,3 @@ class TestCompile:
         done = call("compile", saved, "-o", tmp_path / "absent" / "net.bnn")
         assert done.status == 2 and "cannot be written" in done.err
         assert call("compile", saved, "--input-shape", "8,x").status == 2
-
-
-class TestVerify:
-    @pytest.fixture
-    def compiled(self, call: Any, saved: Path, tmp_path: Path) -> Path:
-        assert call("compile", saved, "-o", tmp_path / "net.bnn").status == 0
-        return tmp_path / "net.bnn"
-
-    def test_equal(self, call: Any, saved: Path, compiled: Path) -> None:
-        done = call("verify", saved, compiled, "--random", 20)
-        assert done.status == 0, done.out + done.err
-        assert "20 images" in done.out and "0 bits differ.  OK" in done.out
-        record = call("verify", saved, compiled, "--random", 20, "--json").json
-        assert record["ok"] is True and record["different_bits"] == 0 and record["images"] == 20
-
-    def test_given_data(self, call: Any, saved: Path, compiled: Path, tmp_path: Path) -> None:
-        np.save(tmp_path / "x.npy", np.random.default_rng(1).integers(0, 256, (9, 8, 8, 2), np.uint8))
-        done = call("verify", saved, compiled, "--data", tmp_path / "x.npy", "--scale", 256)
-        assert done.status == 0 and "9 images" in done.out
-        assert "--scale" in call("verify", saved, compiled, "--data", tmp_path / "x.npy").err
-
-    def test_a_difference_is_status_1(self, call: Any, network: Any, compiled: Path, tmp_path: Path) -> None:
-        other = tf.keras.models.clone_model(network)
-        weights = network.get_weights()
-        kernel = next(i for i, w in enumerate(network.weights) if w.name.startswith("conv/kernel"))
-        weights[kernel] = -weights[kernel]
-        other.set_weights(weights)
-        other.save(tmp_path / "other.keras")
-        done = call("verify", tmp_path / "other.keras", compiled, "--random", 8)
-        assert done.status == 1 and "DIFFERENT" in done.out
-        record = call("verify", tmp_path / "other.keras", compiled, "--random", 8, "--json")
-        assert record.status == 1 and record.json["ok"] is False and record.json["different_bits"] > 0
-
-    def test_models_that_do_not_belong_together(self, call: Any, saved: Path, net: Path) -> None:
-        done = call("verify", saved, net)
-        assert done.status == 2 and done.err

@@ -24,6 +24,9 @@ from bnn.ir.ops import ReshapeAttrs, SliceAttrs, constant, input_node, make
         (("--batch-size", 0), "1<=x<=4096"), (("--batch-size", 4097), "1<=x<=4096"), (("--random", 0), "x>=1"),
         (("--seed", -1), "x>=0"), (("--timeout", -1), "x>=0"), (("--scale", 1e-46), "a finite float32 that is not 0"),
         (("--scale", "inf"), "a finite float32 that is not 0"), (("--offset", "inf"), "a finite float32"),
+        (("--scale", 0), "found 0.0, expected a finite float32 that is not 0"), (("--scale", "nan"), "found nan"),
+        (("--scale", "1e300"), "found 1e+300"), (("--offset", "1e39"), "found 1e+39"),
+        (("--offset", "nan"), "found nan"),
     ],
 )  # fmt: skip
 def test_options_of_verify(call: Any, net: Path, options: tuple[Any, ...], words: str) -> None:

@@ -113,20 +113,6 @@ class TestArrays:
         np.save(tmp_path / "left.npy", left)
         assert ".npz" in call("run", pair_net, tmp_path / "left.npy").err
 
-    @pytest.mark.parametrize(
-        ("array", "words"),
-        [
-            (np.zeros((2, 12, 12, 3), np.float32), r"found shape (2, 12, 12, 3), expected (N, 12, 12, 1)"),
-            (np.zeros((1, 12, 12, 1), complex), "complex"),
-            (np.zeros((1, 12, 12, 1), "U3"), "<U3"),
-            (np.zeros((1, 12, 12, 1)), "float64"),
-        ],
-    )
-    def test_arrays_that_do_not_fit(self, call: Any, net: Path, tmp_path: Path, array: Any, words: str) -> None:
-        np.save(tmp_path / "x.npy", array)
-        done = call("run", net, tmp_path / "x.npy")
-        assert done.status == 2 and words in done.err and "x.npy" in done.err
-
     def test_an_empty_batch(self, call: Any, net: Path, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", np.zeros((0, 12, 12, 1), np.float32))
         assert call("run", net, tmp_path / "x.npy").status == 0
@@ -153,17 +139,6 @@ class TestImages:
             self.picture(x, mode).save(tmp_path / f"{mode}.png")
             assert call("run", net, tmp_path / f"{mode}.png", "--scale", 256, "--json").json == expected
 
-    def test_a_scale_is_asked_for(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
-        self.picture(x).save(tmp_path / "a.png")
-        done = call("run", net, tmp_path / "a.png")
-        assert done.status == 2 and "--scale" in done.err
-
-    def test_the_size_must_fit_or_be_changed(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
-        self.picture(x).resize((20, 24)).save(tmp_path / "a.png")
-        done = call("run", net, tmp_path / "a.png", "--scale", 256)
-        assert done.status == 2 and "20 x 24" in done.err and "--resize" in done.err
-        assert call("run", net, tmp_path / "a.png", "--scale", 256, "--resize").status == 0
-
     def test_what_is_no_image(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_bytes(b"not an image")
         self.picture(x).save(tmp_path / "b.png")
@@ -173,12 +148,6 @@ class TestImages:
         for name in ("a.png", "b.png", "c.png", "absent.png", "."):
             done = call("run", net, tmp_path / name, "--scale", 256)
             assert done.status == 2 and done.err, name
-
-    def test_of_several_pictures_the_first_is_read(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
-        pictures = [Image.fromarray(np.full((8, 8), grey, np.uint8)) for grey in (10, 200)]
-        pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
-        result = call("run", net, tmp_path / "a.gif", "--scale", "255", "--resize")
-        assert result.status == 0 and "only the first of several pictures in the file is read" in result.err
 
 
 def test_what_is_no_number_is_noted(call: Any, net: Path, x: Any, tmp_path: Path) -> None:

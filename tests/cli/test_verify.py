@@ -15,7 +15,7 @@ tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
 
 
-def save(path: Path, size: int | None = 8, beta: float = 0.0) -> Path:
+def save(path: Path, size: int | None = 8, beta: float = 0.0, turned: bool = False) -> Path:
     """(8, 8, 2) -> 3; all of them with the same names."""
     tf.keras.backend.clear_session()
     layers = tf.keras.layers
@@ -37,6 +37,9 @@ def save(path: Path, size: int | None = 8, beta: float = 0.0) -> Path:
     values = [draw["variance" in w.name](w.shape) for w in model.weights]
     last_beta = next(i for i, w in enumerate(model.weights) if w.name.startswith("norm_2/beta"))
     values[last_beta] = np.array([beta, 0, 0])
+    if turned:
+        kernel = next(i for i, w in enumerate(model.weights) if w.name.startswith("stem/kernel"))
+        values[kernel] = -values[kernel]
     model.set_weights(values)
     model.save(path)
     return path
@@ -72,6 +75,20 @@ def test_other_classes_are_a_difference(call: Any, pair: tuple[Path, Path], tmp_
     assert record.status == 1 and not record.json["ok"] and record.json["different_bits"] == 0
     assert record.json["different_floats"] > 0 and end["images_judged"] == end["outputs_beyond_rounding"] == 20
     assert 0 < end["classes_beyond_rounding"] == end["classes_different"]
+
+
+def test_other_bits_are_a_difference(call: Any, pair: tuple[Path, Path], net: Path, tmp_path: Path) -> None:
+    done = call("verify", save(tmp_path / "other.keras", turned=True), pair[1], "--random", 8, "--json")
+    assert done.status == 1 and done.json["ok"] is False and done.json["different_bits"] > 0
+    done = call("verify", pair[0], net)  # another network
+    assert done.status == 2 and done.err
+
+
+def test_given_data(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).integers(0, 256, (9, 8, 8, 2), np.uint8))
+    done = call("verify", *pair, "--data", tmp_path / "x.npy", "--scale", 256)
+    assert done.status == 0 and "9 images" in done.out
+    assert "--scale" in call("verify", *pair, "--data", tmp_path / "x.npy").err
 
 
 def test_not_a_number(call: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -133,6 +133,20 @@ def test_a_recording_of_nothing(model: bnn.Model) -> None:
     assert (run.moments, len(run.times), run.report.inferences, len(run.outputs)) == (0, 0, 1, 1)
 
 
+def test_a_recording_shows_what_the_model_says(model: bnn.Model, rng: np.random.Generator) -> None:
+    """After every step, also where nothing changes for a while, and at the end, where no event is left."""
+    rule, t = Rule(step=1000, window=4000), np.sort(np.append(rng.integers(0, 3000, 30), [9500, 12000]))
+    events = from_fields(rng.integers(0, 8, 32), rng.integers(0, 8, 32), rng.integers(0, 2, 32), t)
+    run, seen = EventEngine(model).run_events(events, rule), np.zeros((1, 8, 8, 1), np.float32)
+    looks = list(frames(place(events, (8, 8, 1), (0, 0), 1), (8, 8, 1), rule))
+    assert len(run.outputs) == len(looks) + 1 and run.times.tolist() == [now for now, _, _ in looks]
+    for outputs, changed, (_, count, bits) in zip(run.outputs[1:], run.changed, looks, strict=True):
+        assert changed == np.count_nonzero(bits != seen[0]) and count <= 32
+        seen[0] = bits
+        assert np.array_equal(outputs, model(seen)[0])
+    assert not run.changed.all()
+
+
 def test_what_is_refused_of_bytes_and_of_two_inputs(two_by_two: Any, rng: np.random.Generator) -> None:
     x = ops.input_node("x", (2, 2, 1), DType.u8)
     last = ops.make("bconv2d", ops.make("binarize", ops.make("cast", x)), signs(rng, (4, 1, 1, 1)))

@@ -112,6 +112,9 @@ def test_the_encoder_says_how_it_ran(rng: np.random.Generator, model: bnn.Model)
     assert engine.run_stream(video).report.encoder == "incremental"
     engine.handle.set_limit(0, 0)
     assert engine.run_stream(video).report.encoder == "incremental, synchronous in 5 of 5"
+    run = engine.run_image(video[0])  # pixel by pixel
+    engine.step(np.zeros_like(video[:1]))
+    assert engine.report().encoder == f"incremental, synchronous in 1 of {run.events + 1}"
     run = engine.run_image(video[0] / np.float32(3))
     assert run.report.encoder == "synchronous"
     assert f"18,432 operations each of {run.events} times: inputs are not multiples" in str(run.report)

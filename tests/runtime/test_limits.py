@@ -238,7 +238,7 @@ class TestInPlace:
         return refused(f"tensor {number} (b): offset in the memory of a tensor still needed", offset, 256)
 
     def test_where_it_may_be(self) -> None:
-        """Just over its data, if nothing else reads that, of the same layout; of a sum over either operand, but not over
+        """Just over its data, if nothing else reads that, of the same layout; a sum's over either operand, but not over
         one that it reads twice."""
         for offset, options in (
             (128, {}), (256, {"late": True}), (128, {"op": "add", "data": "ax"}), (128, {"op": "add", "data": "xa"}),
