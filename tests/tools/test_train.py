@@ -239,10 +239,18 @@ def test_killed_between_figures_and_checkpoint_repeats_the_epoch(tmp_path: Path)
     assert [epoch.epoch for epoch in fit.read_history(tmp_path)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("damage", ["weights", "figures", "settings", "another network"])
-def test_damaged_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path, damage: str) -> None:
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended in the second epoch."""
+    out = tmp_path_factory.mktemp("broken_off")
     with pytest.raises(KeyboardInterrupt):
-        train(settings(tmp_path, network="mlp"), BreakOff(epoch=2))
+        train(settings(out, network="mlp"), BreakOff(epoch=2))
+    return out
+
+
+@pytest.mark.parametrize("damage", ["weights", "figures", "settings", "another network"])
+def test_damaged_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path, broken_off: Path, damage: str) -> None:
+    shutil.copytree(broken_off, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "checkpoint"
     if damage == "weights":
         (data,) = (folder / "chief").glob("*.data-*")
