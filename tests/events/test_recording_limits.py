@@ -270,11 +270,13 @@ def test_files_are_known_by_their_endings(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(
     tmp_path: Path, error: Exception, kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path, choose: Any) -> Array:
+    """Whatever is raised where they are read, here before expelliarmus begins."""
+
+    def fail(encoding: str) -> Any:
         raise error
 
-    (tmp_path / "a.npy").touch()
-    monkeypatch.setattr(recordings, "load", fail)
+    (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n")
+    monkeypatch.setitem(sys.modules, "expelliarmus", SimpleNamespace(Wizard=fail))  # type: ignore[arg-type]
     with pytest.raises(kind, match=message) as caught:
-        recordings.read(tmp_path / "a.npy")
+        recordings.read(tmp_path / "a.raw")
     assert type(caught.value) is kind

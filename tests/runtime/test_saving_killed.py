@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,13 @@ def test_what_is_not_removed(tmp_path: Path) -> None:
     assert not stale.exists() and other.exists() and len(names(tmp_path)) == 4  # an unlocked pipe goes too
 
 
-def test_taken_for_abandoned_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def locked_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int], None]], None]:
+    """locked_by(function): what locks files from now on."""
+    return lambda function: monkeypatch.setattr(fcntl, "flock", function)
+
+
+def test_taken_for_abandoned_before_it_is_locked(tmp_path: Path, locked_by: Any) -> None:
     path, real, times = tmp_path / "net.bnn", fcntl.flock, []
 
     def late(number: int, how: int) -> None:
@@ -163,12 +169,12 @@ def test_taken_for_abandoned_before_it_is_locked(tmp_path: Path, monkeypatch: py
             assert not mine.exists()
         real(number, how)
 
-    monkeypatch.setattr(fcntl, "flock", late)
+    locked_by(late)
     save(path)
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 
 
-def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_are_no_locks(tmp_path: Path, locked_by: Any) -> None:
     path = tmp_path / "net.bnn"
     with replacing(str(path)) as file:
         file.write(b"new")
@@ -176,7 +182,7 @@ def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         def refuse(number: int, how: int) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
-        monkeypatch.setattr(fcntl, "flock", refuse)
+        locked_by(refuse)
         save(path, b"other")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 
