@@ -176,6 +176,26 @@ def test_promises(model: bnn.Model, data: list[float], why: str) -> None:
     assert EventEngine(model, encoder="synchronous").prepare(np.float32([0.25])) == "synchronous"
 
 
+@pytest.mark.parametrize("wrong", [1.5, -1.5, 0.25, np.inf, np.nan])
+def test_promises_are_kept(model: bnn.Model, image: Array, wrong: float) -> None:
+    """Frames, single pixels and what is there already are multiples of what was promised, and not larger."""
+    engine, other = EventEngine(model), image.copy()
+    other.reshape(-1)[3] = wrong
+    engine.reset()
+    assert engine.prepare(np.float32([1, 0.5])) == "incremental"
+    for _ in range(2):
+        assert np.array_equal(engine.step(-image), model(-image)[0])
+        with pytest.raises(bnn.InputError, match=r"unlike those that prepare\(\) was told of.*call reset\(\) first"):
+            engine.step(other)
+        with pytest.raises(bnn.BnnError, match="^pixel: "):
+            engine.handle.pixel(3, wrong)
+        engine.handle.pixel(3, 0.5)
+        engine.run()
+    engine.reset(other)
+    assert np.array_equal(engine.output(), model(other)[0], equal_nan=True)
+    assert engine.prepare(np.float32([1, 0.5])) == "synchronous"
+
+
 def test_a_stream_counts_what_differs(model: bnn.Model, image: Array) -> None:
     video = np.concatenate([image, 1 - image, image])
     engine = EventEngine(model)
