@@ -139,7 +139,7 @@ def test_sums_at_the_limit(weights: list[float], step: float, bound: float, exac
 
 
 def test_as_many_pixels_as_the_limit_are_updated() -> None:
-    """One more, and the encoder runs; after that half as many, until a reset."""
+    """One more, and the encoder runs; after that half as many."""
     model = stem(np.ones(8, np.float32))
     engine = EventEngine(model)
     frame = np.zeros((1, 8), np.float32)
@@ -150,10 +150,6 @@ def test_as_many_pixels_as_the_limit_are_updated() -> None:
         frame[0, :changed] = 1 - frame[0, :changed]
         assert np.array_equal(engine.step(frame), model(frame)[0])
         assert engine.layers[0].synchronous == runs, changed
-    engine.reset(frame)
-    assert engine.prepare(np.ones((1, 8), np.float32)) == "incremental"
-    frame[0, :4] = 1 - frame[0, :4]
-    assert np.array_equal(engine.step(frame), model(frame)[0]) and engine.layers[0].synchronous == 0
 
 
 def test_every_encoder_right_on_the_input_counts() -> None:
