@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 
 from bnn import errors
 from bnn._native import ffi, lib
+from bnn.file.write import encode
 from bnn.ir import interpret
-from bnn.runtime import Model
+from bnn.ir.graph import Graph
+from bnn.ir.ops import ConvAttrs, constant, input_node, make
+from bnn.runtime import Model, available_kernels
 from op_cases import CASES, CONV
+from op_graphs import plan, signs
 from opened import Opened
 from raw_model import B1, CONSTANT, F32, INPUT, OUTPUT, Net, Op, Tensor, aligned
 
@@ -69,6 +74,27 @@ def test_inputs_and_outputs_of_a_step_lie_apart(rng: np.random.Generator) -> Non
     found = np.zeros((3, 3, 3, 1), np.float32)
     call(lib.bnn_peek, sums, found)
     assert found[..., 0].tolist() == [[[4, 6, 4], [6, 9, 6], [4, 6, 4]]] * 3
+
+
+@pytest.mark.parametrize("kernels", available_kernels())
+def test_accumulators_have_the_layers_own_slots(kernels: str, rng: np.random.Generator) -> None:
+    """Each alone, all but one, all and none of those that an op has."""
+    x, slots = input_node("x", (3, 4, 32)), ("pre_mul", "pre_add", "clamp0", "sub", "mul", "add", "clamp1")
+    bits, filters, image = make("binarize", x), signs(rng, (5, 1, 1, 32)), rng.normal(size=(2, 3, 4, 32))
+    operands = {slot: constant(rng.integers(-8, 9, 5) / 4) for slot in slots if not slot.startswith("clamp")}
+    limits = {"clamp0": (-3.0, 5.0), "clamp1": (-4.0, 6.0)}
+
+    def conv(some: Sequence[str], own: Sequence[str] = ()) -> Graph:
+        attrs = ConvAttrs(slots=tuple(some), layer_slots=tuple(own), **limits)  # type: ignore[arg-type]
+        return plan([x], [make("bconv2d", bits, filters, *(operands[s] for s in some if s in operands), attrs=attrs)])
+
+    for own in ((), slots, *((s,) for s in slots), *(tuple(s for s in slots if s != left) for left in slots)):
+        model = Model.from_bytes(encode(conv(slots, own)), kernels=kernels)
+        stepper = model.stepper(2)
+        stepper.poke(0, image.astype(np.float32))
+        stepper.step(0, 2)
+        expected = interpret.outputs(conv(own), [image.astype(np.float32)])[0]
+        np.testing.assert_array_equal(stepper.step_raw(1, 2), expected, err_msg=f"{own}")
 
 
 class TestInspection:
