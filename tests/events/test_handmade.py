@@ -189,3 +189,19 @@ def test_calibration_changes_nothing(rng: np.random.Generator) -> None:
             found = model(inputs)
             for k, want in enumerate(found if isinstance(found, list) else [found]):
                 assert np.array_equal(engine.output(k), want[0], equal_nan=True), name
+
+
+def test_a_reset_is_at_rest_on_its_inputs(rng: np.random.Generator) -> None:
+    """Also where counters look at sums that are an output, too."""
+    x = ops.input_node("x", (3, 3, 8))
+    sums = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (6, 2, 2, 8)))
+    counted = ops.make("binarize_levels", sums, ops.constant([-6.0, 0.0, 6.0]))
+    last = ops.make("bconv2d", counted, op_graphs.signs(rng, (4, 1, 1, 6)), attrs=ops.ConvAttrs(planes=2))
+    for name, graph in {**handmade.accepted(rng), "outputs": op_graphs.plan([x], [sums, last])}.items():
+        model = bnn.Model.from_bytes(encode(graph))
+        engine = EventEngine(model)
+        for inputs in images(rng, graph, 2):
+            engine.reset(inputs)
+            found = model(inputs)
+            for k, want in enumerate(found if isinstance(found, list) else [found]):
+                assert np.array_equal(engine.output(k), want[0], equal_nan=True), name
