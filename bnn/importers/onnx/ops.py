@@ -564,7 +564,7 @@ def _along(s: Source, i: int, axis: int, default: float) -> Array:
 @reader("QuantizeLinear")
 def _quantize(s: Source) -> Value:
     """clip(round(x / scale) + zero): whole numbers, held as floats."""
-    kind = s.constant(2).dtype if s.has(2) else np.dtype(np.uint8)
+    kind = s.context.dtype(s.onnx.outputs[0])
     if kind not in (np.int8, np.uint8, np.int16, np.uint16):
         raise s.unsupported(f"numbers of type {kind}")
     (x,) = s.framed(0)
