@@ -524,10 +524,16 @@ def _pow(s: Source) -> Value:
 # -- quantizers -------------------------------------------------------------------------------------------------------
 
 
+def _scaled(s: Source, data: int, *others: int) -> list[Node]:
+    if s.is_constant(data) or not all(map(s.is_constant, others)):
+        raise s.unsupported("a scale or a zero point that depends on the data")
+    return s.framed(data, *others)
+
+
 @reader("BipolarQuant")
 def _bipolar(s: Source) -> Value:
     """+scale where x >= 0, else -scale."""
-    x, scale = s.framed(0, 1)
+    x, scale = _scaled(s, 0, 1)
     plain = bool((scale.value == 1).all())
     step = elementwise.step(s, x, final=plain)
     return s.result(step if plain else s.make("mul", step, scale))
@@ -535,15 +541,19 @@ def _bipolar(s: Source) -> Value:
 
 @reader("Quant", "IntQuant")
 def _quant(s: Source) -> Value:
-    """(round(clip(x / scale + zero)) - zero) * scale"""
-    low, high = integer_range(s.constant(3), int(s.attr("signed", 1)), int(s.attr("narrow", 0)))
-    x, scale, zero = s.framed(0, 1, 2)
+    """(round(clip(x / scale + zero)) - zero) * scale; a signed number of one bit is +1 or -1."""
+    width, signed = float(s.constant(3).reshape(())), bool(s.attr("signed"))
+    low, high = integer_range(width, signed, bool(s.attr("narrow")))
+    x, scale, zero = _scaled(s, 0, 1, 2)
     plain, shifted = bool((scale.value == 1).all()), bool((zero.value != 0).any())
     y = x if plain else s.make("div", x, scale, final=False)
     if shifted:
         y = s.make("add", y, zero, final=False)
-    y = s.make("clamp", y, attrs=ClampAttrs(low, high), final=False)
-    y = s.make("round", y, attrs=RoundAttrs(0), final=plain and not shifted)
+    if signed and width == 1:
+        y = elementwise.step(s, y, final=plain and not shifted)
+    else:
+        y = s.make("clamp", y, attrs=ClampAttrs(low, high), final=False)
+        y = s.make("round", y, attrs=RoundAttrs(0), final=plain and not shifted)
     if shifted:
         y = s.make("sub", y, zero, final=plain)
     return s.result(y if plain else s.make("mul", y, scale))

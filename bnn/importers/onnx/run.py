@@ -6,6 +6,7 @@ A node alone cannot be fused with another one, so every operation rounds by itse
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,17 +33,21 @@ def bipolar_quant(x: Array, scale: Array) -> Array:
     return np.asarray(np.where(x >= 0, np.float32(1), np.float32(-1)) * scale, np.float32)
 
 
-def integer_range(bits: Array, signed: int, narrow: int) -> tuple[float, float]:
+def integer_range(width: float, signed: bool, narrow: bool) -> tuple[float, float]:
     """The least and the largest number of QONNX's Quant."""
-    width = float(np.reshape(bits, -1)[0])
     low = -(2.0 ** (width - 1)) + narrow if signed else 0.0
     return low, 2.0 ** (width - 1) - 1 if signed else 2.0**width - 1 - narrow
 
 
-def quant(x: Array, scale: Array, zero: Array, bits: Array, signed: int, narrow: int) -> Array:
-    """QONNX's Quant, rounding halves to even, in its order of operations: x / scale + zero, clipped, rounded."""
-    low, high = integer_range(bits, signed, narrow)
-    number = np.rint(np.clip(np.asarray(x / scale + zero, np.float32), np.float32(low), np.float32(high)))
+def quant(x: Array, scale: Array, zero: Array, width: float, signed: bool, narrow: bool) -> Array:
+    """QONNX's Quant, rounding halves to even, in its order of operations: x / scale + zero, clipped, rounded.  A signed
+    number of one bit is +1 or -1."""
+    low, high = integer_range(width, signed, narrow)
+    number = np.asarray(x / scale + zero, np.float32)
+    if signed and width == 1:
+        number = np.where(number >= 0, np.float32(1), np.float32(-1))
+    else:
+        number = np.rint(np.clip(number, np.float32(low), np.float32(high)))
     return np.asarray((number - zero) * scale, np.float32)
 
 
@@ -64,6 +69,7 @@ class Runner:
     def plan(self, node: OnnxNode, operands: Sequence[Spec | None]) -> list[Spec]:
         """The named results of a node, not computed.  Raises as :func:`.sizes.results`."""
         if node.custom:
+            _check_custom(node, operands)
             shapes = [o.shape for o in operands[:3] if o is not None]
             try:
                 spec = Spec(np.broadcast_shapes(*shapes), np.dtype(np.float32))
@@ -109,13 +115,8 @@ class Runner:
         attrs, x = node.attrs, [o for o in operands if o is not None]
         if node.op == "BipolarQuant":
             return [bipolar_quant(*x)]
-        if node.op in ("Quant", "IntQuant") and str(attrs.get("rounding_mode", "ROUND")).upper() == "ROUND":
-            data, scale, zero, bits = x
-            return [quant(data, scale, zero, bits, int(attrs.get("signed", 1)), int(attrs.get("narrow", 0)))]
-        raise UnsupportedOpError(
-            f"layer '{node.layer}': {node.op} ('{node.name}') is not supported; of QONNX, BipolarQuant and Quant that "
-            "rounds to the nearest are"
-        )
+        data, scale, zero, bits = x
+        return [quant(data, scale, zero, float(bits.reshape(())), bool(attrs["signed"]), bool(attrs["narrow"]))]
 
     def _run(self, node: OnnxNode, given: Sequence[Array | None]) -> list[Array]:
         session = self._session(node, given)
@@ -156,6 +157,24 @@ class Runner:
                 data, self.options, providers=providers, enable_fallback=0
             )
         return self.sessions[key]
+
+
+def _check_custom(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
+    """Refuse an operator of QONNX that is not read, and one without what it must have."""
+    where = f"layer '{node.layer}': {node.op} ('{node.name}')"
+    rounding = str(node.attrs.get("rounding_mode", "ROUND"))
+    quant = node.op in ("Quant", "IntQuant")
+    if not quant and node.op != "BipolarQuant" or rounding.upper() not in ("ROUND", "HALF_EVEN"):
+        raise UnsupportedOpError(
+            f"{where} is not supported; of QONNX, BipolarQuant and Quant that rounds to the nearest are"
+        )
+    given, count = [o for o in operands if o is not None], 4 if quant else 2
+    if len(given) != count or len(operands) != count:
+        raise CompileError(f"{where} has {len(given)} operands; expected {count}")
+    if quant and not {"signed", "narrow"} <= node.attrs.keys():
+        raise CompileError(f"{where} does not say whether its numbers are signed and narrow")
+    if quant and math.prod(given[3].shape) != 1:
+        raise UnsupportedOpError(f"{where} has widths of shape {given[3].shape}; one for all is supported")
 
 
 def without_telemetry() -> None:

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quantizers of QONNX, which ONNX Runtime does not have, against their definition, read once more here."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
+
+import onnx
+
+from bnn._types import Array
+from bnn.errors import CompileError
+from bnn.importers.onnx.load import open_onnx
+from bnn.importers.onnx.ops import READERS
+from bnn.ir import interpret
+
+from .small import model, node
+
+DOMAIN = "qonnx.custom_op.general"
+F = np.float32
+# Halves of every scale, ends of every range and beyond, both zeros, denormals.
+X = np.array([[v, v / 3, -v] for v in (*np.arange(0, 8, 0.125), 127, 127.5, 128, 255, 256, 1e9, np.inf, 1e-45)], F).T
+X = np.stack([X, X[::-1] * F(0.25)])[:, None]  # (2, 1, 3, N)
+
+
+def quant(x: Array, scale: Array, zero: Array, bits: int, signed: int, narrow: int) -> Array:
+    """QONNX's IntQuant, element by element."""
+    levels = np.asarray(x / scale, F) + zero
+    if signed and bits == 1:
+        return (np.where(levels >= 0, F(1), F(-1)) - zero) * scale
+    lowest = -(2 ** (bits - 1)) + (1 if narrow else 0) if signed else 0
+    highest = 2 ** (bits - 1) - 1 if signed else 2**bits - (2 if narrow else 1)
+    return (np.round(np.minimum(np.maximum(levels, F(lowest)), F(highest))) - zero) * scale
+
+
+def compiled(op: str, operands: dict[str, Array], attrs: dict[str, Any], x: Array = X) -> tuple[Array, Array]:
+    """An operator of the data, and the same of a constant, which is added to the data."""
+    rest = " ".join(operands)
+    nodes = [node(op, f"x {rest}", domain=DOMAIN, **attrs), node(op, f"c {rest}", "q", domain=DOMAIN, **attrs),
+             node("Add", "x q", "sum")]  # fmt: skip
+    proto = model(nodes, {**operands, "c": x[:1]}, ("N", *x.shape[1:]), domains=[DOMAIN])
+    proto.graph.output.append(onnx.helper.make_empty_tensor_value_info("sum"))
+    source = open_onnx(proto)
+    found = interpret.outputs(source.graph(), [np.moveaxis(x, 1, -1)])
+    names = source.outputs
+    by_parts = source.evaluate([np.moveaxis(x, 1, -1)], names)  # as `verify` sees the operators
+    for name, array in zip(names, found, strict=True):
+        assert np.array_equal(by_parts[name].reshape(array.shape), array, equal_nan=True)
+    return np.moveaxis(found[0], -1, 1), np.moveaxis(found[1], -1, 1)
+
+
+@pytest.mark.parametrize("op", ["Quant", "IntQuant"])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8, 16])
+def test_levels(op: str, bits: int) -> None:
+    scales = [F(1), F(0.5), F(0.3), np.array([0.25, 0.1, 3], F).reshape(1, 3, 1)]
+    for signed, narrow, zero, scale in itertools.product((0, 1), (0, 1), (F(0), F(1), F(-2)), scales):
+        attrs = {"signed": signed, "narrow": narrow, "rounding_mode": "HALF_EVEN" if narrow else "round"}
+        if zero == 1:
+            del attrs["rounding_mode"]
+        data, constant = compiled(op, {"s": scale, "z": zero, "b": F(bits)}, attrs)
+        expected, what = quant(X, scale, zero, bits, signed, narrow), f"{attrs} {zero} {scale}"
+        assert np.array_equal(data, expected), what
+        assert np.array_equal(constant, X + expected[:1], equal_nan=True), what
+
+
+@pytest.mark.parametrize("scale", [F(1), F(0.3), np.array([0.25, 0.1, 3], F).reshape(1, 3, 1)])
+def test_signs(scale: Array) -> None:
+    data, constant = compiled("BipolarQuant", {"s": scale}, {})
+    expected = np.where(X >= 0, scale, -scale)
+    assert np.array_equal(data, expected) and np.array_equal(constant, X + expected[:1], equal_nan=True)
+
+
+def test_the_definition_here_is_that_of_the_package() -> None:
+    package = pytest.importorskip("qonnx.custom_op.general.intquant", reason="the package qonnx is not installed")
+    for bits, signed, narrow, zero in itertools.product((1, 2, 5, 8), (0, 1), (0, 1), (F(0), F(3))):
+        theirs = package.int_quant(X, F(0.3), zero, np.array(bits, F), signed, narrow, "ROUND")
+        assert np.array_equal(theirs, quant(X, F(0.3), zero, bits, signed, narrow))
+
+
+SIGNED = {"signed": 1, "narrow": 0}
+REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    **{mode: ("Quant", "x s z b", {**SIGNED, "rounding_mode": mode}, "Quant that rounds to the nearest")
+       for mode in ("FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")},
+    "Trunc": ("Trunc", "x s z b b", {}, "of QONNX, BipolarQuant|uses the ONNX operator Trunc"),
+    "a constant Trunc": ("Trunc", "s s z b b", {}, "of QONNX, BipolarQuant"),
+    "signs unknown": ("Quant", "x s z b", {"narrow": 0}, "does not say whether its numbers are signed"),
+    "ends unknown": ("Quant", "x s z b", {"signed": 1}, "does not say whether its numbers are signed and narrow"),
+    "no width": ("Quant", "x s z", SIGNED, "has 3 operands; expected 4"),
+    "nothing between": ("Quant", "x s _ b", SIGNED, "has 3 operands; expected 4"),
+    "a zero point of signs": ("BipolarQuant", "x s z", {}, "has 3 operands; expected 2"),
+    "several widths": ("Quant", "x s z n", SIGNED, r"widths of shape \(3, 1\); one for all"),
+    "a width of the data": ("Quant", "x s z r", SIGNED, "operand 3 depends on the data; it must be a constant"),
+    "a scale of the data": ("Quant", "x r z b", SIGNED, "a scale or a zero point that depends on the data"),
+    "a zero point of the data": ("Quant", "x s r b", SIGNED, "a scale or a zero point that depends on the data"),
+    "signs scaled by the data": ("BipolarQuant", "x x", {}, "a scale or a zero point that depends on the data"),
+    "shapes": ("Quant", "x f z b", SIGNED, "do not fit"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    op, operands, attrs, message = REFUSED[name]
+    constants = {"s": F(1), "z": F(0), "b": F(3), "n": np.array([[2], [3], [4]], F), "f": np.ones(7, F)}
+    nodes = [node("ReduceMax", "x", "r", axes=[1, 2, 3], keepdims=1), node(op, operands, domain=DOMAIN, **attrs)]
+    proto = model(nodes, constants, (1, *X.shape[1:]), domains=[DOMAIN])
+    with pytest.raises(CompileError, match=message):
+        open_onnx(proto).graph()
+
+
+def test_every_operator_has_a_case() -> None:
+    assert {op for op in READERS if not onnx.defs.has(op)} == {"BipolarQuant", "IntQuant", "Quant"}
