@@ -41,12 +41,17 @@ def node(op: str, inputs: str, outputs: str = "y", **attrs: object) -> onnx.Node
     return helper.make_node(op, names, outputs.split(), name=f"{op}_{outputs.split()[0]}", **attrs)
 
 
-def by_onnx_runtime(proto: onnx.ModelProto, *x: Array) -> Array:
-    """Without optimizations, in batches as the model takes them."""
+def session_of(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Without optimizations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def by_onnx_runtime(proto: onnx.ModelProto, *x: Array) -> Array:
+    """In batches as the model takes them."""
+    session = session_of(proto)
     names = [i.name for i in session.get_inputs()]
     fixed = session.get_inputs()[0].shape[0]
     step = fixed if isinstance(fixed, int) else len(x[0])
