@@ -150,7 +150,8 @@ def product(s: Layer, moved: Moved, weights: Array) -> Moved:
     def by_image(a: Layout) -> Array:
         return np.ascontiguousarray(a.index.swapaxes(0, 1) if own else a.index.reshape(a.images, -1, a.index.shape[-1]))
 
-    rows = moved.mapped(by_image).per_image()
+    whole = own or all(a.index.size % (a.images * a.index.shape[-1]) == 0 for a in moved.layouts)
+    rows = moved.mapped(by_image).per_image() if whole else None
     if rows is None:
         raise s.unsupported("rows that mix images")
     positions, channels = rows.shape

@@ -60,9 +60,7 @@ def reader(*ops: str) -> Callable[[Reader], Reader]:
 
 def _window(s: Source, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> dict[str, Any]:
     """Stride and padding (top, left, bottom, right) of a window over rows and columns, or over one of them."""
-    spatial = s.shape(0)[2:]
-    if len(kernel) != len(spatial) or len(spatial) not in (1, 2):
-        raise s.unsupported(f"a window of {len(kernel)} dimensions over data {s.shape(0)}; one and two are supported")
+    spatial = _spatial(s)
     strides = tuple(int(v) for v in s.attr("strides") or [1] * len(kernel))
     auto = s.attr("auto_pad") or "NOTSET"
     pads = [int(v) for v in s.attr("pads") or [0] * 2 * len(kernel)]
@@ -70,11 +68,17 @@ def _window(s: Source, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> d
         pads = _same(spatial, kernel, strides, dilations, auto == "SAME_UPPER")
     elif auto == "VALID":
         pads = [0] * 2 * len(kernel)
-    if min(pads) < 0:
-        raise s.unsupported(f"negative padding {pads}")
     if len(kernel) == 1:
         return {"stride": (1, strides[0]), "pads": (0, pads[0], 0, pads[1])}
     return {"stride": strides, "pads": tuple(pads)}
+
+
+def _spatial(s: Source) -> tuple[int, ...]:
+    """The rows and columns of operand 0, or one of them."""
+    found = s.shape(0)[2:]
+    if len(found) > 2:
+        raise s.unsupported(f"a window of {len(found)} dimensions over data {s.shape(0)}; one and two are supported")
+    return found
 
 
 def _same(
@@ -89,8 +93,6 @@ def _same(
 def _in_order(s: Source, make: Callable[[Node], Node]) -> Value:
     """A result with channels last from operand 0 as an image (H, W, C), or (1, L, C) of (N, C, L)."""
     rank = len(s.shape(0)) - 1
-    if rank not in (2, 3):
-        raise s.unsupported(f"data of {rank + 1} dimensions; three and four are supported")
     result = make(as_image(s, s.laid(0)))
     if rank == 2:
         result = s.make("reshape", result, attrs=ReshapeAttrs(result.type.shape[1:]))
@@ -167,7 +169,7 @@ def _conv_transpose(s: Source) -> Value:
     w = _snapped(s, np.asarray(s.constant(1), np.float32))
     if s.attr("group", 1) != 1 or set(s.attr("dilations") or [1]) != {1}:
         raise s.unsupported("groups or dilations")
-    kernel, size = w.shape[2:], s.output_shape[1:]
+    spatial, kernel, size = _spatial(s), w.shape[2:], s.output_shape[1:]
     strides = tuple(int(v) for v in s.attr("strides") or [1] * len(kernel))
     auto = s.attr("auto_pad") or "NOTSET"
     before = [int(v) for v in s.attr("pads") or [0] * 2 * len(kernel)][: len(kernel)]
@@ -175,7 +177,7 @@ def _conv_transpose(s: Source) -> Value:
         extra = s.attr("output_padding") or [0] * len(kernel)
         total = [
             stride * (given - 1) + more + k - out
-            for stride, given, more, k, out in zip(strides, s.shape(0)[2:], extra, kernel, size, strict=True)
+            for stride, given, more, k, out in zip(strides, spatial, extra, kernel, size, strict=True)
         ]
         before = [max(t - t // 2 if auto != "SAME_UPPER" else t // 2, 0) for t in total]
     if len(kernel) == 1:
@@ -235,7 +237,7 @@ def _dense(s: Source, value: Value, w: Array, final: bool) -> Laid:
             value, w = Laid(s.inner(s.flat(value.base)), (0,)), moved
     order = tuple(range(rank))
     x = s.arranged(value, order, "the data") if rank else None
-    if x is None or rank > 3:
+    if x is None:
         raise s.unsupported(f"data of {rank + 1} dimensions; two to four are supported")
     filters = constant(w[:, None, None, :], name=s.layer)
     result = s.make("conv2d", as_image(s, x), filters, attrs=ConvAttrs(), final=final and rank != 2)
@@ -574,16 +576,13 @@ def _along(s: Source, i: int, axis: int, default: float) -> Array:
 @reader("QuantizeLinear")
 def _quantize(s: Source) -> Value:
     """clip(round(x / scale) + zero): whole numbers, held as floats."""
-    kind = s.context.dtype(s.onnx.outputs[0])
-    if kind not in (np.int8, np.uint8, np.int16, np.uint16):
-        raise s.unsupported(f"numbers of type {kind}")
     (x,) = s.framed(0)
     axis = int(s.attr("axis", 1))
     scale, zero = (s.image_constant(_along(s, i, axis, d)) for i, d in ((1, 1.0), (2, 0.0)))
     y = s.make("round", s.make("div", x, scale, final=False), attrs=RoundAttrs(0), final=False)
     if (zero.value != 0).any():
         y = s.make("add", y, zero, final=False)
-    limits = np.iinfo(kind)
+    limits = np.iinfo(s.context.dtype(s.onnx.outputs[0]))
     return s.result(s.make("clamp", y, attrs=ClampAttrs(float(limits.min), float(limits.max))))
 
 

@@ -214,8 +214,6 @@ class Source(Layer):
 
     def in_order(self, array: Array, order: Order) -> Node:
         """A constant that broadcasts to an image, for a node with its dimensions in this order."""
-        if array.ndim > len(order):
-            raise self.unsupported(f"a constant of shape {array.shape} for an image of {len(order)} dimensions")
         value = array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(inverse(order))
         while value.ndim > 1 and value.shape[0] == 1:
             value = value[0]

@@ -58,45 +58,6 @@ def test_every_operator_has_a_case() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("op", "attrs", "message"),
-    [
-        ("GatherND", {"batch_dims": -7}, "-7 dimensions of batches"),
-        ("GatherND", {"batch_dims": 2**40}, "the attribute 'batch_dims' is out of range"),
-        ("GatherND", {"batch_dims": 0.5}, "the attribute 'batch_dims' has another type"),
-        ("GatherND", {"nonsense": 1}, "it has no attribute 'nonsense'"),
-    ],
-)
-def test_attributes_are_checked(op: str, attrs: dict[str, object], message: str) -> None:
-    indices = np.zeros((2, 1, 1), np.int64)
-    proto = model([node(op, "x i", **attrs)], {"i": indices}, (2, 4, 5))
-    with pytest.raises(CompileError, match=message):
-        bnn.compile(proto)
-
-
-@pytest.mark.parametrize("shape", [(), (3,)])
-def test_inputs_without_an_image(shape: tuple[int, ...]) -> None:
-    with pytest.raises(CompileError, match=r"input 'x' has shape \(3?,?\); "):
-        bnn.compile(model([node("Relu", "x")], {}, shape, rank=len(shape)))
-
-
-def test_a_shape_that_depends_on_the_data() -> None:
-    nodes = [node("Cast", "x", "i", to=7), node("ReduceMax", "i", "s", axes=[0], keepdims=0), node("Reshape", "x s")]
-    proto = model(nodes, {}, (2, 2))
-    with pytest.raises(CompileError, match="depends on operand 1, which must be a constant, or follow from shapes"):
-        bnn.compile(proto)
-
-
-@pytest.mark.parametrize("location", ["../secret", "/secret", "folder/../../secret", "missing", "."])
-def test_weights_beside_the_model(location: str, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(bytes(16))
-    path = tmp_path / "folder" / "a.onnx"
-    path.parent.mkdir()
-    path.write_bytes(_outside(location.replace("/secret", f"{tmp_path}/secret") if location[0] == "/" else location))
-    with pytest.raises(CompileError, match="is in .*, which is not (beside the model|a file)"):
-        bnn.compile(path)
-
-
 @pytest.mark.parametrize("kind", [onnx.AttributeProto.TENSOR, onnx.AttributeProto.FLOAT])
 @pytest.mark.parametrize("op", ["Constant", "ConstantOfShape"])
 def test_weights_that_an_attribute_names(op: str, kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

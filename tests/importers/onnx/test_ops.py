@@ -17,7 +17,7 @@ from onnx import TensorProto
 
 import bnn
 from bnn._types import Array
-from bnn.errors import BnnError, CompileError, InputError, UnsupportedOpError
+from bnn.errors import CompileError, InputError
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 
 from .small import by_onnx_runtime, model, node
@@ -304,63 +304,7 @@ def test_levels_of_qonnx() -> None:
     assert np.array_equal(compiled(x), expected) and kinds(compiled) == ["binary"] and bnn.verify(proto, compiled, x).ok
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
-
-REFUSED: dict[str, tuple[str, list[Any], dict[str, Array], dict[str, Any]]] = {
-    "an unknown operator": ("layer 'LRN_y' uses the ONNX operator LRN", [node("LRN", "x", size=3)], {}, {}),
-    "another domain": ("node 'Conv_y' is the operator com.example::Conv", [node("Conv", "x w", domain="com.example")],
-                       {"w": SIGNS}, {"domains": ["com.example"]}),
-    "an old version": ("version 9 of ONNX's operators; 11 or newer", [node("Relu", "x")], {}, {"opset": 9}),
-    "attention": ("both depend on the data", [node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("MatMul", "x t")],
-                  {}, {}),
-    "a recurrent layer": ("uses the ONNX operator LSTM", [node("LSTM", "x w r", hidden_size=2)],
-                          {"w": eighths(1, 8, 6), "r": eighths(1, 8, 2)}, {"shape": ("N", 4, 6)}),
-    "windows past the end": ("ceil_mode", [node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)],
-                             {}, {}),
-    "over the batch": ("it reduces over the batch", [node("ReduceMean", "x", axes=[0, 2, 3])], {}, {}),
-    "training": ("in training mode", [node("BatchNormalization", "x g b m v", "y mm vv", training_mode=1)],
-                 {k: floats(1, 1, 1, 1) for k in "gbmv"}, {}),
-    "rounding down": ("uses the ONNX operator Trunc",
-                      [node("Trunc", "x s z b c", domain="qonnx.custom_op.general")],
-                      {k: scalar(1) for k in "szbc"}, {"domains": ["qonnx.custom_op.general"]}),
-    "a free size": ("only the batch size may be free", [node("Relu", "x")], {}, {"shape": ("N", 4, "H", 6)}),
-    "interpolation": ("mode linear, which computes new values", [node("Resize", "x _ s", mode="linear")],
-                      {"s": floats(1, 1, 2, 2)}, {}),
-    "whole numbers that wrap": ("arithmetic of uint8", [node("Add", "x x", "a"), node("Cast", "a", to=1)], {},
-                                {"dtype": TensorProto.UINT8}),
-    "truncation": ("numbers of type int64|arithmetic of int64", [node("CastLike", "x t", "a"), node("Cast", "a", to=1)],
-                   {"t": numbers(0)}, {}),
-    "no floats": ("input 'x' is float64; supported: float32", [node("Relu", "x")], {}, {"dtype": TensorProto.DOUBLE}),
-    "many dimensions": ("has 5 dimensions; two to four are supported", [node("Relu", "x")], {},
-                        {"shape": ("N", 2, 3, 4, 5), "rank": 5}),
-    "no elements": (r"a result of shape \(2, 0, 5, 6\), which has no elements",
-                    [node("GreaterOrEqual", "x a", "b"), node("Cast", "b", to=1)],
-                    {"a": np.zeros((0, 1, 1), np.float32)}, {"shape": ("N", 1, 5, 6)}),
-    "huge results": ("makes [0-9,]+ bytes; at most", [node("Tile", "x r", "a"), node("Relu", "a")],
-                     {"r": numbers(1, 10**6, 10**3, 1)}, {}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_by_name(name: str) -> None:
-    message, nodes, constants, arguments = REFUSED[name]
-    with pytest.raises(BnnError, match=message):
-        bnn.compile(model(nodes, constants, **arguments))
-
-
-def test_graphs_that_contradict_themselves() -> None:
-    with pytest.raises(CompileError, match="reads 'nothing', which nothing before it computes"):
-        bnn.compile(model([node("Add", "x nothing")]))
-    with pytest.raises(CompileError, match="computes 'a', which exists already"):
-        bnn.compile(model([node("Relu", "x", "a"), node("Neg", "x", "a"), node("Relu", "a")]))
-    with pytest.raises(CompileError, match="output 'y' is not computed"):
-        bnn.compile(model([node("Relu", "x", "a")]))
-    twice = model([node("Relu", "x")])
-    twice.graph.input.append(twice.graph.input[0])
-    with pytest.raises(CompileError, match="two of the model's inputs have one name: found x, x; give each its own"):
-        bnn.compile(twice)
-    with pytest.raises(UnsupportedOpError, match="output 'y' does not depend on the data"):
-        bnn.compile(model([node("Relu", "x", "a"), node("Relu", "c", "y")], {"c": eighths(2, 3)}))
+# -- arguments and names ---------------------------------------------------------------------------------------------
 
 
 def test_arguments_that_do_not_fit() -> None:

@@ -15,7 +15,6 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 import onnx
 
 from bnn._types import Array
-from bnn.errors import CompileError
 from bnn.importers.onnx.load import open_onnx
 from bnn.importers.onnx.ops import READERS
 from bnn.ir import interpret
@@ -81,36 +80,6 @@ def test_the_definition_here_is_that_of_the_package() -> None:
     for bits, signed, narrow, zero in itertools.product((1, 2, 5, 8), (0, 1), (0, 1), (F(0), F(3))):
         theirs = package.int_quant(X, F(0.3), zero, np.array(bits, F), signed, narrow, "ROUND")
         assert np.array_equal(theirs, quant(X, F(0.3), zero, bits, signed, narrow))
-
-
-SIGNED = {"signed": 1, "narrow": 0}
-REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    **{mode: ("Quant", "x s z b", {**SIGNED, "rounding_mode": mode}, "Quant that rounds to the nearest")
-       for mode in ("FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")},
-    "Trunc": ("Trunc", "x s z b b", {}, "of QONNX, BipolarQuant|uses the ONNX operator Trunc"),
-    "a constant Trunc": ("Trunc", "s s z b b", {}, "of QONNX, BipolarQuant"),
-    "signs unknown": ("Quant", "x s z b", {"narrow": 0}, "does not say whether its numbers are signed"),
-    "ends unknown": ("Quant", "x s z b", {"signed": 1}, "does not say whether its numbers are signed and narrow"),
-    "no width": ("Quant", "x s z", SIGNED, "has 3 operands; expected 4"),
-    "nothing between": ("Quant", "x s _ b", SIGNED, "has 3 operands; expected 4"),
-    "a zero point of signs": ("BipolarQuant", "x s z", {}, "has 3 operands; expected 2"),
-    "several widths": ("Quant", "x s z n", SIGNED, r"widths of shape \(3, 1\); one for all"),
-    "a width of the data": ("Quant", "x s z r", SIGNED, "operand 3 depends on the data; it must be a constant"),
-    "a scale of the data": ("Quant", "x r z b", SIGNED, "a scale or a zero point that depends on the data"),
-    "a zero point of the data": ("Quant", "x s r b", SIGNED, "a scale or a zero point that depends on the data"),
-    "signs scaled by the data": ("BipolarQuant", "x x", {}, "a scale or a zero point that depends on the data"),
-    "shapes": ("Quant", "x f z b", SIGNED, "do not fit"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    op, operands, attrs, message = REFUSED[name]
-    constants = {"s": F(1), "z": F(0), "b": F(3), "n": np.array([[2], [3], [4]], F), "f": np.ones(7, F)}
-    nodes = [node("ReduceMax", "x", "r", axes=[1, 2, 3], keepdims=1), node(op, operands, domain=DOMAIN, **attrs)]
-    proto = model(nodes, constants, (1, *X.shape[1:]), domains=[DOMAIN])
-    with pytest.raises(CompileError, match=message):
-        open_onnx(proto).graph()
 
 
 def test_every_operator_has_a_case() -> None:
