@@ -20,6 +20,7 @@ OLDEST_OPSET = 11
 QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 _OWN = frozenset({"", "ai.onnx"})
 _PASSED = frozenset({"Identity", "Cast", "CastLike"})
+_BOOL = 9  # of ONNX's types
 _MOST_SCOPES = 2**12  # characters
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
@@ -69,9 +70,16 @@ class OnnxGraph:
         object.__setattr__(self, "users", users)
         sources: dict[str, str] = {}
         for node in self.nodes:
-            if node.op in _PASSED and node.inputs:
+            if node.op in _PASSED and node.inputs and not self._gives_truth(node):
                 sources |= dict.fromkeys(node.outputs, sources.get(node.inputs[0], node.inputs[0]))
         object.__setattr__(self, "sources", sources)
+
+    def _gives_truth(self, node: OnnxNode) -> bool:
+        """Whether a cast makes truth values of numbers, as far as this is known."""
+        if node.op == "CastLike":
+            like = self.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+            return like is None or like.dtype == np.bool_
+        return node.op == "Cast" and node.attrs.get("to") == _BOOL
 
     @property
     def images(self) -> int | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from onnx import TensorProto
 import bnn
 from bnn._types import Array
 from bnn.errors import CompileError, InputError
+from bnn.importers.onnx.load import open_onnx
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
+from bnn.ir import interpret
 
 from .small import by_onnx_runtime, model, node
 
@@ -253,15 +256,44 @@ def test_estimators_are_seen_through() -> None:
         assert bnn.verify(proto, compiled, x, zero=1).ok
 
 
-def test_an_estimator_may_clip_twice() -> None:
-    nodes = [
-        node("Sign", "x", "s"), node("Clip", "x low high", "c"), node("Sub", "s c", "d"),
-        node("Clip", "x low high", "e"), node("Add", "d e", "a"), node("Conv", "a w"),
-    ]  # fmt: skip
-    constants = {"w": SIGNS, "low": scalar(-1), "high": scalar(1)}
-    assert kinds(bnn.compile(model(nodes, constants))) == ["binary"]
-    other = [*nodes[:3], node("Clip", "x low half", "e"), *nodes[4:]]
-    assert kinds(bnn.compile(model(other, {**constants, "half": scalar(0.5)}))) == ["float"]
+# What may stand for "h" in an estimator: nodes that make "@" of "h", "x" and constants.
+ESTIMATORS: dict[str, list[tuple[str, str, str, dict[str, Any]]]] = {
+    "itself": [("Identity", "h", "@", {})], "another half": [("Split", "x n", "@b @", {"axis": 1})],
+    "a half": [("Split", "x n", "@ @b", {"axis": 1})], "clipped": [("Clip", "h low high", "@", {})],
+    "clipped from 0": [("Clip", "h zero high", "@", {})], "leaky": [("LeakyRelu", "h", "@", {"alpha": 0.25})],
+    "more leaky": [("LeakyRelu", "h", "@", {"alpha": 0.5})], "leaky without a number": [("LeakyRelu", "h", "@", {})],
+    "truth": [("Cast", "h", "@t", {"to": 9}), ("Cast", "@t", "@", {"to": 1})],
+    "like truth": [("CastLike", "h true", "@t", {}), ("CastLike", "@t high", "@", {})],
+    "negated": [("Neg", "h", "@", {})], "of three": [("Max", "h low low", "@", {})],
+    "of two": [("Max", "h low", "@", {})], "deep": [("Abs", "h", "@t", {}), ("Clip", "@t low high", "@", {})],
+    "deep and other": [("Abs", "h", "@t", {}), ("Clip", "@t low zero", "@", {})],
+}  # fmt: skip
+
+
+def estimator(first: str, second: str, swapped: bool, op: str = "Sub", quantizer: str = "Sign") -> tuple[Array, Array]:
+    """(q - first) + second, as it is read and as ONNX Runtime computes it."""
+    made = [node(op, i.replace("@", side), o.replace("@", side), **a)
+            for side, name in (("l", first), ("r", second)) for op, i, o, a in ESTIMATORS[name]]  # fmt: skip
+    nodes = [node("Split", "x n", "h g", axis=1), *made, node(quantizer, "h", "q"),
+             node(op, "q l", "d"), node("Add", "r d" if swapped else "d r")]  # fmt: skip
+    given = {"n": numbers(2, 2), "low": scalar(-1), "high": scalar(1), "zero": scalar(0), "true": np.ones(1, bool)}
+    proto = model(nodes, given, ("N", 4), rank=2)
+    x = np.random.default_rng(1).normal(0, [0.01, 2, 300, 0.3], (9, 4)).astype(np.float32)
+    (found,) = interpret.outputs(open_onnx(proto).graph(), [x])
+    return found, by_onnx_runtime(proto, x)
+
+
+def test_estimators_are_what_they_seem() -> None:
+    """A sum is seen through only where both terms are the same operators, with the same attributes, of the same."""
+    pairs = itertools.combinations_with_replacement(enumerate(ESTIMATORS), 2)
+    for (i, first), (k, second) in pairs:
+        found, expected = estimator(first, second, swapped=(i + k) % 2 == 0)
+        if first == second and "half" not in first or {first, second} <= {"itself", "a half"}:
+            expected = np.sign(expected)
+        assert np.array_equal(found, expected), (first, second)
+    for others in ({"op": "Add"}, {"op": "Mul"}, {"quantizer": "Relu"}):
+        found, expected = estimator("leaky", "leaky", swapped=False, **others)
+        assert np.array_equal(found, expected), others
 
 
 def test_small_weights_stay_what_they_are() -> None:
