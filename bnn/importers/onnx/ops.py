@@ -117,7 +117,7 @@ def _snapped(s: Source, w: Array, transposed: bool = False) -> Array:
     found: Array = (np.sign(w.reshape(len(w), -1)) * alpha).reshape(w.shape).astype(np.float32)
     if np.array_equal(found, w):
         return w
-    s.context.snapped[s.onnx.inputs[1]] = found.T if transposed else found
+    s.context.snapped[s.onnx.inputs[1]] = found.swapaxes(0, 1) if transposed else found
     s.hint("its weights are within rounding of +-alpha, and read as such")
     return found
 
@@ -166,7 +166,7 @@ def _conv(s: Source) -> Value:
 
 @reader("ConvTranspose")
 def _conv_transpose(s: Source) -> Value:
-    w = _snapped(s, np.asarray(s.constant(1), np.float32))
+    w = _snapped(s, np.asarray(s.constant(1), np.float32).swapaxes(0, 1), transposed=True)
     if s.attr("group", 1) != 1 or set(s.attr("dilations") or [1]) != {1}:
         raise s.unsupported("groups or dilations")
     spatial, kernel, size = _spatial(s), w.shape[2:], s.output_shape[1:]
@@ -182,7 +182,7 @@ def _conv_transpose(s: Source) -> Value:
         before = [max(t - t // 2 if auto != "SAME_UPPER" else t // 2, 0) for t in total]
     if len(kernel) == 1:
         w, size, strides, before = w[:, :, None], (1, *size), (1, *strides), [0, *before]
-    filters = w.transpose(1, 2, 3, 0)  # (C, O, kh, kw) to OHWI
+    filters = w.transpose(0, 2, 3, 1)
 
     def convolve(x: Node) -> Node:
         result = transposed(s, x, filters, (size[0], size[1]), (strides[0], strides[1]), (before[0], before[1]))

@@ -11,6 +11,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from bnn._types import Array
+from bnn.importers.onnx.load import open_onnx
+from bnn.ir import interpret
 
 Shape = Sequence[int | str | None]
 
@@ -47,6 +49,14 @@ def session_of(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def as_read(proto: onnx.ModelProto, *x: Array) -> list[Array]:
+    """What the graph that is read of a model gives, arranged as in the model."""
+    graph = open_onnx(proto).graph()
+    if not graph.channels_first:
+        return interpret.outputs(graph, x)
+    return [np.moveaxis(r, -1, 1) for r in interpret.outputs(graph, [np.moveaxis(a, 1, -1) for a in x])]
 
 
 def by_onnx_runtime(proto: onnx.ModelProto, *x: Array) -> Array:

@@ -20,12 +20,10 @@ from onnx import helper, numpy_helper
 
 from bnn._types import Array
 from bnn.errors import CompileError
-from bnn.importers.onnx.load import open_onnx
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 from bnn.importers.onnx.protos import OLDEST_OPSET
-from bnn.ir import interpret
 
-from .small import session_of
+from .small import as_read, session_of
 
 NEWEST = onnx.defs.onnx_opset_version()
 OWN = sorted(op for op in {*READERS, *MOVES, *ALIASES} if onnx.defs.has(op))
@@ -256,13 +254,6 @@ def expected(proto: Any, call: Call) -> tuple[list[Array], bool]:
     return whole, not all(alone)
 
 
-def found(proto: Any, x: Array) -> list[Array]:
-    graph = open_onnx(proto).graph()
-    first = graph.channels_first
-    results = interpret.outputs(graph, [np.moveaxis(x, 1, -1) if first else x])
-    return [np.moveaxis(r, -1, 1) if first else r for r in results]
-
-
 def variants(op: str, call: Call, attributes: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """(attribute, its value; None: left out, all attributes)"""
     yield "", None, call.attrs
@@ -300,7 +291,7 @@ def test_every_attribute(op: str) -> None:
                 reasons = [why for ops, holds, why in REFUSED if re.fullmatch(ops, op) and holds(attrs, opset, call)]
                 reason = "|".join([*reasons, *([MIXED] if mixed else [])])
                 try:
-                    ours = found(proto, call.x)
+                    ours = as_read(proto, call.x)
                 except CompileError as error:
                     assert theirs is None or reason and re.search(reason, str(error)), f"{text}: {error}"
                 else:

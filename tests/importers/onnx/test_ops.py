@@ -23,7 +23,7 @@ from bnn.importers.onnx.load import open_onnx
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 from bnn.ir import interpret
 
-from .small import by_onnx_runtime, model, node
+from .small import as_read, by_onnx_runtime, model, node
 
 RNG = np.random.default_rng(0)
 
@@ -279,8 +279,7 @@ def estimator(first: str, second: str, swapped: bool, op: str = "Sub", quantizer
     given = {"n": numbers(2, 2), "low": scalar(-1), "high": scalar(1), "zero": scalar(0), "true": np.ones(1, bool)}
     proto = model(nodes, given, ("N", 4), rank=2)
     x = np.random.default_rng(1).normal(0, [0.01, 2, 300, 0.3], (9, 4)).astype(np.float32)
-    (found,) = interpret.outputs(open_onnx(proto).graph(), [x])
-    return found, by_onnx_runtime(proto, x)
+    return as_read(proto, x)[0], by_onnx_runtime(proto, x)
 
 
 def test_estimators_are_what_they_seem() -> None:
@@ -288,7 +287,7 @@ def test_estimators_are_what_they_seem() -> None:
     pairs = itertools.combinations_with_replacement(enumerate(ESTIMATORS), 2)
     for (i, first), (k, second) in pairs:
         found, expected = estimator(first, second, swapped=(i + k) % 2 == 0)
-        if first == second and "half" not in first or {first, second} <= {"itself", "a half"}:
+        if first == second and "half" not in first:
             expected = np.sign(expected)
         assert np.array_equal(found, expected), (first, second)
     for others in ({"op": "Add"}, {"op": "Mul"}, {"quantizer": "Abs"}):
@@ -296,11 +295,37 @@ def test_estimators_are_what_they_seem() -> None:
         assert np.array_equal(found, expected), others
 
 
-def test_small_weights_stay_what_they_are() -> None:
-    w = np.abs(RNG.normal(size=(4, 3))).astype(np.float32) * np.float32(1e-7)
-    proto = model([node("MatMul", "x w")], {"w": w}, ("N", 4), rank=2)
-    x = eighths(5, 4)
-    np.testing.assert_allclose(bnn.compile(proto)(x), by_onnx_runtime(proto, x), rtol=1e-5, atol=1e-12)
+# alpha, how far one of the weights is from it, whether it is taken for +-alpha
+OFF = [(1, 4 * 2**-23, True), (1, 5 * 2**-23, False), (4, 4 * 2**-21, True), (4, -5 * 2**-21, False),
+       (0.3, 2**-23, True), (2**-12, 2**-22, True), (2**-12, 1.5 * 2**-22, False), (1e-7, 1e-8, False)]  # fmt: skip
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Gemm", "Conv", "ConvTranspose"])
+def test_weights_a_few_units_off_are_what_they_seem(op: str) -> None:
+    """In the graph, and where `verify` computes."""
+    for (alpha, off, snapped), zero in itertools.product(OFF, (0, 1)):
+        plain = floats(1, -1, 2)[:, None] * floats(-alpha, alpha, -alpha, 0 if zero else alpha, alpha)
+        w = plain.copy()
+        w[1, 0] += off
+        given = {"MatMul": w.T, "Gemm": w.T, "Conv": w[:, :, None], "ConvTranspose": w.T[:, :, None]}[op]
+        shape = (5, 5, 1)[: given.ndim]
+        proto, x = model([node(op, "x w")], {"w": given}, shape, rank=2), np.eye(5, dtype=np.float32)
+        source = open_onnx(proto)
+        (found,) = interpret.outputs(source.graph(), [x.reshape(5, 1, 5) if given.ndim > 2 else x])
+        (computed,) = source.evaluate([x.reshape(5, 1, 5) if given.ndim > 2 else x], source.outputs).values()
+        assert np.array_equal(found.reshape(5, 3), (plain if snapped else w).T), (alpha, off, zero)
+        assert np.array_equal(computed.reshape(5, 3), (plain if snapped else w).T), (alpha, off, zero)
+
+
+def test_parts_of_a_sequence() -> None:
+    x = eighths(3, 4, 5, 6)
+    for sizes, axis, i in itertools.product((None, 1, 2, 3, [1, 3], [3, 1]), (1, 2, -1), (0, 1)):
+        if isinstance(sizes, list):
+            sizes = [*sizes[:-1], x.shape[axis] - sizes[0]]
+        constants = {"i": np.int64(i)} | ({} if sizes is None else {"n": np.asarray(sizes, np.int64)})
+        nodes = [node("SplitToSequence", "x" if sizes is None else "x n", "s", axis=axis), node("SequenceAt", "s i")]
+        proto = model(nodes, constants)
+        assert np.array_equal(as_read(proto, x)[0], by_onnx_runtime(proto, x)), (sizes, axis, i)
 
 
 def test_moved_channels_are_slices() -> None:
