@@ -38,9 +38,9 @@ def model(
 
 
 def node(op: str, inputs: str, outputs: str = "y", **attrs: object) -> onnx.NodeProto:
-    """Names separated by blanks; "_" for an operand that is left out."""
-    names = ["" if n == "_" else n for n in inputs.split()]
-    return helper.make_node(op, names, outputs.split(), name=f"{op}_{outputs.split()[0]}", **attrs)
+    """Names separated by blanks; "_" for one that is left out."""
+    names = [["" if n == "_" else n for n in given.split()] for given in (inputs, outputs)]
+    return helper.make_node(op, *names, name=f"{op}_{outputs.split()[0]}", **attrs)
 
 
 def session_of(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -110,6 +110,7 @@ CALLS: dict[str, Any] = {
              Call(["x", distinct(6, 4, 3), B], {}, distinct(3, 4, 9)), Call(["x", distinct(6, 2, 2, 3)], {"group": 2})],
     "ConvTranspose": [Call(["x", distinct(4, 6, 2, 3)]),
                       Call(["x", distinct(4, 6, 2, 3), B], {"pads": [1, 0, 0, 1], "strides": [2, 3]}),
+                      Call(["x", distinct(4, 6, 5, 2)], {"pads": [3, 1, 4, 2], "strides": [2, 1]}),
                       Call(["x", distinct(4, 6, 3)], {"strides": [2]}, distinct(3, 4, 9))],
     "DepthToSpace": [Call(["x"], {"blocksize": 2}, distinct(3, 8, 2, 3))],
     "SpaceToDepth": [Call(["x"], {"blocksize": 2})],

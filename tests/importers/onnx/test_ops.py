@@ -95,6 +95,8 @@ EXACT: dict[str, tuple[list[Any], dict[str, Array], dict[str, Any]]] = {
                           {"shape": (5, 4, 5, 6)}),
     "half of the channels": ([node("Split", "x n", "a b", axis=1), node("Relu", "a", "c"), node("Sub", "c b")],
                              {"n": numbers(2, 2)}, {}),
+    "a half that is not used": ([node("Split", "x n", "a b", axis=1), node("Split", "x n", "c _", axis=1),
+                                 node("Sub", "c b")], {"n": numbers(2, 2)}, {}),
     "an input as an output": ([node("Identity", "x")], {}, {}),
     "like another type": ([node("CastLike", "x t", "a"), node("CastLike", "a u")],
                           {"t": np.zeros(1, bool), "u": floats(0)}, {}),
@@ -379,20 +381,19 @@ def test_arguments_that_do_not_fit() -> None:
         bnn.compile(proto, eighths(1, 4, 5, 6))
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"),
-    [
-        ("/conv1/Conv", "conv1"),
-        ("/layers/layers.0/conv1/Conv_3", "layers.0.conv1"),
-        ("/2/body/body.0/Sign", "2.body.0"),
-        ("/Relu_1", "Relu_1"),
-        ("node_Relu_1", "node_Relu_1"),
-    ],
-)
-def test_layers_are_the_modules(name: str, layer: str) -> None:
-    relu = node("Relu", "x")
-    relu.name = name
-    assert bnn.compile(model([relu])).ops[-1].layer == layer
+NAMES = {"/conv1/Conv": "conv1", "/layers/layers.0/conv1/Conv_3": "layers.0.conv1", "/2/body/body.0/Sign": "2.body.0",
+         "/conv/conv1/Conv": "conv.conv1", "/Relu_1": "Relu_1", "node_Relu_1": "node_Relu_1"}  # fmt: skip
+PARAMETERS = ["weight", "bias", "running_mean", "running_var"]
+
+
+def test_layers_are_the_modules() -> None:
+    for name, layer in NAMES.items():
+        relu = node("Relu", "x")
+        relu.name = name
+        assert bnn.compile(model([relu])).ops[-1].layer == layer
+    for name in (*PARAMETERS, "other"):  # a weight of weights belongs to their module, and what uses it
+        proto = model([node("Neg", f"a.b.{name}", "w"), node("Add", "x w")], {f"a.b.{name}": eighths(4, 1, 1)})
+        assert bnn.compile(proto).ops[-1].layer == ("a.b" if name in PARAMETERS else "Add_y")
 
 
 def test_the_page_lists_what_is_read() -> None:
@@ -401,15 +402,27 @@ def test_the_page_lists_what_is_read() -> None:
     assert listed == sorted({*READERS, *MOVES, *ALIASES} - {"BipolarQuant", "IntQuant", "Quant"})
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_a_folded_batch_norm_has_a_hint(folded: bool) -> None:
-    scale = RNG.uniform(0.1, 3, (8, 1, 1, 1)).astype(np.float32)
-    nodes = [
-        node("GreaterOrEqual", "x z", "t"), node("Where", "t p n", "a"), node("Conv", "a w b", "c"),
-        node("Clip", "c n p", "d"), node("GreaterOrEqual", "d z", "u"), node("Where", "u p n", "e"),
-        node("Conv", "e v"),
-    ]  # fmt: skip
-    constants = {"z": scalar(0), "p": scalar(1), "n": scalar(-1), "b": eighths(8), "v": MORE}
-    compiled = bnn.compile(model(nodes, constants | {"w": SIGNS * scale if folded else SIGNS}))
-    assert sum("folded into its weights" in line for line in compiled.warnings) == folded
-    assert kinds(compiled) == ["binary", "binary"]
+@pytest.mark.parametrize("op", ["Sign", "GreaterOrEqual", "Greater", "Less", "LessOrEqual", "BipolarQuant"])
+def test_a_folded_batch_norm_has_a_hint(op: str) -> None:
+    """Where weights have scales, and a quantizer follows, perhaps after what keeps its decisions."""
+    scale = np.arange(1, 9, dtype=np.float32).reshape(8, 1, 1, 1) / 8
+    between = {
+        "Identity": {}, "MaxPool": {"kernel_shape": [2, 2]}, "Clip": {}, "Cast": {"to": 1}, "CastLike": {}, "Relu": {},
+        "Abs": {}, "AveragePool": {"kernel_shape": [2, 2]},
+    }  # fmt: skip
+    domain = {"domain": "qonnx.custom_op.general"} if op == "BipolarQuant" else {}
+    for (name, attrs), folded in itertools.product(between.items(), (False, True)):
+        nodes = [
+            node("Conv", "x w b", "c"), node(name, "c b" if name == "CastLike" else "c", "d", **attrs),
+            node(op, "d" if op == "Sign" else "d z", "q", **domain),
+        ]  # fmt: skip
+        constants = {"z": scalar(1), "b": eighths(8), "w": SIGNS * scale if folded else SIGNS}
+        proto = model(nodes, constants, domains=[*domain.values()])
+        proto.graph.output[0].name = "q"
+        source = open_onnx(proto)
+        source.graph()
+        due = folded and name not in ("Abs", "AveragePool")
+        assert any("folded into its weights" in line for line in source.hints().get("Conv_c", ())) == due, (
+            name,
+            folded,
+        )
