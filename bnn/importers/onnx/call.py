@@ -115,6 +115,9 @@ class Call:
         named, least = [bool(name) for name in self.node.outputs], max(known.least_outputs, 1)
         fits = least <= len(named) <= known.most_outputs and all(named[:least])
         self.check(fits, f"it has {sum(named)} results; expected {least} or more, at most {known.most_outputs}")
+        for k in (k for k, name in enumerate(named) if not name):  # ONNX Runtime crashes where one is not optional
+            formal = known.outputs[min(k, len(known.outputs) - 1)]
+            self.check(formal.option.name == "Optional", f"result {k} has no name")
         for i, operand in enumerate(self.operands):
             if operand is None:
                 self.check(self._formal(i).option.name == "Optional", f"operand {i} is left out")

@@ -471,7 +471,7 @@ def prepare() -> None:
 
     packages()
     case(0)
-    bnn.compile(_model("Relu", [np.ones((2, 3), np.float32)], {}, 17, 1, "")[0])
+    bnn.compile(_model("Relu", [np.ones((2, 3), np.float32)], {}, 17, ["y0"], "")[0])
 
 
 def drawn(number: int, damaged: bool = True) -> tuple[Rng, str, list[Array | None], dict[str, Any], int]:
@@ -490,11 +490,11 @@ def drawn(number: int, damaged: bool = True) -> tuple[Rng, str, list[Array | Non
 
 
 def _model(
-    op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: int, batch: int | str
+    op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: list[str], batch: int | str
 ) -> tuple[Any, Any]:
     """A model of one operator: its first operand is the data; and its node."""
     names = ["" if o is None else f"i{k}" for k, o in enumerate(operands)]
-    node = helper.make_node(op, names, [f"y{k}" for k in range(outputs)], name="node", **attrs)
+    node = helper.make_node(op, names, outputs, name="node", **attrs)
     weights = [numpy_helper.from_array(o, f"i{k}") for k, o in enumerate(operands) if k and o is not None]
     first = operands[0] if operands else None
     shape = [] if first is None else [batch or len(first), *first.shape[1:]] if first.ndim else []
@@ -508,9 +508,10 @@ def _model(
 def case(number: int) -> str:
     """What became of a case: "ran" or "compiled"; refused ones raise a BnnError."""
     rng, op, operands, attrs, opset = drawn(number)
-    outputs = 1
+    count = 1
     if op in ("Split", "MaxPool", "Dropout", "TopK") or rng.random() < 0.05:
-        outputs = int(rng.choice([1, 2, 2, 2, 3]))
+        count = int(rng.choice([1, 2, 2, 2, 3]))
+    outputs = [f"y{k}" if k == 0 or rng.random() < 0.8 else "" for k in range(count)]
     try:
         whole = rng.random() < 0.25
         return (_whole if whole else _alone)(rng, op, operands, attrs, opset, outputs)
@@ -519,7 +520,9 @@ def case(number: int) -> str:
         raise
 
 
-def _alone(rng: Rng, op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: int) -> str:
+def _alone(
+    rng: Rng, op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: list[str]
+) -> str:
     from bnn.importers.onnx.protos import OnnxGraph, _node
     from bnn.importers.onnx.run import Runner
 
@@ -528,7 +531,9 @@ def _alone(rng: Rng, op: str, operands: list[Array | None], attrs: dict[str, Any
     return "ran"
 
 
-def _whole(rng: Rng, op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: int) -> str:
+def _whole(
+    rng: Rng, op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: list[str]
+) -> str:
     import bnn
 
     proto, _ = _model(op, operands, attrs, opset, outputs, "N" if rng.random() < 0.5 else "")

@@ -269,6 +269,7 @@ SIZES: list[tuple[str, str, list[Any], dict[str, Any]]] = [
     ("3 elements in 2 parts", "Split z w", [(3,)], {}),
     ("it has 2 operands; expected 1 or more", "Relu", [A, A], {}),
     ("it has 2 results; expected 1 or more, at most 1", "Relu z w", [A], {}),
+    ("result 1 has no name", "Split z _", [A], {}),
     ("operand 1 is left out", "Where", [TRUE, None, A], {}),
     ("operand 2 is left out", "Resize", [IMAGES, None, None], {}),
     ("numbers of type bfloat16, which are not read", "Relu", [np.ones(2, ml_dtypes.bfloat16)], {}),
