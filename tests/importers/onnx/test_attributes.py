@@ -18,6 +18,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 import onnx
 from onnx import helper, numpy_helper
 
+import bnn
 from bnn._types import Array
 from bnn.errors import CompileError
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
@@ -107,7 +108,8 @@ CALLS: dict[str, Any] = {
     "Clip": [Call(["x"]), Call(["x", scalar(-1)]), Call(["x", None, scalar(2)]), Call(["x", scalar(-1), scalar(2)])],
     "Concat": [Call(["x", "x"], {"axis": 1})],
     "Conv": [Call(["x", W]), Call(["x", W, B], {"pads": [1, 2, 0, 1], "strides": [2, 1]}),
-             Call(["x", distinct(6, 4, 3), B], {}, distinct(3, 4, 9)), Call(["x", distinct(6, 2, 2, 3)], {"group": 2})],
+             Call(["x", distinct(6, 4, 3), B], {"dilations": [2]}, distinct(3, 4, 9)),
+             Call(["x", distinct(6, 2, 2, 3)], {"group": 2})],
     "ConvTranspose": [Call(["x", distinct(4, 6, 2, 3)]),
                       Call(["x", distinct(4, 6, 2, 3), B], {"pads": [1, 0, 0, 1], "strides": [2, 3]}),
                       Call(["x", distinct(4, 6, 5, 2)], {"pads": [3, 1, 4, 2], "strides": [2, 1]}),
@@ -126,12 +128,13 @@ CALLS: dict[str, Any] = {
              Call(["x", distinct(8, 8), scalar(3)], {}, ROWS),
              Call(["x", distinct(8, 8)], {}, distinct(8, 8), fixed=True)],
     **dict.fromkeys(["Max", "Mean", "Min", "Sum"], [Call(["x"]), Call(["x", OTHER, scalar(2), "x"])]),
-    "MatMul": [Call(["x", distinct(8, 5)], {}, ROWS), Call(["x", distinct(8, 5)])],
+    "MatMul": [Call(["x", distinct(8, 5)], {}, ROWS), Call(["x", distinct(8, 5)], {}, distinct(3, 4, 8)),
+               Call(["x", distinct(8, 5)])],
     "PRelu": [Call(["x", distinct(4, 1, 1)]), Call(["x", floats(0.5)])],
     "Pad": lambda opset: [
         Call(["x", numbers(0, 0, 1, 2, 0, 1, 0, 3)]), Call(["x", numbers(0, 0, -1, 0, 0, 0, 2, -2), scalar(7)]),
         *([Call(["x", numbers(1, 2, 0, 3), scalar(7), numbers(3, -2)])] if opset > 17 else [])],
-    "Pow": [Call(["x", scalar(2)]), Call(["x", scalar(3)])],
+    "Pow": [Call(["x", scalar(2)]), Call(["x", scalar(1.5)]), Call(["x", scalar(3)])],
     "QuantizeLinear": [
         Call(["x", scalar(0.5)]), Call(["x", scalar(0.25), np.asarray(3, np.int8)]),
         Call(["x", floats(0.5, 0.25, 1, 2), np.array([0, 3, 1, 255], np.uint8)], {}, distinct(3, 4, 4, 4))],
@@ -204,7 +207,7 @@ REFUSED: list[tuple[str, Callable[[dict[str, Any], int, Call], object], str]] = 
 ]
 MIXED = "the batch first|over the batch|keep the batch|padding of the batch|axis 0 of|depends on the data"
 # Of what ONNX Runtime does not run; nothing says what the operator gives.
-UNJUDGED = "NOT_IMPLEMENTED|padding values must be non-negative|saturate|round_mode|num_outputs"
+UNJUDGED = "NOT_IMPLEMENTED|Dilation not supported|padding values must be non-negative|saturate|round_mode|num_outputs"
 # Values that make no difference to any case, or that ONNX Runtime takes for none.
 DULL: dict[str, list[Any]] = {
     "momentum": [0.5], "ratio": [0.25], "seed": [3], "saturate": [0], "round_mode": ["down", "nearest"],
@@ -221,12 +224,14 @@ ROUNDED = frozenset(
 
 
 def versions(op: str) -> list[int]:
-    """The first versions of ONNX with each definition of an operator."""
-    found = {}
-    for opset in range(NEWEST, OLDEST_OPSET - 1, -1):
+    """The first and the last version of each definition with other attributes, defaults or numbers of operands."""
+    found: dict[Any, list[int]] = {}
+    for opset in range(OLDEST_OPSET, NEWEST + 1):
         if onnx.defs.has(op, opset, ""):
-            found[onnx.defs.get_schema(op, opset, "").since_version] = opset
-    return sorted(found.values())
+            s = onnx.defs.get_schema(op, opset, "")
+            attributes = sorted((a.name, a.required, str(a.default_value)) for a in s.attributes.values())
+            found.setdefault((str(attributes), s.min_input, s.max_input), []).append(opset)
+    return sorted({v for known in found.values() for v in (known[0], known[-1])})
 
 
 def model(op: str, call: Call, attrs: dict[str, Any], opset: int) -> Any:
@@ -274,6 +279,14 @@ def same(a: Array, b: Array, op: str) -> bool:
     return np.array_equal(a, b, equal_nan=True)
 
 
+def check_compiled(proto: Any, call: Call, expected: list[Array], op: str) -> None:
+    """What C computes, and what `verify` says."""
+    compiled = bnn.compile(proto)
+    found = compiled(call.x)
+    assert all(map(same, found if call.outputs > 1 else [found], expected, itertools.repeat(op)))
+    assert bnn.verify(proto, compiled, call.x).ok
+
+
 @pytest.mark.parametrize("op", OWN)
 def test_every_attribute(op: str) -> None:
     for opset in versions(op):
@@ -299,6 +312,8 @@ def test_every_attribute(op: str) -> None:
                     assert not reason, f"{text} is read; expected: {reason}"
                     assert theirs is not None or re.search(UNJUDGED, silent), f"{text} is read: {silent}"
                     assert theirs is None or all(map(same, ours, theirs, itertools.repeat(op))), text
+                    if not name and theirs is not None and opset == versions(op)[0]:
+                        check_compiled(proto, call, ours, op)
                 judged += theirs is not None
                 outcome = theirs and tuple((r.shape, r.tobytes()) for r in theirs)
                 if value is None:
