@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks of networks.py as ONNX files, by every exporter that people use.
 
-    python tests/importers/onnx/exports.py OUT [NAME ...]
-
-``EXPORTS`` is the table of the files, ``OTHERS`` one of files that are refused; ``write`` makes one.  Needs torch,
+``EXPORTS`` are the files that are read, ``REFUSED`` those that are not; ``write`` makes one.  Needs torch,
 onnx, onnxscript and onnxruntime, and for its networks brevitas and onnxoptimizer.
 """
 
@@ -22,11 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-ROOT = Path(__file__).resolve().parents[3]
-if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from importers.onnx import networks  # noqa: E402
+from . import networks
 
 
 @dataclass(frozen=True)
@@ -39,8 +33,6 @@ class Export:
     """The file takes any number of images, else one."""
     refused: str = ""
     """A word of the error, where the file cannot be compiled."""
-    warns: str = ""
-    """A word of the warning that is due."""
 
     @property
     def name(self) -> str:
@@ -136,61 +128,44 @@ EXPORTERS = {
     "int8_zero_points": _int8(symmetric=False),
 }
 
-EXPORTS = (
-    Export("binarynet_mlp", "legacy", 11),
-    Export("binarynet_mlp", "dynamo", 18, batch=True),
-    Export("binarynet_vgg", "legacy", 13),
-    Export("binarynet_vgg", "dynamo", 20),
-    Export("binarynet_ties", "legacy", 17),
-    Export("binarynet_ties", "dynamo", 23),
-    Export("comparisons", "legacy", 11, batch=True),
-    Export("comparisons", "dynamo", 20, batch=True),
-    Export("bitorch_resnet", "legacy", 13),
-    Export("bitorch_resnet", "dynamo", 25),
-    Export("xnor_nin", "legacy", 17, batch=True),
-    Export("xnor_nin", "dynamo", 18),
-    Export("birealnet", "legacy", 20),
-    Export("birealnet", "dynamo", 20, batch=True),
-    Export("birealnet", "legacy_folded"),
-    Export("reactnet", "legacy", 23),
-    Export("reactnet", "dynamo", 23),
-    Export("reactnet", "dynamo_optimized"),
-    Export("reactnet_resnet", "legacy", 11),
-    Export("reactnet_resnet", "dynamo", 25),
-    Export("irnet", "legacy", 13, batch=True),
-    Export("irnet", "dynamo", 20),
-    Export("bnext", "legacy", 17),
-    Export("bnext", "dynamo", 18),
-    Export("dorefa", "legacy", 20),
-    Export("dorefa", "dynamo", 23),
-    Export("stored_signs", "legacy_folded", warns="folded"),
-    Export("stored_signs", "dynamo_optimized", warns="folded"),
-    Export("signals", "legacy", 23),
-    Export("signals", "dynamo", 25),
-    Export("mobile", "legacy", 11),
-    Export("mobile", "dynamo", 20, batch=True),
-    Export("densenet", "legacy", 13, batch=True),
-    Export("densenet", "dynamo", 18),
-    Export("decoder", "legacy", 17, batch=True),
-    Export("decoder", "dynamo", 23),
-    Export("tfc_1w1a", "qonnx_legacy"),
-    Export("tfc_1w1a", "qonnx_dynamo"),
-    Export("tfc_1w2a", "qonnx_legacy", 13),
-    Export("tfc_1w2a", "qonnx_dynamo"),
-    Export("tfc_2w2a", "qcdq_legacy"),
-    Export("lfc_1w1a", "qonnx_legacy"),
-    Export("lfc_1w2a", "qonnx_dynamo"),
-    Export("cnv_1w1a", "qonnx_legacy", 11),
-    Export("cnv_1w1a", "qonnx_dynamo"),
-    Export("cnv_1w2a", "qonnx_legacy"),
-    Export("cnv_1w2a", "qonnx_dynamo"),
-    Export("cnv_2w2a", "qcdq_dynamo"),
-    Export("bitorch_resnet", "int8", 17),
-    Export("bitorch_resnet", "int8_zero_points", 17),
-    Export("scale_per_image", "legacy", refused="scale per image"),
-)
+# By network: exporters, their versions if not their own choice, and "batch" for files that take any number of images.
+IMPORTED = {
+    "binarynet_mlp": "legacy 11, dynamo 18 batch",
+    "binarynet_vgg": "legacy 13, dynamo 20",
+    "binarynet_ties": "legacy 17, dynamo 23",
+    "comparisons": "legacy 11 batch, dynamo 20 batch",
+    "bitorch_resnet": "legacy 13, dynamo 25, int8 17, int8_zero_points 17",
+    "xnor_nin": "legacy 17 batch, dynamo 18",
+    "birealnet": "legacy 20, dynamo 20 batch, legacy_folded",
+    "reactnet": "legacy 23, dynamo 23, dynamo_optimized",
+    "reactnet_resnet": "legacy 11, dynamo 25",
+    "irnet": "legacy 13 batch, dynamo 20",
+    "bnext": "legacy 17, dynamo 18",
+    "dorefa": "legacy 20, dynamo 23",
+    "stored_signs": "legacy_folded, dynamo_optimized",
+    "signals": "legacy 23, dynamo 25",
+    "mobile": "legacy 11, dynamo 20 batch",
+    "densenet": "legacy 13 batch, dynamo 18",
+    "decoder": "legacy 17 batch, dynamo 23",
+    "tfc_1w1a": "qonnx_legacy, qonnx_dynamo",
+    "tfc_1w2a": "qonnx_legacy 13, qonnx_dynamo",
+    "tfc_2w2a": "qcdq_legacy",
+    "lfc_1w1a": "qonnx_legacy",
+    "lfc_1w2a": "qonnx_dynamo",
+    "cnv_1w1a": "qonnx_legacy 11, qonnx_dynamo",
+    "cnv_1w2a": "qonnx_legacy, qonnx_dynamo",
+    "cnv_2w2a": "qcdq_dynamo",
+}
 
-OTHERS = (
+
+def _export(network: str, exporter: str, *options: str) -> Export:
+    opset = next((int(o) for o in options if o.isdigit()), None)
+    return Export(network, exporter, opset, "batch" in options)
+
+
+EXPORTS = tuple(_export(name, *given.split()) for name, text in IMPORTED.items() for given in text.split(","))
+REFUSED = (
+    Export("scale_per_image", "legacy", refused="scale per image"),
     Export("scale_per_image", "dynamo", refused="scale per image"),
     Export("recurrent", "legacy", refused="LSTM"),
     Export("attention", "legacy", refused="MatMul"),
@@ -211,22 +186,3 @@ def write(export: Export, folder: Path) -> Path:
         finally:
             logging.disable(logging.NOTSET)
     return path
-
-
-def main(arguments: list[str]) -> None:
-    if not arguments:
-        sys.exit(__doc__)
-    folder, names = Path(arguments[0]), arguments[1:]
-    unknown = set(names) - {export.name for export in EXPORTS + OTHERS}
-    if unknown:
-        sys.exit(f"no export is named {', '.join(sorted(unknown))}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for export in EXPORTS + OTHERS:
-        if not names or export.name in names:
-            path = write(export, folder)
-            intent = f"refused: {export.refused}" if export.refused else f"{export.binary} binary layers"
-            print(f"{path.name:40} {path.stat().st_size:9,} bytes  {intent}", flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

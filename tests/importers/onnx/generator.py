@@ -128,11 +128,11 @@ class Network:
 
     def layer(self) -> None:
         if len(self.shape) == 1:
-            self._dense()
+            self.dense()
         else:
             self._conv()
 
-    def _dense(self) -> None:
+    def dense(self) -> None:
         units = int(self.rng.integers(3, 9))
         if self.rng.random() < 0.5:
             turned = bool(self.rng.random() < 0.5)
@@ -292,7 +292,7 @@ def random_model(rng: Rng) -> onnx.ModelProto:
             n.flatten()
         if rng.random() < 0.3:
             n.quantize()
-        n._dense()
+        n.dense()
     if rng.random() < 0.2:
         n.quantize()
     return n.model()

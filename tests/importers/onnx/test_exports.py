@@ -22,9 +22,7 @@ from bnn.errors import BnnError
 from . import exports, networks
 
 pytestmark = pytest.mark.slow
-IMPORTED = [e for e in exports.EXPORTS if not e.refused]
-REFUSED = [e for e in (*exports.EXPORTS, *exports.OTHERS) if e.refused]
-EAGER = sorted({e.network for e in IMPORTED})
+IMPORTED, REFUSED = exports.EXPORTS, exports.REFUSED
 
 
 @pytest.fixture(scope="module")
