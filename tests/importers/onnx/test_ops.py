@@ -272,16 +272,6 @@ def test_moved_channels_are_slices() -> None:
     assert "gather" not in [op.op for op in compiled.ops]
 
 
-def test_weights_a_few_units_off_are_signs() -> None:
-    off = np.nextafter(SIGNS, np.where(RNG.random(SIGNS.shape) < 0.5, 0, 9 * SIGNS).astype(np.float32))
-    proto = model([node("GreaterOrEqual", "x z", "t"), node("Where", "t p n", "a"), node("Conv", "a w")],
-                  {"w": off, "z": scalar(0), "p": scalar(1), "n": scalar(-1)})  # fmt: skip
-    compiled = bnn.compile(proto)
-    x = eighths(4, 4, 5, 6)
-    assert kinds(compiled) == ["binary"] and bnn.verify(proto, compiled, x).ok
-    assert np.abs(compiled(x) - by_onnx_runtime(proto, x)).max() < 1e-4
-
-
 def test_levels_of_qonnx() -> None:
     """BipolarQuant and Quant, which ONNX Runtime does not have: against their definitions."""
     general = "qonnx.custom_op.general"
