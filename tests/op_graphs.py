@@ -15,7 +15,9 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Halo, Node, Storage
 from bnn.ir.ops import (
     CONVOLUTIONS,
+    MOST_PLANES,
     OPS,
+    SLOTS,
     BatchSizeAttrs,
     ClampAttrs,
     ConvAttrs,
@@ -140,6 +142,85 @@ def network(rng: Rng, length: int) -> Graph:
         value = make("clamp", value, attrs=ClampAttrs(-100.0, 100.0))
     bits = value if value.type.dtype is DType.b1 else make("binarize", value)
     return plan([x], [value, make("unpack", bits)], rng)
+
+
+def _geometry(rng: Rng) -> tuple[tuple[int, int], tuple[int, int], ConvAttrs]:
+    """Sizes of image and kernel, stride, dilation and pads: the kernel may be larger than the image, and pads than the
+    kernel."""
+    while True:
+        size, kernel = rng.integers(1, 12, 2), rng.integers(1, 5, 2)
+        stride, dilation = rng.integers(1, 4, 2), rng.integers(1, 3, 2)
+        pads = rng.integers(0, 4, 4) if rng.random() < 0.7 else np.zeros(4, int)
+        if (size + pads[:2] + pads[2:] >= (kernel - 1) * dilation + 1).all():
+            size, kernel, stride, dilation, pads = (tuple(v.tolist()) for v in (size, kernel, stride, dilation, pads))
+            return size, kernel, ConvAttrs(stride, dilation, pads)
+
+
+def _channels(rng: Rng, binary: bool) -> tuple[int, int, int]:
+    """(channels of a group, filters, groups)"""
+    kind, groups = rng.integers(0, 4), int(rng.integers(2, 5))
+    if kind == 0:  # groups
+        channels = 32 * int(rng.integers(1, 3)) if binary else int(rng.integers(1, 9))
+        return channels, groups * int(rng.integers(1, 40)), groups
+    if kind == 1 and not binary:  # depthwise
+        groups = int(rng.integers(2, 140))
+        return 1, groups * int(rng.integers(1, 3)), groups
+    return int(rng.integers(1, 140)), int(rng.integers(1, 200)), 1
+
+
+def _slots(rng: Rng, binary: bool, out: DType) -> tuple[str, ...]:
+    if binary and out is DType.b1 and rng.random() < 0.6:
+        return ("threshold", "negated") if rng.random() < 0.5 else ("threshold",)
+    return tuple(s for s in SLOTS if s not in ("zeros", "threshold", "negated") and rng.random() < 0.4)
+
+
+def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
+    """A graph around one bconv2d, of bits or numbers, or conv2d, with any slots, and that node.
+
+    Most residuals are in the arena, where the sum replaces them.  Sums are exact; operands of slots are any floats."""
+    dense = rng.random() < 0.15
+    planes = int(rng.integers(2, MOST_PLANES + 1)) if binary and rng.random() < 0.4 else 1
+    in_group, filters, groups = _channels(rng, binary)
+    size, kernel, attrs = _geometry(rng)
+    if dense:
+        kernel, attrs = (1, 1), ConvAttrs()
+    out = DType.b1 if rng.random() < 0.5 else DType.f32
+    slots = _slots(rng, binary, out)
+    bounds = [float(v) for v in np.sort(rng.normal(0, 20, 4).astype(np.float32))]
+    attrs = replace(
+        attrs, pad_value=int(rng.integers(-1, 2)) if binary else 0, groups=groups, slots=slots,
+        layer_slots=tuple(s for s in slots if s not in ("residual", "threshold", "negated") and rng.random() < 0.5),
+        clamp0=(bounds[0], bounds[2]), clamp1=(bounds[1], bounds[3]), out=out, planes=planes,
+    )  # fmt: skip
+    channels = in_group * groups
+    x = input_node("x", (channels,) if dense else (*size, channels))
+    inputs = [x]
+    data = make("binarize", x, name="sign") if binary else x
+    if planes > 1:
+        steps = int(rng.integers(2 ** (planes - 1), 2**planes))
+        data = make("binarize_levels", x, constant(np.sort(rng.integers(-8, 9, steps))), name="levels")
+    shape = (filters, *kernel, in_group)
+    op, weights = ("bconv2d", signs(rng, shape)) if binary else ("conv2d", constant(integers(rng, shape)))
+    bare = make(op, data, weights, attrs=replace(attrs, slots=(), out=DType.f32))
+    operands: list[Node] = []
+    for slot in slots:
+        if slot == "residual":
+            inputs.append(input_node("residual", bare.type.shape))
+            clamped = make("clamp", inputs[-1], attrs=ClampAttrs(-7.0, 7.0))
+            operands.append(clamped if rng.random() < 0.9 else inputs[-1])
+        elif slot == "threshold":
+            products = in_group * kernel[0] * kernel[1] * (2**planes - 1)
+            thresholds = rng.integers(-products // 3 - 2, products // 3 + 3, filters)
+            extreme = [-(2**31), 2**31 - 1, products, -products, products + 1]
+            thresholds = np.where(rng.random(filters) < 0.2, rng.choice(extreme, filters), thresholds)
+            operands.append(constant(thresholds, DType.i32))
+        elif slot == "negated":
+            operands.append(signs(rng, (filters,)))
+        elif SLOTS[slot]:
+            operands.append(constant(rng.normal(0, 3, filters)))
+    conv = make(op, data, weights, *operands, attrs=attrs, name="conv")
+    clamps = any(node.op == "clamp" for node in operands)
+    return plan(inputs, [make("clamp", conv) if out is DType.f32 and clamps else conv]), conv
 
 
 def passed(rng: Rng) -> Graph:

@@ -15,118 +15,17 @@ from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import MOST_PLANES, SLOTS, ClampAttrs, ConvAttrs, PoolAttrs, constant, input_node, make, replaced
+from bnn.ir.ops import SLOTS, ConvAttrs, PoolAttrs, constant, input_node, make, replaced
 from bnn.ir.ops.conv import conv_accumulate, epilogue
 from bnn.ir.ops.record import Level
 from bnn.ir.spec import verify
-from bnn.passes.choose_layout import choose_layout
-from bnn.passes.plan_arena import arrange, passable, plan_arena
-from bnn.passes.schedule import schedule
 from bnn.runtime import Model, available_kernels
+from op_graphs import convolution, plan
 from seed import SEED
 
 CASES = 60
 
 Random = np.random.Generator
-
-
-def plan(graph: Graph) -> Graph:
-    return plan_arena(schedule(choose_layout(graph)))
-
-
-def random_geometry(rng: Random) -> dict[str, Any]:
-    """Sizes, kernel, stride, dilation and pads; the kernel may be larger than the image, and pads than the kernel."""
-    while True:
-        size, kernel = rng.integers(1, 12, 2), rng.integers(1, 5, 2)
-        stride, dilation = rng.integers(1, 4, 2), rng.integers(1, 3, 2)
-        pads = rng.integers(0, 4, 4) if rng.random() < 0.7 else np.zeros(4, int)
-        fits = size + pads[:2] + pads[2:] >= (kernel - 1) * dilation + 1
-        if fits.all():
-            return {
-                "size": tuple(map(int, size)),
-                "kernel": tuple(map(int, kernel)),
-                "stride": tuple(map(int, stride)),
-                "dilation": tuple(map(int, dilation)),
-                "pads": tuple(map(int, pads)),
-            }
-
-
-def random_channels(rng: Random, binary: bool) -> tuple[int, int, int]:
-    """(channels of a group, filters, groups)"""
-    kind = rng.integers(0, 4)
-    if kind == 0:  # groups
-        groups = int(rng.integers(2, 5))
-        return (
-            (32 * int(rng.integers(1, 3)) if binary else int(rng.integers(1, 9))),
-            groups * int(rng.integers(1, 40)),
-            groups,
-        )
-    if kind == 1 and not binary:  # depthwise
-        groups = int(rng.integers(2, 140))
-        return 1, groups * int(rng.integers(1, 3)), groups
-    return int(rng.integers(1, 140)), int(rng.integers(1, 200)), 1
-
-
-def random_slots(rng: Random, binary: bool, out: DType) -> tuple[str, ...]:
-    if binary and out is DType.b1 and rng.random() < 0.6:
-        return ("threshold", "negated") if rng.random() < 0.5 else ("threshold",)
-    return tuple(s for s in SLOTS if s not in ("zeros", "threshold", "negated") and rng.random() < 0.4)
-
-
-def random_conv(rng: Random, binary: bool) -> tuple[Graph, Node, list[tuple[int, ...]]]:
-    """A planned graph around one convolution, that node, and the shapes of its inputs."""
-    dense = rng.random() < 0.15
-    planes = int(rng.integers(2, MOST_PLANES + 1)) if binary and rng.random() < 0.4 else 1
-    in_group, filters, groups = random_channels(rng, binary)
-    geometry = random_geometry(rng)
-    kernel = (1, 1) if dense else geometry["kernel"]
-    out = DType.b1 if rng.random() < 0.5 else DType.f32
-    slots = random_slots(rng, binary, out)
-    bounds = np.sort(rng.normal(0, 20, 4).astype(np.float32))
-    attrs = ConvAttrs(
-        pad_value=int(rng.integers(-1, 2)) if binary else 0,
-        groups=groups,
-        slots=slots,
-        layer_slots=tuple(s for s in slots if s not in ("residual", "threshold", "negated") and rng.random() < 0.5),
-        clamp0=(float(bounds[0]), float(bounds[2])),
-        clamp1=(float(bounds[1]), float(bounds[3])),
-        out=out,
-        planes=planes,
-    )
-    if not dense:
-        attrs = replace(attrs, **{k: geometry[k] for k in ("stride", "dilation", "pads")})
-    channels = in_group * groups
-    x = input_node("x", (channels,) if dense else (*geometry["size"], channels))
-    inputs = [x]
-    data = make("binarize", x, name="sign") if binary else x
-    if planes > 1:
-        steps = int(rng.integers(2 ** (planes - 1), 2**planes))
-        data = make("binarize_levels", x, constant(np.sort(rng.integers(-8, 9, steps))), name="levels")
-    shape = (filters, *kernel, in_group)
-    weights = constant(rng.choice([-1, 1], shape), DType.b1) if binary else constant(rng.integers(-4, 5, shape))
-    bare = make("conv2d" if not binary else "bconv2d", data, weights, attrs=replace(attrs, slots=(), out=DType.f32))
-    operands = []
-    for slot in slots:
-        if slot == "residual":
-            inputs.append(input_node("residual", bare.type.shape))
-            # Most of them in the arena, where the sum replaces them.
-            clamped = make("clamp", inputs[-1], attrs=ClampAttrs(-7.0, 7.0))
-            operands.append(clamped if rng.random() < 0.9 else inputs[-1])
-        elif slot == "threshold":
-            products = in_group * kernel[0] * kernel[1] * (2**planes - 1)
-            thresholds = rng.integers(-products // 3 - 2, products // 3 + 3, filters)
-            extreme = [-(2**31), 2**31 - 1, products, -products, products + 1]
-            thresholds = np.where(rng.random(filters) < 0.2, rng.choice(extreme, filters), thresholds)
-            operands.append(constant(thresholds, DType.i32))
-        elif slot == "negated":
-            operands.append(constant(rng.choice([-1, 1], filters), DType.b1))
-        elif SLOTS[slot]:
-            operands.append(constant(rng.normal(0, 3, filters).astype(np.float32)))
-    conv = make(bare.op, data, weights, *operands, attrs=attrs, name="conv")
-    clamps = any(node.op == "clamp" for node in operands)
-    result = make("clamp", conv) if out is DType.f32 and clamps else conv
-    graph = plan(Graph(tuple(inputs), (result,), ("y",)))
-    return graph, conv, [n.type.shape for n in inputs]
 
 
 def raw_accumulators(values: dict[Node, Array], conv: Node) -> Array:
@@ -150,10 +49,10 @@ def test_random_graphs(family: str, binary: bool, monkeypatch: pytest.MonkeyPatc
     in_place = 0
     for case in range(CASES):
         rng = np.random.default_rng([SEED, case, binary])
-        graph, conv, shapes = random_conv(rng, binary)
+        graph, conv = convolution(rng, binary)
         print(f"BNN_TEST_SEED={SEED} case {case}\n{graph}")
         batch = int(rng.integers(1, 20))
-        arrays = [rng.integers(-8, 9, (batch, *shape)).astype(np.float32) for shape in shapes]
+        arrays = [rng.integers(-8, 9, (batch, *x.type.shape)).astype(np.float32) for x in graph.inputs]
         model = Model.from_bytes(encode(graph))
         assert model.kernels == family
         values = interpret.run(graph, arrays)
@@ -172,7 +71,7 @@ def test_passed_to_a_pool(family: str, binary: bool) -> None:
     passed = 0
     for case in range(CASES):
         rng = np.random.default_rng([SEED, case, binary])
-        around, conv, shapes = random_conv(rng, binary)
+        around, conv = convolution(rng, binary)
         if len(conv.type.shape) != 3:
             continue
         kernel = [int(rng.integers(1, min(4, size) + 1)) for size in conv.type.shape[:2]]
@@ -182,12 +81,11 @@ def test_passed_to_a_pool(family: str, binary: bool) -> None:
         masked = conv.type.dtype is DType.b1 and rng.random() < 0.5
         attrs = PoolAttrs((kernel[0], kernel[1]), stride, (pads[0], pads[1], pads[2], pads[3]))
         pool = make("max_pool", conv, *([mask] if masked else []), attrs=attrs)
-        graph = schedule(choose_layout(Graph(around.inputs, (pool,), ("y",))))
-        graph, _ = arrange(graph, passable(graph))
+        graph = plan(around.inputs, [pool])
         verify(graph, Level.RUNTIME)
         print(f"BNN_TEST_SEED={SEED} case {case}\n{graph}")
         batch = int(rng.integers(1, 8))
-        arrays = [rng.integers(-8, 9, (batch, *shape)).astype(np.float32) for shape in shapes]
+        arrays = [rng.integers(-8, 9, (batch, *x.type.shape)).astype(np.float32) for x in graph.inputs]
         model = Model.from_bytes(encode(graph), kernels=family)
         passed += [t.storage for t in model.tensors].count("passed")
         values = interpret.run(graph, arrays)
@@ -223,7 +121,7 @@ def test_not_a_number_marks_its_image_only(family: str, monkeypatch: pytest.Monk
     x = input_node("x", (5, 5, 3))
     weights = constant(rng.integers(-4, 5, (40, 3, 3, 3)))
     conv = make("conv2d", x, weights, attrs=ConvAttrs(pads=(1, 1, 1, 1), out=DType.b1), name="conv")
-    model = Model.from_bytes(encode(plan(Graph((x,), (conv,), ("y",)))))
+    model = Model.from_bytes(encode(plan([x], [conv])))
     array = rng.integers(-8, 9, (6, 5, 5, 3)).astype(np.float32)
     expected = model(array)
     assert not np.isnan(expected).any()
@@ -262,7 +160,7 @@ def test_weights_and_thresholds_of_bits_stay_in_the_file_with_flash(threshold: b
         conv = make("bconv2d", *operands, attrs=attrs, name="conv")
         if threshold:
             conv = make("unpack", conv)
-        sizes[family, side, filters] = opened_bytes(encode(plan(Graph((x,), (conv,), ("y",)))), family)
+        sizes[family, side, filters] = opened_bytes(encode(plan([x], [conv])), family)
     assert len({size for (family, *_), size in sizes.items() if family == "flash"}) == 1
     assert sizes["scalar", 6, 100] > sizes["scalar", 6, 4] > sizes["flash", 6, 4]
 
@@ -275,7 +173,7 @@ def test_signs_of_byte_filters_are_packed_with_flash() -> None:
         x = input_node("x", (6, 6, 3), DType.u8)
         weights = constant(rng.choice([-1, 1], (filters, 3, 3, 3)), DType.b1)
         conv = make("iconv2d", x, weights, constant(np.zeros(3)), attrs=ConvAttrs(slots=("zeros",)), name="conv")
-        sizes.append(opened_bytes(encode(plan(Graph((x,), (conv,), ("y",)))), "flash"))
+        sizes.append(opened_bytes(encode(plan([x], [conv])), "flash"))
     assert sizes[1] - sizes[0] == (64 - 16) * 4
 
 
@@ -287,8 +185,7 @@ def test_not_a_number_passed_to_a_pool(family: str) -> None:
     x = input_node("x", (6, 5, 3))
     conv = make("conv2d", x, constant(rng.integers(-4, 5, (40, 3, 3, 3))), attrs=ConvAttrs(out=DType.b1), name="conv")
     pool = make("max_pool", conv, attrs=PoolAttrs((2, 2), (2, 1)))
-    graph = schedule(choose_layout(Graph((x,), (pool,), ("y",))))
-    model = Model.from_bytes(encode(arrange(graph, passable(graph))[0]), kernels=family)
+    model = Model.from_bytes(encode(plan([x], [pool])), kernels=family)
     assert [t.storage for t in model.tensors].count("passed") == 1
     array = rng.integers(-8, 9, (6, 6, 5, 3)).astype(np.float32)
     expected = model(array)

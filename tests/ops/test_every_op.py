@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import Storage
 from bnn.ir.ops import CONVOLUTIONS, OPS, ClampAttrs, input_node, make, replaced
-from bnn.ir.ops.record import Maker
+from bnn.ir.ops.record import Maker, Op
 from bnn.runtime import Model, available_kernels
 
 Rng = np.random.Generator
@@ -86,11 +87,17 @@ def test_every_op_is_drawn() -> None:
     assert drawn == {op.name for op in OPS.values() if op.opcode is not None} - {"excess_128"}
 
 
-def test_an_op_without_a_maker_or_its_c_is_refused() -> None:
-    for name, record in OPS.items():
-        if record.opcode is not None:
-            with pytest.raises(NotImplementedError, match=rf"{name} has no maker of random instances: .* \(maker=\)"):
-                replace(record, maker=None)
-        if record.opcode is not None and record.elementwise:
-            with pytest.raises(NotImplementedError, match=rf"{name} does not say how it is emitted as C; give it c="):
-                replace(record, c="")
+@pytest.mark.parametrize(
+    ("field", "of", "message"),
+    [
+        ("maker", lambda op: True, r"has no maker of random instances: .* \(maker=\)"),
+        ("truth", lambda op: op.library, r"does not say what is true: .* \(truth=\)"),
+        ("c", lambda op: op.elementwise, r"does not say how it is emitted as C; give it c="),
+    ],
+)
+def test_a_record_without_what_tests_draw_from_is_refused(field: str, of: Callable[[Op], bool], message: str) -> None:
+    records = [op for op in OPS.values() if op.opcode is not None and of(op)]
+    for op in records:
+        with pytest.raises(NotImplementedError, match=f"{op.name} {message}"):
+            replace(op, **{field: None})
+    assert records

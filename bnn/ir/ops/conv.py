@@ -312,7 +312,7 @@ def _make_iconv2d(rng: Rng, x: Node) -> Node:
     outputs, planes, channels = int(rng.integers(1, 150)), int(rng.integers(1, 3)), x.type.shape[2]
     kind = rng.integers(0, 3)
     zeros = np.full(channels, rng.choice([0, 1, 128, 255])) if rng.random() < 0.5 else rng.integers(-300, 600, channels)
-    zeros = zeros / (4 if kind and rng.random() < 0.5 else 1)
+    zeros = zeros / rng.choice([1, 4])
     operands: list[Node] = [x, signs(rng, (outputs, *kernel, planes * channels)), constant(zeros)]
     attrs = replace(attrs, slots=("zeros",))
     if kind == 0:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from .record import (
     Reference,
     Rises,
     Rng,
+    Truth,
     Types,
     make,
     not_negative,
@@ -260,7 +262,9 @@ def _curve(size: float) -> Bound:
 
     def rule(node: Node, operands: Operands, errors: Operands) -> Array:
         x, e = operands[0].astype(np.float64), errors[0]
-        here, *ends = (OPS[node.op].reference(v, a=node.attrs) for v in (x, x - e, x + e))
+        truth = OPS[node.op].truth
+        assert truth is not None
+        here, *ends = (truth(v, node.attrs) for v in (x, x - e, x + e))
         pole = (np.abs(x) <= e) & (getattr(node.attrs, "exponent", 1) < 0)
         apart = [np.where(np.isnan(end) | pole, np.inf, np.abs(end - here)) for end in ends]  # NaN: outside the domain
         passed = np.where((e > 0) & ~np.isnan(here), np.fmax(*apart), 0)
@@ -274,34 +278,38 @@ def _elu_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 
 
 def _function(
-    name: str,
-    opcode: int,
-    reference: Reference,
-    attrs: type[Attrs] = NoAttrs,
-    *,
-    bound: Bound,
-    maker: Maker | None = None,
-    least: Least | None = None,
-    c: str = "",
-) -> Op:
+    name: str, opcode: int, reference: Reference, truth: Truth, attrs: type[Attrs] = NoAttrs, *, bound: Bound,
+    maker: Maker | None = None, least: Least | None = None, c: str = "",
+) -> Op:  # fmt: skip
     """The record of a function of one float whose last bits no standard fixes."""
     return Op(
-        name, opcode, attrs, same_type, reference, elementwise=True, library=True, bound=bound,
-        maker=maker or plain_maker(name), least=least, c=c or f"bnn_{name}(out, in, n)",
+        name, opcode, attrs, same_type, reference, elementwise=True, library=True, bound=bound, truth=truth,
+        maker=maker or (lambda rng, x: make(name, _inside(truth, x))), least=least, c=c or f"bnn_{name}(out, in, n)",
     )  # fmt: skip
 
 
-def _positive(least: float, x: Node) -> Node:
-    return make("clamp", x, attrs=ClampAttrs(least, 8.0))
-
-
-def _make_positive(op: str, least: float) -> Maker:
-    """On numbers from ``least`` up, where the op has values."""
-    return lambda rng, x: make(op, _positive(least, x))
+def _inside(truth: Truth, x: Node) -> Node:
+    """Numbers where the function has values."""
+    return x if truth.domain == (-INF, INF) else make("clamp", x, attrs=ClampAttrs(*truth.domain))
 
 
 def _make_pow(rng: Rng, x: Node) -> Node:
-    return make("pow", _positive(0.25, x), attrs=PowAttrs(float(rng.choice([-1.5, 0.5, 2.0, 3.0]))))
+    return make("pow", _inside(_POWER, x), attrs=PowAttrs(float(rng.choice([-1.5, 0.5, 2.0, 3.0]))))
+
+
+# NumPy's ** takes a root where the exponent is one number, 1/2, of minus infinity too.
+_POWER = Truth(lambda x, a: np.power(flushed(x), np.full_like(x, np.float32(a.exponent))), domain=(0.25, INF))
+
+
+def _true_softmax(x: Array, a: Attrs) -> Array:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def _each(function: Callable[[float], float]) -> Callable[[Array, Attrs], Array]:
+    """Of Python's function, that of arrays."""
+    vector = np.vectorize(function, otypes=[np.float64])
+    return lambda x, a: np.asarray(vector(x))
 
 
 RECORDS = (
@@ -345,26 +353,37 @@ RECORDS = (
     ),
     Op(
         "softmax", 15, NoAttrs, same_type, plain(softmax), bound=_softmax_bound, least=not_negative,
-        maker=plain_maker("softmax"), library=True, c="bnn_softmax(out, in, n)",
-    ),
-    _function("sigmoid", 22, plain(sigmoid), bound=_gentle(0.25), least=not_negative),
-    _function("tanh", 31, plain(functions.tanh), bound=_gentle(1.0)),
-    _function("elu", 32, plain(elu), bound=_elu_bound),
-    _function("exp", 38, plain(functions.exp), bound=_curve(0.0), least=not_negative),
-    _function(
-        "log1p", 39, plain(functions.log1p), bound=_curve(1.0), least=not_negative_like_it,
-        maker=_make_positive("log1p", 0.0),
-    ),
-    _function("erfc", 40, plain(functions.erfc), bound=_curve(1.0), least=not_negative),
-    _function("erf", 44, plain(functions.erf), bound=_curve(0.0)),
-    _function(
-        "sqrt", 41, plain(sqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("sqrt", 0.0),
-        c="sqrtf(bnn_flushed(x))",
+        truth=Truth(_true_softmax, 100.0, 0.25), maker=plain_maker("softmax"), library=True,
+        c="bnn_softmax(out, in, n)",
     ),
     _function(
-        "rsqrt", 42, plain(rsqrt), bound=_curve(0.0), least=not_negative, maker=_make_positive("rsqrt", 0.25),
-        c="1.0f / sqrtf(bnn_flushed(x))",
+        "sigmoid", 22, plain(sigmoid), Truth(lambda x, a: 1 / (1 + np.exp(-x)), 4.0, 2.0**-102), bound=_gentle(0.25),
+        least=not_negative,
     ),
-    _function("pow", 43, lambda x, a: functions.pow(x, a.exponent), PowAttrs, bound=_curve(0.0), maker=_make_pow,
-        c="bnn_pow(out, in, n, {exponent})"),
+    _function("tanh", 31, plain(functions.tanh), Truth(lambda x, a: np.tanh(x)), bound=_gentle(1.0)),
+    _function(
+        "elu", 32, plain(elu), Truth(lambda x, a: np.where(x < 0, np.expm1(x), x), 1.5, 1.0), bound=_elu_bound,
+    ),
+    _function(
+        "exp", 38, plain(functions.exp), Truth(lambda x, a: np.exp(x)), bound=_curve(0.0), least=not_negative,
+    ),
+    _function(
+        "log1p", 39, plain(functions.log1p), Truth(lambda x, a: np.log1p(x), domain=(-0.75, INF)), bound=_curve(1.0),
+        least=not_negative_like_it,
+    ),
+    _function("erfc", 40, plain(functions.erfc), Truth(_each(math.erfc)), bound=_curve(1.0), least=not_negative),
+    _function("erf", 44, plain(functions.erf), Truth(_each(math.erf)), bound=_curve(0.0)),
+    _function(
+        "sqrt", 41, plain(sqrt), Truth(lambda x, a: np.sqrt(flushed(x)), 0.5, domain=(0.0, INF)), bound=_curve(0.0),
+        least=not_negative, c="sqrtf(bnn_flushed(x))",
+    ),
+    _function(
+        "rsqrt", 42, plain(rsqrt), Truth(lambda x, a: 1 / np.sqrt(flushed(x)), 1.5, domain=(0.25, INF)),
+        bound=_curve(0.0), least=not_negative, c="1.0f / sqrtf(bnn_flushed(x))",
+    ),
+    _function(
+        "pow", 43, lambda x, a: functions.pow(x, a.exponent),
+        _POWER, PowAttrs, bound=_curve(0.0), maker=_make_pow,
+        c="bnn_pow(out, in, n, {exponent})",
+    ),
 )  # fmt: skip

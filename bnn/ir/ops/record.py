@@ -63,6 +63,25 @@ class NoAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class Truth:
+    """What mathematics has for a function that no standard rounds, by which the tests judge every computation of it.
+
+    ``value`` gives it for float64 operands, and the attributes; it is made of NumPy's functions and the C library's.
+    Results are at most ``ulps`` floats away: of the distance of floats around the true value, or around ``size`` where
+    that is larger.  On ``domain`` it has finite values for moderate numbers.
+    """
+
+    value: Callable[[Array, Any], Any]
+    ulps: float = 1.0
+    size: float = 0.0
+    domain: tuple[float, float] = (-INF, INF)
+
+    def __call__(self, x: Array, attrs: Attrs) -> Array:
+        with np.errstate(all="ignore"):
+            return np.asarray(self.value(x.astype(np.float64), attrs))
+
+
+@dataclass(frozen=True)
 class Op:
     """Everything that Python knows about an op.
 
@@ -70,8 +89,8 @@ class Op:
     contradiction.  ``reference`` gives the result from the operands' arrays and the attributes (``a``).
 
     Raises:
-        NotImplementedError: an op of the file without a bound, a maker or, if it is elementwise, its C; says what to
-            add.
+        NotImplementedError: an op of the file without a bound, a maker, the truth of a function or, if it is
+            elementwise, its C; says what to add.
     """
 
     name: str
@@ -93,6 +112,7 @@ class Op:
     rises: Rises | None = None  # where it is monotone; None: unknown
     least: Least | None = None  # a bound of its values; None: none is known
     bound: Bound | None = None  # how far rounding lets two results differ
+    truth: Truth | None = None  # of a function that libraries round as they like
     maker: Maker | None = None  # draws random instances for the tests
     # Elementwise ops and softmax as C, with their attributes in braces: an expression of the floats x, y, z and w, or
     # the call of a function of csrc/mcu, whose first arguments are "out, in, n".
@@ -105,6 +125,11 @@ class Op:
                 f"the record of {self.name} has no bound of its rounding error: verify would accept what no rounding "
                 "explains; give it one (bound=), and library=True or sums=True if equal operands may give results "
                 "that differ"
+            )
+        if self.opcode is not None and self.library and self.truth is None:
+            raise NotImplementedError(
+                f"the record of {self.name} does not say what is true: no test would notice that all computations of "
+                "it are wrong; give it its value in float64 (truth=)"
             )
         if self.opcode is not None and self.maker is None:
             raise NotImplementedError(
