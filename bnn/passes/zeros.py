@@ -47,16 +47,15 @@ def without_zero(stair: Staircase, new: Mapping[Node, Node]) -> Staircase:
     plain = True
     for begin in range(0, len(scale), _CHUNK):
         part = slice(begin, min(begin + _CHUNK, len(scale)))
-        for ends in _ends(sums, scale[part]):
-            at = [_follow(chain, end, part) for end in ends]
-            if any(np.isnan(a).any() for a in at):
-                return stair
-            negative = [a < low for a in at]
-            if not all((n | (a >= high)).all() for a, n in zip(at, negative, strict=True)):
-                return stair
-            if (negative[0] != negative[-1]).any():
-                return stair
-            plain = plain and all(((a < JUST_BELOW_ZERO) == n).all() for a, n in zip(at, negative, strict=True))
+        at = [_follow(chain, end, part) for end in _ends(sums, scale[part])]
+        if any(np.isnan(a).any() for a in at):
+            return stair
+        negative = [a < low for a in at]
+        if not all((n | (a >= high)).all() for a, n in zip(at, negative, strict=True)):
+            return stair
+        if (negative[0] != negative[-1]).any():
+            return stair
+        plain = plain and all(((a < JUST_BELOW_ZERO) == n).all() for a, n in zip(at, negative, strict=True))
     step = np.array([JUST_BELOW_ZERO if plain else high], np.float32)
     return Staircase(stair.x, np.array([-1, 1], np.float32), step)
 
@@ -90,13 +89,13 @@ def _unit(known: Levels) -> float:
     return distance if (known.values == 0).any() else distance / 2 if known.centred else 0.0
 
 
-def _ends(sums: Array, scale: Array) -> list[list[Array]]:
-    """The values of sums (n, 1) in a layer (n, filters): of each, the least and the largest that rounding allows."""
+def _ends(sums: Array, scale: Array) -> list[Array]:
+    """The values of sums (n, 1) in a layer (n, filters): the least and the largest that rounding allows."""
     exact = sums[:, None] * scale
-    if (np.frexp(scale)[0] == 0.5).all():
-        return [[exact.astype(np.float32)]]
-    error = gamma(len(sums)) * len(sums) * np.abs(scale)
-    return [[(exact - error).astype(np.float32), (exact + error).astype(np.float32)]]
+    rounds = np.frexp(scale)[0] != 0.5
+    error = gamma(len(sums)) * len(sums) * np.abs(scale) * rounds
+    ends = (exact - error, exact + error) if rounds.any() else (exact,)
+    return [end.astype(np.float32) for end in ends]
 
 
 def _follow(chain: list[Node], values: Array, part: slice) -> Array:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,24 @@ def test_a_scale_that_rounds_needs_room_around_zero() -> None:
     assert planes(affine(y, 1.0, 0.15)) == 1
     assert planes(affine(y, 1.0, 0.3)) == 2
     assert planes(affine(y, 1.0, np.float32(0.3) * (1 + 2**-22))) == 2
+
+
+def test_a_layer_is_what_its_filters_are(rng: np.random.Generator) -> None:
+    """Two bits where one filter alone takes two, whatever the scales of the others and wherever it stands; more
+    filters than are evaluated at once."""
+    kinds = np.array([[0.5, 0.5], [1, 0.5], [0.3, 0.5], [1, 1 + 2**-22], [0.3, 1 + 2**-22], [0.7, 1], [1, 1]])
+
+    def layer(*number: int) -> Node:
+        scale, offset = np.float32(kinds[[*number]]).T
+        slope = rng.choice([-1.0, 1.0, 2.0], len(scale))
+        return affine(conv(step(X), len(scale), scale[:, None, None, None]), slope, slope * offset * scale)
+
+    alone = [planes(layer(i)) for i in range(len(kinds))]
+    assert alone == [1, 1, 1, 1, 2, 2, 2]
+    for one, other in itertools.product(range(4), range(4, 7)):
+        assert planes(layer(*rng.permutation([one, other]))) == 2
+    assert planes(layer(*rng.permutation([*range(4)] * 20))) == 1
+    assert planes(layer(*rng.permutation([*[*range(4)] * 20, 4]))) == 2
 
 
 def test_other_data_lead_anywhere() -> None:
