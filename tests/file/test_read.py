@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import graphs
+import op_cases
 import op_graphs
-from bnn.errors import CompileError, ModelFormatError
-from bnn.file import read as bnn_file
+from bnn.errors import ModelFormatError
 from bnn.file.coding import Encoding
 from bnn.file.read import decode
 from bnn.file.write import encode
@@ -209,24 +209,19 @@ def test_equal_filters_of_a_small_file_may_take_a_gigabyte(rng: np.random.Genera
         decode(sealed(data))
 
 
-@pytest.mark.parametrize("error", [CompileError("odd"), ValueError("odd"), TypeError("odd"), IndexError("odd")])
-def test_what_makes_no_op(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Operands that are too few or too many, attributes that contradict them."""
-
-    def fail(op: str, *operands: Any, **options: Any) -> Any:
-        if op == "bconv2d":
-            raise error
-        return make(op, *operands, **options)
-
-    monkeypatch.setattr(bnn_file, "make", fail)
-    with pytest.raises(ModelFormatError, match=r"op 1 \(bconv2d, layer 'conv'\): odd; compile the model again"):
-        decode(SPIKES)
+# One operand less: they are another op, as good.
+FEWER = {"cast by a table", "masked max_pool", "threshold on floats"}
 
 
-def test_coded_filters_that_are_none(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> Any:
-        raise ValueError("odd")
-
-    monkeypatch.setattr(bnn_file, "decode_filters", fail)
-    with pytest.raises(ModelFormatError, match=r"constant \d+: odd; compile the model again"):
-        decode(small.data)
+@pytest.mark.parametrize("name", op_cases.CASES)
+def test_operands_that_are_too_few_or_too_many(name: str) -> None:
+    for more in (1, -1):
+        case = op_cases.CASES[name]()
+        if len(case.inputs) + more == 0 or more < 0 and name in FEWER:
+            continue
+        case.change("inputs", len(case.inputs) + more)
+        number, file = case.file()
+        with pytest.raises(
+            ModelFormatError, match=rf"^op {number} \({case.op}, layer 'it'\): .*; compile the model again"
+        ):
+            decode(file)

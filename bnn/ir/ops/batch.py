@@ -20,13 +20,14 @@ class BatchSizeAttrs(Attrs):
 
 
 def batch_sum_type(types: Types, _: Attrs) -> TensorType:
-    x = types[0]
+    (x,) = types
     want(x.dtype is DType.f32, f"expected f32, found {x}")
     return TensorType(x.shape[-1:], DType.f32)
 
 
 def batch_size_type(types: Types, a: BatchSizeAttrs) -> TensorType:
-    want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
+    (x,) = types
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
     want(1 <= a.per_image < 2**31, f"cannot count {a.per_image} an image")
     return TensorType((1,), DType.f32)
 

@@ -57,8 +57,9 @@ def dequantize_type(types: Types, a: DequantizeAttrs) -> TensorType:
 
 def to_type(dtype: DType, source: DType) -> Infer:
     def infer(types: Types, _: Attrs) -> TensorType:
-        want(types[0].dtype is source, f"expected {source.name}, found {types[0]}")
-        return TensorType(types[0].shape, dtype)
+        (x,) = types
+        want(x.dtype is source, f"expected {source.name}, found {x}")
+        return TensorType(x.shape, dtype)
 
     return infer
 

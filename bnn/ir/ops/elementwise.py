@@ -58,8 +58,9 @@ class RoundAttrs(Attrs):
 
 
 def same_type(types: Types, _: Attrs) -> TensorType:
-    want(types[0].dtype is DType.f32, f"expected f32, found {types[0]}")
-    return types[0]
+    (x,) = types
+    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    return x
 
 
 def broadcast_type(types: Types, _: Attrs) -> TensorType:
@@ -83,7 +84,7 @@ def per_channel_type(count: int, what: str) -> Infer:
         x, *operands = types
         wanted = [TensorType(x.shape[-1:], DType.f32)] * count
         want(operands == wanted, f"expected {what} per channel of {x}, found {', '.join(map(str, operands))}")
-        return same_type(types, _)
+        return same_type((x,), _)
 
     return infer
 

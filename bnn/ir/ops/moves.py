@@ -38,6 +38,11 @@ class PadChannelsAttrs(Attrs):
     value: float = stored(0.0, "value")
 
 
+def copy_type(types: Types, _: Attrs) -> TensorType:
+    (x,) = types
+    return x
+
+
 def concat_type(types: Types, _: Attrs) -> TensorType:
     first = types[0]
     for t in types:
@@ -46,7 +51,7 @@ def concat_type(types: Types, _: Attrs) -> TensorType:
 
 
 def pad_type(types: Types, a: PadAttrs) -> TensorType:
-    x = types[0]
+    (x,) = types
     want(len(x.shape) == 3 and min(a.pads) >= 0, f"padding expects (H, W, C) and pads >= 0, found {x}, {a}")
     want(x.dtype is DType.f32 or a.value in (-1.0, 1.0), f"bits can be padded with +1 or -1, not {a.value}")
     top, left, bottom, right = a.pads
@@ -54,13 +59,13 @@ def pad_type(types: Types, a: PadAttrs) -> TensorType:
 
 
 def reshape_type(types: Types, a: ReshapeAttrs) -> TensorType:
-    x = types[0]
+    (x,) = types
     want(int(np.prod(x.shape)) == int(np.prod(a.shape)), f"cannot reshape {x} to {a.shape}")
     return TensorType(a.shape, x.dtype)
 
 
 def slice_type(types: Types, a: SliceAttrs) -> TensorType:
-    x = types[0]
+    (x,) = types
     want(0 <= a.begin < a.end <= x.shape[-1], f"channels {a.begin} to {a.end} of {x}")
     return TensorType(x.shape[:-1] + (a.end - a.begin,), x.dtype)
 
@@ -73,7 +78,7 @@ def gather_type(types: Types, _: Attrs) -> TensorType:
 
 
 def pad_channels_type(types: Types, a: PadChannelsAttrs) -> TensorType:
-    x = types[0]
+    (x,) = types
     want(x.dtype is DType.f32, f"expected f32, found {x}")
     want(min(a.before, a.after) >= 0, f"{a.before} channels before and {a.after} after")
     return TensorType(x.shape[:-1] + (x.shape[-1] + a.before + a.after,), x.dtype)
@@ -151,7 +156,7 @@ RECORDS = (
         takes=(DType.f32, DType.b1, DType.u8),
     ),
     Op(
-        "copy", 19, NoAttrs, lambda types, _: types[0], lambda x, a: x, Level.RUNTIME, moves=True, bound=moved,
+        "copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True, bound=moved,
         rearranges=True, gives_bytes=True, least=least_of_data, maker=plain_maker("copy"),
         takes=(DType.f32, DType.b1, DType.u8),
     ),

@@ -34,10 +34,11 @@ class ResizeAttrs(Attrs):
 
 
 def pool_type(types: Types, a: PoolAttrs) -> TensorType:
-    x = types[0]
+    x, *masks = types
     want(len(x.shape) == 3, f"pooling expects (H, W, C), found {x}")
-    if len(types) == 2:
-        want(types[1] == TensorType((x.shape[2],), DType.b1) and x.dtype is DType.b1, f"bad pooling mask {types[1]}")
+    if masks:
+        own = masks == [TensorType((x.shape[2],), DType.b1)] and x.dtype is DType.b1
+        want(own, f"bad pooling mask {', '.join(map(str, masks))}")
     want(min(a.kernel + a.stride) >= 1 and min(a.pads) >= 0, f"bad kernel, stride or padding in {a}")
     inside = max(a.pads[0], a.pads[2]) < a.kernel[0] and max(a.pads[1], a.pads[3]) < a.kernel[1]
     want(inside, f"the padding in {a} covers a whole window")
@@ -53,7 +54,7 @@ def avg_pool_type(types: Types, a: PoolAttrs) -> TensorType:
 
 
 def resize_bilinear_type(types: Types, a: ResizeAttrs) -> TensorType:
-    x = types[0]
+    (x,) = types
     want(x.dtype is DType.f32 and len(x.shape) == 3, f"expected f32 (H, W, C), found {x}")
     want(min(a.size) >= 1 and {a.align_corners, a.half_pixels} <= {0, 1}, f"cannot resize with {a}")
     return TensorType((*a.size, x.shape[2]), DType.f32)
