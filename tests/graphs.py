@@ -143,15 +143,17 @@ class Builder:
         return self.made(name, "sign", self.made(name, "add", *pair, step=0, bound=3), step=1.0, bound=1.0)
 
     def weights(self, shape: tuple[int, ...]) -> Array:
-        """+-1, +-alpha per filter, small integers, or ternary; filters that are all zero occur."""
+        """Signs, small integers, or ternary ones; also times alpha per filter, which may be 0."""
         signs = self.rng.choice([-1.0, 1.0], shape)
-        kind = self.pick(("signs", "signs", "alpha", "alpha", "integers", "ternary"))
-        if kind == "alpha":
+        kind = self.pick(("signs", "signs", "alpha", "alpha", "integers", "ternary", "ternary alpha"))
+        if "ternary" in kind:
+            signs = signs * self.rng.integers(0, 2, shape)
+        if "alpha" in kind:
             alpha = self.rng.choice([0.25, 0.5, 1.0, 2.0, 0.0], shape[0], p=[0.25, 0.3, 0.2, 0.2, 0.05])
             return signs * alpha.reshape(-1, *(1,) * (len(shape) - 1))
         if kind == "integers":
             return self.rng.integers(-3, 4, shape).astype(float)
-        return signs * self.rng.integers(0, 2, shape) if kind == "ternary" else signs
+        return signs
 
     def conv(self, x: Value, name: str) -> Value:
         """A convolution or a dense layer, its input quantized first where sums would not be exact, or by chance."""
@@ -204,13 +206,18 @@ class Builder:
         return self.made(name, op, *pair, step=step, bound=bound)
 
     def batch_norm(self, x: Value, name: str) -> Value:
-        """(x - mean) * gamma + beta, or x * gamma + shift; where it can be, 0 for a value that occurs."""
+        """(x - mean) * gamma + beta, or x * gamma + shift; where it can be, 0 for a value that occurs.
+
+        Or of floats with all their bits, whose result is not exact."""
         channels = x.shape[-1]
         flat = x.array.reshape(-1, channels)
         mean = flat[self.rng.integers(len(flat)), np.arange(channels)]
         gamma = self.rng.choice([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0], channels)
         beta = self.rng.choice([0.0, 0.0, 0.0, -0.0, -1.0, 0.5, 2.0], channels)
         step, bound = min(x.step * 0.5, 0.5), 4 * x.bound + 2
+        if self.chance(0.25):
+            gamma, beta = gamma * self.rng.normal(1, 0.2, channels), beta + self.rng.normal(0, 1, channels)
+            x, step = Value(x.node, x.array, 0.0, x.bound), 0.0
         if self.chance(0.3):
             x = self.per_channel(x, name, "mul", gamma, step, bound)
             return self.per_channel(x, name, "add", beta - mean * gamma, step, bound)

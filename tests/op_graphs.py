@@ -223,6 +223,17 @@ def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
     return plan(inputs, [make("clamp", conv) if out is DType.f32 and clamps else conv]), conv
 
 
+def rounding(rng: Rng, graph: Graph) -> Graph:
+    """With other float constants, so that sums depend on their order."""
+    new: dict[Node, Node] = {}
+    for node in graph.nodes():
+        if node.op == "constant" and node.type.dtype is DType.f32:
+            new[node] = constant(node.value * np.float32(rng.uniform(0.5, 1.5)))
+        else:
+            new[node] = make(node.op, *(new[i] for i in node.inputs), attrs=node.attrs, name=node.name)
+    return plan([new[x] for x in graph.inputs], [new[y] for y in graph.outputs], rng)
+
+
 def passed(rng: Rng) -> Graph:
     """A random convolution whose value is passed to a max-pool, with or without a mask."""
     while True:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -259,7 +260,7 @@ def identifier(text: str) -> str:
 def array(kind: str, name: str, values: Array) -> str:
     """C: a const array."""
     if kind == "float":
-        texts = [number(v) for v in values]
+        texts = [_float(v) for v in values.astype(np.float32).tolist()]
     elif kind == "uint32_t":
         texts = [f"0x{v:x}" if v > 9 else f"{v}" for v in values.tolist()]
         texts = [text + "u" for text in texts]
@@ -281,13 +282,14 @@ def _wrapped(texts: Iterable[str]) -> Iterable[str]:
 
 def number(value: float) -> str:
     """C: a float32, from whose text every compiler gets the same bits."""
-    value = float(np.float32(value))
-    if np.isnan(value):
-        return "NAN"
-    if np.isinf(value):
-        return "INFINITY" if value > 0 else "-INFINITY"
-    text = f"{value:.9g}"
-    return f"{text}f" if any(c in text for c in ".e") else f"{text}.0f"
+    return _float(float(np.float32(value)))
+
+
+def _float(value: float) -> str:
+    if math.isfinite(value):
+        text = f"{value:.9g}"
+        return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+    return "NAN" if value != value else "INFINITY" if value > 0 else "-INFINITY"
 
 
 def refuse(node: Node, what: str) -> CompileError:

@@ -163,6 +163,7 @@ def _code(interface: Interface, includes: str) -> str:
     statements = [line for layer in program.layers for line in layer.lines]
     if includes and re.search(r"\b(INFINITY|NAN|sqrtf)\b", "\n".join([*program.tables, *statements])):
         includes = includes.replace("#include <string.h>", "#include <math.h>\n#include <string.h>")
+    read = {operand for node in program.graph.schedule for operand in node.inputs}
     lines = [_title(interface, f"The network {name}."), includes] if includes else []
     lines += [
         *program.tables,
@@ -183,6 +184,7 @@ def _code(interface: Interface, includes: str) -> str:
         f"    if (arena == NULL || size < {prefix}_ARENA_BYTES || (uintptr_t)arena % {ALIGNMENT} != 0)",
         f"        return {prefix}_ERROR_ARENA;",
         *(["    (void)memory;"] if not any("memory" in line for line in statements) else []),
+        *(f"    (void){parameter};" for node, parameter in interface.inputs if node not in read),
     ]
     for number, (layer, node) in enumerate(zip(program.layers, program.graph.schedule, strict=True)):
         macs = f", {layer.macs:,} products of {layer.kind}" if layer.macs else ""

@@ -18,7 +18,7 @@ from bnn._types import Array
 from bnn.emit.c.interface import TARGETS
 from bnn.errors import CompileError, InputError
 from bnn.file.write import encode
-from bnn.ir import ops
+from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
 from bnn.passes.choose_layout import choose_layout
@@ -28,7 +28,7 @@ from bnn.runtime import Model
 from sanitized import SANITIZE, call
 from targets import networks
 
-from .test_ops import check
+from .batch import check
 
 Rng = np.random.Generator
 HERE = Path(__file__).parent
@@ -265,22 +265,11 @@ class TestLimits:
     def model(self, node: Any, x: Any) -> Model:
         return Model.from_bytes(encode(op_graphs.plan([x], [node])))
 
-    @pytest.mark.parametrize(("channels", "fits"), [(32766, True), (32767, False)])
-    def test_products(self, channels: int, fits: bool, rng: Rng, tmp_path: Path) -> None:
-        x = ops.input_node("x", (channels,))
-        attrs = ops.ConvAttrs(slots=("threshold",), out=DType.b1)
-        thresholds = ops.constant([-channels, channels, channels + 1, 0], DType.i32)
-        weights = op_graphs.signs(rng, (4, 1, 1, channels))
-        y = ops.make("bconv2d", ops.make("binarize", x), weights, thresholds, attrs=attrs)
-        model = self.model(ops.make("unpack", y), x)
-        if not fits:
-            with pytest.raises(CompileError, match=r"sum 32767 products of bits, padding included \(at most 32766\)"):
-                bnn.emit_c(model, tmp_path, name="net")
-            return
-        images = rng.choice([-1.0, 1.0], (4, channels)).astype(np.float32)
-        images[0], images[1] = weights.value[0, 0, 0], -weights.value[1, 0, 0]
-        bnn.emit_c(model, tmp_path, name="net", vectors=images)
-        assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99", "-O1")
+    def test_products(self, rng: Rng, tmp_path: Path) -> None:
+        x = ops.input_node("x", (32767,))
+        y = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (4, 1, 1, 32767)), attrs=ops.ConvAttrs())
+        with pytest.raises(CompileError, match=r"sum 32767 products of bits, padding included \(at most 32766\)"):
+            bnn.emit_c(self.model(y, x), tmp_path, name="net")
 
     def test_padding_counts(self, rng: Rng, tmp_path: Path) -> None:
         """Padding with +1 beside weights of +1 adds three times the taps' channels."""
@@ -355,17 +344,18 @@ def test_code_for_every_target_runs_here(target: str, tmp_path: Path) -> None:
     assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99", "-O1", *WARNINGS)
 
 
-@pytest.mark.parametrize("name", ["status", "printf", "memcpy", "run", "hook", "net_run", "bnn_mcu_conv_bits", "linux"])
-def test_names_of_layers_and_arrays(name: str, rng: Rng, tmp_path: Path) -> None:
+def test_names_of_layers_and_arrays(rng: Rng, tmp_path: Path) -> None:
     needs("g++")
-    x, y = ops.input_node(name, (40,)), ops.input_node("run", (40,))
-    z = ops.make("add", x, y, name=name)
-    z = ops.make("bconv2d", ops.make("binarize", z, name=name), op_graphs.signs(rng, (7, 1, 1, 40)), name=name)
-    graph = op_graphs.plan([x, y], [z])
-    model = Model.from_bytes(encode(replace(graph, output_names=(name,))))
-    bnn.emit_c(model, tmp_path, name="net", trace=True)
-    for compiler in (("gcc",), ("g++", "-x", "c++")):
-        assert "0 of 4 wrong" in run_main(tmp_path, *compiler, "-DNET_HOOK", "-Wall", "-Wextra", "-Werror")
+    cases = []
+    for name in ("status", "printf", "memcpy", "run", "hook", "n5_run", "bnn_mcu_conv_bits", "linux"):
+        x, y = ops.input_node(name, (40,)), ops.input_node("run", (40,))
+        z = ops.make("add", x, y, name=name)
+        z = ops.make("bconv2d", ops.make("binarize", z, name=name), op_graphs.signs(rng, (7, 1, 1, 40)), name=name)
+        graph = replace(op_graphs.plan([x, y], [z]), output_names=(name,))
+        inputs = [op_graphs.integers(rng, (2, 40))] * 2
+        cases.append((graph, inputs, interpret.outputs(graph, inputs)))
+    for compiler in (("gcc", "-std=c99"), ("g++", "-x", "c++", "-std=c++11")):
+        check(cases, tmp_path / compiler[0], compiler=compiler)
 
 
 @pytest.mark.parametrize("name", ["main", "string", "math"])
@@ -379,29 +369,6 @@ def test_vectors_of_any_floats(tmp_path: Path) -> None:
     model = Model.from_bytes(encode(op_graphs.plan([x], [ops.make("mul", x, ops.constant([2.0]))])))
     bnn.emit_c(model, tmp_path, name="net", vectors=np.array([[np.nan, np.inf, -np.inf], [0, -0.0, 1e-45]], np.float32))
     assert "0 of 2 wrong" in run_main(tmp_path, "gcc", "-std=c99")
-
-
-def passes_rows(folder: Path) -> bool:
-    """Whether the emitted code of a network has the loop of a pool to which rows are passed."""
-    return "for (size_t pooled" in (folder / "net.c").read_text(encoding="utf-8")
-
-
-def test_values_that_are_passed(rng: Rng, tmp_path: Path) -> None:
-    """A convolution computes the rows that the max-pool after it reads, whatever the file's plan says, if that saves
-    memory; here it mostly does."""
-    passed = 0
-    for number in range(6):
-        graph = op_graphs.passed(rng)
-        graph, _ = arrange(graph, passable(graph) if number % 2 else ())
-        check(graph, rng, tmp_path / str(number))
-        passed += passes_rows(tmp_path / str(number))
-    assert passed
-
-
-def test_random_networks(rng: Rng, tmp_path: Path) -> None:
-    """Values, rows and memory of ops in one arena, inputs in it too."""
-    for number in range(6):
-        check(op_graphs.network(rng, 12), rng, tmp_path / str(number))
 
 
 def test_memory_of_known_networks(tmp_path: Path) -> None:
@@ -421,9 +388,9 @@ def test_passed_values_of_an_input_in_place(groups: int, rng: Rng, tmp_path: Pat
     y = ops.make("max_pool", y, attrs=ops.PoolAttrs((2, 2), (2, 2)))
     graph = schedule(choose_layout(Graph((x,), (ops.make("unpack", ops.make("binarize", y)),), ("y",))))
     graph, _ = arrange(graph, passable(graph))
-    check(graph, rng, tmp_path / "check")
-    assert passes_rows(tmp_path / "check")
     images = op_graphs.values_of(rng, 2, x)
+    check([(graph, [images], interpret.outputs(graph, [images]))], tmp_path)
+    assert "for (size_t pooled" in (tmp_path / "n0" / "n0.h").read_text("utf-8")
     call(*_with_arena(tmp_path / "arena", Model.from_bytes(encode(graph)), images, "-DFIRST=NET_ARENA_BYTES"))
     call(str(tmp_path / "arena" / "arena"))
 

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of every kind as C: the bytes of the oracle, and of the runtime's portable kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+import graphs
+import op_graphs
+from bnn.emit.c.program import number
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph
+from bnn.ir.ops import CONVOLUTIONS, OPS, ConvAttrs, PoolAttrs, constant, input_node, make
+from bnn.ir.ops.conv import byte_accumulate
+from bnn.ir.ops.record import replaced
+from bnn.passes import lower
+from bnn.passes.plan_arena import arrange, passable
+from bnn.runtime import Model, available_kernels
+from filters import few_values, hostile_filters
+from ops.test_every_op import TABLES
+from ops.test_functions import OWN_NAN
+from ops.test_functions import data as hard_floats
+from ops.values import KINDS
+
+from .batch import Case, check
+
+Rng = np.random.Generator
+FUSING = {"avx2", "avx512", "neon"}  # families whose products and sums are rounded once
+T = TypeVar("T")
+
+
+def case(rng: Rng, graph: Graph, *, exact: bool = True) -> Case:
+    inputs = [op_graphs.values_of(rng, 2, x) for x in graph.inputs]
+    return graph, inputs, interpret.outputs(graph, inputs) if exact else None
+
+
+def single_ops(rng: Rng) -> Iterator[Case]:
+    """Functions at floats of every kind."""
+    for kind, table in TABLES.items():
+        for name in table:
+            if kind != "functions":
+                if not OPS[name].whole_batch:
+                    yield case(rng, op_graphs.one_op(rng, name, table), exact=kind != "rounded")
+                continue
+            x, values = input_node("x", (4, 61, 1)), rng.choice(hard_floats(rng), (1, 4, 61, 1))
+            values = np.fmax(values, np.float32(0)) if name in OWN_NAN else values
+            graph = op_graphs.plan([x], [make(name, x)])
+            yield graph, [values], interpret.outputs(graph, [values])
+
+
+def edges(rng: Rng) -> Iterator[Case]:
+    """All of a kind in one network."""
+    for kind in KINDS:
+        drawn = [(x, y, data) for x, y, data in kind(rng) if not OPS[y.op].whole_batch]
+        data = {x: data for x, _, data in drawn}
+        if drawn:
+            graph = op_graphs.plan([*data], [y for _, y, _ in drawn])
+            with np.errstate(all="ignore"):
+                yield graph, [*data.values()], interpret.outputs(graph, [*data.values()])
+
+
+def convolutions(rng: Rng) -> Iterator[Case]:
+    """With any slots, whose operands have all their bits."""
+    for binary, replacing in [(True, False)] * 6 + [(False, False)] * 4 + [(True, True), (False, True)]:
+        draw = partial(op_graphs.convolution, rng, binary)
+        graph, _ = sought(
+            draw, lambda drawn, least=replacing: largest(drawn[0]) < 10_000 and replaces(drawn[0]) >= least
+        )
+        yield case(rng, graph)
+
+
+def limits(rng: Rng) -> Iterator[Case]:
+    """Bits of sums that just reach their thresholds, or just do not: of bytes with zeros that have fractions, and of
+    as many bits as 16-bit limits allow."""
+    x = input_node("x", (5, 4, 3), DType.u8)
+    images = op_graphs.values_of(rng, 2, x)
+    zeros, filters = constant(rng.integers(-400, 1400, 3) / 4), op_graphs.signs(rng, (24, 2, 2, 6))
+    sums = byte_accumulate(images, filters.value, zeros.value, ConvAttrs()).reshape(-1, 24)
+    thresholds = np.ceil(sums[rng.integers(len(sums), size=24), np.arange(24)])
+    attrs = ConvAttrs(slots=("zeros", "threshold"), out=DType.b1)
+    y = make("iconv2d", x, filters, zeros, constant(thresholds, DType.i32), attrs=attrs)
+    graph = op_graphs.plan([x], [make("unpack", y)])
+    yield graph, [images], interpret.outputs(graph, [images])
+    most = 32766
+    x = input_node("x", (most,))
+    filters = op_graphs.signs(rng, (4, 1, 1, most))
+    attrs = replace(attrs, slots=("threshold",))
+    y = make("bconv2d", make("binarize", x), filters, constant([-most, most, most + 1, 0], DType.i32), attrs=attrs)
+    graph, images = op_graphs.plan([x], [make("unpack", y)]), filters.value[:2, 0, 0] * np.float32([[-1], [1]])
+    yield graph, [images], interpret.outputs(graph, [images])
+
+
+def sought(draw: Callable[[], T], wanted: Callable[[T], bool]) -> T:
+    return next(drawn for drawn in iter(draw, None) if wanted(drawn))
+
+
+def largest(graph: Graph) -> int:
+    return max(i.value.size for node in graph.schedule for i in node.inputs if i.is_constant)
+
+
+def replaces(graph: Graph) -> bool:
+    """Whether sums are written over a residual."""
+    places = graph.placements
+    return any(places[n] in [places[o] for o in replaced(n)] for n in graph.schedule if n.op in CONVOLUTIONS)
+
+
+def at_one_end(graph: Graph) -> bool:
+    """Whether the windows of a pool have several rows, and other padding above than below."""
+    pools = [node.attrs for node in graph.schedule if isinstance(node.attrs, PoolAttrs)]
+    return any(a.kernel[0] > 1 and a.pads[0] != a.pads[2] for a in pools)
+
+
+def passed(rng: Rng) -> Iterator[Case]:
+    """A convolution computes the rows that the max-pool after it reads, whatever the file's plan says, if that saves
+    memory."""
+    for i in range(12):
+        graph = sought(partial(op_graphs.passed, rng), at_one_end)
+        yield case(rng, arrange(graph, passable(graph) if i % 2 else ())[0])
+
+
+def chains(rng: Rng) -> Iterator[Case]:
+    """Values, rows and memory of ops in one arena, inputs in it too; sums that are rounded, too."""
+    for _ in range(4):
+        graph = op_graphs.network(rng, 12)
+        yield case(rng, graph)
+        yield case(rng, op_graphs.rounding(rng, graph), exact=False)
+
+
+def compiled(rng: Rng) -> Iterator[Case]:
+    """What the passes make of source graphs, against these."""
+    for _ in range(10):
+        sample = graphs.random_graph(int(rng.integers(2**31)))
+        yield lower(sample.graph), sample.inputs, interpret.outputs(sample.graph, sample.inputs)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "flags"),
+    [((single_ops, limits, passed, edges), ["-fsanitize=address"]), ((convolutions, chains, compiled), [])],
+    ids=["ops", "networks"],
+)
+def test_networks_of_every_kind(
+    kinds: tuple[Callable[[Rng], Iterator[Case]], ...], flags: list[str], rng: Rng, tmp_path: Path
+) -> None:
+    check([drawn for kind in kinds for drawn in kind(rng)], tmp_path, *flags)
+
+
+def test_portable_kernels_sum_in_one_order(rng: Rng) -> None:
+    """However many threads there are; other kernels do not, or nothing was tested."""
+    differ = False
+    for _ in range(8):
+        model = Model.from_bytes(encode(op_graphs.rounding(rng, op_graphs.convolution(rng, False)[0])))
+        images = [rng.normal(size=(6, *shape)).astype(np.float32) for shape in model.input_shapes]
+        portable = model.with_kernels("portable")
+        expected = model.with_kernels("scalar").predict(images).tobytes()
+        assert portable.predict(images).tobytes() == expected
+        assert portable.predict(images, threads=3, batch_size=2).tobytes() == expected
+        differ |= model.predict(images).tobytes() != expected
+    if available_kernels()[0] not in FUSING:
+        pytest.skip(f"the fastest kernels, {available_kernels()[0]}, are portable themselves")
+    assert differ
+
+
+def test_every_float_is_read_back(rng: Rng) -> None:
+    x = np.concatenate([hostile_filters(rng, (100_000,), 0.5), few_values(rng, (1000,), 500)])
+    x = np.where(np.isnan(x), np.float32(np.nan), x)
+    names = {"NAN": "nan", "INFINITY": "inf", "-INFINITY": "-inf"}
+    texts = [number(v) for v in x]
+    assert all(text in names or text[-1] == "f" and {*text} & {*".e"} for text in texts)
+    found = np.array([names.get(text, text[:-1]) if text in names else text[:-1] for text in texts]).astype(np.float32)
+    np.testing.assert_array_equal(found.view(np.uint32), x.view(np.uint32))
