@@ -103,10 +103,10 @@ def why_not_bits(conv: Node, x: Levels) -> str:
         return "it is depthwise: one product a tap"
     if attrs.groups > _MOST_GROUPS and w.shape[3] % WORD:
         return f"{attrs.groups} groups of {w.shape[3]} channels, which are not whole {WORD}-bit words"
-    return _why_not_exact(x, w, len(split[1]))
+    return why_not_exact(x, w, len(split[1]))
 
 
-def _why_not_exact(x: Levels, w: Array, repeats: int) -> str:
+def why_not_exact(x: Levels, w: Array, repeats: int) -> str:
     products = int(np.prod(w.shape[1:]))
     if products * repeats * x.top * (2 if x.channels else 1) < 2**24:
         return ""

@@ -56,9 +56,9 @@ def check(y: Node) -> list[str]:
 def test_products_of_which_sums_are_exact(values: list[int], channels: int, repeats: int, most: int) -> None:
     x = Levels(BITS, np.float32(values), channels)
     one = np.float32(1)
-    assert MODULE._why_not_exact(x, np.broadcast_to(one, (9, 1, 1, most)), repeats) == ""
+    assert MODULE.why_not_exact(x, np.broadcast_to(one, (9, 1, 1, most)), repeats) == ""
     for shape in ((1, 1, 1, most + 1), (1, most + 1, 1, 1), (1, 2, 1, most // 2 + 1)):
-        reason = MODULE._why_not_exact(x, np.broadcast_to(one, shape), repeats)
+        reason = MODULE.why_not_exact(x, np.broadcast_to(one, shape), repeats)
         assert f"products of {len(values)} levels are not exact in float32" in reason
 
 
