@@ -16,9 +16,7 @@ from bnn.passes.cse import cse
 from bnn.passes.fold_constants import fold_constants
 from bnn.passes.fuse_epilogue import fuse_epilogue
 from bnn.passes.plan_arena import plan_arena
-from bnn.passes.recognize_quantizers import recognize_quantizers
 from bnn.passes.schedule import schedule
-from bnn.passes.sink_sign import sink_sign
 from bnn.passes.to_thresholds import to_thresholds
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
@@ -49,20 +47,6 @@ def test_canonicalize() -> None:
     )
 
 
-def test_canonicalize_makes_dense_layers_convolutions() -> None:
-    assert after(canonicalize, channel_bias(dense(X, 3))) == text(
-        '%0 = input(label=x, shape=(4, 4, 2)) : f32[4, 4, 2]  "x"',
-        '%1 = conv2d(%0, const <float32 [3, 4, 4, 2]>) : f32[1, 1, 3]  "dense"',
-        '%2 = add(%1, const [1, 2, 3]) : f32[1, 1, 3]  "bias"',
-        '%3 = reshape(%2, shape=(3,)) : f32[3]  "bias"',
-        "return %3",
-    )
-
-
-def channel_bias(x: Node) -> Node:
-    return make("add", x, channel([1, 2, 3]), name="bias")
-
-
 def test_fold_constants() -> None:
     four = make("mul", constant([2.0]), make("add", constant([1.0]), constant([1.0])))
     both = make("concat", constant([1.0, 2.0]), make("sign", constant([-3.0])))
@@ -78,26 +62,6 @@ def test_fold_constants() -> None:
     )
 
 
-def test_recognize_quantizers() -> None:
-    assert after(recognize_quantizers, quantizer(X)) == text(
-        '%0 = input(label=x, shape=(4, 4, 2)) : f32[4, 4, 2]  "x"',
-        '%1 = binarize(%0) : b1[4, 4, 2]  "quantizer"',
-        '%2 = unpack(%1) : f32[4, 4, 2]  "quantizer"',
-        "return %2",
-    )
-
-
-def test_binarize() -> None:
-    ones = make("pad", B, attrs=PadAttrs((1, 1, 1, 1), 1.0), name="ones")
-    assert after(binarize, conv(ones, 2, 3, alpha=[0.5, 2.0])) == text(
-        '%0 = input(label=x, shape=(4, 4, 2)) : f32[4, 4, 2]  "x"',
-        '%1 = binarize(%0) : b1[4, 4, 2]  "quantizer"',
-        '%2 = bconv2d(%1, const <int8 [2, 3, 3, 2]>, pads=(1, 1, 1, 1), pad_value=1) : f32[4, 4, 2]  "conv"',
-        '%3 = mul(%2, const [0.5, 2]) : f32[4, 4, 2]  "conv"',
-        "return %3",
-    )
-
-
 def test_binarize_moves_bits_through_what_moves_values() -> None:
     minus = make("pad", pool(B, (2, 2)), attrs=PadAttrs((0, 0, 1, 0), -1.0), name="minus")
     y = dense(make("concat", minus, minus, name="both"), 1)
@@ -110,32 +74,6 @@ def test_binarize_moves_bits_through_what_moves_values() -> None:
         '%5 = reshape(%4, shape=(24,)) : b1[24]  "flatten"',
         '%6 = bconv2d(%5, const <int8 [1, 1, 1, 24]>) : f32[1]  "dense"',
         "return %6",
-    )
-
-
-def test_sink_sign() -> None:
-    y = bn(pool(conv(X, 3, 1), (2, 2)), mean=[0, 1, 2], gamma=[1, -1, 0], beta=[0, 0, 1])
-    assert after(sink_sign, make("binarize", y, name="quantizer")) == text(
-        '%0 = input(label=x, shape=(4, 4, 2)) : f32[4, 4, 2]  "x"',
-        '%1 = conv2d(%0, const <float32 [3, 1, 1, 2]>) : f32[4, 4, 3]  "conv"',
-        '%2 = sub(%1, const [0, 1, 2]) : f32[4, 4, 3]  "bn"',
-        '%3 = mul(%2, const [1, -1, 0]) : f32[4, 4, 3]  "bn"',
-        '%4 = add(%3, const [0, 0, 1]) : f32[4, 4, 3]  "bn"',
-        '%5 = binarize(%4) : b1[4, 4, 3]  "quantizer"',
-        '%6 = max_pool(%5, const [-1, 1, -1], kernel=(2, 2), stride=(2, 2)) : b1[2, 2, 3]  "pool"',
-        "return %6",
-    )
-
-
-def test_fuse_epilogue() -> None:
-    y = bn(make("add", conv(X, 2, 1), channel([1, 2]), name="conv"), mean=[0, 1], gamma=[1, -1], beta=[0, 0])
-    y = make("clamp", make("add", X, y, name="skip"), name="relu")
-    assert after(fuse_epilogue, y) == text(
-        '%0 = input(label=x, shape=(4, 4, 2)) : f32[4, 4, 2]  "x"',
-        "%1 = conv2d(%0, const [-1, 1, 1, 1], const [1, 2], const [0, 1], const [1, -1], const [0, 0], %0, "
-        "slots=('pre_add', 'sub', 'mul', 'add', 'residual', 'clamp1'), layer_slots=('pre_add',), "
-        'clamp1=(0.0, inf)) : f32[4, 4, 2]  "conv"',
-        "return %1",
     )
 
 

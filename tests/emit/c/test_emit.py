@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bnn.emit.c.interface import TARGETS
 from bnn.errors import CompileError, InputError
 from bnn.file.write import encode
 from bnn.ir import interpret, ops
-from bnn.ir.graph import DType, Graph
+from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import lower
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import arrange, passable
@@ -180,11 +181,6 @@ class TestOutputs:
         expected = output == "probabilities" or (output == "values" and softmax)
         assert ("bnn_softmax(" in calls) == expected
 
-    def test_only_of_classes(self, rng: Rng, tmp_path: Path) -> None:
-        model = Model.from_bytes(encode(op_graphs.one_op(rng, "binarize", op_graphs.FLOAT_OPS)))
-        with pytest.raises(CompileError, match=r"output 'class' is for networks with one vector of classes; .* f32\["):
-            bnn.emit_c(model, tmp_path, name="net", output="class")
-
 
 def test_the_trace_names_the_layer(tmp_path: Path) -> None:
     """A wrong weight in the file: the first layer that differs."""
@@ -215,28 +211,65 @@ def test_a_nan_is_reported(tmp_path: Path) -> None:
     run_main(tmp_path, "gcc", "-std=c99")
 
 
-class TestRefused:
-    def test_what_depends_on_the_batch(self, tmp_path: Path) -> None:
-        x = ops.input_node("x", (4, 4, 3))
-        graph = op_graphs.plan([x], [ops.make("batch_sum", x)])
-        with pytest.raises(CompileError, match=r"op 'batch_sum': .* other images of a batch; run the file"):
-            bnn.emit_c(Model.from_bytes(encode(graph)), tmp_path / "out", name="net")
-        assert not (tmp_path / "out").exists()
+def bits(*shape: int) -> Node:
+    return ops.make("binarize", ops.input_node("x", shape))
 
-    @pytest.mark.parametrize(
-        ("options", "text"),
-        [
-            ({"name": "Digits"}, "name: found 'Digits', expected a C identifier in lower case"),
-            ({"name": "9"}, "name: found '9'"),
-            ({"name": "int"}, "name: found 'int'"),
-            ({"target": "z80"}, "target: found 'z80', expected one of generic, cortex-m0"),
-            ({"output": "best"}, "output: found 'best', expected one of values, logits"),
-        ],
-    )
-    def test_options(self, options: dict[str, Any], text: str, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=re.escape(text)):
-            bnn.emit_c(DIGITS, tmp_path / "out", **options)
-        assert not (tmp_path / "out").exists()
+
+def ones(*shape: int) -> Node:
+    return ops.constant(np.ones(shape), DType.b1)
+
+
+def around(value: int, *pads: int) -> ops.ConvAttrs:
+    return ops.ConvAttrs(pads=pads, pad_value=value)  # type: ignore[arg-type]
+
+
+# What does not fit in a descriptor, and what C has no room for.
+REFUSED: dict[str, tuple[Callable[[], Node], dict[str, str], str]] = {
+    "products": (
+        lambda: ops.make("bconv2d", bits(32767), ones(4, 1, 1, 32767)), {},
+        r"sum 32767 products of bits, padding included \(at most 32766\)",
+    ),
+    "products of padding": (  # three times the taps' channels
+        lambda: ops.make("bconv2d", bits(2, 2, 3200), ones(1, 3, 3, 3200), attrs=around(1, 1, 1, 1, 1)), {},
+        r"sum \d{5} products of bits, padding included",
+    ),
+    "a dimension": (
+        lambda: ops.make("avg_pool", ops.input_node("x", (1, 1, 65536)), attrs=ops.PoolAttrs((1, 1), (1, 1))), {},
+        r"have a dimension of 65536 \(at most 65535\)",
+    ),
+    "borders": (
+        lambda: ops.make("bconv2d", bits(20, 20, 32), ones(1, 17, 17, 32), attrs=around(0, 16, 16, 16, 16)), {},
+        r"have \d+ kinds of windows at the image's border \(at most 256\)",
+    ),
+    "the batch": (
+        lambda: ops.make("batch_sum", ops.input_node("x", (4, 4, 3))), {},
+        r"op 'batch_sum': .* other images of a batch; run the file",
+    ),
+    "a class of an image": (
+        lambda: ops.make("unpack", bits(2, 2, 3)), {"output": "class"},
+        r"output 'class' is for networks with one vector of classes; .* f32\[",
+    ),
+    **{
+        f"{option} {value}": (lambda: ops.make("unpack", bits(3)), {option: value}, f"{option}: found '{value}'{more}")
+        for option, value, more in (
+            ("name", "Digits", ", expected a C identifier in lower case"), ("name", "9", ""), ("name", "int", ""),
+            ("name", "main", ""), ("name", "string", ""), ("name", "math", ""),
+            ("target", "z80", ", expected one of generic, cortex-m0"),
+            ("output", "best", ", expected one of values, logits"),
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused(what: str, tmp_path: Path) -> None:
+    build, options, message = REFUSED[what]
+    y = build()
+    inputs = [node for node in Graph((), (y,)).nodes() if node.op == "input"]
+    model = Model.from_bytes(encode(op_graphs.plan(inputs, [y])))
+    with pytest.raises((CompileError, InputError), match=message):
+        bnn.emit_c(model, tmp_path / "out", **{"name": "net", **options})
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_of_files_and_layers(tmp_path: Path, builder: Any) -> None:
@@ -257,41 +290,6 @@ def test_floats_are_remarked(tmp_path: Path) -> None:
     summary = bnn.emit_c(Model.from_bytes(encode(op_graphs.plan([x], [y]))), tmp_path, name="net")
     (remark,) = summary.remarks
     assert re.search(r"layer 'stem' is float: 896 bytes of tables; .* compile with input_dtype='uint8'", remark)
-
-
-class TestLimits:
-    """What does not fit in a descriptor is refused; what just fits is right."""
-
-    def model(self, node: Any, x: Any) -> Model:
-        return Model.from_bytes(encode(op_graphs.plan([x], [node])))
-
-    def test_products(self, rng: Rng, tmp_path: Path) -> None:
-        x = ops.input_node("x", (32767,))
-        y = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (4, 1, 1, 32767)), attrs=ops.ConvAttrs())
-        with pytest.raises(CompileError, match=r"sum 32767 products of bits, padding included \(at most 32766\)"):
-            bnn.emit_c(self.model(y, x), tmp_path, name="net")
-
-    def test_padding_counts(self, rng: Rng, tmp_path: Path) -> None:
-        """Padding with +1 beside weights of +1 adds three times the taps' channels."""
-        x = ops.input_node("x", (2, 2, 3200))
-        weights = ops.constant(np.ones((1, 3, 3, 3200)), DType.b1)
-        attrs = ops.ConvAttrs(pads=(1, 1, 1, 1), pad_value=1)
-        y = ops.make("bconv2d", ops.make("binarize", x), weights, attrs=attrs)
-        with pytest.raises(CompileError, match=r"sum \d{5} products of bits, padding included"):
-            bnn.emit_c(self.model(y, x), tmp_path, name="net")
-
-    def test_dimensions(self, rng: Rng, tmp_path: Path) -> None:
-        x = ops.input_node("x", (1, 1, 65536))
-        y = ops.make("avg_pool", x, attrs=ops.PoolAttrs((1, 1), (1, 1)))
-        with pytest.raises(CompileError, match=r"have a dimension of 65536 \(at most 65535\)"):
-            bnn.emit_c(self.model(y, x), tmp_path, name="net")
-
-    def test_border_classes(self, rng: Rng, tmp_path: Path) -> None:
-        x = ops.input_node("x", (20, 20, 32))
-        attrs = ops.ConvAttrs(pads=(16, 16, 16, 16))
-        y = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (1, 17, 17, 32)), attrs=attrs)
-        with pytest.raises(CompileError, match=r"have \d+ kinds of windows at the image's border \(at most 256\)"):
-            bnn.emit_c(self.model(y, x), tmp_path, name="net")
 
 
 class TestSeveralNetworks:
@@ -356,12 +354,6 @@ def test_names_of_layers_and_arrays(rng: Rng, tmp_path: Path) -> None:
         cases.append((graph, inputs, interpret.outputs(graph, inputs)))
     for compiler in (("gcc", "-std=c99"), ("g++", "-x", "c++", "-std=c++11")):
         check(cases, tmp_path / compiler[0], compiler=compiler)
-
-
-@pytest.mark.parametrize("name", ["main", "string", "math"])
-def test_names_of_headers_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"name: found '{name}'"):
-        bnn.emit_c(DIGITS, tmp_path, name=name)
 
 
 def test_vectors_of_any_floats(tmp_path: Path) -> None:
