@@ -245,16 +245,19 @@ def passed(rng: Rng) -> Graph:
         conv = maker(rng, data)
         if len(conv.type.shape) != 3:
             continue
-        kernel = (
-            int(rng.integers(1, min(3, conv.type.shape[0]) + 1)),
-            int(rng.integers(1, min(3, conv.type.shape[1]) + 1)),
-        )
-        top, left, bottom, right = (int(rng.integers(0, size)) for size in (*kernel, *kernel))
-        stride = (kernel[0] + int(rng.integers(0, 2)), int(rng.integers(1, 3)))
-        masked = conv.type.dtype is DType.b1 and rng.random() < 0.5
-        operands = [signs(rng, conv.type.shape[2:])] if masked else []
-        pool = make("max_pool", conv, *operands, attrs=PoolAttrs(kernel, stride, (top, left, bottom, right)))
+        pool = pooled(rng, conv)
         return plan([x], [make("unpack" if pool.type.dtype is DType.b1 else "copy", pool)])
+
+
+def pooled(rng: Rng, conv: Node) -> Node:
+    """A max-pool whose windows share no rows, with or without a mask."""
+    height, width = (int(rng.integers(1, min(4, size) + 1)) for size in conv.type.shape[:2])
+    top, left, bottom, right = (int(rng.integers(0, size)) for size in (height, width, height, width))
+    stride = (height + int(rng.integers(0, 2)), int(rng.integers(1, 4)))
+    masked = conv.type.dtype is DType.b1 and rng.random() < 0.5
+    operands = [signs(rng, conv.type.shape[2:])] if masked else []
+    attrs = PoolAttrs((height, width), stride, (top, left, bottom, right))
+    return make("max_pool", conv, *operands, attrs=attrs)
 
 
 def every_op(*, whole_batch: bool = True) -> Graph:

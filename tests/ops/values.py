@@ -78,7 +78,7 @@ def infinite_sums(rng: Rng) -> Cases:
 
 def numbers_above_the_last_value(rng: Rng) -> Cases:
     """Bits need not come from a quantizer of so many levels."""
-    x, data = input_node("x", (64,)), rng.choice([-1.0, 1.0], (9, 64)).astype(np.float32)
+    x, data = input_node("x", (2, 3, 64)), rng.choice([-1.0, 1.0], (9, 2, 3, 64)).astype(np.float32)
     for values in (3, 4):
         table = constant(np.arange(values) * 2.0)
         yield x, make("dequantize", make("binarize", x), table, attrs=DequantizeAttrs(32)), data

@@ -15,7 +15,7 @@ from graphs import Array, Sample, random_graph, seeds
 
 from .plans import check_plan
 
-SEEDS = seeds(300)
+SEEDS = seeds(200)
 GROUP = 10  # graphs a test
 
 
