@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,8 +18,8 @@ import op_graphs
 from bnn.emit.c.program import number
 from bnn.file.write import encode
 from bnn.ir import interpret
-from bnn.ir.graph import DType, Graph
-from bnn.ir.ops import CONVOLUTIONS, OPS, ConvAttrs, PoolAttrs, constant, input_node, make
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import OPS, ConvAttrs, PoolAttrs, constant, conv_attrs, input_node, make
 from bnn.ir.ops.conv import byte_accumulate
 from bnn.ir.ops.record import replaced
 from bnn.passes import lower
@@ -68,13 +69,26 @@ def edges(rng: Rng) -> Iterator[Case]:
 
 
 def convolutions(rng: Rng) -> Iterator[Case]:
-    """With any slots, whose operands have all their bits."""
-    for binary, replacing in [(True, False)] * 6 + [(False, False)] * 4 + [(True, True), (False, True)]:
-        draw = partial(op_graphs.convolution, rng, binary)
-        graph, _ = sought(
-            draw, lambda drawn, least=replacing: largest(drawn[0]) < 10_000 and replaces(drawn[0]) >= least
-        )
-        yield case(rng, graph)
+    """With any slots, whose operands have all their bits: of many, a few with most pairs of features."""
+    drawn = [op_graphs.convolution(rng, i % 4 > 0) for i in range(150)]
+    left = {i: pairs(*both) for i, both in enumerate(drawn) if largest(both[0]) < 10_000}
+    for _ in range(14):
+        best = max(left, key=lambda i: len(left[i]))
+        seen = left.pop(best)
+        left = {i: found - seen for i, found in left.items()}
+        yield case(rng, drawn[best][0])
+
+
+def pairs(graph: Graph, conv: Node) -> set[tuple[str, str]]:
+    conv = next(node for node in graph.schedule if node.op == conv.op)
+    a, places = conv_attrs(conv), graph.placements
+    whole = conv.type.shape[-1] // a.groups % 32 == 0
+    features = {conv.op, a.out.name, f"pad {a.pad_value}", *a.slots, "whole words" if whole else "parts of words"}
+    features |= {name for name in ("groups", "planes") if getattr(a, name) > 1}
+    features |= {name for name in ("stride", "dilation") if max(getattr(a, name)) > 1}
+    features |= {"padded"} if any(a.pads) else {"image"} if len(conv.type.shape) > 1 else {"dense"}
+    features |= {"in place"} if any(places[conv] == places[o] for o in replaced(conv)) else set()
+    return {*itertools.combinations(sorted(features), 2)}
 
 
 def limits(rng: Rng) -> Iterator[Case]:
@@ -104,12 +118,6 @@ def sought(draw: Callable[[], T], wanted: Callable[[T], bool]) -> T:
 
 def largest(graph: Graph) -> int:
     return max(i.value.size for node in graph.schedule for i in node.inputs if i.is_constant)
-
-
-def replaces(graph: Graph) -> bool:
-    """Whether sums are written over a residual."""
-    places = graph.placements
-    return any(places[n] in [places[o] for o in replaced(n)] for n in graph.schedule if n.op in CONVOLUTIONS)
 
 
 def at_one_end(graph: Graph) -> bool:
