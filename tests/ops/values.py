@@ -76,6 +76,17 @@ def infinite_sums(rng: Rng) -> Cases:
         yield x, make("unpack", make("conv2d", x, w, attrs=ConvAttrs(out=DType.b1))), data
 
 
+def levels_of_any_float(rng: Rng) -> Cases:
+    """Infinity has the last level, however many a number of so many bits could say."""
+    x = input_node("x", (len(LINE) - 1,))
+    for steps in (2, 3, 5, 7, 8):
+        numbers = make("binarize_levels", x, constant(np.linspace(-3, 3, steps)))
+        table = constant(rng.permutation(steps + 1) + 0.5)
+        yield x, make("dequantize", numbers, table, attrs=DequantizeAttrs(len(LINE) - 1)), LINE[None, :-1]
+        w = constant(rng.choice([-1, 1], (5, 1, 1, len(LINE) - 1)), DType.b1)
+        yield x, make("bconv2d", numbers, w, attrs=ConvAttrs(planes=steps.bit_length())), LINE[None, :-1]
+
+
 def numbers_above_the_last_value(rng: Rng) -> Cases:
     """Bits need not come from a quantizer of so many levels."""
     x, data = input_node("x", (2, 3, 64)), rng.choice([-1.0, 1.0], (9, 2, 3, 64)).astype(np.float32)
@@ -139,7 +150,7 @@ def images_of_one_row_or_column(rng: Rng) -> Cases:
 
 
 KINDS: tuple[Callable[[Rng], Cases], ...] = (
-    functions_of_one_float, slopes, affine_limits, sums_over_a_batch, infinite_sums, numbers_above_the_last_value,
-    padded_bits, bits_cut_out_of_words, bits_in_another_shape, windows_wider_than_the_image,
-    columns_at_the_border_of_a_pool, images_of_one_row_or_column,
+    functions_of_one_float, slopes, affine_limits, sums_over_a_batch, infinite_sums, levels_of_any_float,
+    numbers_above_the_last_value, padded_bits, bits_cut_out_of_words, bits_in_another_shape,
+    windows_wider_than_the_image, columns_at_the_border_of_a_pool, images_of_one_row_or_column,
 )  # fmt: skip
