@@ -196,6 +196,16 @@ def test_pools_of_falling_channels_are_anded() -> None:
     assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
 
 
+def test_pools_of_channels_with_flips_are_anded(rng: np.random.Generator) -> None:
+    flips = constant([1, -1, 1], DType.b1)
+    quantized = make("binarize", pool(conv(X, 3, 1), (2, 2)), channel([0.5, -1, 2]), flips)
+    source = graph(make("unpack", quantized))
+    result = BY_NAME["sink_sign"](source)
+    assert next(n for n in result.nodes() if n.op == "max_pool").type.dtype is DType.b1
+    array = rng.integers(-2, 3, (9, 4, 4, 2)).astype(np.float32)
+    assert np.array_equal(interpret.outputs(source, [array])[0], interpret.outputs(result, [array])[0])
+
+
 def test_pools_of_values_with_another_user_stay() -> None:
     pooled = pool(conv(X, 3, 1), (2, 2))
     assert [n.type.dtype for n in lowered(quantizer(pooled), pooled).schedule if n.op == "max_pool"] == [DType.f32]

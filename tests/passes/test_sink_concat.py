@@ -89,8 +89,9 @@ def test_a_grouped_layer_gives_bits(groups: int) -> None:
 def test_a_concatenation_with_another_user_stays(other: str) -> None:
     moved = bn(BOTH, [0, 1, 2], [1, -1, 1], [0, 0, 0])
     users = {"output": BOTH, "add": make("add", BOTH, BOTH), "shortcut": make("add", BOTH, moved)}
-    source = graph(make("binarize", moved), users[other])
-    assert sink_concat(source) is source
+    for quantized in (moved, BOTH):
+        source = graph(make("binarize", quantized), users[other])
+        assert sink_concat(source) is source
 
 
 def test_several_quantizers_all_move() -> None:
