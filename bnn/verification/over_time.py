@@ -66,6 +66,7 @@ class SpikeReport:
     that decision was at risk; ``first_trained``, ``excused_trained``: of the network and the trained module.
     ``rounded``: the simulator's weights and biases were rounded, as the file's.  ``module``: how the trained module was
     called; "" if none was given.  ``allow_silent``: ``ok`` does not ask whether every population sent something.
+    ``missing``: populations of neurons that are no part of what the simulator's importer made, so nothing was compared.
     """
 
     simulator: str
@@ -81,6 +82,7 @@ class SpikeReport:
     rounded: bool = False
     module: str = ""
     allow_silent: bool = False
+    missing: list[str] = field(default_factory=list)
 
     @property
     def proven(self) -> bool:
@@ -95,15 +97,19 @@ class SpikeReport:
 
     @property
     def ok(self) -> bool:
-        """Equal, and something fired in every population, unless silence is allowed."""
-        return self.equal and (self.allow_silent or not self.silent)
+        """Equal, and every population was compared, and sent something, unless silence is allowed."""
+        return self.equal and not self.missing and (self.allow_silent or not self.silent)
 
     @property
     def verdict(self) -> str:
         """In a few words."""
         if self.ok:
             return "OK"
-        return "DIFFERENT" if not self.equal else f"NOT COMPARED: nothing fired in {', '.join(self.silent)}"
+        if not self.equal:
+            return "DIFFERENT"
+        if self.missing:
+            return f"NOT COMPARED: the simulator has no {', '.join(self.missing)}"
+        return f"NOT COMPARED: nothing fired in {', '.join(self.silent)}"
 
     @property
     def silent(self) -> list[str]:
@@ -234,6 +240,7 @@ def verify(
         _compare(model._opened, network, modules, given[:, number], number, report, layers)
         progress(1)
     report.layers = list(layers.values())
+    report.missing = [x.name for i, x in layers.items() if x.alone is None and _has_neurons(network.populations[i])]
     return report
 
 
@@ -403,10 +410,16 @@ def _first(
     return (sample, step, network.populations[i].name, neuron), excused(network, risk, i, step, neuron)
 
 
+def _has_neurons(population: Population) -> bool:
+    """Whether neurons of the file are this population, and not only sums that are passed on."""
+    dynamics = population.dynamics
+    return dynamics is not None and (dynamics.rule.name != "relay" or population.emits == Emits.SPIKES)
+
+
 def _takes_currents(population: Population) -> bool:
     """Whether a simulator's module takes what the engine calls currents: not a pool, nor neurons that add their own."""
     rule = population.dynamics.rule if population.dynamics else None
-    return rule is not None and not rule.recurrent and (rule.name != "relay" or population.emits == Emits.SPIKES)
+    return rule is not None and not rule.recurrent and _has_neurons(population)
 
 
 def _inner(values: Floats, population: Population) -> Floats:

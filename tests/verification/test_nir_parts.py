@@ -33,26 +33,6 @@ def run(**changed: Any) -> ImporterReport:
 SKIPPED = run(skipped="not installed", layers=[], version="")
 
 
-@pytest.mark.parametrize(
-    ("report", "ok"),
-    [
-        (NirReport([run()]), True), (NirReport([run(), SKIPPED]), True), (NirReport([SKIPPED]), False),
-        (NirReport([]), False), (NirReport([run()], ["node 'a'"]), False),
-        (NirReport([run(), run(error="odd")]), False),
-        (NirReport([run(layers=[])]), False), (NirReport([run(classes_different=1)]), False),
-        *((NirReport([run(layers=[layer(), layer(**wrong)])]), False)
-          for wrong in ({"compared": 0}, {"mismatched": 1}, {"outside": 1})),
-        (NirReport([run(), run(layers=[layer(mismatched=1)])]), False),
-        *((NirReport([run(), run(layers=[layer(), layer(**dead)])], allow_silent=allowed), allowed)
-          for dead in ({"fired": 0}, {"unchanged": True}) for allowed in (True, False)),
-        (NirReport([run(layers=[layer(kind="sums", fired=0)])]), True),
-        (NirReport([run(layers=[layer(mismatched=1, fired=0)])], allow_silent=True), False),
-    ],
-)  # fmt: skip
-def test_what_is_ok(report: NirReport, ok: bool) -> None:
-    assert report.ok == ok
-
-
 def test_the_words() -> None:
     wrong = layer(layer="b", mismatched=2, outside=3, first="there")
     several = run(layers=[layer(), wrong], images=1000, classes_different=4)

@@ -126,6 +126,15 @@ def test_one_spike_of_one_neuron_in_one_step(
 
 
 @pytest.mark.parametrize("name", SIZES)
+def test_a_population_that_the_simulator_has_not(name: str, compiled: Any, poison: Poison) -> None:
+    """Nothing of it is compared."""
+    path, model, x = compiled
+    poison(renamed={name: "other"})
+    report = bnn.verify_snn(path, model, x, allow_silent=True)
+    assert report.missing == [name] and report.equal and report.verdict == f"NOT COMPARED: the simulator has no {name}"
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_one_weight(name: str, compiled: Any, poison: Poison, rng: np.random.Generator) -> None:
     """Of the simulator: on its own currents nothing differs.  Of the file: it is another network's."""
     path, model, x = compiled

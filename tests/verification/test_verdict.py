@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -76,50 +73,6 @@ def report(layers: list[LayerCheck] = FINE, alone: list[LayerCheck] = FINE, **en
     """Nothing that rounding does not explain, but for what is given."""
     found = EndToEnd(alone, images_judged=5, classes_different=2, first_differences=3, **end)
     return VerifyReport(9, layers, found, images_with_nan=1)
-
-
-FAILURES: dict[str, VerifyReport] = {
-    **{f"layer's {kind}": report([*FINE, check(kind, beyond=1)]) for kind in ("bits", "sums", "floats")},
-    **{f"{kind} end to end": report(alone=[*FINE, check(kind, beyond=1)]) for kind in ("bits", "floats")},
-    "outputs": report(outputs_beyond_rounding=1),
-    "classes": report(classes_beyond_rounding=1),
-    "first bits": report(beyond_rounding=1),
-}
-SILENT = replace(report(), unchanged=["a"])
-
-
-def test_what_is_not_beyond_rounding_is_ok() -> None:
-    assert report().ok and str(report()).endswith("OK")
-
-
-@pytest.mark.parametrize("name", FAILURES)
-def test_one_failure_is_the_verdict(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
-) -> None:
-    pytest.importorskip("click")
-    from bnn.cli import child, main
-
-    failing = FAILURES[name]
-    assert not failing.ok and "DIFFERENT" in str(failing) and not str(failing).endswith("OK")
-
-    def apart(task: str, model: str, limits: Any, handlers: Any, **arguments: Any) -> Any:
-        """The task in this process, whose comparison gives ``result``."""
-        return json.loads(json.dumps(child._TASKS[task](None, model, **arguments)))
-
-    result = failing
-    monkeypatch.setattr("bnn.cli.verify.run_apart", apart)
-    monkeypatch.setattr(child, "load_tensorflow", lambda: None)
-    monkeypatch.setattr(child, "_compared", lambda *arguments, **options: result)
-    monkeypatch.setattr("bnn.importers.round_plainly", lambda: None)
-    (tmp_path / "model.keras").touch()
-    command = ["verify", str(tmp_path / "model.keras"), "net.bnn"]
-    assert main(command) == 1 and "DIFFERENT" in capsys.readouterr().out
-    assert main([*command, "--json"]) == 1 and json.loads(capsys.readouterr().out)["ok"] is False
-    result = SILENT
-    assert main(command) == 1 and "SILENT" in capsys.readouterr().out
-    result = report()
-    assert main(command) == 0 and "OK" in capsys.readouterr().out
-    assert main([*command, "--json"]) == 0 and json.loads(capsys.readouterr().out)["ok"] is True
 
 
 def test_the_words() -> None:

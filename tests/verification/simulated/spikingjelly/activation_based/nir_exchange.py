@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks from NIR files, poisoned as the environment says: {node: {"weight": [place, what is added]} or a neuron's}."""
+"""Networks from NIR files, poisoned as the environment says: {node: {"weight": [place, what is added]} or a neuron's};
+and {"renamed": {node: another name}}."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ class Network(torch.nn.Module):
         following = dict(graph.edges)  # a chain
         while type(graph.nodes[name := following[name]]).__name__ != "Output":
             node, own = graph.nodes[name], poison.get(name, {})
-            self.parts[name] = Affine(node, own) if hasattr(node, "weight") else IFNode(node, dt, own)
+            self.parts[poison.get("renamed", {}).get(name, name)] = (
+                Affine(node, own) if hasattr(node, "weight") else IFNode(node, dt, own)
+            )
 
     def forward(self, x: torch.Tensor, state: Any = None) -> tuple[torch.Tensor, dict[str, Any]]:
         for part in self.parts.values():
