@@ -11,7 +11,7 @@ import pytest
 from bnn._types import Floats
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
-from bnn.snn.risk import find_risk
+from bnn.snn.risk import Risk, excused, find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from bnn.snn.whole import grid, inexact, quantize, quantize_bias, with_int8_weights
 
@@ -101,6 +101,36 @@ def reordered(network: Network, inputs: list[Floats], rng: np.random.Generator) 
     order = rng.permutation(network.populations[0].size)
     first = replace(network.projections[0], weights=network.projections[0].weights[order])
     return replace(network, projections=[first]), [inputs[0][:, order]]
+
+
+@pytest.mark.parametrize(
+    ("risky", "late"),
+    [
+        (("first", 2, 0), 0), (("first", 2, 1), 0),  # earlier in a step: what it sends arrives at once
+        (("own", 2, 1), 0), (("own", 2, 0), 1),  # itself, but another neuron only by what it sends to itself
+        (("last", 2, 0), 1),  # later in a step: what it sends arrives in the next
+        (("apart", 0, 0), None),  # from where no way leads here
+        (("after", 0, 0), None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("returning", [True, False])
+def test_which_decisions_at_risk_excuse(risky: tuple[str, int, int], late: int | None, returning: bool) -> None:
+    """Another one, neuron 1's of "own", ``late`` steps after the risky one or later, and none before."""
+    names = ("in", "first", "own", "apart", "last", "after")
+    neurons = [replace(chain(np.ones((2, 2), np.float32)).populations[1], name=name) for name in names[1:]]
+    ways = [("in", "first", 0), ("first", "own", 0), ("in", "apart", 0), ("own", "after", 0)]
+    ways += [("own", "last", 0), ("last", "own", 1), ("own", "own", 1)] if returning else []
+    network = Network(
+        [Population("in", (2,)), *neurons],
+        [Projection(names.index(a), names.index(b), "diagonal", np.ones(1, np.float32), delay=d) for a, b, d in ways],
+    )
+    name, step, neuron = risky
+    rows = {i: np.zeros((6, 2), np.bool_) for i in range(1, len(names))}
+    rows[names.index(name)][step, neuron] = True
+    if not returning and (name == "last" or risky == ("own", 2, 0)):
+        late = None
+    found = [excused(network, Risk([], rows), names.index("own"), t, 1) for t in range(6)]
+    assert found == [late is not None and t >= step + late for t in range(6)]
 
 
 def test_every_decision_that_another_order_turns_is_at_risk() -> None:

@@ -110,8 +110,9 @@ def test_a_wrong_part_counts_in_each_place() -> None:
                 assert not replace(report, **more).ok and "DIFFERENT" in str(replace(report, **more))
     skipped = replace(RUN, layers=[], skipped="not installed")
     wrong = replace(RUN, layers=[replace(LAYER, mismatched=1, fired=0)])
+    sums = replace(RUN, layers=[replace(LAYER, kind="sums", fired=0)])
     for runs, ok in (([RUN, skipped], True), ([skipped] * 2, False), ([], False), ([wrong, RUN], False),
-                     ([RUN, wrong], False), ([replace(RUN, layers=[replace(LAYER, kind="sums", fired=0)])], True)):  # fmt: skip
+                     ([RUN, wrong], False), ([sums], True)):  # fmt: skip
         for allowed in (False, True):
             assert nir.NirReport(runs, allow_silent=allowed).ok == ok
     for layers in ([replace(SPIKES, fed=1, spikes=0), SPIKES], [SPIKES, replace(SPIKES, fed=1, alone=None)]):
