@@ -13,9 +13,12 @@ from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 
 
-def draw_population(rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, values: bool = False) -> Population:
-    """Parameters per population, channel or neuron; ``dyadic``: multiples of 1/16, so that thresholds are reached."""
-    rule = RULES[rng.choice(list(RULES))]
+def draw_population(
+    rng: Any, name: str, shape: tuple[int, ...], dyadic: bool, values: bool = False, rule: str = ""
+) -> Population:
+    """Parameters per population, channel or neuron; ``dyadic``: multiples of 1/16, so that thresholds are reached.
+    ``rule``: its name; "": any."""
+    rule = RULES[rule or rng.choice(list(RULES))]
     emits = Emits.VALUES if values else Emits(rng.choice([0, 0, 0, 1]))
     if values and rule.name == "take_back":
         rule = RULES["integrate"]
@@ -65,8 +68,12 @@ def draw_weights(rng: Any, shape: tuple[int, ...], kind: str) -> tuple[Array, fl
     return (np.round(value * 8) / 8 if kind == "dyadic" else value).astype(np.float32), 1.0
 
 
-def draw_network(rng: Any, weights: str | None = None) -> Network:
-    """``weights``: float, dyadic, int8, or None: any."""
+def draw_mask(rng: Any, population: Population) -> Array | None:
+    return rng.random(population.size) < 0.5 if rng.random() < 0.3 else None  # type: ignore[no-any-return]
+
+
+def draw_network(rng: Any, weights: str | None = None, rule: str = "") -> Network:
+    """``weights``: float, dyadic, int8, or None: any.  ``rule``: of the first population."""
     kind = weights or rng.choice(["float", "dyadic", "int8", "mixed"])
 
     def pick() -> str:
@@ -106,13 +113,17 @@ def draw_network(rng: Any, weights: str | None = None) -> Network:
             shape = (out[0], out[1], groups * width)
             full = (c, *kernel, width)
             options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        target = draw_population(rng, f"p{k}", shape, dyadic=here == "dyadic", values=bool(rng.random() < 0.15))
+        values = k > 1 and bool(rng.random() < 0.15)
+        target = draw_population(rng, f"p{k}", shape, here == "dyadic", values, rule if k == 1 else "")
         populations.append(target)
         value, scale = draw_weights(rng, full, here)
         kind_name: Any = "conv" if relation in ("conv", "pool") else relation
         projections.append(
-            Projection(source, k, kind_name, value, scale, delay=int(rng.integers(3)), name=f"{source}-{k}", **options)
-        )
+            Projection(
+                source, k, kind_name, value, scale, delay=int(rng.integers(3)), name=f"{source}-{k}",
+                mask=draw_mask(rng, before), **options,
+            )
+        )  # fmt: skip
     for _ in range(int(rng.integers(3))):  # recurrent and further connections
         source, target = int(rng.integers(len(populations))), int(rng.integers(1, len(populations)))
         dynamics = populations[target].dynamics

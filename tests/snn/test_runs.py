@@ -20,11 +20,9 @@ from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import Emits, Reset
 from bnn.streams.recordings import from_fields
+from seed import SEED
 from snn.networks import draw_inputs, draw_network
 from snn.small import CLASSES, SIDE, population, small_network
-
-SEED = 14  # some of these tests ask for what only most seeds draw
-
 
 RAGGED = [[1, 0], [1]]
 
