@@ -21,6 +21,7 @@ from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import input_node
 from bnn.passes import lower
+from bnn.verification.nir import IMPORTERS
 from seed import SEED
 from snn import nir_graphs
 
@@ -209,22 +210,130 @@ def affine(path: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("value", [None, 2.0, -1.0, 0.5, float("nan")])
 def test_one_spike_of_one_image(value: float | None, emitted: Any, poison: Poison, rng: np.random.Generator) -> None:
-    """The other one, or what is no spike; in the layer that it is of, and in the first place that is told."""
+    """The other one, or what is no spike: of the layer, the image and the neuron that are told."""
     path, model, x = emitted
+    image = int(rng.choice([0, 3, 4]))  # the last is in another batch
     layer = bnn.verify_nir(path, model, x).runs[0].layers[int(rng.integers(2))]
-    batch, neuron = int(rng.integers(3)), int(rng.integers(layer.compared // 5))
+    neuron = int(rng.integers(layer.compared // 5))
     for sends in (0.0, 1.0) if value is None else (value,):
-        poison(**{layer.layer: {"call": 0, "neuron": neuron, "sent": sends}})
-        report = bnn.verify_nir(path, model, x[2 * batch : 2 * batch + 2])
+        where = {"row": image % 4, "rows": 1 if image == 4 else 4}
+        poison(**{layer.layer: {"call": 0, "neuron": neuron, "sent": sends, **where}})
+        report = bnn.verify_nir(path, model, x, batch_size=4)
         found = next(one for one in report.runs[0].layers if one.layer == layer.layer)
         if value is None and found.ok:
             continue  # it sent that anyway
         assert not report.ok and not report.changes and report.runs[0].error == ""
-        assert (found.mismatched, found.outside) == (1, int(value is not None)), report
-        assert "first in image 0, layer '" in found.first and f"found {sends:g}, the C runtime has" in found.first
+        assert (found.compared, found.mismatched, found.outside) == (layer.compared, 1, int(value is not None)), report
+        assert found.first.startswith(f"first in image {image}, layer '") and f" element ({neuron},): " in found.first
+        assert f"found {sends:g}, the C runtime has" in found.first and f"spikes wrong; {found.first}" in str(report)
         break
     else:
         pytest.fail("neither spike is wrong")
+
+
+def test_classes_are_those_of_all_outputs(poison: Poison, two_by_two: Any, tmp_path: Path) -> None:
+    """A sum that is far larger, or far smaller, changes the class of its own output, whichever that is."""
+    model, path, x = bnn.Model.from_bytes(two_by_two.data), tmp_path / "net.nir", two_by_two.inputs(5)
+    bnn.emit_nir(model, path, profile="flat")
+    assert not bnn.verify_nir(path, model, x).differs
+    *_, last = affine(path)
+    neurons, clock = affine(path)[last]["weight"].shape[0], affine(path)[last]["weight"].shape[1] - 1
+    for neuron in (0, neurons - 1):
+        found = []
+        for more in (1e4, -1e4):
+            poison(**{last: {"weight": [[neuron, clock], more]}})
+            found.append(bnn.verify_nir(path, model, x).runs[0].classes_different)
+        assert max(found) > 0, neuron
+
+
+def test_what_an_importer_raises_is_its_report(emitted: Any, poison: Poison) -> None:
+    path, model, x = emitted
+    for words, says in (
+        ("first\nsecond", "ValueError: first"),
+        ("x" * 500, f"ValueError: {'x' * 300}"),
+        ("", "ValueError: "),
+    ):
+        poison(fails=words)
+        (run,) = (report := bnn.verify_nir(path, model, x)).runs
+        assert run.error == says and not report.ok and (run.images, run.compared) == (0, 0) and run.seconds > 0
+
+
+def test_which_importers_are_installed(emitted: Any, tmp_path: Path) -> None:
+    """One that does not run the profile is asked only by its name, and says why not."""
+    path, model, x = emitted
+    site = tmp_path / "site"
+    (site / "spikingjelly-1.dist-info").rename(site / "rockpool-1.dist-info")
+    if IMPORTERS["spikingjelly"].version() or IMPORTERS["norse"].version():
+        pytest.skip("others are installed")
+    (run,) = bnn.verify_nir(path, model, x, "rockpool").runs
+    assert run.error.endswith("within the step that profile 'lif' takes; use 'cuba')")
+    with pytest.raises(bnn.SetupError, match="profile 'flat': found rockpool, expected spikingjelly or norse; "):
+        bnn.verify_nir(path, model, x, "all")
+    (site / "rockpool-1.dist-info").rename(site / "another-1.dist-info")
+    for name in ("norse", "all"):
+        with pytest.raises(bnn.SetupError, match=r"norse.*: not installed; pip install 'bnn-compiler\[spiking\]'"):
+            bnn.verify_nir(path, model, x, name)
+
+
+def test_images_that_change_nothing(emitted: Any) -> None:
+    path, model, x = emitted
+    report = bnn.verify_nir(path, model, np.repeat(x[:1], 4, axis=0), batch_size=2)
+    assert not report.ok and not report.differs and len(report.silent) == 2
+    assert bnn.verify_nir(path, model, np.repeat(x[:1], 4, axis=0), allow_silent=True).ok
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("producer", "other", "only files from bnn.emit_nir can be verified"), ("producer", None, "only files from"),
+        ("producer", np.zeros((2, 3)), "only files from bnn|emit it again"),
+        ("bnn_sha256", "0" * 64, "was emitted from another .bnn file"),
+        ("profile", "spikes", "name the profile 'spikes', expected one of"), ("profile", None, "name the profile None"),
+    ],
+)  # fmt: skip
+def test_which_files_are_read(name: str, value: Any, words: str, emitted: Any) -> None:
+    path, model, x = emitted
+    with h5py.File(path, "r+") as root:
+        del root[f"node/metadata/{name}"]
+        if value is not None:
+            root[f"node/metadata/{name}"] = value
+    with pytest.raises(bnn.ModelFormatError, match=words):
+        bnn.verify_nir(path, model, x)
+
+
+def test_another_structure_is_not_run(emitted: Any) -> None:
+    """Importers follow the edges, and some would never come back."""
+    path, model, x = emitted
+
+    def place(key: str, value: Any) -> None:
+        with h5py.File(path, "r+") as root:
+            del root[key]
+            root.create_dataset(key, data=value, dtype=h5py.string_dtype())
+
+    with h5py.File(path, "r+") as root:
+        edges = root["node/edges"].asstr()[()].tolist()
+        (_, first), (_, second), *_ = edges
+        root["node/nodes"].move(first, "other")
+    place(
+        "node/edges",
+        np.array([[end.replace(first, "other") if end == first else end for end in e] for e in edges], object),
+    )
+    report = bnn.verify_nir(path, model, x)
+    assert report.changes == [
+        f"node '{first}' is missing", "node 'other' is not the model's", f"edge 'input' -> '{first}' is missing",
+        f"edge '{first}' -> '{second}' is missing", "edge 'input' -> 'other' is not the model's",
+        f"edge 'other' -> '{second}' is not the model's",
+    ]  # fmt: skip
+    assert not report.ok and report.runs[0].skipped == "the file's nodes or edges are not the model's"
+    with h5py.File(path, "r+") as root:
+        root["node/nodes"].move("other", first)
+    place("node/edges", np.array(edges, object))
+    assert not bnn.verify_nir(path, model, x).differs
+    place(f"node/nodes/{first}/type", "Linear")
+    with h5py.File(path, "r+") as root:
+        del root[f"node/nodes/{first}/bias"]
+    report = bnn.verify_nir(path, model, x)
+    assert report.changes == [f"node '{first}' is Linear, expected Affine"] and not report.ok
 
 
 def test_one_weight_of_an_image_network(emitted: Any, poison: Poison, rng: np.random.Generator) -> None:

@@ -42,11 +42,15 @@ class LIF(Node):
     pass
 
 
+class Linear(Node):
+    pass
+
+
 class NIRGraph(Node):
     pass
 
 
-KINDS = {kind.__name__: kind for kind in (Input, Output, Affine, IF, LIF, NIRGraph)}
+KINDS = {kind.__name__: kind for kind in (Input, Output, Affine, IF, LIF, Linear, NIRGraph)}
 
 
 def write(path: str | Path, graph: Any) -> None:

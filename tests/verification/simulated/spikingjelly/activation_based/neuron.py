@@ -10,7 +10,8 @@ import torch
 
 
 class IFNode(torch.nn.Module):
-    """``poison``: {"call", "neuron", "sent"}: what that neuron sends in that step, counted over all samples."""
+    """``poison``: {"call", "neuron", "sent"}: what that neuron sends in that step, counted over all samples; of the
+    image "row", and only where there are "rows" of them."""
 
     def __init__(self, node: Any, dt: float, poison: dict[str, Any]) -> None:
         super().__init__()
@@ -29,8 +30,8 @@ class IFNode(torch.nn.Module):
         else:
             v = self.v + (x - self.v) / self.tau if self.decays else (self.v - self.v / self.tau) + x
         sent = (v >= self.node.v_threshold).astype(np.float32)
-        if self.calls == self.poison.get("call"):
-            sent.reshape(len(sent), -1)[0, self.poison["neuron"]] = self.poison["sent"]
+        if self.calls == self.poison.get("call") and len(sent) == self.poison.get("rows", len(sent)):
+            sent.reshape(len(sent), -1)[self.poison.get("row", 0), self.poison["neuron"]] = self.poison["sent"]
         self.calls += 1
         self.v = np.where(sent != 0, np.float32(0), v)
         return torch.Tensor(sent)

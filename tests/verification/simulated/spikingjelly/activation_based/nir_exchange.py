@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks from NIR files, poisoned as the environment says: {node: {"weight": [place, what is added]} or a neuron's};
-and {"renamed": {node: another name}}."""
+{"renamed": {node: another name}}; {"fails": why}."""
 
 from __future__ import annotations
 
@@ -46,4 +46,7 @@ class Network(torch.nn.Module):
 
 
 def import_from_nir(graph: Any, dt: float = 1e-4) -> Network:
-    return Network(graph, dt, json.loads(os.environ.get("POISON", "{}")))
+    poison = json.loads(os.environ.get("POISON", "{}"))
+    if "fails" in poison:
+        raise ValueError(poison["fails"])
+    return Network(graph, dt, poison)
