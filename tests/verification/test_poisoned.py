@@ -16,6 +16,7 @@ import pytest
 
 import bnn
 import bnn.snn
+import levels
 from bnn._types import Array, Floats
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
@@ -126,6 +127,18 @@ def test_one_spike_of_one_neuron_in_one_step(
     assert f"sample {first[0]}, step {first[1]}, {name}, neuron {neuron}" in str(report)
 
 
+def test_the_first_of_two_differences(compiled: Any, poison: Poison) -> None:
+    """Is that of the earlier step, whatever the population; in one step, of the earlier population."""
+    path, model, x = compiled
+    right = sent(path, x)
+    for early, late, expected in ((2, 5, (0, 2, "last", 1)), (5, 5, (0, 5, "first", 1)), (7, 5, (0, 5, "first", 1))):
+        calls = {"last": early, "first": late}
+        poison(**{
+            name: {"call": call, "neuron": 1, "sent": 1 - float(right[name][call, 1])} for name, call in calls.items()
+        })  # fmt: skip
+        assert bnn.verify_snn(path, model, x, allow_silent=True).first == expected
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_a_population_that_the_simulator_has_not(name: str, compiled: Any, poison: Poison) -> None:
     """Nothing of it is compared."""
@@ -208,6 +221,16 @@ def affine(path: Path) -> dict[str, dict[str, Any]]:
         return {n: {k: v[()] for k, v in nodes[n].items()} for n in nodes if "weight" in nodes[n]}
 
 
+@pytest.mark.parametrize(("quantizer", "kernel"), [("dorefa2", "signs"), ("tern", "ternary")])
+def test_levels_are_several_spikes(quantizer: str, kernel: str, poison: Poison, tmp_path: Path, rng: Any) -> None:
+    """Whose bits are no tensors of the compiled network's."""
+    model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, kernel))))
+    bnn.emit_nir(model, tmp_path / "net.nir", profile="flat")
+    x = (rng.integers(0, 256, (3, *model.input_shapes[0])) / 256).astype(np.float32)
+    report = bnn.verify_nir(tmp_path / "net.nir", model, x)
+    assert not report.differs, report
+
+
 @pytest.mark.parametrize("value", [None, 2.0, -1.0, 0.5, float("nan")])
 def test_one_spike_of_one_image(value: float | None, emitted: Any, poison: Poison, rng: np.random.Generator) -> None:
     """The other one, or what is no spike: of the layer, the image and the neuron that are told."""
@@ -226,6 +249,9 @@ def test_one_spike_of_one_image(value: float | None, emitted: Any, poison: Poiso
         assert (found.compared, found.mismatched, found.outside) == (layer.compared, 1, int(value is not None)), report
         assert found.first.startswith(f"first in image {image}, layer '") and f" element ({neuron},): " in found.first
         assert f"found {sends:g}, the C runtime has" in found.first and f"spikes wrong; {found.first}" in str(report)
+        poison(**{layer.layer: {"call": 0, "neuron": neuron, "sent": float("nan")}})
+        (wrong,) = (one for one in bnn.verify_nir(path, model, x, batch_size=4).runs[0].layers if one.outside)
+        assert wrong.mismatched == 2 and wrong.first.startswith("first in image 0, ")  # of two batches
         break
     else:
         pytest.fail("neither spike is wrong")
