@@ -16,10 +16,10 @@ from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
-from bnn.ir.ops.rounding import NOTHING, TINY
+from bnn.ir.ops.rounding import TINY
 from bnn.verification import layers
 from bnn.verification.layers import _Run, _Verifier
-from bnn.verification.report import Comparison, EndToEnd, LayerCheck
+from bnn.verification.report import Comparison
 
 Verifier: Any = _Verifier  # its methods, of something that has what they read
 
@@ -118,16 +118,6 @@ def test_layers_behind_bits(dtype: str, origin: str, first: str, binary: bool) -
 # -- against Keras' values --------------------------------------------------------------------------------------------
 
 
-def test_values_of_keras_in_the_files_shape() -> None:
-    """A tensor without a name, or of another size, is not compared."""
-    keras = {"y:0": np.arange(12, dtype=np.float64).reshape(2, 6)}
-    found = Verifier._theirs(None, tensor(0, origin="y:0", shape=(2, 3)), keras, 2)
-    assert found.shape == (2, 2, 3) and found.dtype == np.float32 and found[1, 0, 0] == 6
-    assert Verifier._theirs(None, tensor(0, shape=(2, 3)), keras, 2) is None
-    for shape in ((2, 2), (7,), (12,)):
-        assert Verifier._theirs(None, tensor(0, origin="y:0", shape=shape), keras, 2) is None
-
-
 def test_distances_that_are_not_known_are_infinite() -> None:
     values = np.array([[1.0, -2.0], [4.0, 3.0]])
     margin = SimpleNamespace(
@@ -177,71 +167,7 @@ def test_sums_with_the_steps_that_make_them_keras(
     assert not known.checks  # of another size
 
 
-class Fed:
-    """A run whose results are given; what it is told is kept."""
-
-    def __init__(self, limit: float) -> None:
-        self.limit, self.stepper = np.full((2, 1), limit), self
-        self.begun: list[Any] = []
-        self.errors: dict[int, Array] = {}
-        self.poked: dict[int, Array] = {}
-
-    def begin(self, chunk: list[Array]) -> None:
-        self.begun.append(chunk)
-
-    def step(self, op: Any, count: int) -> tuple[Array, Array]:
-        self.errors[op.output] = self.limit
-        return np.full((count, 1), 3.0), self.limit
-
-    def poke(self, index: int, values: Array) -> None:
-        self.poked[index] = values
-
-
-def test_each_layer_is_fed_keras_own_values() -> None:
-    """Where there are some, without an error then; the network alone is fed the images."""
-    fed, alone, end, ends = Fed(0.5), Fed(0.25), EndToEnd(images_with_different_bits=5), []
-    theirs, clean, x = np.full((2, 1), 4.0), np.array([True, False]), [np.ones((2, 1), np.float32)]
-    check = LayerCheck("layer", "add", "floats", False)
-    known = SimpleNamespace(
-        fed=fed, alone=alone, end=end, model=SimpleNamespace(
-            tensors=[tensor(0), tensor(1, origin="y:0"), tensor(2)],
-            ops=[op(0, "add", [0], 1), op(1, "add", [1], 2)],
-        ),
-        _sums=lambda op, keras, count: None, _distances=lambda *given: None, _check=lambda op, out: check,
-        _theirs=lambda out, keras, count: theirs if out.origin else None,
-        _alone=lambda op, out, found, limit, before: clean & before,
-        _final=lambda keras, limits, clean: ends.append((limits, clean)),
-    )  # fmt: skip
-    Verifier._chunk(known, x, {})
-    assert fed.begun == alone.begun == [x]
-    assert list(fed.poked) == [1] and fed.poked[1] is theirs and not alone.poked
-    assert fed.errors[1] is NOTHING and fed.errors[2] is fed.limit and alone.errors[1] is alone.limit
-    assert end.images_with_different_bits == 6 and (check.compared, check.beyond) == (2, 2)
-    ((limits, left),) = ends
-    assert limits == {1: alone.limit, 2: alone.limit} and left.tolist() == [True, False]
-
-
 # -- end to end -------------------------------------------------------------------------------------------------------
-
-
-def test_an_images_first_bits_alone_are_judged() -> None:
-    """Images: equal; one that differs first here, beyond rounding; one that differed before."""
-    different = np.array([[False, False], [True, True], [True, False]])
-    amount = np.array([[0.0, 0], [0.5, 1e-6], [7.0, 0]])
-    found = Comparison(different, amount > 1e-5, amount)
-    known = SimpleNamespace(
-        end_checks={}, binary={0: True}, end=EndToEnd(largest_distance=0.25),
-        alone=SimpleNamespace(errors={4: np.ones(1)}), model=SimpleNamespace(whole_batch=False),
-    )  # fmt: skip
-    bits, layer = tensor(4, "b1"), op(0, "binarize", [0], 4)
-    clean = Verifier._alone(known, layer, bits, found, NOTHING, np.array([True, True, False]))
-    assert clean.tolist() == [True, False, False] and known.alone.errors[4] is NOTHING
-    (check,) = known.end_checks.values()
-    assert (check.compared, check.different, check.beyond, check.largest) == (6, 3, 1, 7.0)
-    end = known.end
-    assert (end.first_differences, end.beyond_rounding, end.largest_distance) == (2, 1, 0.5)
-    Verifier._alone(known, layer, bits, found._replace(amount=amount / 100), NOTHING, np.array([True, True, False]))
-    assert (end.first_differences, end.beyond_rounding, end.largest_distance) == (4, 2, 0.5)
 
 
 def test_floats_are_judged_in_images_without_a_different_bit() -> None:
@@ -257,43 +183,3 @@ def test_floats_are_judged_in_images_without_a_different_bit() -> None:
     tiny = Comparison(amount > 0, amount < 0, np.full(amount.shape, TINY))
     Verifier._alone(known, op(0, "add", [0], 4), tensor(4), tiny, zero, clean)
     assert (known.alone.errors[4] == np.float32(TINY)).all()  # which counts as equal, and may grow
-
-
-def final(outputs: list[Array], theirs: dict[str, Array], limit: float, clean: Array, end: EndToEnd) -> EndToEnd:
-    tensors = [tensor(7 + i, storage="output", offset=i) for i in range(len(outputs))]
-    known = SimpleNamespace(
-        end=end, model=SimpleNamespace(tensors=tensors[::-1]),
-        alone=SimpleNamespace(stepper=SimpleNamespace(peek=lambda index, count: outputs[index - 7])),
-        original=SimpleNamespace(framework="Keras", outputs=list(theirs)),
-    )  # fmt: skip
-    Verifier._final(known, theirs, {7 + i: np.full(y.shape, limit) for i, y in enumerate(outputs)}, clean)
-    return end
-
-
-def test_the_class_is_the_first_outputs() -> None:
-    """Of three images the first differs in output 0 alone, the second in output 1 alone, the third in none."""
-    a, b = np.float32([[1, 0], [1, 0], [1, 0]]), np.float32([[[0], [1]]] * 3)
-    theirs = {"a:0": np.float32([[0, 1], [1, 0], [1, 0]]), "b:0": np.float32([[0, 1], [1, 0], [0, 1]])}
-    end = EndToEnd(largest_output_difference=0.5)
-    for times in (1, 2):
-        final([a, b], theirs, 0.5, np.array([True, True, True]), end)
-        assert (end.images_judged, end.outputs_beyond_rounding) == (3 * times, 2 * times)
-        assert (end.classes_different, end.classes_beyond_rounding) == (times, times)
-    assert end.largest_output_difference == 1
-    end = final([a, b], theirs, 0.5, np.array([False, True, True]), EndToEnd())
-    assert (end.images_judged, end.outputs_beyond_rounding, end.classes_different) == (2, 1, 1)
-    assert end.classes_beyond_rounding == 0
-    end = final([a, b], theirs, 1.0, np.array([True, True, True]), EndToEnd())
-    assert (end.outputs_beyond_rounding, end.classes_different, end.classes_beyond_rounding) == (0, 1, 0)
-
-
-def test_one_number_is_no_class() -> None:
-    end = final([np.float32([[1], [2]])], {"a:0": np.float32([[2], [1]])}, 0.0, np.array([True, True]), EndToEnd())
-    assert (end.classes_different, end.outputs_beyond_rounding) == (0, 2)
-
-
-@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (1, 4), (4, 1)])
-def test_outputs_of_another_size(shape: tuple[int, ...]) -> None:
-    y = np.zeros((2, 2), np.float32)
-    with pytest.raises(bnn.InputError, match=r"output 't7': the Keras model gives .* for 2 images, the file \(2, 2\)"):
-        final([y], {"a:0": np.zeros(shape, np.float32)}, 0.0, np.ones(2, bool), EndToEnd())

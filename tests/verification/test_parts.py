@@ -20,7 +20,7 @@ from bnn.ir.ops.rounding import FUNCTION, NOTHING, TINY
 from bnn.passes import lower
 from bnn.verification import layers
 from bnn.verification.layers import _Verifier
-from bnn.verification.report import Comparison, EndToEnd, LayerCheck
+from bnn.verification.report import Comparison, EndToEnd
 from bnn.verification.source import exact_layers
 
 U = 2.0**-24
@@ -167,21 +167,3 @@ def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
     for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
         with pytest.raises(bnn.InputError, match=r"input '[xy]'(: found (shape|an empty batch)| has [12] images but)"):
             layers.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
-
-
-@pytest.mark.parametrize("where", ["layers", "alone", "outputs", "nothing"])
-def test_the_report_has_all_that_was_found(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "likely_cause", lambda original, source, nodes: "a hint")
-    bad = LayerCheck("layer", "op", "floats", False, different=1, beyond=1)
-    known = SimpleNamespace(
-        changes={}, checks={0: bad} if where == "layers" else {}, end_checks={0: bad} if where == "alone" else {},
-        end=EndToEnd(outputs_beyond_rounding=int(where == "outputs")), source=None, nodes=[],
-        original=SimpleNamespace(framework="Keras"),
-        fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: {},
-        _numbers=lambda chunk, keras: np.ones(len(chunk[0]), bool), _chunk=lambda chunk, keras: None,
-    )  # fmt: skip
-    done: list[int] = []
-    report = _Verifier.run(known, [np.zeros((6, 2), np.float32)], done.append)  # type: ignore[arg-type]
-    assert done == [4, 2] and report.images == 6 and report.framework == "Keras"
-    assert report.ok == (where == "nothing") and report.hint == ("" if report.ok else "a hint")
-    assert (report.layers == [bad], report.end_to_end.layers == [bad]) == (where == "layers", where == "alone")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`verify` of an ONNX network in which one number was changed, against a computation of what differs in NumPy.
+
+All sums are exact, so every difference counts, and rounding excuses none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn._types import Array
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+Weights = dict[str, Array]
+
+
+def draw(rng: np.random.Generator) -> Weights:
+    """Of no sum that a quantizer compares with 0 is 0."""
+    return {
+        "w1": rng.integers(-4, 5, (6, 8)) / 4, "b1": rng.integers(-4, 4, 8) / 4 + 1 / 32,
+        "w2": rng.choice([-1, 1], (8, 7)), "b2": rng.integers(-2, 2, 7) + 0.5,
+        "w3": rng.choice([-1, 1], (7, 5)), "b3": rng.integers(-2, 3, 5) / 4,
+        "w4": rng.choice([-1, 1], (7, 3)), "b4": rng.integers(-2, 3, 3) / 4,
+    }  # fmt: skip
+
+
+def values(w: Weights, x: Array) -> dict[str, Array]:
+    s1 = np.sign(x @ w["w1"] + w["b1"])
+    s2 = np.sign(s1 @ w["w2"] + w["b2"])
+    return {"s1": s1, "s2": s2, "y": s2 @ w["w3"] + w["b3"], "z": s2 @ w["w4"] + w["b4"]}
+
+
+def network(w: Weights) -> Any:
+    h = onnx.helper
+    nodes, steps = [], (("x", 1, "s1"), ("s1", 2, "s2"), ("s2", 3, "y"), ("s2", 4, "z"))
+    for given, k, out in steps:
+        added = out if k > 2 else f"a{k}"
+        nodes += [h.make_node("MatMul", [given, f"w{k}"], [f"m{k}"], name=f"dense{k}"),
+                  h.make_node("Add", [f"m{k}", f"b{k}"], [added], name=f"bias{k}")]  # fmt: skip
+        nodes += [h.make_node("Sign", [added], [out], name=f"sign{k}")] if k < 3 else []
+    one = onnx.TensorProto.FLOAT
+    graph = h.make_graph(
+        nodes, "net", [h.make_tensor_value_info("x", one, ["n", 6])],
+        [h.make_tensor_value_info("y", one, ["n", 5]), h.make_tensor_value_info("z", one, ["n", 3])],
+        [onnx.numpy_helper.from_array(np.asarray(v, np.float32), name) for name, v in w.items()],
+    )  # fmt: skip
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("name", [None, "w1", "b1", "w2", "b2", "w3", "b3", "w4", "b4"])
+def test_one_number_of_one_layer(name: str | None, rng: np.random.Generator) -> None:
+    """Fed with the source's own values only its layer differs; alone, images are judged up to their first bit."""
+    w, x = draw(rng), (rng.integers(-8, 9, (11, 6)) / 4).astype(np.float32)
+    other = {k: v.copy() for k, v in w.items()}
+    if name is not None:
+        at = tuple(int(rng.integers(n)) for n in w[name].shape)
+        other[name][at] = -w[name][at] if name in ("w2", "w3", "w4") else w[name][at] + rng.choice([-8, -1, 1, 8])
+    ours, theirs = values(w, x), values(other, x)
+    model, done = bnn.compile(network(w), zero=1), list[int]()
+    report = bnn.verify(network(other), model, x, zero=1, batch_size=4, progress=done.append, allow_silent=True)
+    assert done == [4, 4, 3] and report.images == 11
+    bits = {k: ours[k] != theirs[k] for k in ("s1", "s2")}
+    dirty = {k: v.any(axis=1) for k, v in bits.items()}
+    clean = ~dirty["s1"] & ~dirty["s2"]
+    end = report.end_to_end
+    assert end.images_with_different_bits == (~clean).sum() and end.images_judged == clean.sum()
+    assert end.first_differences == bits["s1"].sum() + bits["s2"][~dirty["s1"]].sum()
+    wrong = np.zeros(11, bool)
+    for k in ("y", "z"):
+        wrong |= (ours[k] != theirs[k]).any(axis=1)
+    classes = ours["y"].argmax(axis=1) != theirs["y"].argmax(axis=1)
+    assert end.outputs_beyond_rounding == (wrong & clean).sum()
+    assert (end.classes_different, end.classes_beyond_rounding) == (classes.sum(), (classes & wrong & clean).sum())
+    assert end.largest_output_difference == max(np.abs(ours[k] - theirs[k]).max() for k in ("y", "z"))
+    # Each layer, fed with what the source has before it.
+    before = {"1": x, "2": theirs["s1"], "3": theirs["s2"], "4": theirs["s2"]}
+    sums = {k: v @ w[f"w{k}"] != v @ other[f"w{k}"] for k, v in before.items()}
+    added = {k: v @ w[f"w{k}"] + w[f"b{k}"] != v @ other[f"w{k}"] + other[f"b{k}"] for k, v in before.items()}
+    fed = {
+        "bias1": added["1"], "dense2": sums["2"], "dense3": sums["3"], "dense4": sums["4"], "y": added["3"],
+        "z": added["4"], "sign1": bits["s1"] & False,
+        "sign2": np.sign(theirs["s1"] @ w["w2"] + w["b2"]) != theirs["s2"],
+    }  # fmt: skip
+    for check in report.layers:
+        found = fed.pop(check.layer)
+        assert (check.compared, check.different, check.beyond) == (found.size, found.sum(), found.sum()), check
+        assert check.failed == found.any() and check.binary == (check.layer not in ("bias1", "sign1"))
+    assert not fed and end.beyond_rounding == end.first_differences
+    assert report.ok == (not any(check.failed for check in report.layers) and not (wrong & clean).any() and clean.all())
+    assert ("other weights" in report.hint) == (not report.ok)
