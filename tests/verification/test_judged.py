@@ -35,6 +35,16 @@ def values(w: Weights, x: Array) -> dict[str, Array]:
     return {"s1": s1, "s2": s2, "y": s2 @ w["w3"] + w["b3"], "z": s2 @ w["w4"] + w["b4"]}
 
 
+def model_of(nodes: list[Any], w: Weights, inputs: int, **outputs: int) -> Any:
+    h, one = onnx.helper, onnx.TensorProto.FLOAT
+    graph = h.make_graph(
+        nodes, "net", [h.make_tensor_value_info("x", one, ["n", inputs])],
+        [h.make_tensor_value_info(name, one, ["n", n]) for name, n in outputs.items()],
+        [onnx.numpy_helper.from_array(np.asarray(v, np.float32), name) for name, v in w.items()],
+    )  # fmt: skip
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+
+
 def network(w: Weights) -> Any:
     h = onnx.helper
     nodes, steps = [], (("x", 1, "s1"), ("s1", 2, "s2"), ("s2", 3, "y"), ("s2", 4, "z"))
@@ -43,21 +53,17 @@ def network(w: Weights) -> Any:
         nodes += [h.make_node("MatMul", [given, f"w{k}"], [f"m{k}"], name=f"dense{k}"),
                   h.make_node("Add", [f"m{k}", f"b{k}"], [added], name=f"bias{k}")]  # fmt: skip
         nodes += [h.make_node("Sign", [added], [out], name=f"sign{k}")] if k < 3 else []
-    one = onnx.TensorProto.FLOAT
-    graph = h.make_graph(
-        nodes, "net", [h.make_tensor_value_info("x", one, ["n", 6])],
-        [h.make_tensor_value_info("y", one, ["n", 5]), h.make_tensor_value_info("z", one, ["n", 3])],
-        [onnx.numpy_helper.from_array(np.asarray(v, np.float32), name) for name, v in w.items()],
-    )  # fmt: skip
-    return h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+    return model_of(nodes, w, 6, y=5, z=3)
 
 
-@pytest.mark.parametrize("name", [None, "w1", "b1", "w2", "b2", "w3", "b3", "w4", "b4"])
+@pytest.mark.parametrize("name", [None, "all of the first", "w1", "b1", "w2", "b2", "w3", "b3", "w4", "b4"])
 def test_one_number_of_one_layer(name: str | None, rng: np.random.Generator) -> None:
     """Fed with the source's own values only its layer differs; alone, images are judged up to their first bit."""
     w, x = draw(rng), (rng.integers(-8, 9, (11, 6)) / 4).astype(np.float32)
     other = {k: v.copy() for k, v in w.items()}
-    if name is not None:
+    if name == "all of the first":  # whose bits change those of the second
+        other["w1"], other["b1"] = -w["w1"], -w["b1"]
+    elif name is not None:
         at = tuple(int(rng.integers(n)) for n in w[name].shape)
         other[name][at] = -w[name][at] if name in ("w2", "w3", "w4") else w[name][at] + rng.choice([-8, -1, 1, 8])
     ours, theirs = values(w, x), values(other, x)
@@ -93,3 +99,17 @@ def test_one_number_of_one_layer(name: str | None, rng: np.random.Generator) -> 
     assert not fed and end.beyond_rounding == end.first_differences
     assert report.ok == (not any(check.failed for check in report.layers) and not (wrong & clean).any() and clean.all())
     assert ("other weights" in report.hint) == (not report.ok)
+
+
+def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generator) -> None:
+    """It is fed with the source's own values: of these no rounding is left."""
+    h = onnx.helper
+    steps = [("MatMul", "x", "w1", "a"), ("Abs", "a", None, "b"), ("MatMul", "b", "w2", "c"), ("Add", "c", "b2", "y")]
+    nodes = [h.make_node(op, [i for i in (x, w) if i], [out], name=out) for op, x, w, out in steps]
+    w = {"w1": rng.normal(size=(1000, 4)), "w2": np.eye(4), "b2": rng.normal(size=4)}
+    x = rng.normal(size=(6, 1000)).astype(np.float32)
+    model = bnn.compile(model_of(nodes, w, 1000, y=4))
+    for more, wrong in ((0, []), (0.002, ["y"])):  # far less than the first sums may be off
+        report = bnn.verify(model_of(nodes, {**w, "b2": w["b2"] + more}, 1000, y=4), model, x)
+        assert [check.layer for check in report.layers if check.failed] == wrong, report
+        assert report.ok == (not wrong) and sum(check.beyond for check in report.layers) == 24 * len(wrong)
