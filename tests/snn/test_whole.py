@@ -96,6 +96,48 @@ def test_why_a_sum_is_not_exact() -> None:
     assert "too large" in inexact(counts)[1] and inexact(counts, {0: 3.0}) == ["", ""]
 
 
+@pytest.mark.parametrize(("weight", "whole"), [(127, True), (128, False), (-128, True), (-129, False)])
+@pytest.mark.parametrize("unit", [1, 2.0**-9])
+def test_weights_beside_the_range_of_bytes(weight: int, whole: bool, unit: float) -> None:
+    weights = np.float32([[weight * unit], [unit]])
+    (found,) = with_int8_weights(chain(weights)).projections
+    assert found.whole == whole and (found.weights.astype(np.float32) * np.float32(found.scale) == weights).all()
+
+
+@pytest.mark.parametrize(("more", "exact"), [(0, True), (1, True), (2, False)])
+@pytest.mark.parametrize("where", ["weights", "bias", "projection", "int8", "conv", "groups", "source"])
+def test_sums_below_2_to_24_are_exact(where: str, more: int, exact: bool) -> None:
+    """All that may come together in one neuron counts: 2^24 - 2, and a little more."""
+    network = chain(np.float32([[2**23], [2**23 - 3], [1], [0.0]]))
+    population, projection = network.populations[1], network.projections[0]
+    if where == "weights":
+        projection.weights[3] = more
+    elif where == "bias":
+        population.bias[:] = more
+    elif where == "projection":
+        projection = replace(projection, bias=np.float32([more]))
+    elif where == "int8":  # of another projection
+        more_of_it = Projection(0, 1, "dense", np.int8([[more], [0], [0], [0]]), 1.0)
+        network.projections.append(more_of_it)
+    elif where == "source":  # sums that are passed on
+        relay = Dynamics(RULES["relay"], emits=Emits.VALUES)
+        parameters = {k: np.zeros(1, np.float32) for k in ("threshold", "reset", "initial")}
+        network.populations.insert(1, Population("sums", (1,), relay, parameters, np.float32([more])))
+        network.projections.append(Projection(1, 2, "diagonal", np.ones(1, np.float32)))
+        projection.target = 1
+    else:
+        network.populations[0] = Population("in", (1, 2, 2))
+        kernel = projection.weights.reshape(2, 1, 2, 1)
+        kernel[1, 0, 1, 0] = more
+        groups = 2 if where == "groups" else 1
+        if groups == 2:  # each target gets one channel: one of the large weights
+            kernel = np.float32([[2**24 - 2, more], [1, 1]]).reshape(2, 1, 2, 1)
+        projection = replace(projection, kind="conv", weights=kernel, groups=groups)
+        network.populations[1] = replace(population, shape=(1, 1, groups))
+    network.projections[0] = projection
+    assert (inexact(network)[-1] == "") == exact
+
+
 def reordered(network: Network, inputs: list[Floats], rng: np.random.Generator) -> tuple[Network, list[Floats]]:
     """The same network with its inputs in another order: only the order of additions differs."""
     order = rng.permutation(network.populations[0].size)
@@ -106,7 +148,7 @@ def reordered(network: Network, inputs: list[Floats], rng: np.random.Generator) 
 @pytest.mark.parametrize(
     ("risky", "late"),
     [
-        (("first", 2, 0), 0), (("first", 2, 1), 0),  # earlier in a step: what it sends arrives at once
+        (("far", 2, 0), 0), (("first", 2, 0), 0), (("first", 2, 1), 0),  # earlier in a step
         (("own", 2, 1), 0), (("own", 2, 0), 1),  # itself, but another neuron only by what it sends to itself
         (("last", 2, 0), 1),  # later in a step: what it sends arrives in the next
         (("apart", 0, 0), None),  # from where no way leads here
@@ -116,9 +158,9 @@ def reordered(network: Network, inputs: list[Floats], rng: np.random.Generator) 
 @pytest.mark.parametrize("returning", [True, False])
 def test_which_decisions_at_risk_excuse(risky: tuple[str, int, int], late: int | None, returning: bool) -> None:
     """Another one, neuron 1's of "own", ``late`` steps after the risky one or later, and none before."""
-    names = ("in", "first", "own", "apart", "last", "after")
+    names = ("in", "far", "first", "own", "apart", "last", "after")
     neurons = [replace(chain(np.ones((2, 2), np.float32)).populations[1], name=name) for name in names[1:]]
-    ways = [("in", "first", 0), ("first", "own", 0), ("in", "apart", 0), ("own", "after", 0)]
+    ways = [("in", "far", 0), ("far", "first", 0), ("first", "own", 0), ("in", "apart", 0), ("own", "after", 0)]
     ways += [("own", "last", 0), ("last", "own", 1), ("own", "own", 1)] if returning else []
     network = Network(
         [Population("in", (2,)), *neurons],

@@ -106,7 +106,7 @@ def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generat
     h = onnx.helper
     steps = [("MatMul", "x", "w1", "a"), ("Abs", "a", None, "b"), ("MatMul", "b", "w2", "c"), ("Add", "c", "b2", "y")]
     nodes = [h.make_node(op, [i for i in (x, w) if i], [out], name=out) for op, x, w, out in steps]
-    w = {"w1": rng.normal(size=(1000, 4)), "w2": np.eye(4), "b2": rng.normal(size=4)}
+    w = {"w1": rng.normal(size=(1000, 4)), "w2": np.diag(np.arange(1.0, 5)), "b2": rng.normal(size=4)}
     x = rng.normal(size=(6, 1000)).astype(np.float32)
     model = bnn.compile(model_of(nodes, w, 1000, y=4))
     for more, wrong in ((0, []), (0.002, ["y"])):  # far less than the first sums may be off
