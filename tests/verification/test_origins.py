@@ -129,9 +129,9 @@ def test_exact_layers(name: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("values", [[1.0, np.inf], [np.nan, 1.0], [-np.inf, np.inf], [1.0, -1.0]])
-def test_levels_that_are_no_numbers_are_not_exact(values: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "_levels", lambda x: np.float32(values))
-    assert exact_layers(graph(conv(SIGNS, [2.0, 0.0]))) == ({"layer"} if np.isfinite(values).all() else set())
+def test_levels_that_are_no_numbers_are_not_exact(values: list[float]) -> None:
+    levels = ops.make("dequantize", ops.input_node("bits", (2,), DType.b1), ops.constant(values))
+    assert exact_layers(graph(conv(levels, [2.0, 0.0]))) == ({"layer"} if np.isfinite(values).all() else set())
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
@@ -215,25 +215,6 @@ def test_what_prepares_has_no_weights() -> None:
         "add", "affine", "avg_pool", "cast", "clamp", "concat", "copy", "div", "gather", "max_pool", "maximum",
         "minimum", "mul", "pad", "pad_channels", "prelu", "reshape", "resize_bilinear", "slice", "sub", "sum_pool",
     } == PREPARES  # fmt: skip
-
-
-def test_how_a_compiled_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its size; and what was asked for is handed on."""
-    seen: dict[str, Any] = {}
-    opened = SimpleNamespace(hints=dict, graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or x(1, 1, 2))
-    monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
-    monkeypatch.setattr(compiler, "lower", lambda *arguments: seen.update(lowered=arguments[1:]) or graph(x(1, 1, 2)))
-    monkeypatch.setattr(compiler, "encode", lambda graph: b"")
-    made = SimpleNamespace(warnings=[])
-    monkeypatch.setattr(bnn.Model, "from_bytes", lambda data, **options: seen.update(options) or made)
-    bnn.compile(
-        1, 2, input_shape=(2,), input_dtype="int8", require_binary=True, zero=1, unsafe=True, dump_after="all", dump=len
-    )
-    source = {"unsafe": True, "input_shape": (2,), "input_dtype": "int8", "example": 2, "zero": 1}
-    assert seen == {**source, "lowered": ("all", len), "max_bytes": compiler.NO_LIMIT}
-    bnn.compile(1)
-    source = {"unsafe": False, "input_shape": None, "input_dtype": None, "example": None, "zero": 0}
-    assert seen == {**source, "lowered": (None, print), "max_bytes": compiler.NO_LIMIT}
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

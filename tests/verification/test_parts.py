@@ -12,7 +12,6 @@ import pytest
 
 import bnn
 import op_graphs
-from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
@@ -24,31 +23,6 @@ from bnn.verification.report import Comparison, EndToEnd
 from bnn.verification.source import exact_layers
 
 U = 2.0**-24
-
-
-def g(n: int) -> float:
-    return n * U / (1 - n * U)
-
-
-def test_own_rounding_in_binary_layers(small: Any) -> None:
-    model = bnn.Model.from_bytes(small.data)
-    known = SimpleNamespace(
-        source=small.graph, model=model, nodes=decode(small.data).schedule, exact_layers=set(),
-        sums=SimpleNamespace(origins={}, offset=set()),
-    )  # fmt: skip
-    expected = {
-        op.index: (2 * g(k) + 4e-6) * k
-        for op, node in zip(model.ops, known.nodes, strict=True)
-        if op.op == "bconv2d"
-        for k in [int(np.prod(node.inputs[1].type.shape[1:]))]
-    }
-    assert len(expected) == 2
-    assert _Verifier._own_rounding(known) == pytest.approx(expected, rel=1e-12)  # type: ignore[arg-type]
-    known.sums.offset = {op.layer for op in model.ops}
-    four = {i: 4 * e for i, e in expected.items()}
-    assert _Verifier._own_rounding(known) == pytest.approx(four, rel=1e-12)  # type: ignore[arg-type]
-    known.exact_layers = {op.layer for op in model.ops}
-    assert _Verifier._own_rounding(known) == {}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("table", "largest"), [([0.25, -0.5], 1.0), ([0.25, -3.0], 3.0)])
@@ -142,6 +116,14 @@ def test_an_image_is_judged_up_to_its_first_different_bit(whole_batch: bool) -> 
     assert known.end.first_differences == 1
 
 
+def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
+    x, y = (ops.input_node(name, (3,)) for name in "xy")
+    model = bnn.Model.from_bytes(encode(op_graphs.plan([x, y], [ops.make("add", x, y)])))
+    for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
+        with pytest.raises(bnn.InputError, match=r"input '[xy]'(: found (shape|an empty batch)| has [12] images but)"):
+            layers.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
+
+
 @pytest.mark.parametrize(
     ("op", "slots", "layer_slots", "compared"),
     [
@@ -159,11 +141,3 @@ def test_which_layers_are_compared_by_their_sums(op: str, slots: int, layer_slot
     info = SimpleNamespace(index=0, op=op, layer="layer", slots=slots, layer_slots=layer_slots)
     _Verifier._sums(known, info, {"sums:0": sums + np.float32([0, 2])}, 2)  # type: ignore[arg-type]
     assert [(c.kind, c.compared, c.beyond) for c in known.checks.values()] == ([("sums", 4, 2)] if compared else [])
-
-
-def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
-    x, y = (ops.input_node(name, (3,)) for name in "xy")
-    model = bnn.Model.from_bytes(encode(op_graphs.plan([x, y], [ops.make("add", x, y)])))
-    for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
-        with pytest.raises(bnn.InputError, match=r"input '[xy]'(: found (shape|an empty batch)| has [12] images but)"):
-            layers.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
