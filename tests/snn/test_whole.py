@@ -122,7 +122,8 @@ def test_sums_below_2_to_24_are_exact(where: str, more: int, exact: bool) -> Non
     elif where == "source":  # sums that are passed on
         relay = Dynamics(RULES["relay"], emits=Emits.VALUES)
         parameters = {k: np.zeros(1, np.float32) for k in ("threshold", "reset", "initial")}
-        network.populations.insert(1, Population("sums", (1,), relay, parameters, np.float32([more])))
+        network.populations.insert(1, Population("sums", (1,), relay, parameters, np.zeros(1, np.float32)))
+        population.bias[:] = more
         network.projections.append(Projection(1, 2, "diagonal", np.ones(1, np.float32)))
         projection.target = 1
     else:

@@ -108,7 +108,8 @@ def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generat
     nodes = [h.make_node(op, [i for i in (x, w) if i], [out], name=out) for op, x, w, out in steps]
     w = {"w1": rng.normal(size=(1000, 4)), "w2": np.diag(np.arange(1.0, 5)), "b2": rng.normal(size=4)}
     x = rng.normal(size=(6, 1000)).astype(np.float32)
-    model = bnn.compile(model_of(nodes, w, 1000, y=4))
+    with pytest.warns(bnn.CompileWarning):  # the weights of the second are few
+        model = bnn.compile(model_of(nodes, w, 1000, y=4))
     for more, wrong in ((0, []), (0.002, ["y"])):  # far less than the first sums may be off
         report = bnn.verify(model_of(nodes, {**w, "b2": w["b2"] + more}, 1000, y=4), model, x)
         assert [check.layer for check in report.layers if check.failed] == wrong, report
