@@ -62,9 +62,10 @@ def check_layers(graph: Graph, quantized: Quantized, images: Array, offset: floa
                 assert percentile < 100 or np.isclose(step, layer.step, 1e-6), layer.name
             rounded = _rounded(layer) if thresholds is None else _staired(node, start)
             values[node] = (found[layer.name].reshape(values[node].shape) * layer.step + low[node]).astype(np.float32)
-            below, above = rounded(x - off) - 1e-5, rounded(x + off) + 1e-5
+            float32 = 1e-3 * abs(layer.step)
+            below, above = rounded(x - off) - float32, rounded(x + off) + float32
             assert ((below <= values[node]) & (values[node] <= above)).all(), layer.name
-            certain += int((above - below < 3e-5).sum())
+            certain += int((above - below < 3 * float32).sum())
     return certain
 
 
