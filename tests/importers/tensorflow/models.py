@@ -52,10 +52,23 @@ def import_model(model: Any, *, input_dtype: Any = None, **options: Any) -> Grap
 
 def frozen(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Frozen:
     """The graph of a function of images of a shape, built without Keras; its results are the outputs."""
+    return drawn(function, shape, "float32")[0]
+
+
+def drawn(function: Callable[[Any], Any], shape: tuple[int, ...], dtype: str) -> tuple[Frozen, Callable[[Any], Any]]:
+    """The same for images of another type, and what executes TensorFlow's own graph, as it is."""
     with tf.Graph().as_default() as made:
-        results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, (None, *shape), "x")))
+        x = tf.compat.v1.placeholder(dtype, (None, *shape), "x")
+        results = tf.nest.flatten(function(x))
     nodes, outputs = from_graph(tf, made.as_graph_def()), [(t.op.name, t.value_index) for t in results]
-    return _frozen(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None)
+
+    def execute(images: Array) -> Any:
+        options = tf.compat.v1.ConfigProto()
+        options.graph_options.rewrite_options.disable_meta_optimizer = True
+        with tf.compat.v1.Session(graph=made, config=options) as session:
+            return session.run(results, {x: images})
+
+    return _frozen(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None), execute
 
 
 def images(graph: Graph) -> list[Array]:
