@@ -301,13 +301,22 @@ def test_verify_sees_another_file(rng: np.random.Generator, tmp_path: Path) -> N
 
 def broken(rng: np.random.Generator, **changes: Any) -> Net:
     """A binary convolution, with other options; ``tensor``: a change of one of its tensors; ``made``: its image and
-    filters."""
+    filters; ``custom``: all of its options."""
+    custom = changes.pop("custom", None)
     tensor, (shape, filters) = changes.pop("tensor", {}), changes.pop("made", ((5, 6, 32), (7, 3, 3, 32)))
     net = network(rng, shape, signs(rng, *filters), changes.pop("bits", False), CONV)
-    net.operators[1]["custom"] = bytes(flexbuffers.Dumps(CONV | {"channels_in": shape[-1]} | changes))
+    options = CONV | {"channels_in": shape[-1]} | changes
+    net.operators[1]["custom"] = bytes(flexbuffers.Dumps(options)) if custom is None else custom
     for number, own in tensor.items():
         net.tensors[number].update(own)
     return net
+
+
+def many_options() -> bytes:
+    """A map that claims to have more than the bytes it is in."""
+    some = bytes(flexbuffers.Dumps({f"{i}": 0 for i in range(300)}))
+    assert len(some) <= 2**12
+    return some.replace((300).to_bytes(2, "little"), b"\xff\xff")
 
 
 BROKEN: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
@@ -349,6 +358,18 @@ BROKEN: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "output of 8 bits": (
         {"tensor": {5: {"dtype": "INT8"}}}, UnsupportedOpError, "'net/t5/x' is INT8: 8-bit quantized models",
     ),
+    "zeros around a small image": ({"made": ((2, 6, 32), (7, 3, 3, 32)), "pad_values": 0}, UnsupportedOpError, "small"),
+    **{
+        f"no {name}": (
+            {"custom": bytes(flexbuffers.Dumps({k: v for k, v in CONV.items() if k != name}))}, CompileError,
+            f"has no option {name}: an old version",
+        ) for name in CONV.keys() - {"pad_values", "fused_activation_function"}
+    },
+    "a text": ({"padding": "SAME"}, CompileError, "option padding of .* is not a whole number"),
+    "no map": ({"custom": bytes(flexbuffers.Dumps([1, 2]))}, CompileError, "options .* are not a map"),
+    "no options": ({"custom": b""}, CompileError, "has 0 bytes of options"),
+    "bytes of options": ({"custom": bytes(4097)}, CompileError, "has 4,097 bytes of options; expected 1 to 4,096"),
+    "many options": ({"custom": many_options()}, CompileError, "has 65,535 options"),
     "output of another size": (
         {"tensor": {5: {"shape": (1, 5, 5, 7)}}}, CompileError, r"gives \(5, 6, 7\), declared as \(5, 5, 7\)",
     ),
@@ -363,27 +384,3 @@ def test_what_does_not_fit(name: str, rng: np.random.Generator, tmp_path: Path) 
     with pytest.raises(error, match=message) as caught:
         open_source(path).graph()
     assert "LceBconv2d" in str(caught.value)
-
-
-def test_missing_option(rng: np.random.Generator, tmp_path: Path) -> None:
-    path, options = tmp_path / "net.tflite", dict(CONV)
-    net = network(rng, (5, 6, 32), signs(rng, 7, 3, 3, 32), False, options)
-    for name in CONV:
-        net.operators[1]["custom"] = bytes(flexbuffers.Dumps({k: v for k, v in options.items() if k != name}))
-        path.write_bytes(net.to_bytes())
-        if name in ("pad_values", "fused_activation_function"):
-            continue
-        with pytest.raises(CompileError, match=f"LceBconv2d.* has no option {name}"):
-            open_source(path)
-    net.operators[1]["custom"] = bytes(flexbuffers.Dumps(options | {"padding": "SAME"}))
-    path.write_bytes(net.to_bytes())
-    with pytest.raises(CompileError, match="option padding of .* is not a whole number"):
-        open_source(path)
-    net.operators[1]["custom"] = bytes(flexbuffers.Dumps([1, 2]))
-    path.write_bytes(net.to_bytes())
-    with pytest.raises(CompileError, match="are not a map"):
-        open_source(path)
-    net.operators[1]["custom"] = b""
-    path.write_bytes(net.to_bytes())
-    with pytest.raises(CompileError, match="has 0 bytes of options"):
-        open_source(path)

@@ -344,6 +344,11 @@ def constants_that_do_not_broadcast(net: Net, rng: np.random.Generator) -> None:
     net.op("ADD", [net.input(5), y], 1, 5, table="AddOptions")
 
 
+def folded(make: Callable[[Net], int]) -> Make:
+    """A sum with what is computed from constants."""
+    return lambda net, rng: net.op("ADD", [net.input(5), make(net)], 1, 5, table="AddOptions")
+
+
 REFUSED: dict[str, tuple[Make, type[Exception], str]] = {
     "unknown": (plain("COS"), UnsupportedOpError, "uses the TensorFlow Lite operator COS .*docs/semantics.md"),
     "custom": (plain("Foo"), UnsupportedOpError, "uses the TensorFlow Lite operator Foo"),
@@ -397,6 +402,83 @@ REFUSED: dict[str, tuple[Make, type[Exception], str]] = {
             "FULLY_CONNECTED", [net.input(3, 4), net.constant(whole(rng, 2, 4))], 3, 2, table="FullyConnectedOptions"
         ),
         UnsupportedOpError, r"a result of shape \(3, 2\); expected the batch of 1",
+    ),
+    "several values of padding": (
+        lambda net, rng: net.op(
+            "PADV2", [net.input(3), net.constant(np.int32([[0, 0], [1, 0]])), net.constant([1.0, 2.0])], 1, 4
+        ), UnsupportedOpError, "padding with 2 values",
+    ),
+    "order of a constant": (
+        folded(lambda net: net.op("TRANSPOSE", [net.constant(np.ones((5, 5))), net.constant(np.int32([0, 0]))], 5, 5)),
+        UnsupportedOpError, r"the order \[0, 0\] of 2 dimensions",
+    ),
+    "size of a constant": (
+        folded(lambda net: net.op("ABS", [net.constant(np.ones(4))], 5)), CompileError, r"gives \(4,\), declared as",
+    ),
+    "an input that is a number": (lambda net, rng: net.op("RELU", [net.input()], 1), UnsupportedOpError, "and more"),
+    "an input of nothing": (lambda net, rng: net.op("RELU", [net.input(0)], 1, 0), UnsupportedOpError, "and more"),
+    "inputs of two batches": (
+        lambda net, rng: (net.op("ADD", [net.input(5), net.input(5)], 1, 5, table="AddOptions"),
+                          net.tensors[1].update(shape=(2, 5))),
+        UnsupportedOpError, "a batch of another size than the first",
+    ),
+    "filters of a depthwise convolution": (
+        conv((2, 1, 1, 5), (3, 4, 5), (3, 4, 5), depthwise=True), UnsupportedOpError, r"\(2, 1, 1, 5\); expected \(1",
+    ),
+    "filters for two groups": (conv((5, 1, 1, 2), (3, 4, 4), (3, 4, 5)), UnsupportedOpError, "for 4 channels"),
+    "filters of more channels": (conv((5, 1, 1, 8), (3, 4, 4), (3, 4, 5)), UnsupportedOpError, "for 4 channels"),
+    "weights in another order": (dense((12,), (7,), WeightsFormat=1), UnsupportedOpError, "weights in format 1; only"),
+    "weights of rows": (
+        lambda net, rng: net.op("FULLY_CONNECTED", [net.input(3, 4), net.constant(whole(rng, 7, 4))], 1, 7,
+                                table="FullyConnectedOptions"),
+        UnsupportedOpError, r"weights of shape \(7, 4\) for images of \(3, 4\); expected one vector",
+    ),
+    "weights of an image": (
+        lambda net, rng: net.op("FULLY_CONNECTED", [net.input(4), net.constant(whole(rng, 7, 2, 2))], 1, 7,
+                                table="FullyConnectedOptions"),
+        UnsupportedOpError, "expected 2 dimensions",
+    ),
+    "a constant that is joined": (
+        lambda net, rng: net.op("CONCATENATION", [net.input(3), net.constant(whole(rng, 1, 2))], 1, 5,
+                                table="ConcatenationOptions", Axis=1),
+        UnsupportedOpError, "operand 1, .*, is a constant; it must depend on the data",
+    ),
+    "a pool of rows": (pool("MAX_POOL_2D", (4, 5), (2, 5)), UnsupportedOpError, r"data of shape \(1, 4, 5\); expected"),
+    "padding of other dimensions": (
+        lambda net, rng: net.op("PAD", [net.input(3), net.constant(np.int32([[1, 0]]))], 1, 4), UnsupportedOpError,
+        r"padding \[\[1, 0\]\] of \(1, 3\)",
+    ),
+    "biases of other filters": (
+        lambda net, rng: net.op("FULLY_CONNECTED", [net.input(4), net.constant(whole(rng, 7, 4)),
+                                net.constant(whole(rng, 1))], 1, 7, table="FullyConnectedOptions"),
+        UnsupportedOpError, "one number for each of 7 filters",
+    ),
+    "bits as the result": (
+        lambda net, rng: net.larq("LceQuantize", [net.input(40)], 1, 2), UnsupportedOpError, "an output of packed bits",
+    ),
+    "parts that differ": (
+        lambda net, rng: net.op("SPLIT", [net.constant(np.int32(1)), net.input(5)], 1, 2, outputs=2,
+                                table="SplitOptions", NumSplits=2), UnsupportedOpError, r"dimensions \[1\] of 2",
+    ),
+    "two results": (
+        lambda net, rng: net.op("RELU", [net.input(5)], 1, 5, outputs=2), UnsupportedOpError, "1 operands and 2 res",
+    ),
+    "operands that are left out": (
+        lambda net, rng: net.op("ADD", [net.input(5), -1], 1, 5, table="AddOptions"), UnsupportedOpError,
+        "it has no operand 1",
+    ),
+    "a sparse tensor": (
+        lambda net, rng: net.op("RELU", [net.input(5, sparse=True)], 1, 5), CompileError, "is sparse, which is not",
+    ),
+    "a window of nothing": (
+        lambda net, rng: net.op("MAX_POOL_2D", [net.input(4, 4, 2)], 1, 2, 4, 2, table="Pool2DOptions", FilterHeight=0,
+                                FilterWidth=1, StrideH=1, StrideW=1), UnsupportedOpError, r"a window of \(0, 1\)",
+    ),
+    "no input": (
+        lambda net, rng: net.op("RELU", [net.constant(whole(rng, 1, 3))], 1, 3), CompileError, "the network has no inp",
+    ),
+    "data outside": (
+        lambda net, rng: net.op("RELU", [net.input(5, outside=64)], 1, 5), CompileError, "outside the flatbuffer",
     ),
     "constant of a batch": (pair("ADD", None, (2, 3, 4, 5)), UnsupportedOpError, "differs over the batch"),
 }  # fmt: skip
