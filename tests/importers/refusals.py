@@ -43,7 +43,7 @@ def _raises(node: ast.AST) -> Iterable[ast.Raise]:
 
 def _text(node: ast.Raise) -> str:
     said = [n.value.strip(" '\"") for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-    return max(said, key=len, default=ast.unparse(node))[:40]
+    return max(said, key=len, default=ast.unparse(node))[:40].strip()
 
 
 def _places(error: BaseException | None) -> Iterable[tuple[str, int]]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras as keras3
@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from bnn._types import Array
 from bnn.importers import open_source
-from bnn.importers.tensorflow.frozen import Frozen, from_graph
-from bnn.importers.tensorflow.load import TensorFlowModel, _frozen, freeze
+from bnn.importers.tensorflow.frozen import Frozen, TfNode, from_graph
+from bnn.importers.tensorflow.load import TensorFlowModel, freeze, freeze_nodes
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
@@ -68,7 +68,23 @@ def drawn(function: Callable[[Any], Any], shape: tuple[int, ...], dtype: str) ->
         with tf.compat.v1.Session(graph=made, config=options) as session:
             return session.run(results, {x: images})
 
-    return _frozen(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None), execute
+    return freeze_nodes(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None), execute
+
+
+def hand_made(
+    *nodes: TfNode, last: str = "", dtype: str = "float32", shape: Any = (5,), labels: Sequence[str] = ("x",)
+) -> Frozen:
+    """A graph of these inputs and nodes, of which constants and casts are executed; any other gives its data."""
+
+    def run(node: TfNode, operands: Any) -> list[Any]:
+        if node.op == "Const":
+            return [node.attrs["value"]]
+        return [np.asarray(operands[2 if node.op == "Conv2DBackpropInput" else 0], node.attrs.get("DstT"))]
+
+    taken = {"dtype": dtype, "shape": [-1, *shape]}
+    inputs = [TfNode("Placeholder", label, (), dict(taken)) for label in labels]
+    outputs = [(last or (nodes[-1].name if nodes else labels[0]), 0)]
+    return Frozen([*inputs, *nodes], [*labels], [*labels], outputs, ["y"], run, lambda *_: np.zeros(0))
 
 
 def images(graph: Graph) -> list[Array]:

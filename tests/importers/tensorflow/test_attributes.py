@@ -7,7 +7,6 @@ What is read gives TensorFlow's own values; what is not is refused by its name.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,6 @@ import tensorflow as tf
 
 from bnn.errors import UnsupportedOpError
 from bnn.importers.common.padding import same_pads
-from bnn.importers.tensorflow import ops
-from bnn.importers.tensorflow.ops import READERS, _spatial
 from bnn.ir import interpret
 
 from .models import Array, close, compare_values, frozen, images, import_model
@@ -298,6 +295,37 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
     ),
     "one matrix for positions": ((3, 4), lambda x: tf.transpose(x, (1, 0, 2)) @ numbers(4, 5), "of these matrices"),
     "a sparse matrix by the images": ((4,), lambda x: sparse(x, (5, 3), adjoint_b=False), "locally connected layer"),
+    "a large sparse matrix": (
+        (8192,), lambda x: tf.transpose(sparse(x, (8193, 8192))), "as a dense layer it has 8,193 x 8,192 weights",
+    ),
+    "an op that nobody reads": ((4,), tf.sin, "uses the TensorFlow op Sin .*, which is not supported; repl"),
+    "as many copies as images": ((4,), lambda x: tf.tile(x, [tf.shape(x)[0], 1]), "number of images in the batch"),
+    "a number of images": ((4,), lambda x: x / (tf.cast(tf.shape(x)[0], tf.float32) + 1.0), "number of images in the"),
+    "rows of all images and a constant": (
+        (3, 4), lambda x: tf.reshape(tf.reshape(x, (-1, 4)) + numbers(9, 4), (-1, 12)), "does not keep the batch as",
+    ),
+    "a batch that is no longer first": ((4,), lambda x: x + numbers(1, 5, 1, 4), "keep the batch as its|broadcast"),
+    "a product from the left": (
+        (3, 4), lambda x: tf.matmul(tf.ones((2, tf.shape(x)[0] * 3)), tf.reshape(x, (-1, 4))), "product of these matri",
+    ),
+    "a product with itself": ((3,), lambda x: tf.matmul(x, x), "operand 1 depends on the data; it must be a constant"),
+    "a value of all images that moves": (
+        (4,), lambda x: x + tf.reshape(tf.reshape(tf.reduce_sum(x, 0), (2, 2)), (4,)), "value of the whole batch; for",
+    ),
+    "columns of all images": (
+        (3, 4), lambda x: tf.reshape(x, (4, -1)) + tf.reverse(tf.reshape(x, (4, -1)), [1]), "keep the batch as its",
+    ),
+    "a value of all images with more dimensions": (
+        (4,), lambda x: x + tf.reduce_sum(tf.reshape(x, (-1, 1, 1, 4)), 0), "does not keep the batch as its first",
+    ),
+    "a value of all images and rows": (
+        (3, 4), lambda x: tf.reshape(x, (-1, 4)) * tf.reduce_sum(x, [0, 1]), "does not keep the batch as its first",
+    ),
+    "a value of all images as the result": ((4,), lambda x: tf.reduce_sum(x, 0), "gives a value of the whole batch as"),
+    "a second result": (
+        (3, 5, 4), lambda x: raw.FusedBatchNormV3(x=x, scale=numbers(4), offset=numbers(4), mean=numbers(4),
+        variance=positive(4), is_training=False)[1], "output 1 of '.*' is not supported",
+    ),
     "blocks without a convolution": (
         (6, 6, 4), lambda x: raw.BatchToSpaceND(
             input=nn.relu(raw.SpaceToBatchND(input=x, block_shape=[2, 3], paddings=[[0, 0], [0, 0]])),
@@ -335,26 +363,6 @@ def test_refused(name: str) -> None:
         import_model(frozen(function, shape))
 
 
-@pytest.mark.parametrize("attribute", ["strides", "dilations"])
-@pytest.mark.parametrize("axis", range(4))
-def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None:
-    """TensorFlow executes none of them today; nobody computes with height and width alone."""
-    attributes = {"strides": [1] * 4, "dilations": [1] * 4, "padding": "VALID"}
-    attributes[attribute][axis] = 2  # type: ignore[index]
-    node = SimpleNamespace(
-        attr=attributes.get, shape=lambda i: (3, 6, 7, 4), unsupported=lambda why: UnsupportedOpError(why)
-    )
-    if axis in (1, 2):
-        key = {"strides": "stride", "dilations": "dilation"}[attribute]
-        assert _spatial(node, (1, 1))[key] == ((2, 1) if axis == 1 else (1, 2))  # type: ignore[arg-type]
-    else:
-        with pytest.raises(UnsupportedOpError, match="over the batch or the channels"):
-            _spatial(node, (1, 1))  # type: ignore[arg-type]
-    if attribute == "dilations":
-        with pytest.raises(UnsupportedOpError, match="a dilation"):
-            READERS["Conv2DBackpropInput"](node)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "dilation", "pads"),
     [(7, 3, 1, 1, (1, 1)), (7, 4, 1, 1, (1, 2)), (7, 1, 3, 1, (0, 0)), (6, 3, 2, 1, (0, 1)), (7, 2, 1, 3, (1, 2)),
@@ -362,11 +370,3 @@ def test_steps_over_the_batch_or_the_channels(attribute: str, axis: int) -> None
 )  # fmt: skip
 def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
     assert same_pads(size, kernel, stride, dilation) == pads
-
-
-def test_largest_sparse_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "_MOST_WEIGHTS", 20)
-    import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))
-    monkeypatch.setattr(ops, "_MOST_WEIGHTS", 19)
-    with pytest.raises(UnsupportedOpError, match="as a dense layer it has 5 x 4 weights"):
-        import_model(frozen(lambda x: tf.transpose(sparse(x, (5, 4))), (4,)))
