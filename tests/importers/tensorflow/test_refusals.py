@@ -21,6 +21,7 @@ from bnn.importers.tensorflow.run import Runner
 from ..refusals import unmet
 from .models import drawn, frozen, hand_made, import_model
 from .test_attributes import REFUSED
+from .test_every_op import OPS, judged, variants
 from .test_hostile_saved_models import test_as_much_as_each_limit_allows
 from .test_loading import test_what_is_read_has_tensorflows_shape
 from .test_parts import RUN
@@ -205,7 +206,7 @@ ELSEWHERE = {
 """Refusals that tests of their own meet."""
 
 
-def test_every_refusal_has_a_model() -> None:
+def test_every_refusal_has_a_model(rng: np.random.Generator) -> None:
     calls = [make for make, _ in CASES.values()]
     calls += [lambda f=f, shape=shape: import_model(frozen(f, shape)) for shape, f, _ in REFUSED.values()]
     calls += [
@@ -217,4 +218,8 @@ def test_every_refusal_has_a_model() -> None:
         with pytest.raises(CompileError) as caught:
             call()
         errors.append(caught.value)
+    for op in OPS:
+        for case, message in variants(op):
+            if message:
+                judged(op, case, rng, errors=errors)
     assert unmet(FILES, errors) == ELSEWHERE.keys()
