@@ -21,7 +21,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bnn.errors import CompileError
 from bnn.importers.common import limits
-from bnn.importers.tensorflow import saved_models
+from bnn.importers.tensorflow import allowed, saved_models
 from bnn.importers.tensorflow.frozen import TfNode
 from bnn.importers.tensorflow.keras_files import check_hdf5
 from bnn.importers.tensorflow.saved_models import check_files, check_saved_model
@@ -118,9 +118,9 @@ OPS = {
 
 @pytest.mark.parametrize("name", OPS)
 def test_ops_of_functions(name: str) -> None:
-    functions, allowed = OPS[name]
+    functions, fine = OPS[name]
     model = saved(functions=functions, more=OWN)
-    if allowed:
+    if fine:
         check(model)
     else:
         with pytest.raises(
@@ -129,14 +129,21 @@ def test_ops_of_functions(name: str) -> None:
             check(model)
 
 
-@pytest.mark.parametrize(("op", "allowed"), [("SaveV2", True), ("Const", True), ("ReadFile", False), ("MyOwn", False)])
-def test_ops_of_the_graph(op: str, allowed: bool) -> None:
-    model = saved(graph=node(op, word="node"), more=OWN)
-    if allowed:
-        check(model)
-    else:
-        with pytest.raises(CompileError, match=rf"contains the TensorFlow op {op} \('a'\), which may"):
-            check(model)
+def test_every_op() -> None:
+    """Those on the lists, and no other, in the graph and in functions."""
+    lists = allowed.PURE | allowed.KEPT | allowed.CALLS | allowed.CONTROL
+    known = {op for op in dir(tf.raw_ops) if not op.startswith("__")} | {"MyOwn", "_Send", "XlaLaunch"}
+    assert len(known) > 1000
+    for op in sorted(known | lists | allowed.SAVER):
+        for where, listed in ((node(op, word="node"), lists | allowed.SAVER), (body("own", node(op)), lists)):
+            function = where.startswith("function")
+            model = saved(functions=where, more=OWN) if function else saved(graph=where, more=OWN)
+            if op in listed:
+                check(model)
+                continue
+            place = "'a' of the function 'own'" if function else "'a'"
+            with pytest.raises(CompileError, match=rf"contains the TensorFlow op {op} \({place}\), which may"):
+                check(model)
 
 
 def test_graphs() -> None:
