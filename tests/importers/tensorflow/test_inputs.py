@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
+from bnn.importers.tensorflow.keras_inputs import checked_shape, fitted, model_inputs
 from bnn.ir import interpret
 from bnn.ir.graph import Graph
 from bnn.passes import lower
@@ -217,34 +217,18 @@ def test_sizes_that_fit_what_is_open() -> None:
             fitted("x", own, None)
 
 
-def test_names_of_inputs() -> None:
-    tensors = [SimpleNamespace(name="p:0"), SimpleNamespace(name="q/r:1")]
-
-    def names(args: list[Any], kwargs: dict[str, Any], **model: Any) -> Any:
-        return _names(tf, SimpleNamespace(**model), args, kwargs, tensors)
-
-    assert names([{"b": 1, "a": 2}], {}) == ["a", "b"] and names([], {"y": 1, "x": 2}) == ["x", "y"]
-    assert names([{"b": [1, 2], "a": 3}], {}) is None and names([{"a": [1]}], {}) is None
-    assert names([tensors], {}, inputs=tensors) == ["p", "q/r"] and names([tensors], {}) is None
-    assert names([tensors], {}, inputs=tensors, input_names=["m", "n"]) == ["m", "n"]
-    assert names([tensors], {}, inputs=tensors, input_names=["m"]) is None
-
-
-def test_specs_of_shapes() -> None:
-    found = _specs(tf, {"a": (None, 3), "b": [(2, 4), (5, None, 6)]})
-    assert [found["a"].shape.as_list(), [s.shape.as_list() for s in found["b"]]] == [
-        [None, 3],
-        [[None, 4], [None, None, 6]],
-    ]
-    assert found["a"].dtype == tf.float32
-
-
 def test_what_a_model_is_called_with() -> None:
     def shapes(shape: Any = None, **model: Any) -> Any:
         (args, kwargs), names = model_inputs(tf, SimpleNamespace(**model), shape)
         return [s.shape.as_list() for s in tf.nest.flatten((args, kwargs))], names, list(kwargs)
 
     assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
+    assert shapes(_build_shapes_dict={"x_shape": {"b": [(2, 4), (5, 4, 6)], "a": (None, 3)}}) == (
+        [[None, 3], [None, 4], [None, 4, 6]],
+        None,
+        [],
+    )
+    assert shapes(_build_shapes_dict={"x_shape": {"b": (2, 4), "a": (None, 3)}})[1] == ["a", "b"]
     assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
     assert shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)}) == (
         [[None, 3], [None, 4]],
