@@ -251,6 +251,9 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
     ),
     "an op that nobody reads": ((4,), tf.sin, "uses the TensorFlow op Sin .*, which is not supported; repl"),
     "as many copies as images": ((4,), lambda x: tf.tile(x, [tf.shape(x)[0], 1]), "number of images in the batch"),
+    "a matrix of as many columns as images": (
+        (3,), lambda x: tf.matmul(x, tf.ones((3, tf.shape(x)[0]))), "operand 1 depends on the number of images",
+    ),
     "a number of images": ((4,), lambda x: x / (tf.cast(tf.shape(x)[0], tf.float32) + 1.0), "number of images in the"),
     "rows of all images and a constant": (
         (3, 4), lambda x: tf.reshape(tf.reshape(x, (-1, 4)) + numbers(9, 4), (-1, 12)), "does not keep the batch as",
