@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import UnsupportedOpError
-from bnn.importers.common.padding import same_pads
 from bnn.ir import interpret
 
 from .models import Array, close, compare_values, frozen, images, import_model
@@ -250,13 +249,8 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
         (8192,), lambda x: tf.transpose(sparse(x, (8193, 8192))), "as a dense layer it has 8,193 x 8,192 weights",
     ),
     "an op that nobody reads": ((4,), tf.sin, "uses the TensorFlow op Sin .*, which is not supported; repl"),
-    "as many copies as images": ((4,), lambda x: tf.tile(x, [tf.shape(x)[0], 1]), "number of images in the batch"),
     "a matrix of as many columns as images": (
         (3,), lambda x: tf.matmul(x, tf.ones((3, tf.shape(x)[0]))), "operand 1 depends on the number of images",
-    ),
-    "a number of images": ((4,), lambda x: x / (tf.cast(tf.shape(x)[0], tf.float32) + 1.0), "number of images in the"),
-    "rows of all images and a constant": (
-        (3, 4), lambda x: tf.reshape(tf.reshape(x, (-1, 4)) + numbers(9, 4), (-1, 12)), "does not keep the batch as",
     ),
     "a batch that is no longer first": ((4,), lambda x: x + numbers(1, 5, 1, 4), "keep the batch as its|broadcast"),
     "a product from the left": (
@@ -275,7 +269,6 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
     "a value of all images and rows": (
         (3, 4), lambda x: tf.reshape(x, (-1, 4)) * tf.reduce_sum(x, [0, 1]), "does not keep the batch as its first",
     ),
-    "a value of all images as the result": ((4,), lambda x: tf.reduce_sum(x, 0), "gives a value of the whole batch as"),
     "a second result": (
         (3, 5, 4), lambda x: raw.FusedBatchNormV3(x=x, scale=numbers(4), offset=numbers(4), mean=numbers(4),
         variance=positive(4), is_training=False)[1], "output 1 of '.*' is not supported",
@@ -315,12 +308,3 @@ def test_refused(name: str) -> None:
     shape, function, message = REFUSED[name]
     with pytest.raises(UnsupportedOpError, match=message):
         import_model(frozen(function, shape))
-
-
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "dilation", "pads"),
-    [(7, 3, 1, 1, (1, 1)), (7, 4, 1, 1, (1, 2)), (7, 1, 3, 1, (0, 0)), (6, 3, 2, 1, (0, 1)), (7, 2, 1, 3, (1, 2)),
-     (1, 5, 4, 1, (2, 2)), (8, 3, 3, 2, (1, 2))],
-)  # fmt: skip
-def test_same(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
-    assert same_pads(size, kernel, stride, dilation) == pads

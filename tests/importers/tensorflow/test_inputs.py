@@ -74,12 +74,6 @@ def test_open_sizes(exported: bool, keras: Any, tmp_path: Path) -> None:
     check(what, call=model, input_shape=(5, 6, 3))
 
 
-def test_a_size_of_nothing(keras: Any) -> None:
-    model = keras.Sequential([keras.layers.Input((0, 4)), keras.layers.ReLU()])
-    with pytest.raises(CompileError, match=r"has shape \[.*, 0, 4\]; only the batch size may be unknown"):
-        import_model(model)
-
-
 def test_a_shape_that_layers_do_not_take(keras: Any) -> None:
     with pytest.raises(
         CompileError, match=r"cannot be called with \(N, 2, 2, 3\): .*input_shape that its layers accept"

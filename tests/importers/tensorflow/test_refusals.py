@@ -21,6 +21,7 @@ from bnn.importers.tensorflow.run import Runner
 from ..refusals import unmet
 from .models import drawn, frozen, hand_made, import_model
 from .test_attributes import REFUSED
+from .test_counts import OTHERS
 from .test_every_op import OPS, judged, variants
 from .test_hostile_saved_models import test_as_much_as_each_limit_allows
 from .test_loading import test_what_is_read_has_tensorflows_shape
@@ -209,6 +210,7 @@ ELSEWHERE = {
 def test_every_refusal_has_a_model(rng: np.random.Generator) -> None:
     calls = [make for make, _ in CASES.values()]
     calls += [lambda f=f, shape=shape: import_model(frozen(f, shape)) for shape, f, _ in REFUSED.values()]
+    calls += [lambda f=f: import_model(frozen(f, (2, 4))) for f, _ in OTHERS.values()]
     calls += [
         run(given["op"], *operands, **given.get("attrs", {})) for given, operands, said in RUN.values()
         if isinstance(said, str)
