@@ -223,6 +223,26 @@ def test_sizes_of_results(op: str, operands: list[Any], size: int) -> None:
     assert Runner(tf, False).size(TfNode(op, "a", (), attributes), [np.asarray(o) for o in operands]) == size
 
 
+WINDOW = {"strides": [1, 1, 1, 1], "padding": "VALID"}
+POOL = {"ksize": [1, 2, 3, 1], **WINDOW}
+
+
+@pytest.mark.parametrize(("op", "shapes", "attributes", "count"), [
+    ("MatMul", [(2, 3), (3, 5)], {}, 30), ("MatMul", [(3, 2), (3, 5)], {"transpose_a": True}, 30),
+    ("MatMul", [(2, 3), (5, 3)], {"transpose_b": True}, 30), ("BatchMatMulV2", [(4, 2, 3), (4, 3, 5)], {}, 120),
+    ("BatchMatMulV2", [(4, 3, 2), (4, 3, 5)], {"adj_x": True}, 120),
+    ("SparseTensorDenseMatMul", [[[0, 1], [3, 2], [0, 0]], (3,), [4, 4], (2, 4)], {"adjoint_b": True}, 12),
+    ("Conv2D", [(1, 4, 6, 4), (3, 2, 4, 5)], WINDOW, 1200),
+    ("DepthwiseConv2dNative", [(1, 4, 6, 4), (3, 2, 4, 2)], WINDOW, 480),
+    ("Conv2DBackpropInput", [np.int32([1, 6, 7, 5]), (3, 2, 5, 4), (1, 4, 6, 4)], WINDOW, 2880),
+    ("MaxPool", [(1, 4, 6, 4)], POOL, 288), ("AvgPool", [(1, 4, 6, 4)], POOL, 288),
+])  # fmt: skip
+def test_products(op: str, shapes: list[Any], attributes: dict[str, Any], count: int, at_most: Any) -> None:
+    operands = [np.ones(x, np.float32) if isinstance(x, tuple) else np.asarray(x) for x in shapes]
+    node, message = TfNode(op, "a", (), attributes), f"computes {count:,} products or comparisons; at most"
+    at_most(tf_run, "MOST_WORK", count, message, lambda: Runner(tf, False)(node, operands))
+
+
 def test_windows_have_a_number_for_each_dimension() -> None:
     """A kernel with too few strides ends the process."""
     for op in sorted(PURE):
