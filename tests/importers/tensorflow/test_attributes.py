@@ -250,7 +250,7 @@ REFUSED: dict[str, tuple[Shape, Function, str]] = {
     ),
     "an op that nobody reads": ((4,), tf.sin, "uses the TensorFlow op Sin .*, which is not supported; repl"),
     "a matrix of as many columns as images": (
-        (3,), lambda x: tf.matmul(x, tf.ones((3, tf.shape(x)[0]))), "operand 1 depends on the number of images",
+        (3,), lambda x: tf.matmul(x, tf.ones_like(x), transpose_b=True), "operand 1 depends on the number of images",
     ),
     "a batch that is no longer first": ((4,), lambda x: x + numbers(1, 5, 1, 4), "keep the batch as its|broadcast"),
     "a product from the left": (

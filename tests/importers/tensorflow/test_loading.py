@@ -291,11 +291,3 @@ def test_what_is_read_has_tensorflows_shape(added: tuple[int, int], monkeypatch:
             read(made)
     else:
         read(made)
-
-
-def test_ops_without_a_reader() -> None:
-    for op in ("Conv3D", "Where", "LRN"):
-        with pytest.raises(UnsupportedOpError, match=f"uses the TensorFlow op {op} .*which is not supported"):
-            read(hand_made(node(op, "a", "x")))
-        value = node("Const", "w", value=np.float32([1.0]))  # of weights, it is a constant
-        read(hand_made(value, node(op, "a", "w"), last="x"))

@@ -20,35 +20,25 @@ from bnn.importers.tensorflow.reason import reason
 from bnn.importers.tensorflow.run import Runner
 from bnn.importers.tensorflow.sizes import check_attributes
 
+SCOPES: list[tuple[set[str], dict[str, str], bool]] = [
+    # names of layers; {name of a node: its layer}; whether scopes are opened twice, and the second numbered (Keras 3)
+    ({"a", "b"}, {"net/a/Relu": "a", "net/a/b/Relu": "b", "a/b": "a", "x/y": "x", "x": "x", "x/y/z": "y"}, False),
+    ({"a"}, {"PartitionedCall/a/Relu": "a", "StatefulPartitionedCall_12/net/z/Relu": "z"}, False),
+    ({"Relu"}, {"a/Relu": "Relu"}, False),
+    (set(), {"PartitionedCall": "PartitionedCall", "PartitionedCall_x/a/b": "a"}, False),
+    ({"part", "part_1"}, {"part_1/Relu": "part_1", "part_2/Relu": "part", "part_1_1/Relu": "part_1"}, True),
+    ({"a"}, {"a_1/Relu": "a", "a/Relu": "a"}, True),
+    ({"a"}, {"net/a_1/Relu": "a_1", "net/a/Relu": "a"}, False),
+    ({"a", "a_1"}, {"a/Relu": "a", "a_1/Relu": "a_1"}, True),
+]
 
-def test_layers_behind_scopes() -> None:
-    def names(layers: set[str], nodes: list[str], twice: bool = False) -> list[str]:
-        made = [TfNode("Relu", name, (), {}) for name in nodes]
-        graph = Frozen(
-            made, [], [], [], [], lambda *_: [], lambda *_: np.zeros(0), layers=frozenset(layers), scopes_twice=twice
-        )
-        return [graph.layer(name) for name in nodes]
 
-    assert names({"a", "b"}, ["net/a/Relu", "net/a/b/Relu", "a/b", "x/y", "x", "x/y/z"]) == [
-        "a",
-        "b",
-        "a",
-        "x",
-        "x",
-        "y",
-    ]
-    assert names({"a"}, ["PartitionedCall/a/Relu", "StatefulPartitionedCall_12/net/z/Relu"]) == ["a", "z"]
-    assert names({"Relu"}, ["a/Relu"]) == ["Relu"]
-    assert names(set(), ["PartitionedCall", "PartitionedCall_x/a/b"]) == ["PartitionedCall", "a"]
-    # Keras 3 opens each scope twice: the second is numbered
-    assert names({"part", "part_1"}, ["part_1/Relu", "part_2/Relu", "part_1_1/Relu"], True) == [
-        "part_1",
-        "part",
-        "part_1",
-    ]
-    assert names({"a"}, ["a_1/Relu", "a/Relu"], True) == ["a", "a"]
-    assert names({"a"}, ["net/a_1/Relu", "net/a/Relu"]) == ["a_1", "a"]
-    assert names({"a", "a_1"}, ["a/Relu", "a_1/Relu"], True) == ["a", "a_1"]
+@pytest.mark.parametrize(("layers", "nodes", "twice"), SCOPES)
+def test_layers_behind_scopes(layers: set[str], nodes: dict[str, str], twice: bool) -> None:
+    made = [TfNode("Relu", name, (), {}) for name in nodes]
+    rest: Any = ([], [], [], [], lambda *_: [], lambda *_: np.zeros(0))
+    graph = Frozen(made, *rest, layers=frozenset(layers), scopes_twice=twice)
+    assert {name: graph.layer(name) for name in nodes} == nodes
 
 
 def test_what_stands_behind() -> None:

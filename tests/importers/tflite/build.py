@@ -29,7 +29,7 @@ class Net:
         self.inputs: list[int] = []
         self.outputs: list[int] = []
         self.signature: tuple[Mapping[str, int], Mapping[str, int]] | None = None
-        self.version, self.subgraphs, self.magic, self.old = 3, 1, b"TFL3", False
+        self.version, self.subgraphs, self.magic = 3, 1, b"TFL3"
 
     def tensor(self, *shape: int, dtype: str = "FLOAT32", value: Array | None = None, **more: Any) -> int:
         name = more.pop("name", f"net/t{len(self.tensors)}/x")
@@ -92,7 +92,7 @@ class Net:
         fields = {
             "Version": self.version,
             "Subgraphs": _offsets(builder, [subgraph] * self.subgraphs),
-            "OperatorCodes": _offsets(builder, [_code(builder, op, self.old) for op in codes]),
+            "OperatorCodes": _offsets(builder, [_code(builder, op) for op in codes]),
             "Buffers": _offsets(builder, buffers),
         }
         if self.signature is not None:
@@ -138,12 +138,9 @@ def _offsets(builder: Any, offsets: Sequence[int]) -> int:
     return int(builder.EndVector())
 
 
-def _code(builder: Any, op: str, old: bool) -> int:
-    """``old``: as files were written when no operator had a number above 127."""
+def _code(builder: Any, op: str) -> int:
     number = getattr(tflite.BuiltinOperator, op, tflite.BuiltinOperator.CUSTOM)
     fields = {"BuiltinCode": number, "DeprecatedBuiltinCode": min(number, 127), "Version": 1}
-    if old:
-        del fields["BuiltinCode"]
     if number == tflite.BuiltinOperator.CUSTOM:
         fields["CustomCode"] = builder.CreateString(op)
     return _table(builder, "OperatorCode", fields)

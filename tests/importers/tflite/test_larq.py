@@ -239,20 +239,6 @@ def test_pools_of_bits(rng: np.random.Generator, tmp_path: Path) -> None:
         assert all(np.array_equal(f, wanted) for f in found), options
 
 
-def test_numbers_of_operators(rng: np.random.Generator, tmp_path: Path) -> None:
-    """An old file has them in a field of eight bits; of a newer one, that has the last number for all beyond it."""
-    net, x = network(rng, (5, 6, 32), signs(rng, 7, 3, 3, 32), False, CONV), signs(rng, 2, 5, 6, 32)
-    net.op("RELU", [net.operators[-1]["outputs"][0]], 1, 5, 6, 7)
-    found = compiled(net.to_bytes(), tmp_path, x)
-    net.old = True
-    assert np.array_equal(compiled(net.to_bytes(), tmp_path, x), found)
-    net = Net()
-    net.op("GELU", [net.input(3)], 1, 3)
-    (tmp_path / "net.tflite").write_bytes(net.to_bytes())
-    with pytest.raises(UnsupportedOpError, match="operator GELU"):
-        open_source(tmp_path / "net.tflite")
-
-
 def test_layers_in_a_row_are_binary(rng: np.random.Generator, tmp_path: Path) -> None:
     """Bits pass between convolutions as bits; names are those of the layers."""
     net = Net()
