@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow.python.framework import op_def_library, op_def_registry
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.frozen import ALIASES, NUMBERS, SHAPE_OPS
+from bnn.importers.tensorflow.frozen import ALIASES, NUMBERS, POINTWISE, SHAPE_OPS
 from bnn.importers.tensorflow.graphdef import SUPPORTED
 from bnn.ir import interpret
 
@@ -193,7 +193,7 @@ VALUES: dict[str, list[Any]] = {
     "grad_a": FLAG, "grad_b": FLAG, "grad_x": FLAG, "grad_y": FLAG, "half_pixel_centers": FLAG,
     "incompatible_shape_error": FLAG, "is_training": [No(True, "batch norm in training mode")], "keep_dims": FLAG,
     "ksize": [[1, 3, 2, 1]],
-    "MaxPool.ksize": [[1, 3, 2, 1], No({"ksize": [1, 1, 1, 2], "strides": [1, 1, 1, 2]}, "over the batch or the ch")],
+    "MaxPool.ksize": [[1, 3, 2, 1], No({"ksize": [1, 1, 1, 2], "strides": [1, 1, 1, 2]}, "a window of [1, 1")],
     "message": ["text"], "mode": ["REFLECT", "SYMMETRIC"], "new_axis_mask": [No(1, "keep the batch"), 2, 4, 8],
     "num": [], "num_split": [], "Split.num_split": [1, 3], "out_type": ["int32", "int64"],
     "padding": ["SAME", "VALID"], "Conv2DBackpropInput.padding": [back(4, 6, padding="SAME")],
@@ -219,13 +219,15 @@ def judged(
     dtype: str = "float32",
     types: dict[str, str] | None = None,
     errors: list[BaseException] | None = None,
+    loose: bool = False,
 ) -> str:
     """Why a model is refused; or nothing, and it gives what TensorFlow does.  ``types``: of some operands; bits are
-    those of a comparison.  Data of another type are an output as floats, too.  ``errors``: has the refusal."""
+    those of a comparison.  Data of another type are an output as floats, too.  ``errors``: gets the refusal.
+    ``loose``: images are two positions of one."""
     definition, types = op_def_registry.get(op), types or {}
 
     def build(x: Any) -> Any:
-        images = tf.identity(x)
+        images = tf.reshape(x, (-1, *c.shape)) if loose else tf.identity(x)
 
         def operand(value: Any, kind: str | None) -> Any:
             if isinstance(value, list) and X in value:
@@ -237,13 +239,17 @@ def judged(
 
         pairs = zip(definition.input_arg, c.operands, strict=True)
         given = {a.name: operand(value, types.get(a.type_attr)) for a, value in pairs}
-        made = apply(op, **given, **{k: getattr(tf, v) if k in ("DstT", "out_type") else v for k, v in c.attrs.items()})
+        attrs = {k: getattr(tf, v) if k in ("DstT", "out_type") else v for k, v in c.attrs.items()}
+        made = apply(op, **given, **attrs)
         made = made[0] if op.startswith("FusedBatchNorm") else made
         made = c.after(made, images) if c.after else made
+        if loose:
+            return [tf.reshape(y, (tf.shape(x)[0], -1)) for y in tf.nest.flatten(made)]
         return made if dtype == "float32" else [made, tf.cast(images, tf.float32)]
 
+    shape = (2, *c.shape) if loose else c.shape
     try:
-        nodes, execute = drawn(build, c.shape, dtype)
+        nodes, execute = drawn(build, shape, dtype)
     except (TypeError, ValueError) as error:
         if not types:
             raise
@@ -254,7 +260,7 @@ def judged(
         if errors is not None:
             errors.append(error)
         return str(error)
-    x = (rng.integers(-12, 13, (4, *c.shape)) / 8).astype(np.float32)
+    x = (rng.integers(-12, 13, (4, *shape)) / 8).astype(np.float32)
     if dtype != "float32":
         least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
         x = rng.integers(least, most + 1, x.shape).astype(dtype)
@@ -286,6 +292,13 @@ def test_attributes(op: str, rng: np.random.Generator) -> None:
     for c, message in [(defined(op), ""), *variants(op)]:
         found = judged(op, c, rng)
         assert message in found and bool(message) == bool(found), f"{c.attrs}: {found or 'is read'}"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_positions_as_images(op: str, rng: np.random.Generator) -> None:
+    """An op on every position, as of a layer that is distributed over time: refused, or what TensorFlow computes."""
+    found = judged(op, defined(op), rng, loose=True)
+    assert not found or op not in POINTWISE
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -217,18 +217,12 @@ def test_what_a_model_is_called_with() -> None:
         return [s.shape.as_list() for s in tf.nest.flatten((args, kwargs))], names, list(kwargs)
 
     assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
-    assert shapes(_build_shapes_dict={"x_shape": {"b": [(2, 4), (5, 4, 6)], "a": (None, 3)}}) == (
-        [[None, 3], [None, 4], [None, 4, 6]],
-        None,
-        [],
-    )
+    nested = {"b": [(2, 4), (5, 4, 6)], "a": (None, 3)}
+    assert shapes(_build_shapes_dict={"x_shape": nested}) == ([[None, 3], [None, 4], [None, 4, 6]], None, [])
     assert shapes(_build_shapes_dict={"x_shape": {"b": (2, 4), "a": (None, 3)}})[1] == ["a", "b"]
     assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
-    assert shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)}) == (
-        [[None, 3], [None, 4]],
-        ["x", "y"],
-        ["x", "y"],
-    )
+    two = shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)})
+    assert two == ([[None, 3], [None, 4]], ["x", "y"], ["x", "y"])
     for options in ({}, {"save_spec": lambda: None}, {"_build_shapes_dict": {"x_shape": None}}):
         with pytest.raises(CompileError, match="has never been called"):
             shapes(**options)
