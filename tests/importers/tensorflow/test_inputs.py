@@ -116,13 +116,6 @@ def test_functional_with_a_dict(keras: Any) -> None:
     same(import_model(model), values, model(values))
 
 
-def test_functional_with_a_dict_of_one(keras: Any) -> None:
-    a = keras.layers.Input((4,), name="aa")
-    model = keras.Model({"z": a}, keras.layers.Dense(2)(a))
-    values = {"z": small_number(3, 4)}
-    same(import_model(model), values, model(values))
-
-
 def called(keras: Any, function: Callable[..., Any]) -> Any:
     class Called(keras.Model):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

@@ -193,6 +193,12 @@ def test_large_results(tmp_path: Path) -> None:
     assert source.evaluate([x[:2]], source.outputs)[source.outputs[0]].shape == (2, 2**20)
     with pytest.raises(CompileError, match="a result of 1,077,936,128 bytes for 257 images; at most 1,073,741,824"):
         source.evaluate([x], source.outputs)
+    net = Net()  # bits are floats meanwhile, 32 of each word
+    q = net.larq("LceQuantize", [net.input(2**11, 2**11, 1)], 1, 2**11, 2**11, 1)
+    net.larq("LceDequantize", [q], 1, 2**11, 2**11, 1, dtype="FLOAT32")
+    path.write_bytes(net.to_bytes())
+    with pytest.raises(CompileError, match="a result of 1,610,612,736 bytes for 3 images"):
+        open_source(path).evaluate([np.zeros((3, 2**11, 2**11, 1), np.float32)], ["net/t2/x"])
 
 
 def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
