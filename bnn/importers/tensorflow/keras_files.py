@@ -206,7 +206,7 @@ def check_trusted(path: Path, config: Any, keras: Any) -> None:
     """
     known = KerasObjects(keras)
     for entry in _entries(config):
-        problem = _code(entry) or _named(entry, known) or called(entry)
+        problem = _code(entry) or named(entry, known) or called(entry)
         if problem is not None:
             raise CompileError(f"{path}: contains {problem}; {PERMISSION}")
         problem = endless(_options(entry))
@@ -252,7 +252,7 @@ def _calls_by_name(options: dict[str, Any]) -> bool:
     return isinstance(function, dict) and function.get("class_name") == "function"
 
 
-def _named(entry: dict[str, Any], known: KerasObjects) -> str | None:
+def named(entry: dict[str, Any], known: KerasObjects) -> str | None:
     """The object that an entry names, if it is not on the list."""
     for key, text in _options(entry).items():
         named = isinstance(text, str) and (key.endswith(_TEXT_OPTIONS) or key == "function" and not is_op(entry))

@@ -154,7 +154,7 @@ def _frozen_model(tf: Any, model: Any, shape: tuple[int, ...] | None, unsafe: bo
     outputs = [(t.op.name, t.value_index) for t in frozen.outputs]
     nodes = from_graph(tf, frozen.graph.as_graph_def())
     labels = _output_names(model, concrete.structured_outputs, len(outputs))
-    found = _frozen(tf, nodes, inputs, outputs, labels, unsafe, shape if saved else None)
+    found = freeze_nodes(tf, nodes, inputs, outputs, labels, unsafe, shape if saved else None)
     return replace(found, input_names=names or inputs, layers=layers, scopes_twice=_is_keras_3(model))
 
 
@@ -167,11 +167,11 @@ def _frozen_signature(tf: Any, folder: Path, shape: tuple[int, ...] | None) -> F
         saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         check_saved_model(folder, saved, dir(tf.__internal__.tracking.AutoTrackable))
         nodes, inputs, outputs, results = read_signature(tf, folder, saved)
-    found = _frozen(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
+    found = freeze_nodes(tf, nodes, inputs, outputs, _output_names(None, results, len(outputs)), False, shape)
     return replace(found, stored=stored)
 
 
-def _frozen(
+def freeze_nodes(
     tf: Any,
     nodes: Sequence[TfNode],
     inputs: list[str],
@@ -180,6 +180,7 @@ def _frozen(
     unsafe: bool,
     shape: tuple[int, ...] | None,
 ) -> Frozen:
+    """The nodes that inputs and outputs need, operands first; ``shape``: of the one input, if it leaves sizes open."""
     needed = _needed(nodes, [*inputs, *(name for name, _ in outputs)], unsafe)
     return Frozen(
         nodes=_with_shape(needed, inputs, shape) if shape else needed,
@@ -212,11 +213,11 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
         raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
     tf = tensorflow()
     file = read_config(where, unsafe=unsafe)
-    keras = _keras(tf, file.version)
+    keras = keras_of(tf, file.version)
     if not unsafe:
         check_trusted(where, file.config, keras)
     try:
-        with contextlib.nullcontext() if unsafe else _limited_variables(tf, where, file.stored):
+        with contextlib.nullcontext() if unsafe else limited_variables(tf, where, file.stored):
             model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
     except CompileError:
         raise
@@ -248,7 +249,7 @@ def _saved_model(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited_variables(tf: Any, path: Path, stored: int) -> Iterator[None]:
+def limited_variables(tf: Any, path: Path, stored: int) -> Iterator[None]:
     """Count weights before they are made: a configuration of a few bytes can request any number of them.
 
     ``stored``: bytes of the file's values, which become the weights.
@@ -293,7 +294,8 @@ def _is_keras_3(model: Any) -> bool:
     return own and not version.startswith("2")
 
 
-def _keras(tf: Any, version: str) -> Any:
+def keras_of(tf: Any, version: str) -> Any:
+    """The Keras that reads files of a version."""
     if not version.startswith("2"):
         try:
             import keras

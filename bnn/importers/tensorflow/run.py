@@ -105,14 +105,14 @@ class Runner:
             definition = self.definition(node.op)
             check_attributes(definition, node)
             check_operands(definition, node, arrays, MOST_BYTES)
-            self.sizes[key] = self._size(node, arrays)
+            self.sizes[key] = self.size(node, arrays)
         if self.sizes[key] > MOST_BYTES:
             raise UnsupportedOpError(
                 f"op {node.op} ('{node.name}') makes {self.sizes[key]:,} bytes; at most {MOST_BYTES:,} are made of one "
                 "value: use smaller batches, or, if you trust the model, pass unsafe=True (--unsafe)"
             )
 
-    def _size(self, node: TfNode, operands: Sequence[Array]) -> int:
+    def size(self, node: TfNode, operands: Sequence[Array]) -> int:
         """Bytes of all results, and what the kernel takes beside them, at most."""
         if node.op in BOUNDS:
             return BOUNDS[node.op](node, operands)

@@ -212,7 +212,7 @@ def read_signature(
     """
     (graph,) = saved.meta_graphs
     objects = graph.object_graph_def
-    name, function_name = _served(objects.nodes)
+    name, function_name = served(objects.nodes)
     functions = {f.signature.name: f for f in graph.graph_def.library.function}
     if function_name not in functions or function_name not in objects.concrete_functions:
         raise CompileError(
@@ -238,10 +238,10 @@ def read_signature(
         inputs.append(argument.name)
     nodes += [TfNode("Const", n, (), {"value": value}) for n, (value, _) in captured.items()]
     variables = {n for n, (_, variable) in captured.items() if variable}
-    return _without_handles(nodes, variables), inputs, outputs, dict(graph.signature_def[name].outputs)
+    return without_handles(nodes, variables), inputs, outputs, dict(graph.signature_def[name].outputs)
 
 
-def _served(nodes: Any) -> tuple[str, str]:
+def served(nodes: Any) -> tuple[str, str]:
     """(the signature's name, the name of its function)"""
     found = {}
     for child in nodes[0].children if nodes else ():
@@ -318,7 +318,7 @@ class _Values:
         return value, True
 
 
-def _without_handles(nodes: list[TfNode], variables: set[str]) -> list[TfNode]:
+def without_handles(nodes: list[TfNode], variables: set[str]) -> list[TfNode]:
     """Variables are constants here, so an op that reads one becomes an identity."""
     by_name = {node.name: node for node in nodes}
     resolved: dict[Tensor, Tensor] = {}

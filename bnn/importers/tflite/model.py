@@ -29,26 +29,29 @@ SUPPORTED = READERS.keys()
 
 
 class TfliteModel:
-    """A file as a :class:`bnn.importers.SourceModel`; the names of tensors are the file's."""
+    """A file as a :class:`bnn.importers.SourceModel`; the names of tensors are the file's.
+
+    ``constants``: the tensors that do not depend on the data, by their numbers.
+    """
 
     framework = FRAMEWORK
 
     def __init__(
         self, path: str | os.PathLike[str], *, unsafe: bool = False, input_shape: Sequence[int] | None = None
     ) -> None:
-        self._network = network = read_file(path, unsafe=unsafe)
+        self.network = network = read_file(path, unsafe=unsafe)
         self._limited = not unsafe
         self._steps = _needed(network)
         self._check_inputs(input_shape)
         check_types(network, self._steps)
-        self._constants = self._known_values(unsafe)
+        self.constants = self._known_values(unsafe)
         self._check_operators()
         self._fits = False  # whether all operators were read, so that their operands fit
         self.input_names: Sequence[str] = _labels(network, network.inputs)
         self.outputs: Sequence[str] = [network.tensors[i].name for i in network.outputs]
 
     def graph(self, input_dtype: InputDType = None) -> Graph:
-        network = self._network
+        network = self.network
         nodes: dict[int, Node] = {}
         inputs = []
         own = ["float32"] * len(self.input_names)
@@ -56,8 +59,8 @@ class TfliteModel:
         for number, label, dtype in zip(network.inputs, self.input_names, types, strict=True):
             inputs.append(input_node(label, network.tensors[number].shape[1:], dtype))
             nodes[number] = as_floats(inputs[-1])
-        for operator in self._dependent():
-            source = Source(network, operator, self._constants, nodes)
+        for operator in self.dependent():
+            source = Source(network, operator, self.constants, nodes)
             nodes.update(zip(operator.outputs, _read(source), strict=True))
         outputs = tuple(nodes[i] for i in network.outputs)
         self._fits = True
@@ -66,18 +69,18 @@ class TfliteModel:
     def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
         if not self._fits:
             self.graph()
-        network, images = self._network, len(inputs[0])
+        network, images = self.network, len(inputs[0])
         keep, found = {*wanted}, dict[str, Array]()
         values = {i: x.astype(np.float32) for i, x in zip(network.inputs, inputs, strict=True)}
         found.update((name, values[i]) for i in values if (name := network.tensors[i].name) in keep)
-        steps = self._dependent()
+        steps = self.dependent()
         uses = Counter(i for operator in steps for i in operator.inputs if i is not None)
         for operator in steps:
-            step = Step(network, operator, self._constants)
+            step = Step(network, operator, self.constants)
             if self._limited:
                 step.check_results(images)
             numbers = [i for i in operator.inputs if i is not None]
-            operands = [self._constants[i] if i in self._constants else values[i] for i in numbers]
+            operands = [self.constants[i] if i in self.constants else values[i] for i in numbers]
             if (name := SUM.format(step.output().name)) in keep and step.op == "LceBconv2d":
                 found[name] = sums(step, operands[0])
                 results = [from_sums(step, found[name])]
@@ -101,13 +104,13 @@ class TfliteModel:
     def rounding_hint(self) -> str:
         return ""
 
-    def _dependent(self) -> list[Operator]:
+    def dependent(self) -> list[Operator]:
         """The operators whose results depend on the data."""
-        return [o for o in self._steps if o.outputs[0] not in self._constants]
+        return [o for o in self._steps if o.outputs[0] not in self.constants]
 
     def _check_inputs(self, wanted: Sequence[int] | None) -> None:
         """Check that the inputs are floats of one batch, and of the sizes that the user gave, if any."""
-        network = self._network
+        network = self.network
         for number in network.inputs:
             tensor = network.tensors[number]
             if tensor.dtype != "FLOAT32":
@@ -126,7 +129,7 @@ class TfliteModel:
 
     def _known_values(self, unsafe: bool) -> dict[int, Array]:
         """The values that do not depend on the data: the file's constants, and what is computed from them alone."""
-        network, total = self._network, 0
+        network, total = self.network, 0
         known = {i: t.value for i, t in enumerate(network.tensors) if t.value is not None and i not in network.inputs}
         for operator in self._steps:
             numbers = [i for i in operator.inputs if i is not None]
@@ -143,27 +146,27 @@ class TfliteModel:
         return known
 
     def _check_operators(self) -> None:
-        images = self._network.tensors[self._network.inputs[0]].shape[0]
-        for operator in self._dependent():
-            for shape in (self._network.tensors[i].shape for i in operator.outputs):
+        images = self.network.tensors[self.network.inputs[0]].shape[0]
+        for operator in self.dependent():
+            for shape in (self.network.tensors[i].shape for i in operator.outputs):
                 if len(shape) < 2 or shape[0] != images or min(shape) < 1:
-                    raise Step(self._network, operator, self._constants).unsupported(
+                    raise Step(self.network, operator, self.constants).unsupported(
                         f"a result of shape {shape}; expected the batch of {images} as its first dimension, and more"
                     )
             if operator.op not in SUPPORTED:
-                step = Step(self._network, operator, self._constants)
+                step = Step(self.network, operator, self.constants)
                 raise UnsupportedOpError(
                     f"layer '{step.layer}' uses the {FRAMEWORK} operator {operator.op} ('{step.output().name}'), which "
                     "is not supported; cut the model before it; docs/semantics.md lists the supported operators"
                 )
-        for number in self._network.outputs:
-            if number in self._constants:
+        for number in self.network.outputs:
+            if number in self.constants:
                 raise self._unsupported(number, "an output that does not depend on the data")
-            if self._network.tensors[number].dtype != "FLOAT32":
+            if self.network.tensors[number].dtype != "FLOAT32":
                 raise self._unsupported(number, "an output of packed bits; expected floats")
 
     def _unsupported(self, number: int, why: str) -> UnsupportedOpError:
-        return UnsupportedOpError(f"{self._network.where}: '{self._network.tensors[number].name}': {why}")
+        return UnsupportedOpError(f"{self.network.where}: '{self.network.tensors[number].name}': {why}")
 
 
 def _needed(network: Network) -> list[Operator]:
@@ -201,8 +204,6 @@ def _read(source: Source) -> list[Node]:
     results = read if isinstance(read, list) else [read]
     given = [source.value(i) for i in range(len(source.operator.inputs)) if source.has(i) and not source.is_constant(i)]
     found = []
-    if len(results) != len(source.operator.outputs):
-        raise source.unsupported(f"{len(source.operator.outputs)} outputs; expected {len(results)}")
     for i, node in enumerate(results):
         tensor = source.output(i)
         shape = node.type.shape

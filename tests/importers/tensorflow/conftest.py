@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from bnn.errors import CompileError
 
 from .hostile import save_plain
 
@@ -38,3 +42,24 @@ def folder(plain: Path, tmp_path: Path) -> Path:
 def witness(tmp_path: Path) -> Path:
     """A file that nobody must write."""
     return tmp_path / "it ran"
+
+
+@pytest.fixture
+def at_most(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str, int, str, Callable[[], object]], None]:
+    """Lowers a limit of the importer, a constant of one of its modules: real ones are gigabytes.
+
+    ``at_most(module, name, size, message, use)``: ``use()`` succeeds with a limit of ``size``; with one less, it is
+    refused with this message.
+    """
+
+    def check(module: Any, name: str, size: int, message: str, use: Callable[[], object]) -> None:
+        for most in (size, size - 1):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, most)
+                if most == size:
+                    use()
+                else:
+                    with pytest.raises(CompileError, match=message):
+                        use()
+
+    return check

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras as keras3
@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from bnn._types import Array
 from bnn.importers import open_source
-from bnn.importers.tensorflow.frozen import Frozen, from_graph
-from bnn.importers.tensorflow.load import TensorFlowModel, _frozen, freeze
+from bnn.importers.tensorflow.frozen import Frozen, TfNode, from_graph
+from bnn.importers.tensorflow.load import TensorFlowModel, freeze, freeze_nodes
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
@@ -52,10 +52,39 @@ def import_model(model: Any, *, input_dtype: Any = None, **options: Any) -> Grap
 
 def frozen(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Frozen:
     """The graph of a function of images of a shape, built without Keras; its results are the outputs."""
+    return drawn(function, shape, "float32")[0]
+
+
+def drawn(function: Callable[[Any], Any], shape: tuple[int, ...], dtype: str) -> tuple[Frozen, Callable[[Any], Any]]:
+    """The same for images of another type, and what executes TensorFlow's own graph, as it is."""
     with tf.Graph().as_default() as made:
-        results = tf.nest.flatten(function(tf.compat.v1.placeholder(tf.float32, (None, *shape), "x")))
+        x = tf.compat.v1.placeholder(dtype, (None, *shape), "x")
+        results = tf.nest.flatten(function(x))
     nodes, outputs = from_graph(tf, made.as_graph_def()), [(t.op.name, t.value_index) for t in results]
-    return _frozen(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None)
+
+    def execute(images: Array) -> Any:
+        options = tf.compat.v1.ConfigProto()
+        options.graph_options.rewrite_options.disable_meta_optimizer = True
+        with tf.compat.v1.Session(graph=made, config=options) as session:
+            return session.run(results, {x: images})
+
+    return freeze_nodes(tf, nodes, ["x"], outputs, [""] * len(outputs), False, None), execute
+
+
+def hand_made(
+    *nodes: TfNode, last: str = "", dtype: str = "float32", shape: Any = (5,), labels: Sequence[str] = ("x",)
+) -> Frozen:
+    """A graph of these inputs and nodes, of which constants and casts are executed; any other gives its data."""
+
+    def run(node: TfNode, operands: Any) -> list[Any]:
+        if node.op == "Const":
+            return [node.attrs["value"]]
+        return [np.asarray(operands[2 if node.op == "Conv2DBackpropInput" else 0], node.attrs.get("DstT"))]
+
+    taken = {"dtype": dtype, "shape": [-1, *shape]}
+    inputs = [TfNode("Placeholder", label, (), dict(taken)) for label in labels]
+    outputs = [(last or (nodes[-1].name if nodes else labels[0]), 0)]
+    return Frozen([*inputs, *nodes], [*labels], [*labels], outputs, ["y"], run, lambda *_: np.zeros(0))
 
 
 def images(graph: Graph) -> list[Array]:

@@ -67,10 +67,8 @@ ALLOWED: dict[str, Any] = {
     "layers": [layer("Dense"), layer("Dense", "keras.src.layers.core.dense"), layer("Dense", f"{PACKAGE}.layers")],
     "a model": [layer("Sequential", "keras"), layer("Functional", "keras.src.engine.functional")],
     "parts": [
-        layer("Zeros", "keras.initializers"),
-        layer("L2", "keras.regularizers"),
-        layer("Policy", "keras.mixed_precision"),
-        layer("Adam", "keras.optimizers"),
+        layer("Zeros", "keras.initializers"), layer("L2", "keras.regularizers"),
+        layer("Policy", "keras.mixed_precision"), layer("Adam", "keras.optimizers"),
         layer("Adam", "keras.optimizers.legacy"),
     ],
     "an older name": [layer("Convolution2D"), layer("AvgPool2D"), {"class_name": "BatchNormalizationV1"}],
@@ -85,32 +83,24 @@ ALLOWED: dict[str, Any] = {
     "a registered class": layer("Registered", "nowhere", registered_name=LOWERED),
     "a registered class by its name": layer(LOWERED, "nowhere"),
     "of Keras, as it writes functions": function("relu", "builtins", "function"),
-    "texts": layer("Dense")
-    | {
-        "config": {
-            "activation": "relu",
-            "kernel_initializer": "glorot_uniform",
-            "bias_constraint": None,
-            "kernel_regularizer": "l2",
-            "recurrent_activation": SQUASHED,
-        }
-    },
+    "texts": layer("Dense") | {"config": {
+        "activation": "relu", "kernel_initializer": "glorot_uniform", "bias_constraint": None,
+        "kernel_regularizer": "l2", "recurrent_activation": SQUASHED,
+    }},
     "values": [{"class_name": name, "config": {}} for name in sorted(VALUES)],
     "a layer that is called": layer("Add") | {"inbound_nodes": [[["a", 0, 0, {}], ["_CONSTANT_VALUE", -1, [1.5], {}]]]},
     "a layer that is called with options": layer("Add") | {"inbound_nodes": [[["a", 0, 0, {"training": False}]]]},
-    "a layer that Keras 3 calls": layer("Add")
-    | {"inbound_nodes": [{"args": [[TENSOR, 1.0]], "kwargs": {"mode": "a"}}]},
-    "a Lambda layer of a function by name": [
-        lam(function="relu", function_type="function"),
-        lam(function=SQUASHED, function_type="function"),
-    ],
+    "a layer that Keras 3 calls": layer("Add") | {
+        "inbound_nodes": [{"args": [[TENSOR, 1.0]], "kwargs": {"mode": "a"}}],
+    },
+    "a Lambda layer of a function by name": [lam(function=f, function_type="function") for f in ("relu", SQUASHED)],
     "a Lambda layer of Keras 3": lam(function=function("relu", "keras.activations")),
     "a call": [op("math.abs"), op("compat.v1.where_v2"), op("nn.relu", ["a", 0, 0, {}]), op("add", ["a", 1, 2])],
     "a call of two": op("math.add", [[["a", 0, 0, {"y": 1.0}]]], [["b", 0, 0]]),
     "a call of a tensor by a name": op("concat", ["_CONSTANT_VALUE", -1, 1, {"values": [["a", 0, 0]]}]),
     "a vocabulary": layer("StringLookup") | {"config": {"vocabulary": ["a", "b"]}},
     "a slice": {"class_name": "SlicingOpLambda", "config": {"function": "__operators__.getitem"}},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALLOWED)

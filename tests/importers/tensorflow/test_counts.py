@@ -17,7 +17,7 @@ from bnn.importers.common.moves import Layout, Moved, arrange, in_order, start
 from bnn.importers.common.reduce import Shared, without_ones
 from bnn.importers.tensorflow import counts
 from bnn.importers.tensorflow.counts import keeps_its_place, multiple
-from bnn.importers.tensorflow.frozen import MOVES, TfNode
+from bnn.importers.tensorflow.frozen import MOVES
 from bnn.ir import interpret, ops
 
 from .models import frozen, import_model
@@ -64,15 +64,6 @@ def test_a_line_is_as_exact_as_its_type() -> None:
     slope = counts._slope(value, np.float32(100_001), -2, None)
     assert counts._slope(value, now, 1009, slope) == 100_001
     assert np.isnan(counts._slope(value, np.nextafter(now, np.float32(0)), 1009, slope))
-
-
-@pytest.mark.parametrize(("op", "expected"), [
-    ("Shape", [10, 2]), ("ShapeN", [10, 2]), ("Size", 20), ("Rank", 2), ("OnesLike", np.ones((10, 2))),
-    ("ZerosLike", np.zeros((10, 2))),
-])  # fmt: skip
-def test_ops_of_shapes(op: str, expected: Any) -> None:
-    (found,) = counts._of_shapes(TfNode(op, "a", (), {}), [np.array([10, 2])], np.dtype("int64"))
-    assert found.dtype == np.int64 and np.array_equal(found, expected)
 
 
 def test_shapes_without_ones() -> None:

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bnn.errors import CompileError, UnsupportedOpError
+from bnn.errors import CompileError
 from bnn.importers.tensorflow.graphdef import SUPPORTED
-from bnn.ir.graph import DType
 from bnn.passes import lower
 
 from .models import import_model
@@ -30,106 +29,52 @@ def after_conv(function: Callable[[Any], Any]) -> list[Any]:
 
 CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = {
     "unknown op": (
-        (4, 4, 3),
-        lambda: [layers.UpSampling2D(interpolation="bicubic", name="up")],
+        (4, 4, 3), lambda: [layers.UpSampling2D(interpolation="bicubic", name="up")],
         r"layer 'up' uses the TensorFlow op Resize.*replace the layer.*docs/semantics.md",
     ),
     "three dimensions": (
-        (4, 4, 4, 2),
-        lambda: [lq.layers.QuantConv3D(3, 2, input_quantizer="ste_sign", kernel_quantizer="ste_sign", name="deep")],
+        (4, 4, 4, 2), lambda: [lq.layers.QuantConv3D(3, 2, input_quantizer="ste_sign", name="deep")],
         r"layer 'deep' uses the TensorFlow op Conv3D.*replace the layer",
     ),
     "loop": ((5, 6), lambda: [layers.LSTM(3)], r"part of a loop.*unroll=True"),
     "python": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.ensure_shape(tf.numpy_function(lambda v: v, [x], tf.float32), x.shape)),
-        r"Py|not supported",
+        (4, 4, 3), lambda: after_conv(lambda x: tf.numpy_function(lambda v: v, [x], tf.float32)), r"Py|not supported",
     ),
     "random numbers": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: x + tf.random.normal((1, 4, 4, 2))),
-        r"op Random.*not compiled",
+        (4, 4, 3), lambda: after_conv(lambda x: x + tf.random.normal((1, 4, 4, 2))), r"op Random.*not compiled",
     ),
-    "channels first": (
-        (3, 5, 5),
-        lambda: [layers.Conv2D(2, 1, data_format="channels_first")],
-        r"data format NCHW.*NHWC",
-    ),
-    "pool channels first": ((3, 5, 5), lambda: [layers.MaxPool2D(data_format="channels_first")], r"data format NCHW"),
+    "channels first": ((3, 5, 5), lambda: [layers.Conv2D(2, 1, data_format="channels_first")], r"format NCHW.*NHWC"),
     "batch norm channels first": ((4, 4, 4), lambda: [layers.BatchNormalization(axis=1)], r"data format NCHW"),
-    "mean over axes that are apart": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.reduce_mean(x, [1, 3], keepdims=True)),
-        r"'mine': Mean.*axes \[1, 3\] of 4; supported: consecutive axes",
-    ),
     "mean of everything": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.reduce_mean(x, [1, 2, 3])),
+        (4, 4, 3), lambda: after_conv(lambda x: tf.reduce_mean(x, [1, 2, 3])),
         r"'mine': Mean.*axes \[1, 2, 3\] of 4.*keepdims=True keeps all",
     ),
-    "concat with a constant": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.concat([x, tf.ones((1, 1, 4, 2))], 1)[:, :4]),
-        r"constant|cannot be executed|batch",
-    ),
-    "batch size as data": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: x / (tf.cast(tf.shape(x)[0], tf.float32) + 1.0)),
-        r"'mine': RealDiv.*number of images in the batch",
-    ),
     "batch of four": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.slice(x, (0, 0, 0, 0), (4, 4, 4, 2))),
+        (4, 4, 3), lambda: after_conv(lambda x: tf.slice(x, (0, 0, 0, 0), (4, 4, 4, 2))),
         r"layer 'mine': op Slice.*cannot be executed: .* \(in a batch of 3\)$",
     ),
     "batch moved": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.reshape(x, (-1, 2))),
-        r"'mine'.*batch as its first dimension",
-    ),
-    "batch padded": (
-        (4, 4, 3),
-        lambda: after_conv(lambda x: tf.pad(x, [[1, 0], [0, 0], [0, 0], [0, 0]])[1:]),
-        r"'mine': Pad .*\[\[1, 0\], .*only height, width and channels can be padded",
+        (4, 4, 3), lambda: after_conv(lambda x: tf.reshape(x, (-1, 2))), r"'mine'.*batch as its first dimension",
     ),
     "batch fixed": ((4, 4, 3), lambda: after_conv(lambda x: tf.reshape(x, (2, -1))), r"'mine'.*batch"),
-    "product of two values": (
-        (6,),
-        lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="mine")],
-        r"'mine': MatMul.*depends on the data; it must be a constant",
-    ),
-    "an exponent of the data": (
-        (4, 4, 3),
-        lambda: [layers.Lambda(lambda x: tf.pow(2.0, x), name="mine")],
-        r"'mine': Pow.*an exponent that is not one constant number",
-    ),
     "product of positions": (
-        (5, 3),
-        lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="dot")],
+        (5, 3), lambda: [layers.Lambda(lambda x: tf.matmul(x, x, transpose_b=True), name="dot")],
         r"'dot': BatchMatMul.*two values that both depend on the data \(Dot, attention\).*cut the model before it",
     ),
     "product with a constant before": (
-        (5, 3),
-        lambda: [layers.Lambda(lambda x: tf.matmul(tf.ones((1, 2, 5)), x), name="mixed")],
+        (5, 3), lambda: [layers.Lambda(lambda x: tf.matmul(tf.ones((1, 2, 5)), x), name="mixed")],
         r"'mixed': BatchMatMul.*these matrices; supported: data by constant weights, as in a Dense layer",
     ),
     "convolution over time": (
-        (5, 4, 4, 3),
-        lambda: [layers.TimeDistributed(layers.Conv2D(2, 3), name="film")],
+        (5, 4, 4, 3), lambda: [layers.TimeDistributed(layers.Conv2D(2, 3), name="film")],
         r"'film' \(.*\) does not keep the batch as its first.*only moves, dense layers and elementwise.*cut the model",
     ),
     "four dimensions": (
-        (4, 4, 4),
-        lambda: [layers.Reshape((2, 2, 4, 4), name="four")],
-        r"'four'.*one to three dimensions",
+        (4, 4, 4), lambda: [layers.Reshape((2, 2, 4, 4), name="four")], r"'four'.*one to three dimensions",
     ),
     "four dimensions in": ((2, 2, 4, 4), lambda: [layers.Flatten(), layers.Dense(2)], r"one to three dimensions"),
-    "dynamic size": (
-        (None, None, 3),
-        lambda: [layers.Conv2D(2, 3)],
-        r"only the batch size may be unknown: build the model with a fixed",
-    ),
-}
+    "dynamic size": ((None, None, 3), lambda: [layers.Conv2D(2, 3)], r"only the batch size may be unknown: build the"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -138,28 +83,6 @@ def test_refused(name: str) -> None:
     model = keras.Sequential([layers.Input(shape), *stack()])
     with pytest.raises(CompileError, match=message):
         lower(import_model(model))
-
-
-def test_integers() -> None:
-    model = keras.Sequential([layers.Input((4,), dtype="int32"), layers.Lambda(lambda x: x + x)])
-    with pytest.raises(UnsupportedOpError, match="is int32; supported: float32"):
-        import_model(model)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ("int16", "found 'int16', expected float32, uint8, int8"),
-        ("int8", "input 'small' is int16 in the model, which int8 cannot hold"),
-        ({"other": "uint8"}, "found 'other', expected names of inputs: small"),
-        ("uint8", "input 'small' is int16 in the model"),
-    ],
-)
-def test_input_dtype(wanted: Any, message: str) -> None:
-    model = keras.Sequential([layers.Input((4,), dtype="int16", name="small"), layers.Rescaling(0.5)])
-    assert lower(import_model(model)).inputs[0].type.dtype is DType.f32
-    with pytest.raises(CompileError, match=message):
-        import_model(model, input_dtype=wanted)
 
 
 def test_output_without_data() -> None:

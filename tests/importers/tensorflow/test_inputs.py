@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.keras_inputs import _names, _specs, checked_shape, fitted, model_inputs
+from bnn.importers.tensorflow.keras_inputs import checked_shape, fitted, model_inputs
 from bnn.ir import interpret
 from bnn.ir.graph import Graph
 from bnn.passes import lower
@@ -74,12 +74,6 @@ def test_open_sizes(exported: bool, keras: Any, tmp_path: Path) -> None:
     check(what, call=model, input_shape=(5, 6, 3))
 
 
-def test_a_size_of_nothing(keras: Any) -> None:
-    model = keras.Sequential([keras.layers.Input((0, 4)), keras.layers.ReLU()])
-    with pytest.raises(CompileError, match=r"has shape \[.*, 0, 4\]; only the batch size may be unknown"):
-        import_model(model)
-
-
 def test_a_shape_that_layers_do_not_take(keras: Any) -> None:
     with pytest.raises(
         CompileError, match=r"cannot be called with \(N, 2, 2, 3\): .*input_shape that its layers accept"
@@ -119,13 +113,6 @@ def test_functional_with_a_dict(keras: Any) -> None:
     a, b = keras.layers.Input((4,), name="aa"), keras.layers.Input((4,), name="bb")
     model = keras.Model({"z": a, "y": b}, keras.layers.Subtract()([a, b]))
     values = {"z": small_number(3, 4), "y": 2 * small_number(3, 4)}
-    same(import_model(model), values, model(values))
-
-
-def test_functional_with_a_dict_of_one(keras: Any) -> None:
-    a = keras.layers.Input((4,), name="aa")
-    model = keras.Model({"z": a}, keras.layers.Dense(2)(a))
-    values = {"z": small_number(3, 4)}
     same(import_model(model), values, model(values))
 
 
@@ -217,40 +204,18 @@ def test_sizes_that_fit_what_is_open() -> None:
             fitted("x", own, None)
 
 
-def test_names_of_inputs() -> None:
-    tensors = [SimpleNamespace(name="p:0"), SimpleNamespace(name="q/r:1")]
-
-    def names(args: list[Any], kwargs: dict[str, Any], **model: Any) -> Any:
-        return _names(tf, SimpleNamespace(**model), args, kwargs, tensors)
-
-    assert names([{"b": 1, "a": 2}], {}) == ["a", "b"] and names([], {"y": 1, "x": 2}) == ["x", "y"]
-    assert names([{"b": [1, 2], "a": 3}], {}) is None and names([{"a": [1]}], {}) is None
-    assert names([tensors], {}, inputs=tensors) == ["p", "q/r"] and names([tensors], {}) is None
-    assert names([tensors], {}, inputs=tensors, input_names=["m", "n"]) == ["m", "n"]
-    assert names([tensors], {}, inputs=tensors, input_names=["m"]) is None
-
-
-def test_specs_of_shapes() -> None:
-    found = _specs(tf, {"a": (None, 3), "b": [(2, 4), (5, None, 6)]})
-    assert [found["a"].shape.as_list(), [s.shape.as_list() for s in found["b"]]] == [
-        [None, 3],
-        [[None, 4], [None, None, 6]],
-    ]
-    assert found["a"].dtype == tf.float32
-
-
 def test_what_a_model_is_called_with() -> None:
     def shapes(shape: Any = None, **model: Any) -> Any:
         (args, kwargs), names = model_inputs(tf, SimpleNamespace(**model), shape)
         return [s.shape.as_list() for s in tf.nest.flatten((args, kwargs))], names, list(kwargs)
 
     assert shapes((3, 4)) == ([[None, 3, 4]], None, [])
+    nested = {"b": [(2, 4), (5, 4, 6)], "a": (None, 3)}
+    assert shapes(_build_shapes_dict={"x_shape": nested}) == ([[None, 3], [None, 4], [None, 4, 6]], None, [])
+    assert shapes(_build_shapes_dict={"x_shape": {"b": (2, 4), "a": (None, 3)}})[1] == ["a", "b"]
     assert shapes(_build_shapes_dict={"x_shape": (2, 3)}) == ([[None, 3]], None, [])
-    assert shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)}) == (
-        [[None, 3], [None, 4]],
-        ["x", "y"],
-        ["x", "y"],
-    )
+    two = shapes(_build_shapes_dict={"x_shape": (2, 3), "y_shape": (2, 4)})
+    assert two == ([[None, 3], [None, 4]], ["x", "y"], ["x", "y"])
     for options in ({}, {"save_spec": lambda: None}, {"_build_shapes_dict": {"x_shape": None}}):
         with pytest.raises(CompileError, match="has never been called"):
             shapes(**options)

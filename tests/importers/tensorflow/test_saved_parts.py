@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf.text_format import Parse
-from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from bnn.errors import CompileError
 from bnn.importers.common import limits
-from bnn.importers.tensorflow import saved_models
+from bnn.importers.tensorflow import allowed, saved_models
 from bnn.importers.tensorflow.frozen import TfNode
 from bnn.importers.tensorflow.keras_files import check_hdf5
 from bnn.importers.tensorflow.saved_models import check_files, check_saved_model
@@ -49,10 +48,13 @@ def child(name: str) -> str:
     return f'nodes {{ user_object {{}} children {{ node_id: 1 local_name: "{name}" }} }} nodes {{ function {{}} }}'
 
 
+KINDS = ("bare_concrete_function", "captured_tensor", "constant", "function", "user_object", "variable")
+PARENTS = ("function", "user_object")
+OWN_FUNCTIONS = ("__call__", "_default_save_signature", "_jit_compiled_convolution_op", "_update_step_xla")
 OBJECTS = {
-    **{kind: f"nodes {{ {kind} {{}} }}" for kind in sorted(saved_models._KINDS)},
+    **{kind: f"nodes {{ {kind} {{}} }}" for kind in KINDS},
     "a function with variables": "nodes { function {} children { node_id: 1 } } nodes { variable {} }",
-    **{f"a function called {name}": child(name) for name in ("call", "restore", *sorted(saved_models._OWN_FUNCTIONS))},
+    **{f"a function called {name}": child(name) for name in ("call", "restore", *OWN_FUNCTIONS)},
     "an own variable": child("_own").replace("function", "variable"),
 }
 
@@ -70,7 +72,7 @@ OTHERS = {
     "a registered saver": ('nodes { variable {} registered_saver: "a" }', TABLE),
     "a registered name": ('nodes { variable {} registered_name: "My.Own" }', r"another resource \(My.Own\)"),
     **{f"what hangs on a {kind}": (f"nodes {{ {kind} {{}} children {{}} }}", rf"another resource \({kind}\)")
-       for kind in sorted(saved_models._KINDS - saved_models._PARENTS)},
+       for kind in [kind for kind in KINDS if kind not in PARENTS]},
     "a private function": (child("_own"), f"object called _own, {CALLED}"),
     "a private bare function": (child("_own").replace("function", "bare_concrete_function"), CALLED),
     "a hook that is a variable": (child("_restore").replace("function", "variable"), f"called _restore, {CALLED}"),
@@ -116,9 +118,9 @@ OPS = {
 
 @pytest.mark.parametrize("name", OPS)
 def test_ops_of_functions(name: str) -> None:
-    functions, allowed = OPS[name]
+    functions, fine = OPS[name]
     model = saved(functions=functions, more=OWN)
-    if allowed:
+    if fine:
         check(model)
     else:
         with pytest.raises(
@@ -127,14 +129,21 @@ def test_ops_of_functions(name: str) -> None:
             check(model)
 
 
-@pytest.mark.parametrize(("op", "allowed"), [("SaveV2", True), ("Const", True), ("ReadFile", False), ("MyOwn", False)])
-def test_ops_of_the_graph(op: str, allowed: bool) -> None:
-    model = saved(graph=node(op, word="node"), more=OWN)
-    if allowed:
-        check(model)
-    else:
-        with pytest.raises(CompileError, match=rf"contains the TensorFlow op {op} \('a'\), which may"):
-            check(model)
+def test_every_op() -> None:
+    """Those on the lists, and no other, in the graph and in functions."""
+    lists = allowed.PURE | allowed.KEPT | allowed.CALLS | allowed.CONTROL
+    known = {op for op in dir(tf.raw_ops) if not op.startswith("__")} | {"MyOwn", "_Send", "XlaLaunch"}
+    assert len(known) > 1000
+    for op in sorted(known | lists | allowed.SAVER):
+        for where, listed in ((node(op, word="node"), lists | allowed.SAVER), (body("own", node(op)), lists)):
+            function = where.startswith("function")
+            model = saved(functions=where, more=OWN) if function else saved(graph=where, more=OWN)
+            if op in listed:
+                check(model)
+                continue
+            place = "'a' of the function 'own'" if function else "'a'"
+            with pytest.raises(CompileError, match=rf"contains the TensorFlow op {op} \({place}\), which may"):
+                check(model)
 
 
 def test_graphs() -> None:
@@ -165,32 +174,34 @@ def constant(dtype: int, *dims: int, key: str = "value", text: str = "tensor") -
     ([constant(1, 2, 3)], 24), ([constant(2, 5)], 40), ([constant(7, 5)], 160), ([constant(1)], 4), ([constant(10,
     0)], 0),
     ([constant(1, 2), constant(4, 3)], 11), ([constant(1, 2, text="list")], 16),
-    ([constant(20, 2)], 64),
+    ([constant(20, 2)], 64), ([constant(18, 2)], 32), ([constant(10, 3)], 3), ([constant(999, 2)], 64),
+    ([constant(21, 2)], 64),
 ])  # fmt: skip
-def test_what_constants_declare(nodes: list[str], size: int) -> None:
-    made = Parse(" ".join(nodes), FunctionDef()).node_def
-    assert saved_models._declared(made) == size
+def test_what_constants_declare(nodes: list[str], size: int, at_most: Any) -> None:
+    model, message = saved(functions=body("f", *nodes)), f"what its (constants|variables) declare is {size} bytes"
+    at_most(limits, "MOST_BYTES", size, message, lambda: check(model))
 
 
-def test_all_constants_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_constants_together(at_most: Any) -> None:
     """Of the graph and all functions once, or of a function with what it calls: the larger."""
     calls = [node("PartitionedCall", "c")] * 3
     functions = body("f", constant(1, 5), *calls) + body("c", constant(1, 10))
     many = "".join(body(f"g{i}", constant(1, 10)) for i in range(4))
     for model, size in ((saved(functions=functions), 140), (saved(functions=functions + many), 220)):
-        monkeypatch.setattr(limits, "MOST_BYTES", size)
-        check(model)
-        monkeypatch.setattr(limits, "MOST_BYTES", size - 1)
-        with pytest.raises(CompileError, match=f"what its constants declare is {size} bytes"):
-            check(model)
+        message = f"what its constants declare is {size} bytes"
+        at_most(limits, "MOST_BYTES", size, message, lambda model=model: check(model))
 
 
 @pytest.mark.parametrize(("made", "count"), [
-    ({"op": "Relu"}, 1), ({"op": "NoOp"}, 1), ({"op": "TopKV2"}, 2), ({"op": "MyOwn"}, 1),
-    ({"op": "Unpack", "attr": {"num": {"i": 5}}}, 5), ({"op": "Unpack", "attr": {"num": {"i": 0}}}, 1),
+    ({"op": "Relu"}, 1), ({"op": "NoOp"}, 1), ({"op": "TopKV2"}, 2), ({"op": "Unpack", "attr": {"num": {"i": 5}}}, 5),
+    ({"op": "Unpack", "attr": {"num": {"i": 0}}}, 1),
 ])  # fmt: skip
-def test_what_a_node_takes(made: dict[str, Any], count: int) -> None:
-    assert saved_models._entries(NodeDef(**made)) == count
+def test_what_a_node_takes(made: dict[str, Any], count: int, at_most: Any) -> None:
+    model = saved()
+    function = model.meta_graphs[0].graph_def.library.function.add()
+    function.signature.name = "f"
+    function.node_def.add().CopyFrom(NodeDef(**made))
+    at_most(saved_models, "MOST_NODES", count, "nodes|results", lambda: check(model))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +209,7 @@ def plain_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_plain(tmp_path_factory.mktemp("saved") / "net")
 
 
-def test_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_a_folder(tmp_path: Path, at_most: Any) -> None:
     inside, outside = tmp_path / "net", tmp_path / "netting"
     (inside / "variables" / "deep").mkdir(parents=True)
     outside.mkdir()
@@ -206,15 +217,13 @@ def test_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (inside / "saved_model.pb").write_bytes(b"x" * 8)
     (inside / "assets").symlink_to(outside)  # nobody reads it
     (inside / "variables" / "deep" / "link").symlink_to("../../saved_model.pb")
-    monkeypatch.setattr(limits, "MOST_BYTES", 8)
-    check_files(inside)
+    at_most(limits, "MOST_BYTES", 8, "'saved_model.pb' is 8 bytes; at most 7 are read", lambda: check_files(inside))
     for name in ("saved_model.pb", "fingerprint.pb", "variables/deep/a", "debug"):
         path = inside / name
         before = path.read_bytes() if path.exists() else None
         path.unlink(missing_ok=True)
         path.write_bytes(b"x" * 9)
-        with pytest.raises(CompileError, match=f"'{name}' is 9 bytes; at most 8 are read"):
-            check_files(inside)
+        at_most(limits, "MOST_BYTES", 9, f"'{name}' is 9 bytes; at most 8 are read", lambda: check_files(inside))
         path.unlink()
         for target in (outside / "file", outside, tmp_path / "absent"):
             path.symlink_to(target)
@@ -239,10 +248,10 @@ def objects(*signatures: str) -> Any:
 
 
 def test_which_signature_is_served() -> None:
-    assert saved_models._served(objects("one", "serving_default")) == ("serving_default", "f_serving_default")
-    assert saved_models._served(objects("one", "two")) == ("one", "f_one")
+    assert saved_models.served(objects("one", "serving_default")) == ("serving_default", "f_serving_default")
+    assert saved_models.served(objects("one", "two")) == ("one", "f_one")
     with pytest.raises(CompileError, match="has no signature"):
-        saved_models._served(objects())
+        saved_models.served(objects())
 
 
 def test_variables_are_constants() -> None:
@@ -255,15 +264,15 @@ def test_variables_are_constants() -> None:
         made("ResourceGather", "g", "v", "x", batch_dims=1),
         made("Relu", "y", "x"),
     ]
-    found = {n.name: n for n in saved_models._without_handles([*handles, *reads], {"v"})}
+    found = {n.name: n for n in saved_models.without_handles([*handles, *reads], {"v"})}
     assert found["r"] == made("Identity", "r", "w") and found["y"] == reads[2]
     assert found["g"] == made("GatherV2", "g", "v", "x", "g/axis", batch_dims=1)
     assert found["g/axis"].op == "Const" and found["g/axis"].attrs == {"value": 1}
-    found = {n.name: n for n in saved_models._without_handles([*handles, made("ResourceGather", "g", "v", "x")], {"v"})}
+    found = {n.name: n for n in saved_models.without_handles([*handles, made("ResourceGather", "g", "v", "x")], {"v"})}
     assert found["g"].attrs == {"batch_dims": 0} and found["g/axis"].attrs == {"value": 0}
     for op in ("AssignAddVariableOp", "Relu", "VariableShape", "IdentityX"):
         with pytest.raises(CompileError, match=f"op {op} .* needs a variable, not its value"):
-            saved_models._without_handles([*handles, made(op, "a", "x", "w")], {"v"})
+            saved_models.without_handles([*handles, made(op, "a", "x", "w")], {"v"})
 
 
 def bound(change: Callable[[Any], object]) -> Callable[[Any], None]:
@@ -382,7 +391,7 @@ def checked(path: Path) -> int:
         return check_hdf5("here", file, stored)
 
 
-def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_containers(tmp_path: Path, at_most: Any) -> None:
     """Sizes at their limits: what is declared and what is stored, and what a list names again."""
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -397,12 +406,8 @@ def test_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = 40 + 48 + 8
     most = plain + 48 + 40
     most += 2 * 1 + 4 * 6 + 2 * 1  # the attributes
-    with h5py.File(path) as file, path.open("rb") as stored:
-        monkeypatch.setattr(limits, "MOST_BYTES", most)
-        assert check_hdf5("here", file, stored) == most
-        monkeypatch.setattr(limits, "MOST_BYTES", most - 1)
-        with pytest.raises(CompileError, match=f"here: what its datasets declare is {most} bytes"):
-            check_hdf5("here", file, stored)
+    assert checked(path) == most
+    at_most(limits, "MOST_BYTES", most, f"here: what its datasets declare is {most} bytes", lambda: checked(path))
 
 
 def join(path: Path, length: int, count: int) -> None:

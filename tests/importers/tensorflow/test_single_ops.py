@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random ops and random SavedModels in a process of their own: no signal, no error of another kind; and sizes.
+"""Random ops in a process of their own: no signal, no error of another kind; and sizes.
 
-``BNN_RANDOM_OPS`` is the number of random ops, ``BNN_RANDOM_FILES`` that of SavedModels.
+``BNN_RANDOM_OPS`` is the number of random ops.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ from single_ops import watch
 from .size_cases import NAMES
 
 pytestmark = pytest.mark.timeout(3600)
-OPS, FILES = int(os.environ.get("BNN_RANDOM_OPS") or 300), int(os.environ.get("BNN_RANDOM_FILES") or 40)
+COUNT = int(os.environ.get("BNN_RANDOM_OPS") or 300)
 
 
-@pytest.mark.parametrize(("worker", "count"), [("random_ops", OPS), ("random_saved_models", FILES)])
-def test_random_cases(worker: str, count: int, rng: np.random.Generator) -> None:
-    first = int(rng.integers(10**9))
-    tally = watch(f"importers.tensorflow.{worker}", first, count)
+def test_random_ops(rng: np.random.Generator) -> None:
+    tally = watch("importers.tensorflow.random_ops", int(rng.integers(10**9)), COUNT)
     assert not tally.findings, str(tally)
-    assert tally.counts.total() == count and tally.counts["refused"] < 0.9 * count, str(tally)
+    assert tally.counts.total() == COUNT and tally.counts["refused"] < 0.9 * COUNT, str(tally)
 
 
 def test_sizes() -> None:

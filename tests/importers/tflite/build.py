@@ -69,14 +69,18 @@ class Net:
             if value is not None:
                 data = builder.CreateNumpyVector(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
                 buffers.append(_table(builder, "Buffer", {"Data": data}))
+            if "outside" in tensor:
+                buffers.append(_table(builder, "Buffer", {"Offset": tensor["outside"]}))
             fields = {
                 "Name": builder.CreateString(tensor["name"]),
                 "Shape": _vector(builder, tensor["shape"]),
                 "Type": getattr(tflite.TensorType, tensor["dtype"]),
-                "Buffer": tensor.get("buffer", 0 if value is None else len(buffers) - 1),
+                "Buffer": tensor.get("buffer", 0 if value is None and "outside" not in tensor else len(buffers) - 1),
             }
             if "signature" in tensor:
                 fields["ShapeSignature"] = _vector(builder, tensor["signature"])
+            if tensor.get("sparse"):
+                fields["Sparsity"] = _table(builder, "SparsityParameters", {})
             tensors.append(_table(builder, "Tensor", fields))
         codes = list(dict.fromkeys(o["op"] for o in self.operators))
         operators = [self._operator(builder, o, codes.index(o["op"])) for o in self.operators]

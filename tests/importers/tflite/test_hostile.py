@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -17,10 +18,11 @@ import tflite
 import bnn
 from bnn.errors import BnnError, CompileError, SetupError
 from bnn.importers import open_source
-from bnn.importers.common import limits
-from bnn.importers.tflite import file, larq, model
+from bnn.importers.tflite import model
 
-from .build import RELU, SAME, Net
+from ..refusals import FOLDER, unmet
+from . import test_larq, test_operators
+from .build import RELU, SAME, VALID, Net
 from .test_larq import CONV, network, signs
 
 
@@ -62,22 +64,16 @@ def test_truncated(rng: np.random.Generator, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bits", [False, True])
 def test_changed_bytes(bits: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    """Any bytes; and offsets, sizes and indices of 32 bits at their limits."""
     data = small(rng, bits).to_bytes()
-    for _ in range(200):
+    numbers = [-(2**31), -1, 0, 1, 2, len(data), 2**16, 2**31 - 1]
+    for _ in range(100):
         changed = bytearray(data)
-        for _ in range(int(rng.integers(1, 4))):
-            at = int(rng.integers(8, len(data)))
-            changed[at] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFF, int(rng.integers(256))]))
-        tried(tmp_path / "net.tflite", bytes(changed))
-
-
-def test_changed_numbers(rng: np.random.Generator, tmp_path: Path) -> None:
-    """Offsets, sizes and indices of 32 bits at their limits."""
-    data = small(rng).to_bytes()
-    values = [-(2**31), -1, 0, 1, 2, len(data), 2**16, 2**31 - 1]
-    for at in rng.choice(range(8, len(data) - 4, 4), 150, replace=False):
-        changed = bytearray(data)
-        struct.pack_into("<i", changed, int(at), int(rng.choice(values)))
+        for at in rng.integers(8, len(data) - 4, rng.integers(1, 4)).tolist():
+            if rng.random() < 0.5:
+                changed[at] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFF, int(rng.integers(256))]))
+            else:
+                struct.pack_into("<i", changed, at // 4 * 4, int(rng.choice(numbers)))
         tried(tmp_path / "net.tflite", bytes(changed))
 
 
@@ -141,34 +137,68 @@ def test_numbers_that_lead_nowhere(name: str, rng: np.random.Generator, tmp_path
         open_source(path).graph()
 
 
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(CompileError, match=r"none\.tflite: cannot be read \(No such file"):
-        open_source(tmp_path / "none.tflite")
-    with pytest.raises(CompileError, match="not a regular file"):
-        (tmp_path / "folder.tflite").mkdir()
-        open_source(tmp_path / "folder.tflite")
+def file_of(size: int) -> Change:
+    """With nothing after the first bytes, so that nothing is stored."""
+    return lambda path: os.truncate(path, size) if path.write_bytes(b"\0\0\0\0TFL3") else None
 
 
-def test_size(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, data = tmp_path / "net.tflite", small(rng).to_bytes()
-    path.write_bytes(data)
-    monkeypatch.setattr(limits, "MOST_BYTES", len(data))
-    open_source(path)
-    monkeypatch.setattr(limits, "MOST_BYTES", len(data) - 1)
-    with pytest.raises(CompileError, match=f"the file is {len(data):,} bytes; .* unsafe=True"):
-        open_source(path)
-    open_source(path, unsafe=True).graph()
+def net_of(make: Callable[[Net], object]) -> Change:
+    def write(path: Path) -> None:
+        net = Net()
+        make(net)
+        path.write_bytes(net.to_bytes())
+
+    return write
 
 
-def test_unpacked_weights(rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def packed_weights(net: Net) -> None:
     """A file has a bit for each; they are floats while it is read."""
-    path = tmp_path / "net.tflite"
-    path.write_bytes(small(rng).to_bytes())
-    monkeypatch.setattr(larq, "MOST_BYTES", 8 * 3 * 3 * 32 * 4)
-    open_source(path).graph()
-    monkeypatch.setattr(larq, "MOST_BYTES", 8 * 3 * 3 * 32 * 4 - 1)
-    with pytest.raises(CompileError, match="2,304 weights, which are more than are read"):
-        open_source(path).graph()
+    w = net.constant(np.zeros((2**21 + 1, 2, 2, 1), np.int32))
+    q = net.larq("LceQuantize", [net.input(2, 2, 1)], 1, 2, 2, 1)
+    factors = [net.constant(np.zeros(1, np.float32))] * 2
+    options = CONV | {"channels_in": 1, "padding": VALID}
+    net.larq("LceBconv2d", [q, w, *factors, -1], 1, 1, 1, 2**21 + 1, dtype="FLOAT32", **options)
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "none": (lambda path: None, r"net\.tflite: cannot be read \(No such file"),
+    "folder": (Path.mkdir, "not a regular file"),
+    "file": (file_of(2**30 + 1), "the file is 1,073,741,825 bytes; .* unsafe=True"),
+    "weights": (net_of(packed_weights), "268,435,584 weights, which are more than are read"),
+    "lists": (  # a list, or a name, can be part of many tensors: what they have together counts
+        net_of(lambda net: net.op("CONCATENATION", [net.input(3)] * 2**20, 1, 3)),
+        "more than 1,048,576 numbers in shapes and lists of tensors",
+    ),
+    "names": (
+        net_of(lambda net: net.op("RELU", [net.input(3, name="n" * 2**24)], 1, 3)),
+        "names of more than 16,777,216 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(name: str, tmp_path: Path) -> None:
+    make, message = FILES[name]
+    make(tmp_path / "net.tflite")
+    with pytest.raises(CompileError, match=message):
+        open_source(tmp_path / "net.tflite").graph()
+
+
+def test_large_results(tmp_path: Path) -> None:
+    """Of few images they are made."""
+    net, path = Net(), tmp_path / "net.tflite"
+    net.op("PAD", [net.input(1), net.constant(np.int32([[0, 0], [0, 2**20 - 1]]))], 1, 2**20)
+    path.write_bytes(net.to_bytes())
+    source, x = open_source(path), np.zeros((257, 1), np.float32)
+    assert source.evaluate([x[:2]], source.outputs)[source.outputs[0]].shape == (2, 2**20)
+    with pytest.raises(CompileError, match="a result of 1,077,936,128 bytes for 257 images; at most 1,073,741,824"):
+        source.evaluate([x], source.outputs)
+    net = Net()  # bits are floats meanwhile, 32 of each word
+    q = net.larq("LceQuantize", [net.input(2**11, 2**11, 1)], 1, 2**11, 2**11, 1)
+    net.larq("LceDequantize", [q], 1, 2**11, 2**11, 1, dtype="FLOAT32")
+    path.write_bytes(net.to_bytes())
+    with pytest.raises(CompileError, match="a result of 1,610,612,736 bytes for 3 images"):
+        open_source(path).evaluate([np.zeros((3, 2**11, 2**11, 1), np.float32)], ["net/t2/x"])
 
 
 def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,27 +209,13 @@ def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         y = net.op("ADD", [y, y], 8, table="AddOptions")
     net.op("ADD", [x, y], 1, 8, table="AddOptions")
     path.write_bytes(net.to_bytes())
-    monkeypatch.setattr(model, "MOST_CONSTANTS", 3 * 8 * 4)
-    assert np.array_equal(bnn.compile(path)(np.zeros((2, 8), np.float32)), np.full((2, 8), 8))
-    monkeypatch.setattr(model, "MOST_CONSTANTS", 3 * 8 * 4 - 1)
-    with pytest.raises(CompileError, match="do not depend on the data are 96 bytes; at most 95 are kept"):
-        open_source(path)
-
-
-def test_lists_that_share_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list, or a name, can be part of many tensors: what they have together counts."""
-    net, path = Net(), tmp_path / "net.tflite"
-    net.op("RELU", [net.input(3, name="n" * 50)], 1, 3)
-    path.write_bytes(net.to_bytes())
-    monkeypatch.setattr(file, "MOST_NODES", 8)
-    open_source(path)
-    monkeypatch.setattr(file, "MOST_NODES", 7)
-    with pytest.raises(CompileError, match="more than 7 numbers in shapes and lists of tensors"):
-        open_source(path)
-    monkeypatch.setattr(file, "_MOST_NAMES", 50)
-    monkeypatch.setattr(file, "MOST_NODES", 8)
-    with pytest.raises(CompileError, match="names of more than 50 bytes"):
-        open_source(path)
+    for most in (3 * 8 * 4, 3 * 8 * 4 - 1):
+        monkeypatch.setattr(model, "MOST_CONSTANTS", most)
+        if most == 96:
+            assert np.array_equal(bnn.compile(path)(np.zeros((2, 8), np.float32)), np.full((2, 8), 8))
+        else:
+            with pytest.raises(CompileError, match="do not depend on the data are 96 bytes; at most 95 are kept"):
+                open_source(path)
 
 
 def test_long_vectors(tmp_path: Path) -> None:
@@ -234,3 +250,37 @@ def test_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tflite", None)
     with pytest.raises(SetupError, match=r"needs the package tflite, .*pip install 'bnn-compiler\[tflite\]'"):
         open_source(path)
+
+
+ELSEWHERE = {
+    "tflite/file.py _count: ; at most": test_long_vectors,
+    "tflite/file.py _schema: compiling a .tflite file needs the packa": test_no_package,
+    "tflite/file.py read_file: : damaged: an offset or a size in it lea": test_truncated,
+    "tflite/model.py _check_inputs: ; leave out input_shape": test_operators.test_input_shape,
+    "tflite/model.py _known_values: : the values that do not depend on the d": test_constants,
+    "tflite/model.py evaluate: raise KeyError(missing[0])": test_operators.test_names_that_several_tensors_have,
+    "tflite/step.py check_results: are made: use smaller batches, or, if yo": test_large_results,
+}
+"""Refusals that tests of their own meet."""
+
+
+def test_every_refusal_has_a_model(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Each ``raise`` of the reader is reached by one of the tables' files."""
+    nets: list[Net] = []
+    for make, *_ in test_operators.REFUSED.values():
+        nets.append(Net())
+        make(nets[-1], rng)
+    nets += [test_larq.broken(rng, **changes) for changes, *_ in test_larq.BROKEN.values()]
+    for change, _ in NOWHERE.values():
+        nets.append(small(rng))
+        nets[-1].outputs = [13]
+        change(nets[-1])
+    writers = [lambda path, net=net: path.write_bytes(net.to_bytes(*net.outputs)) for net in nets]
+    errors: list[BaseException] = []
+    for i, write in enumerate([*writers, *(write for write, _ in FILES.values())]):
+        write(tmp_path / f"{i}.tflite")
+        with pytest.raises(CompileError) as caught:
+            open_source(tmp_path / f"{i}.tflite").graph()
+        errors.append(caught.value)
+    files = (f"tflite/{p.name}" for p in sorted((FOLDER / "tflite").glob("*.py")))
+    assert unmet(files, errors) == ELSEWHERE.keys()

@@ -85,7 +85,7 @@ def test_networks(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
     same = _bits(model, source, theirs, images)
     assert bnn.verify(path, model, images[:1]).ok
     (expected,) = in_larq(path.read_bytes(), [images])
-    assert np.array_equal(expected, theirs[source._network.outputs[0]])
+    assert np.array_equal(expected, theirs[source.network.outputs[0]])
     found, expected = model(images)[same], expected[same]
     difference = np.abs(found - expected).max(initial=0)
     print(f"{name}: {len(found)} of {IMAGES} images have equal bits; largest difference of outputs {difference:.3g}")
@@ -94,18 +94,18 @@ def test_networks(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
 
 def _every_tensor(source: TfliteModel, data: bytes, images: Array) -> Mapping[int, Array]:
     """The tensors that depend on the data, computed by Larq Compute Engine; bits unpacked."""
-    network = source._network
-    numbers = [i for operator in source._dependent() for i in operator.outputs]
+    network = source.network
+    numbers = [i for operator in source.dependent() for i in operator.outputs]
     found = {
         network.inputs[0]: images,
         **dict(zip(numbers, in_larq(with_outputs(data, numbers), [images]), strict=True)),
     }
-    for operator in source._dependent():
+    for operator in source.dependent():
         number = operator.outputs[0]
         if found[number].dtype == np.int32:
             channels = network.tensors[operator.inputs[0] or 0].shape[-1]
             if operator.op == "LceBconv2d":
-                channels = len(source._constants[operator.inputs[1] or 0])
+                channels = len(source.constants[operator.inputs[1] or 0])
             found[number] = unpacked(found[number], channels)
     return found
 
@@ -113,13 +113,13 @@ def _every_tensor(source: TfliteModel, data: bytes, images: Array) -> Mapping[in
 def _operators(source: TfliteModel, theirs: Mapping[int, Array]) -> None:
     """Each operator on Larq's own operands.  Larq corrects rounded sums for padding with zeros, so it rounds twice more
     near the borders of such images."""
-    for operator in source._dependent():
-        step = Step(source._network, operator, source._constants)
+    for operator in source.dependent():
+        step = Step(source.network, operator, source.constants)
         numbers = [i for i in operator.inputs if i is not None]
-        operands = [source._constants[i] if i in source._constants else theirs[i] for i in numbers]
+        operands = [source.constants[i] if i in source.constants else theirs[i] for i in numbers]
         results = evaluated(step, operands, IMAGES)
         for number, ours in zip(operator.outputs, results, strict=True):
-            expected, what = theirs[number], f"{operator.op} {source._network.tensors[number].name}"
+            expected, what = theirs[number], f"{operator.op} {source.network.tensors[number].name}"
             if operator.op == "LceBconv2d" and not step.option("pad_values"):
                 inside = (slice(None), *np.ix_(*_inside(step)))
                 assert np.array_equal(ours[inside], expected[inside]), what
@@ -131,7 +131,7 @@ def _operators(source: TfliteModel, theirs: Mapping[int, Array]) -> None:
 def _bits(model: bnn.Model, source: TfliteModel, theirs: Mapping[int, Array], images: Array) -> Array:
     """The images in which the compiled network's bits equal Larq's; in others the first that differ are within
     rounding of their threshold."""
-    makers = {source._network.tensors[o.outputs[0]].name: o for o in source._dependent() if o.op == "LceQuantize"}
+    makers = {source.network.tensors[o.outputs[0]].name: o for o in source.dependent() if o.op == "LceQuantize"}
     stepper, same = model.stepper(len(images)), np.ones(len(images), bool)
     stepper.poke(next(t.index for t in model.tensors if t.storage == "input"), images)
     seen = set()
