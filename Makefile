@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
-# make test        the test suite (fifteen to twenty minutes on two cores)
-# make test-slow   the tests that take longer
-# make test-kernels   what runs in C, once more with each kernel family but the fastest
+# make test        the test suite: every area, in five minutes on two cores
+# make test-all    the same, and then what takes longer: emulators, packages, browsers, training, proofs, more random cases
+# make test-kernels   what depends on the kernel family, with each but the fastest and scalar
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
 # make lint        ruff, mypy, imports, format, C warnings, generated files
 # make format      ruff format and clang-format
-# make coverage    the lines, branches and conditions of the C runtime that tests reach; needs clang-19 and llvm-19
+# make coverage    the lines, branches and conditions of the C runtime that tests reach, with scalar kernels; needs clang-19
 # make proof       what is proven about the parser of .bnn files; needs cbmc
 # make bench       time every kernel family against this machine's register-loop rates
 # make clean       remove what these made, .venv included
@@ -29,7 +29,7 @@ C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-kernels fuzz coverage proof lint lint-c format bench install clean
+.PHONY: demo test test-all test-kernels fuzz coverage proof lint lint-c format bench install clean
 
 demo: install
 	$(PY) tools/demo.py $(ARGS)
@@ -37,15 +37,16 @@ demo: install
 test: install
 	$(PY) -m pytest -n 2 -ra -m "not slow" $(ARGS)
 
-test-slow: install
-	$(PY) -m pytest -n 2 -ra -m slow $(ARGS)
+test-all: test
+	BNN_TEST_LONG=1 $(PY) -m pytest -n 2 -ra -m "slow or drawn" $(ARGS)
 
-# The sanitizer tests, those of kernels alone and of spikes over time go through the families by themselves.
-KERNEL_TESTS := tests/ops tests/events tests/file/test_coding.py
+# `make test` ran these with the fastest family, and `make coverage` does with scalar.  The sanitizer tests, those of kernels
+# alone and of spikes over time go through the families by themselves.
+KERNEL_TESTS := tests/ops tests/events/test_engine.py tests/events/test_counters.py tests/file/test_coding.py
 test-kernels: install
-	for family in $$($(PY) -c 'from bnn.runtime import available_kernels as a; print(*a()[1:])'); do \
+	for family in $$($(PY) -c 'from bnn.runtime import available_kernels as a; print(*{*a()[1:]} - {"scalar"})'); do \
 	    echo "BNN_KERNELS=$$family"; \
-	    BNN_KERNELS=$$family BNN_TEST_COUNT=30 $(PY) -m pytest -n 2 -q -m "not slow" -k "not sanitizers" $(ARGS) $(KERNEL_TESTS) || exit; \
+	    BNN_KERNELS=$$family $(PY) -m pytest -n 2 -q -m "not slow" $(ARGS) $(KERNEL_TESTS) || exit; \
 	done
 
 # tests/fuzz/run.py says what there is and how to look at what is found.

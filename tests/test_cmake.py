@@ -119,6 +119,7 @@ def compiled(folder: Path) -> dict[str, list[str]]:
     return {Path(c["file"]).relative_to(ROOT).as_posix(): shlex.split(c["command"]) for c in commands}
 
 
+@pytest.mark.slow
 def test_the_sources_are_those_of_the_package(installed: Installed) -> None:
     found = compiled(installed.build)
     assert sorted(found) == sources()
@@ -179,12 +180,14 @@ def test_symbols(installed: Installed) -> None:
     assert symbols == {f"{name}@@BNN_{INTERFACE}" for name in declared} | {f"BNN_{INTERFACE}"}
 
 
+@pytest.mark.slow
 def test_find_package(installed: Installed, tmp_path: Path) -> None:
     call("cmake", "-S", EXAMPLES / "c", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed.prefix}")
     call("cmake", "--build", tmp_path)
     run(tmp_path / "run", installed)
 
 
+@pytest.mark.slow
 def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.random.Generator) -> None:
     """Those of Python; events that are out of order, of no neuron, or no numbers are errors."""
     call("cmake", "-S", EXAMPLES / "c", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed.prefix}")

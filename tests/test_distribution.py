@@ -99,6 +99,7 @@ def test_what_a_page_installs_runs_the_commands_below_it(project: dict[str, Any]
     assert {"README.md", "spiking.md"} <= set(checked)
 
 
+@pytest.mark.slow
 def test_all_has_no_copyleft(project: dict[str, Any]) -> None:
     """By name, and by what is installed."""
     names = {r.name for r in requirements(project, "all")} | {"numpy", "cffi"}
@@ -108,6 +109,7 @@ def test_all_has_no_copyleft(project: dict[str, Any]) -> None:
     assert not {name: text for name, text in found.items() if GNU.search(text)}
 
 
+@pytest.mark.slow
 def test_copyleft_is_stated_where_it_is_installed(project: dict[str, Any]) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]

@@ -250,6 +250,7 @@ def test_pages(model: bnn.Model, spiking: Any) -> None:
         assert "<" not in data
 
 
+@pytest.mark.slow
 def test_pages_in_a_browser(model: bnn.Model, spiking: Any, tmp_path: Path) -> None:
     """The script runs; a name is text, and nothing in it runs."""
     with chromium.started(tmp_path) as browser:

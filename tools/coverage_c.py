@@ -42,11 +42,15 @@ TABLE = (
     "-show-region-summary=false",
     "-ignore-filename-regex=/kernels/|/csrc/(host|include)/|_native|/include/python",
 )
-# Tests that start a compiler are left out: they run their own builds, which are not measured.  Of tests/snn these are
-# about the engine in C.
+# With the scalar kernels, so that this is also the run of the tests with that family (`make test-kernels` has the
+# others).  Tests that start a compiler are left out: they run their own builds, which are not measured.  Of tests/snn
+# these are about the engine in C.
+FAMILY = "scalar"
 TESTS = (
     "tests/runtime",
     "tests/events",
+    "tests/ops",
+    "tests/file/test_coding.py",
     "tests/snn/test_corruptions.py",
     "tests/snn/test_engine.py",
     "tests/snn/test_learning.py",
@@ -114,8 +118,9 @@ def build(tree: Path) -> None:
 
 def run_tests(tree: Path, profiles: Path, arguments: Sequence[str]) -> None:
     shutil.rmtree(profiles, ignore_errors=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
-    run(command, tree, PYTHONPATH=str(tree), LLVM_PROFILE_FILE=f"{profiles}/%m.profraw")
+    command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
+    own = {"PYTHONPATH": str(tree), "LLVM_PROFILE_FILE": f"{profiles}/%m.profraw", "BNN_KERNELS": FAMILY}
+    run(command, tree, **own)
 
 
 def merge(tree: Path, profiles: Path) -> None:

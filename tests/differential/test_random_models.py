@@ -139,6 +139,7 @@ WANTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_random_models_are_worth_it() -> None:
     """The generator makes what the compiler is about, and mostly what is exact."""
     counts: Counter[str] = Counter()

@@ -53,5 +53,6 @@ def test_random_files(rng: np.random.Generator, driver: Path, tmp_path: Path) ->
     assert run_all(rng, driver, tmp_path, files).startswith(f"{len(files)} models, ")
 
 
+@pytest.mark.slow
 def test_a_trained_network(driver: Path) -> None:
     assert call(str(driver), "1", str(Path(__file__).parents[2] / "examples/digits.bnn")) == "1 models, 0 refused\n"

@@ -88,6 +88,7 @@ def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) 
     run([str(sanitized_tester)], family, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["neon", "scalar", "portable"])
 def test_family_on_arm(arm_tester: Path, family: str) -> None:
     run([EMULATOR, str(arm_tester)], family, 300)
@@ -98,6 +99,7 @@ def wasm_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_for(TARGETS["wasm32-simd"], SOURCES, FLAGS, folder=tmp_path_factory.mktemp("kernels_wasm"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["simd128", "scalar", "portable"])
 def test_family_in_webassembly(wasm_tester: Path, family: str) -> None:
     run([*TARGETS["wasm32-simd"].emulator, str(wasm_tester)], family, 300)

@@ -50,6 +50,7 @@ def test_functions_touch_nothing_else(host: str, tmp_path: Path) -> None:
     assert run(TARGETS[host], [HERE / "tester.c", *SOURCES], flags, folder=tmp_path).startswith("checksum ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_functions_on_targets(name: str, tmp_path: Path) -> None:
     target, flags = PROCESSORS[name]

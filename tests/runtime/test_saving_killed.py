@@ -92,6 +92,7 @@ def test_killed_in_the_middle(tmp_path: Path, rng: np.random.Generator) -> None:
     assert path.read_bytes() == b"new" and names(tmp_path) == ["net.bnn"]
 
 
+@pytest.mark.slow
 def test_two_at_once(tmp_path: Path) -> None:
     """Neither takes the other's file for one that was left behind."""
     path = tmp_path / "net.bnn"

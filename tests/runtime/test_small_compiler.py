@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "examples/digits.bnn"
 
 
+@pytest.mark.slow
 def test_tcc_builds_a_runtime_with_the_same_answers(tmp_path: Path) -> None:
     if shutil.which("tcc") is None:
         pytest.skip("tcc is not installed; on Debian: apt-get install tcc")

@@ -40,6 +40,7 @@ def test_engine_calls_nothing_else(tmp_path: Path) -> None:
     assert {name for name in undefined if not name.startswith("bnn_")} <= CALLS
 
 
+@pytest.mark.slow
 def test_engine_on_a_microcontroller(tmp_path: Path) -> None:
     """Linked without the dispatcher, the other families and the ops of networks, which such a program does not need."""
     target = TARGETS["cortex-m4"]

@@ -31,6 +31,7 @@ def words(name: str, x: Array) -> str:
     return f"static const uint32_t {name}[] = {{{', '.join(f'{bits}u' for bits in x.view(np.uint32))}}};\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 8])
 @pytest.mark.parametrize("name", TARGETS)
 def test_functions(name: str, lanes: int, rng: np.random.Generator, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def test_the_baseline_is_of_all_processors() -> None:
     assert instructions.baseline().keys() == instructions.PROCESSORS.keys()
 
 
+@pytest.mark.slow
 def test_what_emitted_readmes_say() -> None:
     """Their numbers are those of the baseline, and close to it for whole networks."""
     every = instructions.baseline()

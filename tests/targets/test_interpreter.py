@@ -92,6 +92,7 @@ def test_digits(name: str, digits: bytes, rng: np.random.Generator, tmp_path: Pa
     run_network(TARGETS[name], digits, rng.integers(0, 17, (3, 8, 8, 1), np.uint8), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_small_network_in_16_kilobytes(builder: Any, rng: np.random.Generator, tmp_path: Path) -> None:
     build = builder(int(rng.integers(1 << 32)))
     x = ops.input_node("image", (4, 4, 1))
@@ -101,6 +102,7 @@ def test_a_small_network_in_16_kilobytes(builder: Any, rng: np.random.Generator,
     run_network(TARGETS["microbit"], data, build.inputs(3, (4, 4, 1))[0], tmp_path)
 
 
+@pytest.mark.slow
 def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
     """The figures of docs/embedded.md: code, RAM beside the activations, and stack."""
     target, model = TARGETS["cortex-m4"], networks.plain()
@@ -121,6 +123,7 @@ def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> Non
     assert code <= 22_000
 
 
+@pytest.mark.slow
 def test_a_big_endian_processor_is_refused(tmp_path: Path) -> None:
     """When the runtime is built: the file's constants are used in place."""
     target = TARGETS["s390x"]

@@ -127,6 +127,7 @@ def mlp() -> Case:
     return Case(Network(populations, projections), (rng.random((20, 784)) < 0.05).astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_microcontroller(rng: np.random.Generator, tmp_path: Path) -> None:
     """Random networks, and the figures of docs/embedded.md."""
     figures = mlp()

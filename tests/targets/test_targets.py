@@ -19,6 +19,7 @@ def target(request: pytest.FixtureRequest) -> Target:
     return TARGETS[request.param]
 
 
+@pytest.mark.slow
 def test_a_program_runs_and_is_measured(target: Target, tmp_path: Path) -> None:
     program = build(target, SELFTEST, STRICT, folder=tmp_path)
     output = execute(target, program)
@@ -34,11 +35,13 @@ def test_a_program_runs_and_is_measured(target: Target, tmp_path: Path) -> None:
     assert execute(target, program) == output
 
 
+@pytest.mark.slow
 def test_an_exit_status_is_a_failure(target: Target, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"exit status 7\n"):
         run(target, SELFTEST, ["-DSTATUS=7"], folder=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.bare])
 def test_a_fault_ends_a_program(name: str, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"exit status 125\n(.*\n)*fault [1-9]"):

@@ -132,6 +132,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_run(name: str, tmp_path: Path) -> None:
     """What is exported is what was tested; it has the levels that it should have, compiles, and is verified."""

@@ -90,6 +90,7 @@ def test_timing_of_samples() -> None:
     assert found.spread == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 @needs_larq
 @needs_cc
 def test_models_as_json(tmp_path: Path) -> None:
@@ -122,6 +123,7 @@ def test_models_as_json(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @needs_larq
 def test_layers_stand_in_a_block_of_their_own(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
@@ -137,6 +139,7 @@ def test_layers_stand_in_a_block_of_their_own(tmp_path: Path) -> None:
     assert "old" in models and "| bits-7x7x512 | " in layers
 
 
+@pytest.mark.slow
 @needs_larq
 def test_peers_that_are_not_installed_have_no_columns(tmp_path: Path) -> None:
     """And are named, with how to install them; a compiler that is not there is, too."""
@@ -156,6 +159,7 @@ def test_peers_that_are_not_installed_have_no_columns(tmp_path: Path) -> None:
     assert "- lce: not installed: larq_compute_engine; run: " in document.read_text()
 
 
+@pytest.mark.slow
 @needs_larq
 @pytest.mark.parametrize(
     ("absent", "arguments", "message"),

@@ -53,6 +53,7 @@ def assert_drawn(path: Path) -> None:
         assert np.unique(image[:, left:right, :3].reshape(-1, 3), axis=0).shape[0] > 20
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path) -> None:
     run = python(tmp_path, str(TOOLS / "demo.py"), "--epochs", "2")
     assert run.returncode == 0, run.stderr
@@ -76,6 +77,7 @@ def test_demo(tmp_path: Path) -> None:
     assert figures["bytes"]["bnn_file"] == (out / "model.bnn").stat().st_size < figures["bytes"]["float32"] / 10
 
 
+@pytest.mark.slow
 def test_readme_example(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
@@ -123,6 +125,7 @@ def test_a_difference_is_said_and_is_exit_status_1(
     assert json.loads(capsys.readouterr().out)["classes_different"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["different", "flawless"])
 def test_picture(case: str, tmp_path: Path) -> None:
     result = made_up(different=3)

@@ -173,6 +173,7 @@ def test_zephyr(library: Path, tmp_path: Path) -> None:
     assert sorted(files.split(";")) == [f"../{path}" for path in c_files(library)]
 
 
+@pytest.mark.slow
 def test_the_sketch_on_a_cortex_m4(library: Path, image: Any, tmp_path: Path) -> None:
     """As Arduino builds it: the sketch as C++, the library in a gnu mode of C, where gcc contracts."""
     (tmp_path / "sketch.cpp").write_text(ARDUINO, encoding="utf-8")

@@ -107,6 +107,7 @@ def test_exports_are_the_tested_model(whole: fit.TrainResult, name: str) -> None
     assert accuracy(model, data.validation) == pytest.approx(whole.validation_accuracy, abs=FLOAT32)
 
 
+@pytest.mark.slow
 def test_a_model_of_bytes(whole: fit.TrainResult, tmp_path: Path) -> None:
     """A finished run exports it, too; it gives what the model of floats gives."""
     out = tmp_path / "run"
@@ -182,6 +183,7 @@ def test_images_too_small_for_a_network() -> None:
 # Going on
 
 
+@pytest.mark.slow
 def test_resumed_run_equals_the_uninterrupted(whole: fit.TrainResult, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(settings(tmp_path), BreakOff(epoch=3))
@@ -197,6 +199,7 @@ def test_resumed_run_equals_the_uninterrupted(whole: fit.TrainResult, tmp_path: 
     assert result.test_accuracy == pytest.approx(whole.test_accuracy, abs=0.006)
 
 
+@pytest.mark.slow
 def test_a_run_depends_on_its_seed_alone(tmp_path: Path) -> None:
     # Keras draws initial weights from a generator of its own once set_random_seed was called.
     _, keras, _ = _tf.load()
@@ -208,6 +211,7 @@ def test_a_run_depends_on_its_seed_alone(tmp_path: Path) -> None:
     assert first == pytest.approx(second, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_best_weights_survive_the_interruption(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(settings(tmp_path, network="mlp"), BreakOff(epoch=3))
@@ -227,6 +231,7 @@ def test_best_weights_survive_the_interruption(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "checkpoint").glob("best*")] == ["best-1.h5"]
 
 
+@pytest.mark.slow
 def test_killed_between_figures_and_checkpoint_repeats_the_epoch(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(settings(tmp_path, epochs=3, network="mlp"), BreakOff(epoch=3))
@@ -248,6 +253,7 @@ def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["weights", "figures", "settings", "another network"])
 def test_damaged_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path, broken_off: Path, damage: str) -> None:
     shutil.copytree(broken_off, tmp_path, dirs_exist_ok=True)
@@ -266,18 +272,21 @@ def test_damaged_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path, 
     assert "damaged" in line and "--overwrite" in line and str(folder) in line
 
 
+@pytest.mark.slow
 def test_interrupted_in_the_first_epoch_goes_on_from_the_beginning(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(settings(tmp_path, epochs=1), BreakOff(epoch=1))
     assert len(train(settings(tmp_path, epochs=1), resume=True).history) == 1
 
 
+@pytest.mark.slow
 def test_finished_run_can_be_prolonged(tmp_path: Path) -> None:
     train(settings(tmp_path, epochs=1, network="mlp", schedule="constant"))
     longer = settings(tmp_path, epochs=2, network="mlp", schedule="constant")
     assert [epoch.epoch for epoch in train(longer, resume=True).history] == [1, 2]
 
 
+@pytest.mark.slow
 def test_killed_process_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, str(TOOLS / "train.py"), "--out", str(tmp_path)]
     begin = [*command, "--dataset", "digits", "--network", "mlp", "--epochs", "100000"]
@@ -310,6 +319,7 @@ def test_killed_process_goes_on(tmp_path: Path) -> None:
     assert [epoch["epoch"] for epoch in history] == list(range(1, last + 1))
 
 
+@pytest.mark.slow
 def test_control_c_tells_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "a folder"
     command = [
@@ -338,6 +348,7 @@ def test_equal_accuracies_are_told_apart_by_loss() -> None:
     assert fit.best_epoch(epochs) == 3
 
 
+@pytest.mark.slow
 def test_early_stop_exports_the_best_weights(tmp_path: Path) -> None:
     # A rate far too high: the accuracy soon jumps up and down.
     result = train(
@@ -357,6 +368,7 @@ def test_cosine_falls_from_the_full_rate_to_zero(whole: fit.TrainResult) -> None
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.001
 
 
+@pytest.mark.slow
 def test_plateau_lowers_the_rate_and_a_resumed_run_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # A rate far too high: the loss soon jumps up and down.
     monkeypatch.setattr(fit, "PLATEAU_EPOCHS", 1)
@@ -498,6 +510,7 @@ def test_a_run_is_not_overwritten_or_mixed(capsys: pytest.CaptureFixture[str], w
     assert (whole.settings.out / "history.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_tensorflow_imported_with_keras_3_is_explained() -> None:
     tf, _, _ = _tf.load()
     if tuple(int(part) for part in tf.__version__.split(".")[:2]) < (2, 16):

@@ -95,6 +95,7 @@ def floats(answer: str) -> Array:
 BASE64 = "(array => btoa(String.fromCharCode(...new Uint8Array(array.buffer))))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("simd", "kernels"), [(True, "simd128, with SIMD"), (False, "flash, without SIMD")])
 def test_scores_have_the_bytes_of_the_runtime(page: chromium.Page, simd: bool, kernels: str) -> None:
     if not simd:

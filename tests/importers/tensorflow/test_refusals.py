@@ -25,8 +25,6 @@ from .models import drawn, frozen, hand_made, import_model
 from .test_attributes import REFUSED
 from .test_counts import OTHERS
 from .test_every_op import OPS, judged, variants
-from .test_hostile_saved_models import test_as_much_as_each_limit_allows
-from .test_loading import test_what_is_read_has_tensorflows_shape
 from .test_parts import RUN
 
 FILES = [f"tensorflow/{name}.py" for name in ("counts", "frozen", "graphdef", "ops", "run", "sizes", "source")]
@@ -198,15 +196,15 @@ def test_refused(name: str) -> None:
 
 
 ELSEWHERE = {
-    "tensorflow/counts.py computed: the values that depend only on the shape": test_limits,
-    "tensorflow/frozen.py _node: nodes, with those of the functions that": test_as_much_as_each_limit_allows,
-    "tensorflow/frozen.py execute: the values that are needed at one time a": test_limits,
-    "tensorflow/graphdef.py _check_positions: : the positions of moved elements are": test_limits,
-    "tensorflow/graphdef.py _read: , read as": test_what_is_read_has_tensorflows_shape,
-    "tensorflow/graphdef.py visit: the values that do not depend on the dat": test_limits,
+    "tensorflow/counts.py computed: the values that depend only on the shape": "test_limits",
+    "tensorflow/frozen.py _node: nodes, with those of the functions that": "test_hostile_saved_models.py",
+    "tensorflow/frozen.py execute: the values that are needed at one time a": "test_limits",
+    "tensorflow/graphdef.py _check_positions: : the positions of moved elements are": "test_limits",
+    "tensorflow/graphdef.py _read: , read as": "test_loading.py",
+    "tensorflow/graphdef.py visit: the values that do not depend on the dat": "test_limits",
     "tensorflow/run.py size: ): the size of its result is not known b": None,  # of no op that is executed today
 }
-"""Refusals that tests of their own meet."""
+"""Refusals that other tests meet: which."""
 
 
 def test_every_refusal_has_a_model(rng: np.random.Generator) -> None:
