@@ -19,7 +19,7 @@ from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 from built import prune
 from sanitized import EAGER, SANITIZE, Build, sanitizing_flags
-from seed import SEED
+from seed import LONG, SEED
 
 # Before any test imports TensorFlow: Keras 2, which Larq needs, and without oneDNN, whose sums round otherwise.  One
 # process imports TensorFlow once, so what one folder needs holds for all.
@@ -46,9 +46,9 @@ def pytest_report_header() -> str:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """New numbers with every commit; a failing test shows the seed to set in the environment to repeat it."""
-    print(f"repeat with BNN_TEST_SEED={SEED}")
-    return np.random.default_rng(SEED)
+    """New numbers with every commit, and others in `make test-all`; a failing test shows how to repeat it."""
+    print(f"repeat with {'BNN_TEST_LONG=1 ' if LONG else ''}BNN_TEST_SEED={SEED}")
+    return np.random.default_rng([SEED, LONG])
 
 
 @pytest.fixture(scope="session")

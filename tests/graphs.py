@@ -5,12 +5,11 @@ Every number is a dyadic fraction of few bits, so that float32 sums are exact in
 between two ways of computing such a graph is a bug.  Batch norms are centred on values that really occur, so
 pre-activations of exactly 0 (ties of the quantizer) are common.
 
-BNN_TEST_SEED and BNN_TEST_COUNT in the environment choose the first seed and the number of graphs of a test run.
+seed.py says which seeds a test run has.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,18 +19,12 @@ from bnn._types import Array
 from bnn.ir import interpret
 from bnn.ir.graph import Graph, Node
 from bnn.ir.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
-from seed import SEED
 
 BATCH = 2
 _EXACT = 2.0**23  # steps a float32 counts exactly, with a bit to spare
 _CHANNELS = (1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 40, 64, 65, 70)
 _LARQ = 0.1
 _AFTER = ("bn",) * 5 + ("max_pool",) * 3 + ("relu",) * 2 + ("avg_pool", "residual", "residual", "concat", "repeat")
-
-
-def seeds(default_count: int) -> range:
-    """The seeds of this run: BNN_TEST_COUNT (or the default) of them from SEED on."""
-    return range(SEED, SEED + int(os.environ.get("BNN_TEST_COUNT", str(default_count))))
 
 
 @dataclass(frozen=True)

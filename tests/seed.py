@@ -28,10 +28,17 @@ SEED = int(os.environ.get("BNN_TEST_SEED") or _of_commit())
 LONG = bool(os.environ.get("BNN_TEST_LONG"))  # make test-all
 
 
-def cases(count: int) -> range:
-    """The seeds of random cases: a quarter of ``count`` of them in ``make test``, the others in ``make test-all``;
-    ``BNN_TEST_COUNT`` in the environment is another number.  A test that draws so is marked ``drawn``."""
+def numbers(count: int) -> range:
+    """The numbers of random cases: the first quarter of ``count`` in ``make test``, the others in ``make test-all``;
+    ``BNN_TEST_COUNT`` in the environment is another count, from the first on.  A test that draws so is marked
+    ``drawn``."""
     if own := os.environ.get("BNN_TEST_COUNT"):
-        return range(SEED, SEED + int(own))
+        return range(int(own))
     quarter = -(-count // 4)
-    return range(SEED + quarter, SEED + count) if LONG else range(SEED, SEED + quarter)
+    return range(quarter, count) if LONG else range(quarter)
+
+
+def seeds(count: int) -> range:
+    """The same from SEED on."""
+    drawn = numbers(count)
+    return range(SEED + drawn.start, SEED + drawn.stop)

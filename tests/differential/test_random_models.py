@@ -20,8 +20,7 @@ import tensorflow as tf
 import bnn
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
-from graphs import seeds
-from seed import SEED
+from seed import SEED, seeds
 
 from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
@@ -70,6 +69,7 @@ def check_all(first: int, count: int) -> None:
         tf.keras.backend.clear_session()
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("first", SEEDS[::GROUP])
 def test_random_models(first: int) -> None:
     check_all(first, min(GROUP, SEEDS.stop - first))

@@ -13,6 +13,7 @@ from bnn.file.write import encode
 from events import handmade
 from events.spiking import random_model, wide_model
 from sanitized import Build, call
+from seed import numbers
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,11 @@ def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[by
     return call(str(driver), str(int(rng.integers(2**32))), *map(str, paths))
 
 
+@pytest.mark.drawn
 def test_random_networks(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
     """Frames, pixels, orders, switching, in every kernel family, in memory of exactly the size asked for."""
-    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(5)]
-    assert run_all(rng, driver, tmp_path, files) == "5 models, 0 refused\n"
+    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(len(numbers(8)))]
+    assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, 0 refused\n"
 
 
 def test_all_spikes_of_a_pixel_at_once(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
@@ -45,9 +47,10 @@ def test_files_that_no_compiler_writes(rng: np.random.Generator, driver: Path, t
     assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, {len(files)} refused\n"
 
 
+@pytest.mark.drawn
 def test_random_files(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
     """Any chain of ops is run exactly or refused."""
-    files = [encode(op_graphs.network(rng, int(rng.integers(2, 9)))) for _ in range(40)]
+    files = [encode(op_graphs.network(rng, int(rng.integers(2, 9)))) for _ in numbers(80)]
     files += [encode(op_graphs.one_op(rng, name, op_graphs.BIT_OPS)) for name in op_graphs.BIT_OPS]
     files += [encode(op_graphs.one_op(rng, name, op_graphs.BYTE_OPS)) for name in op_graphs.BYTE_OPS]
     assert run_all(rng, driver, tmp_path, files).startswith(f"{len(files)} models, ")

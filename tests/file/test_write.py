@@ -14,7 +14,8 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Storage
 from bnn.ir.ops import OPS, SLOTS, ConvAttrs, constant, input_node, make
 from bnn.passes import lower
-from graphs import random_graph, seeds
+from graphs import random_graph
+from seed import seeds
 
 from .reader import CONSTANT, File, documented_ops, documented_slots
 
@@ -28,6 +29,7 @@ def test_document_lists_every_op_and_slot() -> None:
     assert documented_slots() == {name: bit for bit, name in enumerate(SLOTS)}
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("first", SEEDS[::10])
 def test_files_by_the_document(first: int) -> None:
     """Every field of the file, and what it computes, against the graph it came from."""

@@ -43,7 +43,7 @@ def checksum() -> str:
         return run(TARGETS["host-gcc"], [HERE / "tester.c", *SOURCES], flags, folder=Path(folder))
 
 
-@pytest.mark.parametrize("host", ["host-gcc", "host-clang"])
+@pytest.mark.parametrize("host", ["host-gcc", pytest.param("host-clang", marks=pytest.mark.slow)])
 def test_functions_touch_nothing_else(host: str, tmp_path: Path) -> None:
     """Every array has exactly the size that it must have."""
     flags = [*FLAGS, *SANITIZE, *case_flags(400)]

@@ -11,7 +11,8 @@ from bnn.ir import interpret, spec
 from bnn.ir.graph import Graph, Node
 from bnn.passes import PIPELINE, lower
 from bnn.passes.plan_arena import Memory, plan_arena
-from graphs import Array, Sample, random_graph, seeds
+from graphs import Array, Sample, random_graph
+from seed import seeds
 
 from .plans import check_plan
 
@@ -43,6 +44,7 @@ def same_values(a: Array, b: Array) -> bool:
     return np.array_equal(a.reshape(-1).astype(np.float32), b.reshape(-1), equal_nan=True)
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("first", SEEDS[::GROUP])
 def test_passes_change_no_bit(first: int) -> None:
     for seed in range(first, min(first + GROUP, SEEDS.stop)):

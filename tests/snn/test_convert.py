@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from typing import Any
@@ -24,10 +23,10 @@ from bnn.snn.convert import ORDERS, Conversion, spiking
 from bnn.snn.file import encode
 from bnn.snn.model import SpikingModel
 from bnn.snn.quantize import LARGEST, Edge, Layer, Quantized, quantize, reach
-from seed import SEED
+from seed import SEED, numbers
 from snn.original import check_layers
 
-COUNT = int(os.environ.get("BNN_TEST_COUNT", "25"))
+NUMBERS = numbers(25)
 
 
 def conv(x: Node, weights: Array, name: str, **options: Any) -> Node:
@@ -144,11 +143,12 @@ REFUSED = (
 )  # fmt: skip
 
 
+@pytest.mark.drawn
 def test_random_networks_in_both_schemes_and_all_orders() -> None:
     """And the whole numbers that they equal, against the network that was quantized."""
     print(f"BNN_TEST_SEED={SEED}")
-    kinds, sure, moved, refused, number = set(), 0, 0, 0, 0
-    while number < COUNT:
+    kinds, sure, moved, refused, number = set(), 0, 0, 0, NUMBERS.start
+    while number < NUMBERS.stop:
         rng = np.random.default_rng([SEED, number, refused])
         graph = prepared(draw_graph(rng, (*MOMENTS, "input")[number % 7]))
         images = rng.integers(0, 256, (4, *graph.inputs[0].type.shape)) * (
@@ -177,7 +177,7 @@ def test_random_networks_in_both_schemes_and_all_orders() -> None:
                 assert differing(conversions["take-back"], images[k], order, expected) == 0, (SEED, number, order)
         number += 1
     print(f"{moved} above 0, {sure} certain, {refused} networks refused, {sorted(kinds)}")
-    assert moved and sure and (COUNT < 7 or {"max", "levels"} <= kinds)
+    assert moved and sure and (len(NUMBERS) < 7 or {"max", "levels"} <= kinds)
 
 
 @pytest.mark.parametrize("scheme", ["take-back", "staged"])

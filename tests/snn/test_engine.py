@@ -6,7 +6,6 @@ And its other calls: spikes sent one by one, populations alone, state variables,
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +24,7 @@ from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle, Record
 from bnn.snn.rules import RULES, Emits, Reset
 from bnn.verification.over_time import run_engine as run
-from seed import SEED
+from seed import SEED, numbers
 from snn.networks import draw_inputs, draw_network, draw_population, draw_weights
 from snn.small import population, small_network
 
@@ -49,11 +48,12 @@ def compare(network: Network, expected: Record, found: Record, what: Any) -> int
     return count
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("weights", ["float", "dyadic", "int8", None])
 def test_random_networks_equal_the_oracle(weights: str | None) -> None:
     print(f"BNN_TEST_SEED={SEED}")
     sent = 0
-    for number in range(int(os.environ.get("BNN_TEST_COUNT", "40"))):
+    for number in numbers(40):
         rng = np.random.default_rng([SEED, number])
         network = draw_network(rng, weights)
         inputs = draw_inputs(rng, network, 25)
@@ -63,9 +63,10 @@ def test_random_networks_equal_the_oracle(weights: str | None) -> None:
     assert sent
 
 
+@pytest.mark.drawn
 def test_a_file_is_read_as_it_was_written() -> None:
     print(f"BNN_TEST_SEED={SEED}")
-    for number in range(60):
+    for number in numbers(60):
         data = encode(draw_network(np.random.default_rng([SEED, number])))
         assert encode(decode(data)) == data
 
@@ -84,12 +85,13 @@ def draw_convolution(rng: Any, emits: Emits) -> Network:
     return Network([Population("input", shape, input_emits=emits), target], [projection])
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("emits", Emits)
 def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits) -> None:
     """The same bits and SynOps whether targets gather, or sources scatter, as they do with a mask (of all of them, or
     of some: then the others add nothing)."""
     print(f"BNN_TEST_SEED={SEED}")
-    for number in range(20):
+    for number in numbers(20):
         rng = np.random.default_rng([SEED, number])
         network = draw_convolution(rng, emits)
         n = network.populations[0].size

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from bnn.snn.learning import Learning, Plastic
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
-from seed import SEED
+from seed import SEED, numbers
 from snn.networks import draw_inputs, draw_plastic_network
 from snn.test_engine import BALLAST, ballast, compare, opened, run, run_frames, stopping_after
 
@@ -85,11 +84,12 @@ def differences(network: Network, oracle: Oracle, state: State) -> list[str]:
     return found
 
 
+@pytest.mark.drawn
 def test_random_networks_learn_as_the_oracle() -> None:
     """Samples one after the other, with and without learning, a reset and a normalization between them."""
     print(f"BNN_TEST_SEED={SEED}")
     sent = changed = 0
-    for number in range(int(os.environ.get("BNN_TEST_COUNT", "40"))):
+    for number in numbers(40):
         rng = np.random.default_rng([SEED, 8, number])
         network = draw_plastic_network(rng)
         oracle, data = Oracle(network), encode(network)

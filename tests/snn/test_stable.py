@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.risk import excused, find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
-from seed import SEED
+from seed import SEED, numbers
 
 from . import nir_graphs
 from .nir_refused import between, cuba, lif
@@ -251,10 +250,11 @@ def first_difference(network: Network, x: Floats, rng: Any) -> tuple[bool, bool]
     return True, excused(network, risk, i, step, neuron)
 
 
+@pytest.mark.drawn
 def test_recurrent_networks_are_equal_or_at_risk() -> None:
     print(f"BNN_TEST_SEED={SEED}")
     turned = 0
-    for number in range(int(os.environ.get("BNN_TEST_NETWORKS", "60"))):
+    for number in numbers(60):
         rng = np.random.default_rng([SEED, number])
         network = draw_recurrent(rng)
         x = (rng.random((30, network.populations[0].size)) < 0.5).astype(np.float32)

@@ -3,27 +3,28 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from seed import seeds
 
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
 
 import bnn
 from bnn.errors import BnnError
-from seed import SEED
 
 from .generator import random_model
 
-COUNT = int(os.environ.get("BNN_TEST_COUNT") or 120)
+SEEDS = seeds(120)
 
 
+@pytest.mark.drawn
 def test_damaged_files(tmp_path: Path) -> None:
     path, refused = tmp_path / "bad.onnx", 0
-    for seed in range(SEED, SEED + COUNT):
+    for seed in SEEDS:
         rng = np.random.default_rng(seed)
         data = bytearray(random_model(np.random.default_rng(seed // 10)).SerializeToString())
         for _ in range(int(rng.integers(1, 4))):
@@ -42,4 +43,4 @@ def test_damaged_files(tmp_path: Path) -> None:
         except BnnError as error:
             assert len(str(error)) < 2000
             refused += 1
-    assert refused > COUNT // 4 or COUNT == 1
+    assert refused > len(SEEDS) // 4 or len(SEEDS) == 1

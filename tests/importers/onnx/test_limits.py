@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from seed import SEED, seeds
 
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
@@ -20,21 +21,21 @@ from bnn.errors import CompileError
 from bnn.importers.onnx.protos import from_model
 from bnn.importers.onnx.run import Runner
 from bnn.importers.onnx.sizes import RULES
-from seed import SEED
 from single_ops import watch
 
 from .random_ops import MAKERS
 from .size_cases import NAMES
 from .small import model, node
 
-COUNT = int(os.environ.get("BNN_TEST_COUNT") or 1500)
+SEEDS = seeds(2000)
 
 
+@pytest.mark.drawn
 def test_random_operators() -> None:
     """None ends the process, none raises anything but a BnnError, and every result has the size that its rule says."""
-    tally = watch("importers.onnx.random_ops", SEED, COUNT)
+    tally = watch("importers.onnx.random_ops", SEEDS.start, len(SEEDS))
     assert not tally.findings, f"repeat with BNN_TEST_SEED={SEED}\n{tally}"
-    assert tally.counts["ran"] > COUNT // 4 or COUNT < 100, str(tally)
+    assert tally.counts["ran"] > len(SEEDS) // 4 or len(SEEDS) < 100, str(tally)
 
 
 def test_small_files_that_ask_for_much() -> None:

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
+
+from seed import seeds
 
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
@@ -14,12 +14,11 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip ins
 import onnx
 
 import bnn
-from seed import SEED
 
 from .generator import random_model
 from .small import by_onnx_runtime
 
-COUNT = int(os.environ.get("BNN_TEST_COUNT") or 40)
+SEEDS = seeds(40)
 
 
 def check(seed: int) -> None:
@@ -38,7 +37,8 @@ def check(seed: int) -> None:
         assert report.ok, f"{text}\n{report}"
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("part", range(2))
 def test_equal_bits(part: int) -> None:
-    for seed in range(SEED + part, SEED + COUNT, 2):
+    for seed in SEEDS[part::2]:
         check(seed)

@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random ops in a process of their own: no signal, no error of another kind; and sizes.
-
-``BNN_RANDOM_OPS`` is the number of random ops.
-"""
+"""Random ops in a process of their own: no signal, no error of another kind; and sizes."""
 
 from __future__ import annotations
 
-import os
-
-import numpy as np
 import pytest
 
+from seed import seeds
 from single_ops import watch
 
 from .size_cases import NAMES
 
 pytestmark = pytest.mark.timeout(3600)
-COUNT = int(os.environ.get("BNN_RANDOM_OPS") or 300)
+SEEDS = seeds(600)
 
 
-def test_random_ops(rng: np.random.Generator) -> None:
-    tally = watch("importers.tensorflow.random_ops", int(rng.integers(10**9)), COUNT)
+@pytest.mark.drawn
+def test_random_ops() -> None:
+    tally = watch("importers.tensorflow.random_ops", SEEDS.start, len(SEEDS))
     assert not tally.findings, str(tally)
-    assert tally.counts.total() == COUNT and tally.counts["refused"] < 0.9 * COUNT, str(tally)
+    assert tally.counts.total() == len(SEEDS) and tally.counts["refused"] < 0.9 * len(SEEDS), str(tally)
 
 
 def test_sizes() -> None:

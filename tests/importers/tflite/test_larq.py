@@ -363,7 +363,7 @@ BROKEN: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         f"no {name}": (
             {"custom": bytes(flexbuffers.Dumps({k: v for k, v in CONV.items() if k != name}))}, CompileError,
             f"has no option {name}: an old version",
-        ) for name in CONV.keys() - {"pad_values", "fused_activation_function"}
+        ) for name in CONV if name not in ("pad_values", "fused_activation_function")
     },
     "a text": ({"padding": "SAME"}, CompileError, "option padding of .* is not a whole number"),
     "no map": ({"custom": bytes(flexbuffers.Dumps([1, 2]))}, CompileError, "options .* are not a map"),
