@@ -8,8 +8,13 @@ the environment is another one; failing tests print what to set to repeat them a
 from __future__ import annotations
 
 import os
+import random
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _DIGITS = 7  # of the commit's hash, so that a signed number of 32 bits has room for it and for what is added to it
 
@@ -42,3 +47,10 @@ def seeds(count: int) -> range:
     """The same from SEED on."""
     drawn = numbers(count)
     return range(SEED + drawn.start, SEED + drawn.stop)
+
+
+def some(values: Sequence[T]) -> list[T]:
+    """Parameters of a test that takes long for each: in ``make test`` a quarter of them, chosen by the commit, and in
+    ``make test-all`` the others."""
+    order = random.Random(SEED).sample(range(len(values)), len(values))
+    return [values[i] for i in order[slice(numbers(len(values)).start, numbers(len(values)).stop)]]

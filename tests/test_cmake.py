@@ -152,6 +152,7 @@ def test_a_part_of_another_project(tmp_path: Path) -> None:
     assert "libbnn" not in (tmp_path / "build/bnn/cmake_install.cmake").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_installed(installed: Installed) -> None:
     files = {path.relative_to(installed.prefix).as_posix() for path in installed.prefix.rglob("*") if path.is_file()}
     libraries = {f"lib/libbnn.so{end}" for end in ("", f".{INTERFACE}", f".{__version__}")}

@@ -156,6 +156,10 @@ class _Follower:
         risky = np.zeros_like(loose)
         if dynamics.emits != Emits.VALUES:
             risky = _turns(dynamics, values, state, low, high)
+        if late is not None and (dynamics.floored or dynamics.reset == Reset.CORRECTED_SUBTRACT):
+            # What follows a spike changes the membrane, so whether a reset is due is not what the step before decided.
+            due = [dynamics.late(values, {**before, "v": _outward(before["v"], s, off["v"])}) for s in (-1, 1)]
+            risky = risky | (due[0] != due[1])
         values_sent = dynamics.emits == Emits.VALUES
         for name in off:
             # A decision that went the other way is at risk, and so is all that follows from it.

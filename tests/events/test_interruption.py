@@ -25,6 +25,7 @@ from bnn.runtime.handles import Memory
 from op_graphs import plan, signs
 from opened import again
 from pace import loop_seconds, process_seconds
+from seed import some
 
 from .test_moves import FIRING
 
@@ -101,18 +102,21 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files(tmp_path_factory.mktemp("long"))
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize(
     ("model", "call", "firing"),
-    [
-        ("loud", "create", "layers"),
-        ("silent", "calibrate", "layers"),
-        ("silent", "reset", "layers"),
-        ("silent", "run", "layers"),
-        ("silent", "run", "fifo"),
-        ("silent", "time_frames", "layers"),
-        ("silent", "time_frames", "random"),
-        ("real", "output", "layers"),
-    ],
+    some(
+        [
+            ("loud", "create", "layers"),
+            ("silent", "calibrate", "layers"),
+            ("silent", "reset", "layers"),
+            ("silent", "run", "layers"),
+            ("silent", "run", "fifo"),
+            ("silent", "time_frames", "layers"),
+            ("silent", "time_frames", "random"),
+            ("real", "output", "layers"),
+        ]
+    ),
 )
 def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str, firing: str) -> None:
     command = [sys.executable, "-c", CHILD, str(paths[model]), call, firing]

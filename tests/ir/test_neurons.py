@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,10 @@ from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.neurons import neuron_form
 from bnn.passes import lower
+from seed import some
 
 Rng = np.random.Generator
+PAIRS = [*itertools.product(levels.QUANTIZERS, levels.KERNELS)]
 
 
 def real_bits(graph: Graph) -> list[Node]:
@@ -43,8 +46,8 @@ def check(graph: Graph, inputs: list[Array]) -> Graph:
     return form.graph
 
 
-@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
-@pytest.mark.parametrize("kernel", levels.KERNELS)
+@pytest.mark.drawn
+@pytest.mark.parametrize(("quantizer", "kernel"), some(PAIRS))
 def test_every_level_becomes_a_neuron(rng: Rng, quantizer: str, kernel: str) -> None:
     """Pooling before and after batch norm, falling channels, zero and other padding, ternary weights."""
     for _ in range(5):
@@ -92,8 +95,8 @@ def grouped(rng: Rng, kind: str, kernel: str, channels: int, groups: int) -> Gra
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(6, 2), (12, 4), (64, 2)])
-@pytest.mark.parametrize("kernel", levels.KERNELS)
-@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+@pytest.mark.drawn
+@pytest.mark.parametrize(("quantizer", "kernel"), some(PAIRS))
 def test_layers_in_groups(rng: Rng, quantizer: str, kernel: str, channels: int, groups: int) -> None:
     """Groups that are whole words, and those that are convolutions of their own, side by side."""
     for _ in range(2):

@@ -14,7 +14,7 @@ import pytest
 
 from bnn.runtime import build as extension
 from sanitized import call
-from seed import SEED
+from seed import SEED, numbers
 from targets import TARGETS
 from targets import build as build_for
 
@@ -77,10 +77,11 @@ def test_scalar_is_the_last_resort() -> None:
     assert ROWS[-1] == "scalar"
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family(tester: Path, family: str) -> None:
     """A crash is an access outside a guarded buffer."""
-    run([str(tester)], family, 500)
+    run([str(tester)], family, len(numbers(600)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -64,6 +64,7 @@ def test_same_graph_same_bytes() -> None:
         assert encode(lower(random_graph(seed).graph)) == encode(lower(random_graph(seed).graph)), f"seed {seed}"
 
 
+@pytest.mark.slow
 def test_random_graphs_are_worth_it() -> None:
     """The generator makes what the passes are about: else the tests above prove nothing."""
     wanted = {"threshold", "negated", "residual", "mask", "pad -1", "pad 1", "pad 0", "groups", "dilation"}

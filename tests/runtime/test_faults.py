@@ -19,6 +19,7 @@ from bnn import errors
 from bnn.events import EventEngine
 from bnn.runtime import Model, build, handles
 from sanitized import call
+from seed import some
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPED = (
@@ -120,7 +121,8 @@ def uses(small: Any, path: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-@pytest.mark.parametrize("name", ["from_bytes", "load", "threads", "profile", "activations", "stepper", "events"])
+@pytest.mark.drawn
+@pytest.mark.parametrize("name", some(["from_bytes", "load", "threads", "profile", "activations", "stepper", "events"]))
 def test_the_kth_allocation(small: Any, tmp_path: Path, instead: Any, name: str) -> None:
     use, before = uses(small, tmp_path / "net.bnn")[name], alive()
     empty = Refusing(np.empty, out_of_memory)

@@ -22,6 +22,7 @@ from bnn.ir.ops import ClampAttrs, ConvAttrs, PoolAttrs, constant, input_node, m
 from bnn.runtime import Model
 from op_graphs import plan, signs
 from pace import loop_seconds, process_seconds
+from seed import some
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)
@@ -99,22 +100,25 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize(
     ("model", "call", "images", "threads"),
-    [
-        ("elementwise", "predict", 1, 1),
-        ("elementwise", "predict", 1, 2),
-        ("elementwise", "predict", 4, 2),
-        ("elementwise", "call", 2, 1),
-        ("elementwise", "profile", 1, 1),
-        ("elementwise", "stepper", 1, 1),
-        ("floats", "predict", 1, 1),
-        ("floats", "predict", 2, 2),
-        ("floats", "activations", 1, 1),
-        ("one row of bits", "predict", 1, 2),
-        ("dense", "predict", 9000, 1),
-        ("dense", "predict", 9000, 2),
-    ],
+    some(
+        [
+            ("elementwise", "predict", 1, 1),
+            ("elementwise", "predict", 1, 2),
+            ("elementwise", "predict", 4, 2),
+            ("elementwise", "call", 2, 1),
+            ("elementwise", "profile", 1, 1),
+            ("elementwise", "stepper", 1, 1),
+            ("floats", "predict", 1, 1),
+            ("floats", "predict", 2, 2),
+            ("floats", "activations", 1, 1),
+            ("one row of bits", "predict", 1, 2),
+            ("dense", "predict", 9000, 1),
+            ("dense", "predict", 9000, 2),
+        ]
+    ),
 )
 def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str, images: int, threads: int) -> None:
     command = [sys.executable, "-c", CHILD, str(paths[model]), call, str(images), str(threads)]
@@ -190,7 +194,8 @@ def test_other_threads_are_not_interrupted(model: Model) -> None:
     np.testing.assert_array_equal(found[0], expected)
 
 
-@pytest.mark.parametrize(("threads", "batch"), [(1, 1), (1, 9), (2, 1), (2, 2), (2, 40), (3, 25)])
+@pytest.mark.drawn
+@pytest.mark.parametrize(("threads", "batch"), some([(1, 1), (1, 9), (2, 1), (2, 2), (2, 40), (3, 25)]))
 def test_being_asked_changes_nothing(threads: int, batch: int) -> None:
     """Work that is cut gives what whole ops give: convolutions of every kind, one image or many."""
     x, z = input_node("x", (24, 40, 64)), input_node("z", (40, 24, 16), DType.u8)

@@ -163,6 +163,7 @@ def test_infinities_and_float_nans_follow_numpy(sanitized: Path, tmp_path: Path)
     call(str(sanitized), "check", "0", *folders)
 
 
+@pytest.mark.slow
 @pytest.mark.drawn
 def test_damaged_files(sanitized: Path, tmp_path: Path) -> None:
     """Cut at every length, every bit flipped, random numbers in its fields: an error or a result, never a crash."""
@@ -214,7 +215,7 @@ def test_damage_is_never_taken_for_a_model(sanitized: Path, tmp_path: Path) -> N
         assert call(str(sanitized), "damage", str(path)) == f"{9 * size} damaged copies, all refused\n"
 
 
-@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 1, 2])
+@pytest.mark.parametrize("number", [*(pytest.param(slow, marks=pytest.mark.slow) for slow in (0, 1)), 2])
 def test_fields_at_their_boundaries(sanitized: Path, tmp_path: Path, number: int) -> None:
     """Each of the header, the tensors and the ops, the checksum repaired: an error, or a model that runs."""
     print(f"BNN_TEST_SEED={SEED}")

@@ -78,6 +78,7 @@ def test_with_many_levels_classes_stay(saved: Path) -> None:
     assert conversion.quantized.agreement > 0.95
 
 
+@pytest.mark.slow
 def test_the_command(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     pytest.importorskip("click")
     import json

@@ -112,6 +112,7 @@ def test_scores_have_the_bytes_of_the_runtime(page: chromium.Page, simd: bool, k
     assert page.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_digit_is_drawn_and_read(page: chromium.Page, tmp_path: Path) -> None:
     page.drag(on_the_drawing(page, TWO))
     # Half a digit may be a 2 too; what is whole is shown afresh.

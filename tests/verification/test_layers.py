@@ -109,7 +109,7 @@ class TestSilence:
         wrong = with_weight(model, "third/kernel", np.negative)
         assert not verify(wrong, compiled, x, allow_silent=True).ok
 
-    @pytest.mark.parametrize("count", [1, 2, 3, 20])
+    @pytest.mark.parametrize("count", [1, 20])
     def test_a_living_network_on_few_images(self, count: int) -> None:
         for seed in range(5):
             model = binary_network(seed)

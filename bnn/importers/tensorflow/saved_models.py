@@ -21,7 +21,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import reached
-from ..common.limits import MOST_BYTES, PERMISSION, check_bytes, most_made
+from ..common.limits import PERMISSION, check_bytes, most_made
 from .allowed import CALLS, CONTROL, KEPT, MOST_CALLS, PURE, SAVER
 from .checkpoint import Checkpoint
 from .frozen import MOST_NODES, Tensor, TfNode, attribute, behind, from_function, result_counts
@@ -136,8 +136,9 @@ def _check_sizes(path: Path, graph: Any, functions: Mapping[str, Any], calls: _C
     check_bytes(path, "what its variables declare", sum(_elements(v.shape) * _bytes(v.dtype) for v in variables))
     declared = {name: _declared(f.node_def) for name, f in functions.items()}
     once = _declared(graph.graph_def.node) + sum(declared.values())
-    most = min(MOST_BYTES, most_made(graph.ByteSize()))
-    check_bytes(path, "what its constants declare", max([once, *_with_calls(declared, calls, order).values()]), most)
+    constants = max([once, *_with_calls(declared, calls, order).values()])
+    check_bytes(path, "what its constants declare", constants)
+    check_bytes(path, "what its constants declare", constants, most_made(graph.ByteSize()))
 
 
 def _order(path: Path, calls: _Calls) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from bnn._distribution import install
 from bnn._types import Array
+from seed import some
 
 pytest.importorskip("tensorflow", reason=f"TensorFlow is not installed: {install('tensorflow')}")
 import larq as lq
@@ -85,8 +87,8 @@ def keras_model(rng: np.random.Generator, geometry: dict[str, Any], between: str
     return model
 
 
-@pytest.mark.parametrize("between", ["", "pool", "relu"])
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.drawn
+@pytest.mark.parametrize(("geometry", "between"), some([*itertools.product(GEOMETRIES, ["", "pool", "relu"])]))
 def test_keras_models_become_spikes(rng: np.random.Generator, geometry: str, between: str, tmp_path: Path) -> None:
     model = bnn.compile(keras_model(rng, GEOMETRIES[geometry], between))
     graph = decode(model.to_bytes())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -17,13 +18,15 @@ from bnn.ir.graph import Graph
 from bnn.ir.interpret import run
 from bnn.ir.ops import ConvAttrs, ReshapeAttrs, constant, input_node, make
 from bnn.passes import lower
+from seed import some
 
 Rng = np.random.Generator
+PAIRS = [*itertools.product(levels.QUANTIZERS, levels.KERNELS)]
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("kernel", levels.KERNELS)
-@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+@pytest.mark.parametrize(("quantizer", "kernel"), some(PAIRS))
 def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, profile: str) -> None:
     """As several neurons, one per threshold: the oracle's spikes, and the outputs of the network as it was compiled."""
     graph = lower(levels.network(rng, quantizer, kernel))

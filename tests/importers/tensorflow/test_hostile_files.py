@@ -278,6 +278,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
 def test_refused_files_take_little(folder: Path) -> None:
     paths = {}
