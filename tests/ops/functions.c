@@ -13,11 +13,11 @@
 
 enum { BLOCK = 4096 };
 
-#define ROW(NAME, ...)                                                           \
+#define ROW(NAME, ...)                                                               \
     static void NAME##_values(float *out, const float *in, size_t n, float exponent) \
-    {                                                                            \
-        (void)exponent;                                                          \
-        __VA_ARGS__;                                                             \
+    {                                                                                \
+        (void)exponent;                                                              \
+        __VA_ARGS__;                                                                 \
     }
 FUNCTIONS
 #undef ROW

@@ -92,7 +92,7 @@ def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits) -> None:
     of some: then the others add nothing)."""
     print(f"BNN_TEST_SEED={SEED}")
     for number in numbers(20):
-        rng = np.random.default_rng([SEED, number])
+        rng = np.random.default_rng([SEED, emits, number])
         network = draw_convolution(rng, emits)
         n = network.populations[0].size
         sends = rng.random((6, n)) < rng.choice([0.7, 0.95, 1] if number % 2 else [0.4, 1])
