@@ -45,7 +45,7 @@ TABLE = (
 # With the scalar kernels, so that this is also the run of the tests with that family (`make test-kernels` has the
 # others).  Tests that start a compiler are left out: they run their own builds, which are not measured.  Of tests/snn
 # these are about the engine in C.
-FAMILY = "scalar"
+FAMILY, COUNT = "scalar", "60"  # random cases of each test: some branches are rare
 TESTS = (
     "tests/runtime",
     "tests/events",
@@ -119,7 +119,12 @@ def build(tree: Path) -> None:
 def run_tests(tree: Path, profiles: Path, arguments: Sequence[str]) -> None:
     shutil.rmtree(profiles, ignore_errors=True)
     command = [sys.executable, "-m", "pytest", "-n", "2", "-q", "-p", "no:cacheprovider", *(arguments or TESTS)]
-    own = {"PYTHONPATH": str(tree), "LLVM_PROFILE_FILE": f"{profiles}/%m.profraw", "BNN_KERNELS": FAMILY}
+    own = {
+        "PYTHONPATH": str(tree),
+        "LLVM_PROFILE_FILE": f"{profiles}/%m.profraw",
+        "BNN_KERNELS": FAMILY,
+        "BNN_TEST_COUNT": COUNT,
+    }
     run(command, tree, **own)
 
 

@@ -76,7 +76,8 @@ def draw_convolution(rng: Any, emits: Emits) -> Network:
     shape = (int(rng.integers(3, 12)), int(rng.integers(3, 12)), int(rng.integers(1, 6)))
     kernel = int(rng.integers(1, min(6, shape[0] + 1))), int(rng.integers(1, min(6, shape[1] + 1)))
     stride, padding = (int(rng.integers(1, 4)), int(rng.integers(1, 4))), (int(rng.integers(4)), int(rng.integers(4)))
-    rows, columns = (int(rng.integers(1, n + 3)) for n in shape[:2])  # fewer or more than the windows that fit
+    fit = [(shape[a] + padding[a] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
+    rows, columns = (int(rng.integers(1, rng.choice([fit[a], shape[a] + 2]) + 1)) for a in (0, 1))
     channels = int(rng.choice([1, 7, 16, 17, 40, 80]))
     target = draw_population(rng, "target", (rows, columns, channels), dyadic=False)
     target.output = True
