@@ -77,7 +77,7 @@ def infinite_sums(rng: Rng) -> Cases:
 
 
 def levels_of_any_float(rng: Rng) -> Cases:
-    """Infinity has the last level, however many a number of so many bits could say."""
+    """Infinity has the last level, even where the bits could hold a higher number."""
     x = input_node("x", (len(LINE) - 1,))
     for steps in (2, 3, 5, 7, 8):
         numbers = make("binarize_levels", x, constant(np.linspace(-3, 3, steps)))
@@ -88,7 +88,7 @@ def levels_of_any_float(rng: Rng) -> Cases:
 
 
 def numbers_above_the_last_value(rng: Rng) -> Cases:
-    """Bits need not come from a quantizer of so many levels."""
+    """Bits may hold a number above the last entry of the table."""
     x, data = input_node("x", (2, 3, 64)), rng.choice([-1.0, 1.0], (9, 2, 3, 64)).astype(np.float32)
     for values in (3, 4):
         table = constant(np.arange(values) * 2.0)

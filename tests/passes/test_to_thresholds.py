@@ -126,7 +126,7 @@ def test_a_residual_and_a_threshold_of_floats_stay() -> None:
 
 
 def test_what_has_no_threshold_keeps_its_epilogue() -> None:
-    """Slots round monotone functions, but for not-a-number."""
+    """Slots round monotonically, except where they give not-a-number."""
     acc = binary(2, 3)
     infinite = make("bconv2d", *acc.inputs, channel([np.inf, 1.0]), attrs=ConvAttrs(slots=("mul",)))
     assert thresholds(infinite, make("binarize", infinite)) is None, "0 * inf is not a number"

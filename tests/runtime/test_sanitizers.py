@@ -6,7 +6,6 @@ driver.c and the files beside it do the work; here they are built, given models 
 
 from __future__ import annotations
 
-import itertools
 import re
 from pathlib import Path
 
@@ -93,14 +92,15 @@ def test_coded_filters_match_the_oracle(sanitized: Path, tmp_path: Path) -> None
     print(f"BNN_TEST_SEED={SEED}")
     folders = []
     found: list[Encoding] = []
-    for i in itertools.count(numbers(60).start):
-        if i >= numbers(60).stop and {*found} == {*Encoding}:
+    for i in range(numbers(60).start, 300):
+        if i >= numbers(60).stop and {*found} == {*Encoding}:  # few filters have the rarest
             break
         rng = np.random.default_rng([SEED, i])
         graph = op_graphs.coded_filters(rng)
         found += [shortest(node.inputs[1])[0] for node in graph.schedule if node.op == "conv2d"]
         folders.append(str(tmp_path / str(i)))
         op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.integers(rng, (4, *graph.inputs[0].type.shape))])
+    assert {*found} == {*Encoding}
     call(str(sanitized), "check", "0", *folders)
 
 

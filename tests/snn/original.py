@@ -98,7 +98,7 @@ def _slack(x: Array) -> float:
 
 
 def _check_unit(layer: Layer, quantized: Quantized) -> None:
-    """It is as small as weights of so many bits, or sums that float32 holds, allow; or a whole stair."""
+    """It is as small as the bits of the weights allow, or as float32 holds the sums, or it is a whole stair."""
     weights = np.max([np.abs(e.weights).max(axis=(0, 1, 2)) for e in layer.edges], axis=0)
     room = reach(layer, quantized.layers) + 3 * layer.threshold > 0.8 * LARGEST
     assert ((weights >= (2 ** (quantized.bits - 1) - 1) / 2) | room | (layer.threshold < 2)).all(), layer.name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulator in NumPy, of which one weight, one step or one neuron is another: each of them alone is reported.
+"""A simulator in NumPy with one wrong weight, step or neuron: each alone is reported.
 
 It is also a second opinion of what a NIR file says: it shares no code with the engine.
 """

@@ -19,7 +19,7 @@ class Informs(str):
 
 @dataclass
 class Poisoned:
-    """``value``: what makes a report, fine but for ``beside``, one that is not ok."""
+    """``value``: what alone makes a report not ok; ``beside``: the other fields that it needs to matter."""
 
     value: Any
     beside: dict[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ MOST_BYTES = 2**30
 MOST_CONSTANTS = 2**32
 """Total bytes of the values that a model computes without its data: weights, and values derived from them."""
 LEAST_MADE, MADE = 2**27, 64
-"""Bytes that any model may compute without its data, and how many more for each byte that it stores."""
+"""Bytes of values that a model may compute without its data: at least, and in addition for each byte that it stores."""
 MOST_HELD = 2**33
 """Total bytes of the values that are held at once while a model is executed."""
 MOST_NODES = 2**20
@@ -30,5 +30,5 @@ def check_bytes(where: str | Path, what: str, count: int, most: int | None = Non
 
 
 def most_made(stored: int | None) -> int:
-    """Bytes that may be made of so many stored ones; None: of a model that somebody trusts."""
+    """Bytes of values that may be computed from a file of ``stored`` bytes; None: a model that the user trusts."""
     return MOST_CONSTANTS if stored is None else min(MOST_CONSTANTS, LEAST_MADE + MADE * stored)

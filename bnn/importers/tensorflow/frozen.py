@@ -69,7 +69,7 @@ class Frozen:
     ``multiplier(variance, epsilon, gamma)``: batch norm's rsqrt(variance + epsilon) * gamma in TensorFlow's arithmetic.
     ``layers``: names of the model's layers, where known; ``scopes_twice``: each layer's name scope is opened once to
     build the layer and again to call it, as in Keras 3.  ``stored``: bytes of the file that it was read from; None: a
-    model in memory, or a file that somebody trusts.
+    model in memory, or a file that the user trusts.
     """
 
     nodes: list[TfNode]

@@ -74,7 +74,7 @@ def drawn(function: Callable[[Any], Any], shape: tuple[int, ...], dtype: str) ->
 def hand_made(
     *nodes: TfNode, last: str = "", dtype: str = "float32", shape: Any = (5,), labels: Sequence[str] = ("x",)
 ) -> Frozen:
-    """A graph of these inputs and nodes, of which constants and casts are executed; any other gives its data."""
+    """A graph of these inputs and nodes.  Constants and casts are executed; any other node returns its operand."""
 
     def run(node: TfNode, operands: Any) -> list[Any]:
         if node.op == "Const":

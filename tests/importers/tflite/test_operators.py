@@ -310,7 +310,7 @@ def summed(op: str, operands: Sequence[Any], *out: int, total: Sequence[int] = (
 
 
 def unpacked(count: int) -> Make:
-    """Weights that the file unpacks, from so many words."""
+    """Weights that the file unpacks from ``count`` words."""
     dequantized: Callable[[Net], int] = lambda net: net.larq(  # noqa: E731
         "LceDequantize", [net.constant(np.ones((1, 1, count), np.int32))], 1, 1, 40, dtype="FLOAT32"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neurons, of which one may be poisoned."""
+"""Neurons; a test may poison one."""
 
 from __future__ import annotations
 
