@@ -49,7 +49,7 @@ def _inner(value: Any) -> list[Any]:
 def _takes_tensor(call: Any) -> bool:
     """Whether an argument is a layer's result, [layer, call, number] or [layer, call, number, options], or of Keras 3
     a "__keras_tensor__": it is not known before the network runs."""
-    if next(_operands(call), None) is not None:
+    if any(type(number) is int for _, number in _operands(call)):
         return True
     waiting = [call]
     while waiting:
@@ -95,9 +95,12 @@ def endless(options: dict[str, Any]) -> str | None:
     needs: dict[_Call, list[_Call]] = {}
     for name, own in calls.items():
         for i, call in enumerate(own):
-            before = [(name, i - 1)] if i else []
-            operands = [(n, k - begin) for n, k in _operands(call) if (begin := first.get(n)) is not None]
-            needs[name, i] = before + operands
+            needs[name, i] = [(name, i - 1)] if i else []
+            for n, k in _operands(call):
+                if type(k) is not int:
+                    return f"needs call {k!r} of the layer '{n}', which is not the number of one"
+                if (begin := first.get(n)) is not None:
+                    needs[name, i].append((n, k - begin))
     missing = next(((n, k) for operands in needs.values() for n, k in operands if (n, k) not in needs), None)
     if missing is not None:
         return f"needs call {missing[1]} of the layer '{missing[0]}', which has {len(calls[missing[0]])}"
@@ -120,13 +123,13 @@ def _first_call(layer: dict[str, Any]) -> int | None:
     return int(begins or layer.get("class_name") != "Sequential")
 
 
-def _operands(call: Any) -> Iterator[_Call]:
-    """(layer, number of its call) of every result that a call of Keras 2 takes."""
+def _operands(call: Any) -> Iterator[tuple[str, Any]]:
+    """(layer, number of its call, or what stands there) of every list that Keras 2 takes for a result of a layer."""
     waiting = [call]
     while waiting:
         value = waiting.pop()
-        kinds = tuple(map(type, value[:3])) if isinstance(value, list) and len(value) in (3, 4) else ()
-        if kinds == (str, int, int) and value[0] != "_CONSTANT_VALUE":
+        result = isinstance(value, list) and len(value) in (3, 4) and isinstance(value[0], str)
+        if result and value[0] != "_CONSTANT_VALUE":
             yield value[0], value[1]
             waiting += value[3:]
         else:

@@ -265,6 +265,11 @@ WAITS = {
     "each other": (functional(X, node("a", [["b", 0, 0]]), node("b", [["a", 0, 0]])), "depends on its own result"),
     "in its options": (functional(X, node("a", [["x", 0, 0, {"y": ["a", 0, 0]}]])), "depends on its own result: 'a'"),
     "its next call": (functional(X, node("a", [["a", 1, 0]], [["x", 0, 0]])), "depends on its own result: 'a'"),
+    "a text for a number": (functional(X, node("a", [["x", 0, 0]]), node("b", [["a", "", 0]])),
+        "needs call '' of the layer 'a', which is not the number of one"),
+    "half a number": (functional(X, node("a", [["x", 0, 0]]), node("b", [["a", 0.5, 0]])), "needs call 0.5 of"),
+    "no number, in its options": (
+        functional(X, node("a", [["x", 0, 0]]), node("b", [["x", 0, 0, {"y": ["a", None, 0]}]])), "needs call None of"),
     "a layer without a name": (functional(X, {"class_name": "Dense", "inbound_nodes": []}), "without a name or calls"),
     "two of one name": (functional(X, node("a", [["x", 0, 0]]), node("a", [["x", 0, 0]])), "without a name or calls"),
 }  # fmt: skip
