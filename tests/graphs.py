@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random SOURCE graphs, seeded, for differential tests.
+"""Random SOURCE graphs, seeded, for differential tests: of all ops, of bits alone, of activations of several levels.
 
 Every number is a dyadic fraction of few bits, so that float32 sums are exact in any order: whatever differs by one bit
 between two ways of computing such a graph is a bug.  Batch norms are centred on values that really occur, so
@@ -18,9 +18,24 @@ import numpy as np
 from bnn._types import Array
 from bnn.ir import interpret
 from bnn.ir.graph import Graph, Node
-from bnn.ir.ops import INF, ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ir.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    RoundAttrs,
+    constant,
+    input_node,
+    make,
+)  # fmt: skip
+from events.moves import chain
 
 BATCH = 2
+Rng = np.random.Generator
+QUANTIZERS = ("heaviside", "tern", "dorefa1", "dorefa2", "dorefa3", "dorefa4", "five")  # of levels_graph
+KERNELS = ("signs", "ternary")
 _EXACT = 2.0**23  # steps a float32 counts exactly, with a bit to spare
 _CHANNELS = (1, 2, 3, 5, 7, 8, 16, 31, 32, 33, 40, 64, 65, 70)
 _LARQ = 0.1
@@ -62,8 +77,50 @@ def random_graph(seed: int, blocks: int = 4) -> Sample:
     return Builder(np.random.default_rng(seed)).build(seed, blocks)
 
 
+def spiking_graph(rng: Rng, binary_input: bool = False) -> Graph:
+    """One image, and layers whose activations are all bits: what the event engine runs without a refusal."""
+    return _Bits(rng).graph(binary_input)
+
+
+def levels_graph(rng: Rng, quantizer: str, kernel: str) -> Graph:
+    """(8, 7, 2) -> (5): a first layer, two convolutions with pooling or without, a dense layer; one kind of quantizer
+    between them, as ``quantized`` makes it, and KERNELS of one kind."""
+    return _Levels(rng, quantizer, kernel).graph()
+
+
+def images(rng: Rng, graph: Graph, count: int) -> list[Array]:
+    """Multiples of 1/16 from -1 to 1 for each input."""
+    return [(rng.integers(-16, 17, (count, *n.type.shape)) / 16).astype(np.float32) for n in graph.inputs]
+
+
+def quantized(x: Node, kind: str, name: str) -> Node:
+    """As Larq's and DoReFa's quantizers look in a traced model; "round 17" and "floor 17": 17 levels from 0 to 1."""
+
+    def step(op: str, x: Node, *more: Node, **attrs: Any) -> Node:
+        return make(op, x, *more, name=name, **attrs)
+
+    if kind == "heaviside":
+        sign = step("sign", step("add", step("sign", x), constant(_LARQ)))
+        return step("clamp", sign, attrs=ClampAttrs(0.0, 1.0))
+    if kind == "tern":
+        high, low = (step("sign", step("add", x, constant(c))) for c in (0.5, -0.5))
+        return step("sign", step("add", high, low))
+    how, _, count = kind.partition(" ")
+    most = float(count) - 1 if count else 4.0 if kind == "five" else float(2 ** int(kind[-1]) - 1)
+    clipped = step("clamp", x, attrs=ClampAttrs(0.0, 1.0))
+    direction = RoundAttrs(-1 if how == "floor" else 0)
+    whole = step("round", step("mul", clipped, constant(most)), attrs=direction)
+    return step("div", whole, constant(most))
+
+
 class Builder:
     """Builds a graph and evaluates it as it grows."""
+
+    quantizers: tuple[str, ...] = ("sign",) * 18 + ("ternary", "levels", "levels")
+    kernels: tuple[str, ...] = ("signs", "signs", "alpha", "alpha", "integers", "ternary", "ternary alpha")
+    pad_values: tuple[float, ...] = (0.0, 1.0, -1.0, 1.0, -1.0, 0.5)
+    imitations = 0.15  # how many of the signs are not Larq's
+    words = False  # groups are whole words of bits
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -96,20 +153,34 @@ class Builder:
         node = make(op, *nodes, attrs=attrs, name=name, origin=f"{name}/{op}_{self.layers}:0")
         return Value(node, interpret.evaluate(node, arrays), step, bound)
 
+    def of(self, x: Value, node: Node, step: float, bound: float) -> Value:
+        """A node that is made of ``x`` and constants."""
+        known = {x.node: x.array}
+
+        def array(n: Node) -> Array:
+            if n not in known:
+                known[n] = n.value if n.is_constant else interpret.evaluate(n, [array(i) for i in n.inputs])
+            return known[n]
+
+        return Value(node, array(node), step, bound)
+
     def exact(self, step: float, bound: float) -> bool:
         return step > 0 and bound / step < _EXACT
 
     def input(self, index: int) -> Value:
         h, w = self.whole(1, 12), self.whole(1, 12)
         shape = (h, w, self.pick(_CHANNELS)) if self.chance(0.9) else (self.whole(1, 70),)
+        return self.image(f"input_{index}", shape)
+
+    def image(self, name: str, shape: tuple[int, ...]) -> Value:
         array = (self.rng.integers(-16, 17, (BATCH, *shape)) / 16).astype(np.float32)
-        return Value(input_node(f"input_{index}", shape), array, 1 / 16, 1.0)
+        return Value(input_node(name, shape), array, 1 / 16, 1.0)
 
     # -- layers ---------------------------------------------------------------------------------------------------
 
     def quantize(self, x: Value, name: str) -> Value:
         """A sign mostly; else a ternary quantizer, or one of 3 to 256 levels as DoReFa's."""
-        kind = self.pick(("sign",) * 18 + ("ternary", "levels", "levels"))
+        kind = self.pick(self.quantizers)
         if kind == "ternary":
             sides = []
             for half in (0.5, -0.5):
@@ -127,9 +198,9 @@ class Builder:
 
     def sign(self, x: Value, name: str) -> Value:
         """Larq's quantizer, or (rarely) what only looks like it."""
-        c = self.pick((0.9, 1.0, 1.5, -0.1, 0.0)) if self.chance(0.15) else _LARQ
+        c = self.pick((0.9, 1.0, 1.5, -0.1, 0.0)) if self.chance(self.imitations) else _LARQ
         inner = self.made(name, "sign", x, step=1.0, bound=1.0)
-        if self.chance(0.05):
+        if self.chance(self.imitations / 3):
             return inner  # bare: 0 stays 0
         shift = constant(np.full(self.pick(((), (1,), (1,) * len(x.shape))), c), name=name)
         pair = (inner, shift) if self.chance(0.8) else (shift, inner)
@@ -138,7 +209,7 @@ class Builder:
     def weights(self, shape: tuple[int, ...]) -> Array:
         """Signs, small integers, or ternary ones; also times alpha per filter, which may be 0."""
         signs = self.rng.choice([-1.0, 1.0], shape)
-        kind = self.pick(("signs", "signs", "alpha", "alpha", "integers", "ternary", "ternary alpha"))
+        kind = self.pick(self.kernels)
         if "ternary" in kind:
             signs = signs * self.rng.integers(0, 2, shape)
         if "alpha" in kind:
@@ -152,16 +223,26 @@ class Builder:
         """A convolution or a dense layer, its input quantized first where sums would not be exact, or by chance."""
         if self.chance(0.85) or not self.exact(x.step, x.bound * 9 * 70 * 4):
             x = self.quantize(x, name)
-        padded = x.spatial and self.chance(0.2)
-        if padded:
+        return self.convolved(x, name)
+
+    def convolved(self, x: Value, name: str, padded: float = 0.2) -> Value:
+        """Padded with a number of its own before, with this chance."""
+        own = x.spatial and self.chance(padded)
+        if own:
             top, left, bottom, right = (self.whole(0, 2) for _ in range(4))
-            attrs = PadAttrs((top, left, bottom, right), self.pick((0.0, 1.0, -1.0, 1.0, -1.0, 0.5)))
+            attrs = PadAttrs((top, left, bottom, right), self.pick(self.pad_values))
             x = self.made(name, "pad", x, attrs=attrs, step=min(x.step, 0.5), bound=max(x.bound, 1.0))
-        attrs, shape = self.spatial_conv(x, padded) if x.spatial else (ConvAttrs(), (self.filters(), 1, 1, x.shape[0]))
+        y = self.sums(x, name, *self.spatial_conv(x, own)) if x.spatial else self.dense(x, name, self.filters())
+        return self.bias(y, name) if self.chance(0.3) else y
+
+    def dense(self, x: Value, name: str, units: int) -> Value:
+        return self.sums(x, name, ConvAttrs(), (units, 1, 1, x.shape[-1]))
+
+    def sums(self, x: Value, name: str, attrs: ConvAttrs, shape: tuple[int, ...]) -> Value:
+        """A convolution with weights (filters, height, width, channels of a group)."""
         w = self.weights(shape).astype(np.float32)
         bound = x.bound * float(np.abs(w).reshape(shape[0], -1).sum(axis=1).max())
-        y = self.made(name, "conv2d", x, constant(w, name=name), attrs=attrs, step=x.step * 0.25, bound=bound)
-        return self.bias(y, name) if self.chance(0.3) else y
+        return self.made(name, "conv2d", x, constant(w, name=name), attrs=attrs, step=x.step * 0.25, bound=bound)
 
     def filters(self) -> int:
         return int(self.pick(_CHANNELS))
@@ -170,8 +251,8 @@ class Builder:
         h, w, c = x.shape
         groups, per_group = 1, self.filters()
         if self.chance(0.2):
-            groups = self.pick([g for g in range(1, c + 1) if c % g == 0])
-            if c % 32 == 0 and self.chance(0.7):  # whole words
+            groups = self.pick([g for g in range(1, c + 1) if c % (32 * g if self.words else g) == 0] or [1])
+            if c % 32 == 0 and self.chance(0.7):
                 groups = c // 32
             per_group = self.whole(1, max(1, 70 // groups))
         kernel = (self.whole(1, 4), self.whole(1, 4))
@@ -314,3 +395,83 @@ class Builder:
         names = tuple(f"output_{i}" for i in range(len(outputs)))
         graph = Graph(tuple(v.node for v in inputs), tuple(outputs), names)
         return Sample(seed, graph, [v.array for v in inputs])
+
+
+class _Bits(Builder):
+    quantizers, kernels, pad_values, imitations, words = ("sign",), ("signs",), (1.0, -1.0), 0.0, True
+
+    def bits(self, x: Value) -> Value:
+        return self.sign(x, self.layer("sign"))
+
+    def normed(self, x: Value) -> Value:
+        return self.batch_norm(x, self.layer("bn"))
+
+    def skip(self, x: Value) -> Value:
+        """Spikes beside those of a layer that reads them."""
+        more = self.bits(self.normed(self.dense(x, self.layer("pointwise"), 8)))
+        return self.made(self.layer("concat"), "concat", x, more, x, step=1.0, bound=1.0)
+
+    def graph(self, binary_input: bool) -> Graph:
+        image = x = self.image("image", (self.whole(3, 8), self.whole(3, 8), self.whole(1, 3)))
+        if binary_input:
+            x = self.bits(self.normed(x) if self.chance(0.4) else x)
+        if self.chance(0.15):  # a dense network
+            for units in (self.filters(), 33):
+                x = self.flatten(x, self.layer("flatten")) if x.spatial else x
+                x = self.bits(self.normed(self.dense(x, self.layer("dense"), units)))
+            return Graph((image.node,), (self.dense(x, "scores", 7).node,), ("scores",))
+        x = self.normed(self.convolved(x, self.layer("conv"), padded=0.4 if binary_input else 0.0))
+        for _ in range(self.whole(1, 3)):
+            x = self.bits(x)
+            x = self.skip(x) if self.chance(0.2) else x
+            if self.chance(0.3):
+                x = self.of(x, chain(self.rng, x.node, self.whole(1, 3)), 1.0, 1.0)
+            x = self.convolved(x, self.layer("conv"), padded=0.4)
+            x = self.normed(self.pool(x, self.layer("max_pool"), "max_pool") if self.chance(0.4) else x)
+        x = self.bits(x)
+        if self.chance(0.3):  # a readout with pixels
+            return Graph((image.node,), (self.convolved(x, "scores").node,), ("scores",))
+        x = self.dense(self.flatten(x, self.layer("flatten")), self.layer("dense"), self.filters())
+        x = self.normed(self.dense(self.bits(self.normed(x)), "scores", 10))
+        return Graph((image.node,), (make("softmax", x.node, name="softmax"),), ("scores",))
+
+
+class _Levels(Builder):
+    def __init__(self, rng: Rng, quantizer: str, kernel: str) -> None:
+        super().__init__(rng)
+        self.quantizer, self.kernels = quantizer, (kernel,)
+
+    def quantize(self, x: Value, name: str) -> Value:
+        return self.of(x, quantized(x.node, self.quantizer, name), 0.0, 1.0)
+
+    def normed(self, x: Value, spread: float) -> Value:
+        """Most sums lie among the levels; some channels fall, some are constant."""
+        name, c = self.layer("norm"), x.shape[-1]
+        gamma = self.rng.choice([-1.0, 0.0, 0.5, 1.0], c, p=[0.25, 0.05, 0.3, 0.4]) / spread
+        x = self.per_channel(x, name, "sub", np.rint(self.rng.normal(0, 1, c)), 0, 0)
+        x = self.per_channel(x, name, "mul", gamma, 0, 0)
+        return self.per_channel(x, name, "add", self.rng.choice([0.0, 0.25, 0.5], c), 0, 0)
+
+    def halved(self, x: Value) -> Value:
+        pads = (0, 0, 1, 0) if self.chance(0.3) else (0, 0, 0, 0)
+        return self.made(
+            self.layer("pool"), "max_pool", x, attrs=PoolAttrs((2, 2), (2, 2), pads), step=0, bound=x.bound
+        )
+
+    def graph(self) -> Graph:
+        image = self.image("image", (8, 7, 2))
+        x = self.made(
+            "conv_1", "conv2d", image, constant(self.rng.choice([-1.0, 1.0], (6, 3, 3, 2))),
+            attrs=ConvAttrs(pads=(1, 1, 1, 1)), step=0, bound=0,
+        )  # fmt: skip
+        x = self.normed(x, 1.0)
+        for _ in range(2):
+            x = self.quantize(x, self.layer("quantizer"))
+            attrs = ConvAttrs(pads=self.pick(((1, 1, 1, 1), (0, 0, 1, 1))))
+            x = self.sums(x, self.layer("conv"), attrs, (self.whole(3, 8), 3, 3, x.shape[-1]))
+            where = self.whole(0, 2)  # pooling before batch norm, after it, or none
+            x = self.normed(self.halved(x) if where == 0 else x, 6.0)
+            x = self.halved(x) if where == 1 else x
+        x = self.flatten(self.quantize(x, self.layer("quantizer")), "flatten")
+        x = self.normed(self.dense(x, "dense", 5), 1.0)
+        return Graph((image.node,), (x.node,), ("scores",))

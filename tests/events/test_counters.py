@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 import bnn
-import levels
+import graphs
 from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Graph
 from bnn.ir.levels import numbered
 from bnn.passes import lower
+from seed import some
 
 from . import handmade
 from .spiking import mismatches, planned, random_images
@@ -36,13 +39,14 @@ def activations(graph: Graph) -> int:
     return sum(int(np.prod(n.type.shape)) for n in names.values())
 
 
-@pytest.mark.parametrize("firing", FIRING)
-@pytest.mark.parametrize("kernel", levels.KERNELS)
-@pytest.mark.parametrize("rounding", ["round", "floor"])
-@pytest.mark.parametrize("count", LEVELS)
+@pytest.mark.drawn
+@pytest.mark.parametrize(
+    ("count", "rounding", "kernel", "firing"),
+    some([*itertools.product(LEVELS, ["round", "floor"], graphs.KERNELS, FIRING)]),
+)
 def test_one_neuron_for_each_activation(rng: Rng, count: int, rounding: str, kernel: str, firing: str) -> None:
     """Frames, and an image pixel by pixel: outputs and every neuron are those of the synchronous run."""
-    graph = levels.network(rng, f"{rounding} {count}", kernel)
+    graph = graphs.levels_graph(rng, f"{rounding} {count}", kernel)
     model = compiled(graph)
     engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
     frames = random_images(rng, model, 3)
@@ -60,11 +64,11 @@ def test_one_neuron_for_each_activation(rng: Rng, count: int, rounding: str, ker
         assert not run.report.notes
 
 
-@pytest.mark.parametrize("kernel", levels.KERNELS)
+@pytest.mark.parametrize("kernel", graphs.KERNELS)
 def test_ternary_activations(rng: Rng, kernel: str) -> None:
     """Zero in the middle, and zeros around the image."""
     for firing in FIRING:
-        graph = levels.network(rng, "tern", kernel)
+        graph = graphs.levels_graph(rng, "tern", kernel)
         model = compiled(graph)
         engine = EventEngine(model, firing=firing)
         for frame in random_images(rng, model, 3):
@@ -76,7 +80,7 @@ def test_ternary_activations(rng: Rng, kernel: str) -> None:
 @pytest.mark.parametrize("firing", FIRING)
 def test_every_step_is_a_spike(rng: Rng, firing: str) -> None:
     """The spikes of a trace add up to the level, which never leaves its range; a step is counted where it arrives."""
-    model = compiled(levels.network(rng, "round 17", "signs"))
+    model = compiled(graphs.levels_graph(rng, "round 17", "signs"))
     engine = EventEngine(model, firing=firing, seed=3)
     engine.reset()
     first = {
@@ -102,11 +106,11 @@ def test_every_step_is_a_spike(rng: Rng, firing: str) -> None:
 
 
 @pytest.mark.parametrize("count", [3, 17, 256])
-@pytest.mark.parametrize("kernel", levels.KERNELS)
+@pytest.mark.parametrize("kernel", graphs.KERNELS)
 def test_switching(rng: Rng, count: int, kernel: str) -> None:
     """Layers that run by kernels, those that do not, and back again."""
     switched: set[str] = set()
-    model = compiled(levels.network(rng, f"round {count}", kernel))
+    model = compiled(graphs.levels_graph(rng, f"round {count}", kernel))
     for family in bnn.runtime.available_kernels()[: None if count == 17 else 1]:
         engine = EventEngine(bnn.Model.from_bytes(model.to_bytes(), kernels=family))
         frames = random_images(rng, model, 6)
@@ -199,7 +203,7 @@ def test_refused_by_name(rng: Rng) -> None:
     weights = [ops.constant(rng.choice([-1.0, 1.0], (4, 1, 1, n))) for n in (3, 4, 4)]
     y = ops.make("conv2d", x, weights[0], name="first")
     for k in (1, 2):
-        data = levels.quantizer(y, "round 4", f"levels_{k}")
+        data = graphs.quantized(y, "round 4", f"levels_{k}")
         data = ops.make("mul", data, data, name=f"square_{k}")
         y = ops.make("conv2d", data, weights[k], name=f"conv_{k}")
     model = compiled(Graph((x,), (y,)))

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
 import bnn
-import levels
+import graphs
 from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
 from bnn.passes import PIPELINE, lower
-from events.spiking import Network, mismatches, planned, random_images, random_model
+from events.spiking import mismatches, planned, random_images, random_model
+from seed import some
 
 GRAPHS = 6
 
@@ -76,12 +78,14 @@ def test_pixels_of_many_words(rng: np.random.Generator, channels: int) -> None:
         assert (engine.layers[1].spikes_up, engine.layers[1].spikes_down) == (up, down)
 
 
-@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
-@pytest.mark.parametrize("kernel", levels.KERNELS)
-@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+@pytest.mark.drawn
+@pytest.mark.parametrize(
+    ("quantizer", "kernel", "firing"),
+    some([*itertools.product(graphs.QUANTIZERS, graphs.KERNELS, ["layers", "fifo", "random"])]),
+)
 def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str, kernel: str, firing: str) -> None:
     """Outputs, and all bits that the running network has too, are the synchronous ones."""
-    model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, kernel))))
+    model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, kernel))))
     engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
     frames = random_images(rng, model, 3)
     for frame in frames[:2]:
@@ -97,12 +101,12 @@ def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str,
     assert sum(x.dense for x in engine.layers if x.kind == "encoder") == sum(op.float_macs for op in model.ops)
 
 
-@pytest.mark.parametrize("quantizer", levels.QUANTIZERS)
+@pytest.mark.parametrize("quantizer", graphs.QUANTIZERS)
 def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None:
     """Encoders of several thresholds on the same sums, and all that follows: by kernels, back, and by themselves."""
     switched: set[str] = set()
     for _ in range(3):
-        model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, "signs"))))
+        model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, "signs"))))
         frames = random_images(rng, model, 8)
         engine = EventEngine(model)
         engine.reset(frames[:1])
@@ -224,12 +228,12 @@ def test_automatic_switching_says_so(rng: np.random.Generator) -> None:
         assert mismatches(engine, image) == {}
 
 
-def test_counts(rng: np.random.Generator) -> None:
+def test_counts(rng: np.random.Generator, builder: Any) -> None:
     """SynOps are what the spikes of a dense network imply, and in layer order no neuron fires twice."""
-    net = Network(rng)
+    net = builder(int(rng.integers(2**32)))
     x = ops.input_node("image", (40,))
-    hidden = net.sign(net.norm(net.dense(net.sign(x), 70), 2.0))
-    model = bnn.Model.from_bytes(encode(lower(Graph((x,), (net.dense(hidden, 10),)))))
+    hidden = net.sign(net.norm(net.dense(net.sign(x, "input"), 70, "hidden"), "norm"), "sign")
+    model = bnn.Model.from_bytes(encode(lower(Graph((x,), (net.dense(hidden, 10, "scores"),)))))
     engine = EventEngine(model)
     image = random_images(rng, model, 1)[0]
     run = engine.run_image(image, trace=True)
@@ -293,15 +297,15 @@ def test_two_inputs_and_outputs(two_by_two: Any) -> None:
         engine.run_image(inputs[0])
 
 
-def test_refuses_real_values_between_bits(rng: np.random.Generator) -> None:
+def test_refuses_real_values_between_bits(rng: np.random.Generator, builder: Any) -> None:
     """A shortcut of real values is no spike; the error names the layer."""
-    net = Network(rng)
+    net = builder(0)
     x = ops.input_node("image", (6, 6, 8))
     signs = rng.choice([-1.0, 1.0], (8, 3, 3, 8))
     attrs = ops.ConvAttrs(pads=(1, 1, 1, 1))
-    conv = ops.make("conv2d", net.sign(x), ops.constant(signs), attrs=attrs, name="conv_with_shortcut")
+    conv = ops.make("conv2d", net.sign(x, "sign"), ops.constant(signs), attrs=attrs, name="conv_with_shortcut")
     joined = ops.make("add", conv, x, name="shortcut")
-    last = ops.make("conv2d", net.sign(joined), ops.constant(signs), attrs=attrs, name="last")
+    last = ops.make("conv2d", net.sign(joined, "last_sign"), ops.constant(signs), attrs=attrs, name="last")
     model = bnn.Model.from_bytes(encode(lower(Graph((x,), (last,)))))
     with pytest.raises(bnn.UnsupportedOpError, match=r"conv_with_shortcut.*shortcut of real numbers is added"):
         EventEngine(model)
@@ -314,7 +318,7 @@ def test_what_no_counter_sees_is_a_neuron_per_threshold(rng: np.random.Generator
         y = ops.make("conv2d", x, ops.constant(rng.choice([-1.0, 1.0], (6, 1, 1, 4))), name="first")
         for k in (1, 2):
             weights = ops.constant(rng.choice([-1.0, 1.0], (6, 2, 2, 3 * k)))
-            data = levels.quantizer(y, f"round {count}", f"levels_{k}")
+            data = graphs.quantized(y, f"round {count}", f"levels_{k}")
             y = ops.make("conv2d", data, weights, attrs=ops.ConvAttrs(groups=3 - k), name=f"conv_{k}")
         model = bnn.Model.from_bytes(encode(lower(Graph((x,), (y,)))))
         if count > 16:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -14,29 +17,43 @@ from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 
 from . import moves
-from .spiking import Network, mismatches, random_images
+from .spiking import mismatches, random_images
 
 FIRING = ("layers", "fifo", "random")
 
 
-def network(rng: np.random.Generator, move: str) -> bnn.Model:
+Network = Callable[[np.random.Generator, str], bnn.Model]
+
+
+@pytest.fixture
+def network(builder: Any) -> Network:
     """Moves of a kind between binary layers, behind the encoder and behind bits of bits, or a chain of any kinds."""
-    net = Network(rng)
 
-    def moved(x: Node) -> Node:
-        return moves.chain(rng, x, int(rng.integers(1, 5))) if move == "chain" else moves.moved(rng, x, move)
+    def made(rng: np.random.Generator, move: str) -> bnn.Model:
+        net = builder(int(rng.integers(2**32)))
 
-    image = ops.input_node("image", (5, 6, 2))
-    encoded = net.sign(net.norm(net.conv(image, int(rng.choice([12, 32, 40]))), 1.0))
-    hidden = net.sign(net.norm(net.conv(moved(encoded), int(rng.choice([4, 9, 36]))), 2.0))
-    pooled = net.pool(moved(hidden)) if rng.random() < 0.5 else moved(hidden)
-    beside = moved(ops.make("concat", pooled, net.sign(net.norm(net.pointwise(pooled, 8), 3.0)), name="join"))
-    return bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(beside, 5),)))))
+        def moved(x: Node) -> Node:
+            return moves.chain(rng, x, int(rng.integers(1, 5))) if move == "chain" else moves.moved(rng, x, move)
+
+        def layer(x: Node, filters: int, name: str, kernel: int = 3) -> Node:
+            sums = net.conv(x, filters, name, kernel, stride=int(rng.integers(1, 3)) if kernel > 1 else 1)
+            return net.sign(net.norm(sums, f"{name}_norm"), f"{name}_sign")
+
+        image = ops.input_node("image", (5, 6, 2))
+        encoded = layer(image, int(rng.choice([12, 32, 40])), "first")
+        hidden = moved(layer(moved(encoded), int(rng.choice([4, 9, 36])), "hidden"))
+        if rng.random() < 0.5:
+            window = tuple(min(2, n) for n in hidden.type.shape[:2])
+            hidden = ops.make("max_pool", hidden, attrs=ops.PoolAttrs(window, window), name="pool")
+        beside = moved(ops.make("concat", hidden, layer(hidden, 8, "beside", kernel=1), name="join"))
+        return bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(beside, 5, "last"),)))))
+
+    return made
 
 
 @pytest.mark.parametrize("firing", FIRING)
 @pytest.mark.parametrize("move", [*moves.KINDS, "chain"])
-def test_moved_bits(rng: np.random.Generator, move: str, firing: str) -> None:
+def test_moved_bits(rng: np.random.Generator, network: Network, move: str, firing: str) -> None:
     """Frames, pixels and a reset, in every order of firing; all layers and the output."""
     for _ in range(2):
         model = network(rng, move)
@@ -55,7 +72,7 @@ def test_moved_bits(rng: np.random.Generator, move: str, firing: str) -> None:
 
 
 @pytest.mark.parametrize("move", [*moves.KINDS, "chain"])
-def test_moved_bits_switch(rng: np.random.Generator, move: str) -> None:
+def test_moved_bits_switch(rng: np.random.Generator, network: Network, move: str) -> None:
     """Layers before and behind a move run by events or by kernels, in every kernel family; orders change between."""
     data = network(rng, move).to_bytes()
     for family in bnn.runtime.available_kernels():
@@ -72,14 +89,14 @@ def test_moved_bits_switch(rng: np.random.Generator, move: str) -> None:
             engine.handle.set_order(FIRING[number % 3], number)
 
 
-def test_wires_to_many_and_to_none(rng: np.random.Generator) -> None:
+def test_wires_to_many_and_to_none(builder: Any) -> None:
     """A spike is counted once where it arrives and as often as it leaves; one that leads nowhere stays."""
-    net = Network(rng)
+    net = builder(0)
     image = ops.input_node("image", (2, 3, 4))
-    x = net.sign(image)
+    x = net.sign(image, "sign")
     index = np.array([[[0, 0, 0, 23, 5]]])
     moved = ops.make("gather", x, ops.constant(index, bnn.ir.graph.DType.i32), name="moved")
-    model = bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(moved, 5),)))))
+    model = bnn.Model.from_bytes(encode(lower(Graph((image,), (net.conv(moved, 5, "last"),)))))
     engine = EventEngine(model)
     frame = np.full((1, 2, 3, 4), -1, np.float32)
     engine.reset(frame)

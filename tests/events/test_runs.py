@@ -19,7 +19,7 @@ from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 from bnn.streams import recordings
 from bnn.streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE
-from events.spiking import Network, random_images
+from events.spiking import random_images
 
 
 @pytest.fixture
@@ -133,26 +133,28 @@ def test_the_encoder_says_how_it_ran(rng: np.random.Generator, model: bnn.Model)
         ("float", r"a layer of floats.* \(layer 'between'\); give it an input and a kernel quantizer"),
     ],
 )
-def test_each_reason_is_named(rng: np.random.Generator, kind: str, message: str) -> None:
-    net = Network(rng)
+def test_each_reason_is_named(rng: np.random.Generator, builder: Any, kind: str, message: str) -> None:
+    net = builder(int(rng.integers(2**32)))
     image = ops.input_node("image", (6, 6, 8))
 
     def conv(x: Node, name: str, real: bool = False) -> Node:
         weights = rng.normal(size=(8, 3, 3, 8)) if real else rng.choice([-1.0, 1.0], (8, 3, 3, 8))
         return ops.make("conv2d", x, ops.constant(weights), attrs=ops.ConvAttrs(pads=(1, 1, 1, 1)), name=name)
 
-    x = net.norm(conv(net.sign(image), "first"), 2.0)
+    x = net.norm(conv(net.sign(image, "sign"), "first"), "first_norm")
     if kind == "pool":
         x = ops.make("avg_pool", x, attrs=ops.PoolAttrs((2, 2), (2, 2)), name="between")
     elif kind == "prelu":
         x = ops.make("prelu", x, ops.constant(rng.uniform(-1, -0.1, 8)), name="between")
+        x = ops.make("sub", x, ops.constant([1.0]), name="between")  # what is large is far from 0 on either side
     elif kind == "float":
         x = conv(x, "between", real=True)
     else:
-        other = net.norm(conv(net.sign(conv(net.sign(image), "aside")), "second"), 2.0)
+        aside = net.sign(conv(net.sign(image, "aside_sign"), "aside"), "second_sign")
+        other = net.norm(conv(aside, "second"), "second_norm")
         x = ops.make("add" if kind == "shortcut" else "mul", x, other, name="between")
     last = conv(ops.make("sign", x, name="last"), "last")
-    compiled = bnn.Model.from_bytes(encode(lower(Graph((image,), (conv(net.sign(last), "end"),)))))
+    compiled = bnn.Model.from_bytes(encode(lower(Graph((image,), (conv(net.sign(last, "end_sign"), "end"),)))))
     with pytest.raises(bnn.UnsupportedOpError, match=message):
         EventEngine(compiled)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-import levels
+import graphs
 import op_graphs
 from bnn import emit_nir
 from bnn.file.write import encode
@@ -21,7 +21,6 @@ from bnn.runtime import Model
 from bnn.snn.file import encode as encode_snn
 from bnn.streams import recordings as event_sources
 from conftest import small_graph, two_by_two_graph
-from events.spiking import Network
 from snn.networks import draw_network, draw_plastic_network
 
 TRIES = 12  # random shapes, of which the smallest files are taken
@@ -42,9 +41,9 @@ def models() -> Iterator[tuple[str, bytes]]:
         ("coded", lambda rng: op_graphs.coded_filters(rng)),
         ("passed", lambda rng: op_graphs.passed(rng)),
         ("chain", lambda rng: op_graphs.network(rng, 5)),
-        ("spikes", lambda rng: lower(Network(rng).build(binary_input=False))),
-        ("bits", lambda rng: lower(Network(rng).build(binary_input=True))),
-        ("levels", lambda rng: lower(levels.network(rng, "round 5", str(rng.choice(levels.KERNELS))))),
+        ("spikes", lambda rng: lower(graphs.spiking_graph(rng))),
+        ("bits", lambda rng: lower(graphs.spiking_graph(rng, binary_input=True))),
+        ("levels", lambda rng: lower(graphs.levels_graph(rng, "round 5", str(rng.choice(graphs.KERNELS))))),
     ):
         made = [encode(make(np.random.default_rng([9, i]))) for i in range(2 * TRIES)]
         for i, data in enumerate(sorted(made, key=len)[:8]):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import levels
+import graphs
 from bnn._types import Array
 from bnn.ir import interpret, ops
 from bnn.ir.graph import DType, Graph, Node
@@ -19,7 +19,7 @@ from bnn.passes import lower
 from seed import some
 
 Rng = np.random.Generator
-PAIRS = [*itertools.product(levels.QUANTIZERS, levels.KERNELS)]
+PAIRS = [*itertools.product(graphs.QUANTIZERS, graphs.KERNELS)]
 
 
 def real_bits(graph: Graph) -> list[Node]:
@@ -51,8 +51,8 @@ def check(graph: Graph, inputs: list[Array]) -> Graph:
 def test_every_level_becomes_a_neuron(rng: Rng, quantizer: str, kernel: str) -> None:
     """Pooling before and after batch norm, falling channels, zero and other padding, ternary weights."""
     for _ in range(5):
-        graph = levels.network(rng, quantizer, kernel)
-        inputs = levels.images(rng, graph, 4)
+        graph = graphs.levels_graph(rng, quantizer, kernel)
+        inputs = graphs.images(rng, graph, 4)
         for until in (None, "cse"):
             lowered = lower(graph, until=until)
             form = check(lowered, inputs)
@@ -62,7 +62,7 @@ def test_every_level_becomes_a_neuron(rng: Rng, quantizer: str, kernel: str) -> 
 
 def test_levels_side_by_side_are_one_layer(rng: Rng) -> None:
     """Two bits an activation: three times the filters, in the order of the planes."""
-    form = neuron_form(lower(levels.network(rng, "dorefa2", "signs")))
+    form = neuron_form(lower(graphs.levels_graph(rng, "dorefa2", "signs")))
     flattened = {n.inputs[0] for n in form.graph.nodes() if n.op == "reshape"}  # planes follow each other there
     assert form.changed and {c for n, c in form.copies.items() if n not in flattened} == {3}
     for node, copies in form.copies.items():
@@ -82,7 +82,7 @@ def grouped(rng: Rng, kind: str, kernel: str, channels: int, groups: int) -> Gra
     image = ops.input_node("image", (5, 4, 2))
     x = ops.make("conv2d", image, ops.constant(rng.choice([-1.0, 1.0], (channels, 1, 1, 2))), name="first")
     for name in ("a", "b"):
-        x = levels.quantizer(x, kind, f"levels_{name}")
+        x = graphs.quantized(x, kind, f"levels_{name}")
         attrs = ops.ConvAttrs(pads=(1, 1, 1, 1), groups=groups)
         x = ops.make("conv2d", x, weights(channels, 3, 3, channels // groups), attrs=attrs, name=f"conv_{name}")
         if rng.random() < 0.5:
@@ -90,7 +90,7 @@ def grouped(rng: Rng, kind: str, kernel: str, channels: int, groups: int) -> Gra
         gamma = rng.choice([-0.2, 0.0, 0.1, 0.2], channels)
         for op, values in (("sub", rng.integers(-3, 4, channels)), ("mul", gamma), ("add", np.full(channels, 0.5))):
             x = ops.make(op, x, ops.constant(values), name=f"norm_{name}")
-    x = levels.quantizer(x, kind, "levels_c")
+    x = graphs.quantized(x, kind, "levels_c")
     return Graph((image,), (ops.make("conv2d", x, weights(3, 1, 1, channels), name="last"),))
 
 
@@ -101,7 +101,7 @@ def test_layers_in_groups(rng: Rng, quantizer: str, kernel: str, channels: int, 
     """Groups that are whole words, and those that are convolutions of their own, side by side."""
     for _ in range(2):
         graph = grouped(rng, quantizer, kernel, channels, groups)
-        form = check(lower(graph), levels.images(rng, graph, 3))
+        form = check(lower(graph), graphs.images(rng, graph, 3))
         assert not real_bits(form), "a bit is left that is no neuron"
         sums = [n for n in form.nodes() if n.op == "concat" and n.type.dtype is not DType.b1]
         assert not sums, "sums are concatenated"
@@ -234,11 +234,11 @@ def test_a_pool_behind_a_reshape_pools_what_was_reshaped(rng: Rng, kind: str) ->
 
     image = ops.input_node("image", (1, 6, 3))
     x = ops.make("conv2d", image, weights(4, 1, 1, 3), name="first")
-    x = ops.make("conv2d", levels.quantizer(x, kind, "a"), weights(5, 1, 1, 4), name="second")
+    x = ops.make("conv2d", graphs.quantized(x, kind, "a"), weights(5, 1, 1, 4), name="second")
     x = ops.make("reshape", x, attrs=ops.ReshapeAttrs((6, 1, 5)), name="second")
     x = ops.make("max_pool", x, attrs=ops.PoolAttrs((3, 1), (1, 1), (0, 0, 0, 0)), name="pool")
     x = ops.make("mul", x, ops.constant(rng.choice([-0.5, 0.5], 5)), name="norm")
-    x = ops.make("conv2d", levels.quantizer(x, kind, "b"), weights(2, 4, 1, 5), name="last")
+    x = ops.make("conv2d", graphs.quantized(x, kind, "b"), weights(2, 4, 1, 5), name="last")
     graph = Graph((image,), (x,), ("scores",))
-    form = check(lower(graph), levels.images(rng, graph, 4))
+    form = check(lower(graph), graphs.images(rng, graph, 4))
     assert not real_bits(form)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import levels
+import graphs
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.interpret import outputs
@@ -97,7 +97,7 @@ def test_a_concatenation_with_another_user_stays(other: str) -> None:
 
 def test_several_quantizers_all_move() -> None:
     """An activation of three levels is two thresholds on the same values."""
-    result = lower(graph(levels.quantizer(bn(BOTH, [0, 1, 2], [1, -1, 1], [0, 0, 0]), "tern", "levels")))
+    result = lower(graph(graphs.quantized(bn(BOTH, [0, 1, 2], [1, -1, 1], [0, 0, 0]), "tern", "levels")))
     assert {n.type.dtype for n in result.schedule if n.op == "concat"} == {DType.b1}
 
 
@@ -172,7 +172,7 @@ def random_concat(rng: Rng) -> Node:
         elif y.type.shape[0] > 1:
             y = pool(y, (2, 2))
         seen.append(y)
-    quantized = levels.quantizer(y, str(rng.choice(["tern", "five"])), "levels") if rng.random() < 0.4 else quantizer(y)
+    quantized = graphs.quantized(y, str(rng.choice(["tern", "five"])), "levels") if rng.random() < 0.4 else quantizer(y)
     last = conv(quantized, 3, 1, seed=5)
     if rng.random() < 0.3:  # another user, anywhere
         other = seen[int(rng.integers(len(seen)))]

@@ -16,7 +16,7 @@ import pytest
 
 import bnn
 import bnn.snn
-import levels
+import graphs
 from bnn._types import Array, Floats
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
@@ -224,7 +224,7 @@ def affine(path: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize(("quantizer", "kernel"), [("dorefa2", "signs"), ("tern", "ternary")])
 def test_levels_are_several_spikes(quantizer: str, kernel: str, poison: Poison, tmp_path: Path, rng: Any) -> None:
     """Whose bits are no tensors of the compiled network's."""
-    model = bnn.Model.from_bytes(encode(lower(levels.network(rng, quantizer, kernel))))
+    model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, kernel))))
     bnn.emit_nir(model, tmp_path / "net.nir", profile="flat")
     x = (rng.integers(0, 256, (3, *model.input_shapes[0])) / 256).astype(np.float32)
     report = bnn.verify_nir(tmp_path / "net.nir", model, x)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import levels
+import graphs
 from bnn.emit.nir.proof import prove
 from bnn.emit.nir.write import PROFILES, emit, layers_for
 from bnn.errors import UnsupportedOpError
@@ -21,7 +21,7 @@ from bnn.passes import lower
 from seed import some
 
 Rng = np.random.Generator
-PAIRS = [*itertools.product(levels.QUANTIZERS, levels.KERNELS)]
+PAIRS = [*itertools.product(graphs.QUANTIZERS, graphs.KERNELS)]
 
 
 @pytest.mark.drawn
@@ -29,9 +29,9 @@ PAIRS = [*itertools.product(levels.QUANTIZERS, levels.KERNELS)]
 @pytest.mark.parametrize(("quantizer", "kernel"), some(PAIRS))
 def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, profile: str) -> None:
     """As several neurons, one per threshold: the oracle's spikes, and the outputs of the network as it was compiled."""
-    graph = lower(levels.network(rng, quantizer, kernel))
+    graph = lower(graphs.levels_graph(rng, quantizer, kernel))
     chain = layers_for(graph, profile)
-    proof = prove(chain, levels.images(rng, graph, 3))
+    proof = prove(chain, graphs.images(rng, graph, 3))
     neurons: Counter[str] = Counter()
     for f in (f for layer in chain.layers if layer.neurons for f in layer.fields if f.kind == "layer"):
         neurons[f.name] += f.shape[2]
@@ -41,7 +41,7 @@ def test_activations_of_several_levels(rng: Rng, quantizer: str, kernel: str, pr
 
 
 def test_too_many_levels_are_refused(rng: Rng) -> None:
-    graph = lower(levels.network(rng, "dorefa5", "signs"))
+    graph = lower(graphs.levels_graph(rng, "dorefa5", "signs"))
     with pytest.raises(UnsupportedOpError, match="layer 'quantizer_.*32 levels would be 31 neurons each, at most 15"):
         layers_for(graph, "if")
 
@@ -50,9 +50,9 @@ def test_levels_added_as_numbers_are_refused_before_anything_is_written(rng: Rng
     """A shortcut of activations: its bits would depend on a number that no spike carries."""
     x = input_node("image", (4, 4, 3))
     first = make("conv2d", x, constant(rng.choice([-1.0, 1.0], (4, 1, 1, 3))), attrs=ConvAttrs(), name="conv_a")
-    a = levels.quantizer(first, "dorefa2", "levels_a")
+    a = graphs.quantized(first, "dorefa2", "levels_a")
     b = make("conv2d", a, constant(rng.choice([-1.0, 1.0], (4, 1, 1, 4))), attrs=ConvAttrs(), name="conv_b")
-    both = levels.quantizer(make("add", a, b, name="shortcut"), "dorefa2", "levels_b")
+    both = graphs.quantized(make("add", a, b, name="shortcut"), "dorefa2", "levels_b")
     flat = make("reshape", both, attrs=ReshapeAttrs((64,)), name="flatten")
     out = make("conv2d", flat, constant(rng.choice([-1.0, 1.0], (3, 1, 1, 64))), attrs=ConvAttrs(), name="dense")
     graph = lower(Graph((x,), (out,), ("scores",)))

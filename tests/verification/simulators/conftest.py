@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import levels
+import graphs
 from bnn import Model
 from bnn._distribution import install
 from bnn.file.write import encode
@@ -104,7 +104,7 @@ def ternary(builder: Callable[[int], Any]) -> Model:
 
 
 def _levels(quantizer: str, kernel: str) -> Model:
-    return Model.from_bytes(encode(lower(levels.network(np.random.default_rng(3), quantizer, kernel))))
+    return Model.from_bytes(encode(lower(graphs.levels_graph(np.random.default_rng(3), quantizer, kernel))))
 
 
 def grouped(builder: Callable[[int], Any]) -> Model:
