@@ -57,11 +57,11 @@ def _name(command: Sequence[str], target: Path) -> str:
         path = ROOT / argument.removeprefix("-I")
         if argument == str(target):
             digest.update(b"target")
-        elif path.is_file() and path != compiler:
+        elif os.path.isfile(path) and path != compiler:  # an argument may be too long for a name
             digest.update(path.name.encode() + _contents(path))
             if path.suffix not in (".o", ".a"):
                 folders[path.parent] = None
-        elif argument.startswith("-I") and path.is_dir():
+        elif argument.startswith("-I") and os.path.isdir(path):
             folders[path] = None
         else:
             digest.update(argument.encode() + b"\0")

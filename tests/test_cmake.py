@@ -165,6 +165,7 @@ def test_what_is_installed(installed: Installed) -> None:
     assert {"lib/cmake/bnn/bnn-config.cmake", "lib/cmake/bnn/bnn-config-version.cmake"} <= files
 
 
+@pytest.mark.slow
 def test_symbols(installed: Installed) -> None:
     """Every symbol has the prefix; a shared library exports what the headers declare, and nothing else."""
     shared = installed.kind == "shared"
@@ -206,6 +207,7 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
         assert done.returncode == 1 and "an argument" in done.stderr, wrong
 
 
+@pytest.mark.slow
 def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
     """By the line of the page."""
     need("pkg-config", "cc")
@@ -231,6 +233,7 @@ def test_the_page_shows_the_example() -> None:
         assert f"```{language}\n{text}```\n" in PAGE, name
 
 
+@pytest.mark.slow
 def test_errors_of_the_example(installed: Installed, tmp_path: Path) -> None:
     need("pkg-config", "cc")
     command = f"cc examples/c/run.c $(pkg-config --cflags --libs bnn) -o {shlex.quote(str(tmp_path / 'run'))}"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Exercises the event engine from C, built with sanitizers by test_sanitizers.py.
  *
- *     driver SEED MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run, and polls
- *                             that stop any of it; prints how many models there were, and how many of them the engine
- *                             refused
+ *     driver SEED FAMILIES MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run, and
+ *                                      polls that stop any of it; each model with so many families of kernels, from one
+ *                                      that is drawn on; prints how many models there were, and how many of them the
+ *                                      engine refused
  *
  * Memory is handed out in blocks of exactly the size asked for, filled with garbage. */
 #include "bnn_events.h"
@@ -373,16 +374,24 @@ static int run_model(const char *path, const bnn_kernels *kernels)
 
 int main(int argc, char **argv)
 {
+    const bnn_kernels *families[64];
+    size_t available = 0;
     int refused = 0;
-    CHECK(argc > 2);
+    CHECK(argc > 3);
     state = strtoull(argv[1], NULL, 10) * 2862933555777941757u + 1;
-    for (int i = 2; i < argc; i++) {
+    for (size_t k = 0; bnn_kernels_list(k) != NULL; k++) {
+        CHECK(available < sizeof families / sizeof *families);
+        if (bnn_kernels_select(bnn_kernels_list(k)) != NULL)
+            families[available++] = bnn_kernels_select(bnn_kernels_list(k));
+    }
+    size_t count = strtoull(argv[2], NULL, 10);
+    for (int i = 3; i < argc; i++) {
         int runs = 0;
-        for (size_t k = 0; bnn_kernels_list(k) != NULL; k++)
-            if (bnn_kernels_select(bnn_kernels_list(k)) != NULL)
-                runs += run_model(argv[i], bnn_kernels_select(bnn_kernels_list(k)));
+        size_t first = (size_t)draw(available);
+        for (size_t k = 0; k < count && k < available; k++)
+            runs += run_model(argv[i], families[(first + k) % available]);
         refused += runs == 0;
     }
-    printf("%d models, %d refused\n", argc - 2, refused);
+    printf("%d models, %d refused\n", argc - 3, refused);
     return 0;
 }

@@ -13,7 +13,9 @@ from bnn.file.write import encode
 from events import handmade
 from events.spiking import random_model, wide_model
 from sanitized import Build, call
-from seed import numbers, some
+from seed import LONG, numbers, some
+
+FAMILIES = "64" if LONG else "1"  # of kernels, for each model: all, or one that is drawn
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +27,12 @@ def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[by
     paths = [folder / f"{k}.bnn" for k in range(len(files))]
     for path, data in zip(paths, files, strict=True):
         path.write_bytes(data)
-    return call(str(driver), str(int(rng.integers(2**32))), *map(str, paths))
+    return call(str(driver), str(int(rng.integers(2**32))), FAMILIES, *map(str, paths))
 
 
 @pytest.mark.drawn
 def test_random_networks(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
-    """Frames, pixels, orders, switching, in every kernel family, in memory of exactly the size asked for."""
+    """Frames, pixels, orders, switching, in memory of exactly the size asked for."""
     files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(len(numbers(8)))]
     assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, 0 refused\n"
 
@@ -59,4 +61,7 @@ def test_random_files(rng: np.random.Generator, driver: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_trained_network(driver: Path) -> None:
-    assert call(str(driver), "1", str(Path(__file__).parents[2] / "examples/digits.bnn")) == "1 models, 0 refused\n"
+    assert (
+        call(str(driver), "1", FAMILIES, str(Path(__file__).parents[2] / "examples/digits.bnn"))
+        == "1 models, 0 refused\n"
+    )

@@ -84,9 +84,10 @@ def test_family(tester: Path, family: str) -> None:
     run([str(tester)], family, len(numbers(600)))
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("family", FAMILIES)
 def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) -> None:
-    run([str(sanitized_tester)], family, 100)
+    run([str(sanitized_tester)], family, len(numbers(100)))
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from bnn.file.write import encode
 from bnn.ir.ops import OPS, PowAttrs, input_node, make
 from bnn.runtime import Model, build
 from op_graphs import plan
+from targets import compiled
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = [op for op in OPS.values() if op.truth and op.elementwise]
@@ -75,8 +76,7 @@ def program(folder: Path, compiler: Sequence[str]) -> Path:
         rows.append(f"ROW({op.name}, {c if 'out' in c else loop})")
     files = ["tests/ops/functions.c", "csrc/mcu/functions.c"]
     command = [*compiler, *build.INCLUDE_FLAGS, f"-DFUNCTIONS={' '.join(rows)}", *files, "-lm", "-o", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    compiled(command)
     return path
 
 
@@ -217,7 +217,9 @@ COMPILERS = {
 }
 
 
-@pytest.mark.parametrize("kind", COMPILERS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "AArch64" else []) for kind in COMPILERS]
+)
 def test_compilers_agree(kind: str, tmp_path: Path) -> None:
     """With fused multiply-adds at hand (x86-64-v3, AArch64), and with none."""
     compiler = COMPILERS[kind]

@@ -30,6 +30,7 @@ from bnn.ir.ops import (
     pool,
 )
 from bnn.ir.ops.bits import binarize, binarize_levels, dequantize
+from seed import numbers
 
 SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)
 
@@ -71,9 +72,10 @@ def random_case(rng: np.random.Generator) -> tuple[Array, Array, ConvAttrs]:
     return x.astype(np.float32), rng.integers(-4, 5, (filters, kh, kw, per_group)).astype(np.float32), attrs
 
 
+@pytest.mark.drawn
 def test_numbers_in_binary(rng: np.random.Generator) -> None:
     """Levels, their planes, the sums of products with them, and back."""
-    for _ in range(40):
+    for _ in numbers(40):
         steps, channels = int(rng.integers(2, 256)), int(rng.integers(1, 70))
         thresholds = np.sort(rng.integers(-9, 10, steps)).astype(np.float32)
         x = rng.integers(-10, 11, (2, 3, 4, channels)).astype(np.float32)

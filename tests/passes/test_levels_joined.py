@@ -10,6 +10,7 @@ from bnn.ir import interpret
 from bnn.ir.graph import Graph, Node
 from bnn.ir.ops import ConvAttrs, constant, input_node, make
 from bnn.passes import lower
+from seed import numbers
 
 CHANNELS = 3
 X = input_node("x", (CHANNELS,))
@@ -34,12 +35,13 @@ def expression(rng: Rng, x: Node, depth: int) -> Node:
     return joined if rng.random() < 0.7 else make("mul", joined, constant(rng.choice([-2.0, 0.5])))
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_equal_to_what_they_were(depth: int, rng: Rng) -> None:
     line = np.float32([-np.inf, *np.nextafter(np.float32(THRESHOLDS), np.float32(-9)), *THRESHOLDS,
                        *np.nextafter(np.float32(THRESHOLDS), np.float32(9)), -0.0, np.inf])  # fmt: skip
     data = np.repeat(line[:, None], CHANNELS, axis=1)
-    for _ in range(40):
+    for _ in numbers(40):
         graph = Graph((X,), (expression(rng, X, depth),), ("y",))
         expected = interpret.outputs(graph, [data])[0]
         lowered = lower(graph, until="binarize")

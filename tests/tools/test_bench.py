@@ -205,6 +205,7 @@ def test_openvino_gives_the_sums_before_it_is_timed(tmp_path: Path) -> None:
     assert "| 7x7x512 | " in document.read_text()
 
 
+@pytest.mark.slow
 @needs_cc
 def test_kernels_as_json(tmp_path: Path) -> None:
     plot = tmp_path / "roofline.png"

@@ -36,6 +36,7 @@ def error_of(capsys: Any, *arguments: str, status: int = 2) -> str:
     return str(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_run_and_one_that_is_interrupted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 # What a run leaves behind
 
 
+@pytest.mark.slow
 def test_learns_the_digits(whole: fit.TrainResult) -> None:
     assert [epoch.epoch for epoch in whole.history] == [1, 2, 3, 4]
     assert whole.test_accuracy > 0.9
@@ -99,6 +100,7 @@ def test_learns_the_digits(whole: fit.TrainResult) -> None:
     assert not whole.stopped_early
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.keras", "model.h5"])
 def test_exports_are_the_tested_model(whole: fit.TrainResult, name: str) -> None:
     data = datasets.load("digits")
@@ -123,6 +125,7 @@ def test_a_model_of_bytes(whole: fit.TrainResult, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_history_file_tells_all(whole: fit.TrainResult) -> None:
     written = json.loads((whole.settings.out / "history.json").read_text())
     assert written["test_accuracy"] == whole.test_accuracy
@@ -138,6 +141,7 @@ def test_history_file_tells_all(whole: fit.TrainResult) -> None:
     assert not list(whole.settings.out.glob("unfinished*"))
 
 
+@pytest.mark.slow
 def test_curve_is_an_image(whole: fit.TrainResult) -> None:
     from matplotlib.image import imread
 
@@ -362,6 +366,7 @@ def test_early_stop_exports_the_best_weights(tmp_path: Path) -> None:
     assert found == pytest.approx(result.validation_accuracy, abs=FLOAT32)
 
 
+@pytest.mark.slow
 def test_cosine_falls_from_the_full_rate_to_zero(whole: fit.TrainResult) -> None:
     rates = [epoch.learning_rate for epoch in whole.history]
     assert rates[0] > 0.8 * whole.settings.learning_rate and rates[1] == pytest.approx(0.005, rel=0.2)
@@ -501,6 +506,7 @@ def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten_or_mixed(capsys: pytest.CaptureFixture[str], whole: fit.TrainResult) -> None:
     before = (whole.settings.out / "history.csv").read_bytes()
     same = ("--dataset", "digits", "--network", "digits", "--out", str(whole.settings.out))

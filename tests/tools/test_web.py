@@ -137,6 +137,7 @@ def test_a_digit_is_drawn_and_read(page: chromium.Page, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+@pytest.mark.slow
 def test_on_a_phone_a_finger_draws(page: chromium.Page, tmp_path: Path) -> None:
     page.resize(360, 740, mobile=True)
     assert page.run("document.documentElement.scrollWidth") == 360
@@ -149,6 +150,7 @@ def test_on_a_phone_a_finger_draws(page: chromium.Page, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+@pytest.mark.slow
 def test_with_the_keyboard_alone(page: chromium.Page) -> None:
     """The test images' buttons can be reached and pressed; every control has a name."""
     page.run("document.querySelectorAll('#examples button')[6].focus()")
@@ -171,6 +173,7 @@ SHAPES: list[tuple[str, list[tuple[float, float]]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "points"), SHAPES, ids=[name for name, _ in SHAPES])
 def test_drawings_become_images_like_those_of_the_training(
     page: chromium.Page, name: str, points: list[tuple[float, float]]
@@ -192,6 +195,7 @@ def test_drawings_become_images_like_those_of_the_training(
         assert abs((image.sum(0) @ np.arange(8)) / image.sum() - 3.5) < 0.6
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(folder: Path) -> None:
     index = (folder / "index.html").read_text(encoding="utf-8")
     assert not re.findall(
@@ -222,6 +226,7 @@ def served(browser: chromium.Page, folder: Path) -> Iterator[chromium.Page]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_layers_have_the_bytes_of_the_runtime(served: chromium.Page) -> None:
     """All ops of a network opened by bnn.js, fetched from a server as in the docs."""
     image = datasets.to_input(datasets.load("digits").test.images[7:8], 16)
@@ -242,6 +247,7 @@ def test_layers_have_the_bytes_of_the_runtime(served: chromium.Page) -> None:
             assert floats(found).tobytes() == values.tobytes(), name
 
 
+@pytest.mark.slow
 def test_the_example_in_the_docs(served: chromium.Page) -> None:
     examples = re.findall(r"```js\n(.*?)```", (ROOT / "docs/browser.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(examples) == 1
@@ -256,6 +262,7 @@ def test_the_example_in_the_docs(served: chromium.Page) -> None:
     assert len(logged) == 9 and served.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_valid_is_refused(served: chromium.Page) -> None:
     opened = """(async file => {{ try {{ await parts.Network.open([parts.simd], file); return "opened"; }}
       catch (error) {{ return `${{error instanceof parts.BnnError}} ${{error.message}}`; }} }})({})"""
@@ -268,6 +275,7 @@ def test_a_file_that_is_not_valid_is_refused(served: chromium.Page) -> None:
     assert served.run(wrong) == "images of 2 elements, expected 64"
 
 
+@pytest.mark.slow
 def test_modules_import_nothing(served: chromium.Page) -> None:
     for name in ("simd", "plain"):
         assert served.run(f"WebAssembly.compile(parts.{name}).then(WebAssembly.Module.imports)") == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bnn._native import ffi, lib
 from bnn._types import Array
 from bnn.errors import CompileError, UnsupportedOpError
 from bnn.passes import lower
+from seed import some
 
 from .models import import_model
 
@@ -56,8 +58,8 @@ def eighths(rng: np.random.Generator, count: int, shape: tuple[int, ...]) -> Arr
     return (rng.integers(-8, 9, (count, *shape)) / 8).astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("quantizer", ["magnitude_aware_sign", TERNARY], ids=["magnitude", "ternary"])
+@pytest.mark.drawn
+@pytest.mark.parametrize(("kind", "quantizer"), some([*itertools.product(LAYERS, ["magnitude_aware_sign", TERNARY])]))
 def test_larqs_quantizers(kind: str, quantizer: Any, rng: np.random.Generator) -> None:
     """Whatever the batch, exactly Keras'; ternary layers as bits."""
     shape, layer = LAYERS[kind]

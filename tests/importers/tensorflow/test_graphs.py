@@ -15,6 +15,7 @@ import bnn
 from bnn.errors import CompileError
 from bnn.file.write import encode
 from bnn.passes import lower
+from seed import some
 
 from .models import check, import_model, needs_keras3, ops, scramble
 
@@ -50,7 +51,8 @@ def test_activations_of_layers_that_were_split(rng: np.random.Generator) -> None
         assert found[name].size == expected.size, name
 
 
-@pytest.mark.parametrize("layer", [layers.SimpleRNN, layers.GRU, layers.LSTM], ids=lambda layer: layer.__name__)
+@pytest.mark.drawn
+@pytest.mark.parametrize("layer", some([layers.SimpleRNN, layers.GRU, layers.LSTM]), ids=lambda layer: layer.__name__)
 def test_unrolled_recurrent_layers(layer: Any) -> None:
     """Their first state is zeros, as many as there are images."""
     x = layers.Input((4, 5))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from bnn.importers.tensorflow.keras_inputs import checked_shape, fitted, model_i
 from bnn.ir import interpret
 from bnn.ir.graph import Graph
 from bnn.passes import lower
+from seed import some
 
 from .models import Array, check, import_model, needs_keras3, scramble
 
@@ -44,8 +46,13 @@ def test_a_shape_that_is_none(wrong: Any, keras: Any) -> None:
         import_model(network(keras, 8, 8, 3), input_shape=wrong)
 
 
-@pytest.mark.parametrize("wrong", [(9, 9, 3), (8, 8, 1), (3,), (1, 8, 8, 3)])
-@pytest.mark.parametrize("form", ["memory", "net.keras", "net.h5", "exported"])
+@pytest.mark.drawn
+@pytest.mark.parametrize(
+    ("wrong", "form"),
+    some(
+        [*itertools.product([(9, 9, 3), (8, 8, 1), (3,), (1, 8, 8, 3)], ["memory", "net.keras", "net.h5", "exported"])]
+    ),
+)
 def test_a_shape_that_is_not_the_models(wrong: tuple[int, ...], form: str, keras: Any, tmp_path: Path) -> None:
     model = network(keras, 8, 8, 3)
     path = tmp_path / form

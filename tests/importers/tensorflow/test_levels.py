@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 import bnn
 from bnn.ir.graph import Graph
 from bnn.passes import lower
+from seed import some
 
 from .models import import_model
 
@@ -150,8 +152,8 @@ def run(keras: Any, rng: np.random.Generator) -> bnn.Model:
     return compiled
 
 
-@pytest.mark.parametrize("k", [2, 3, 4, 5, 8])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.drawn
+@pytest.mark.parametrize(("name", "k"), some([*itertools.product(LAYERS, [2, 3, 4, 5, 8])]))
 def test_layers_of_several_bits(name: str, k: int, rng: np.random.Generator) -> None:
     compiled = run(model((7, 6, CHANNELS), *LAYERS[name](fraction(k))), rng)
     kinds = {op.kind for op in compiled.ops if op.op == "bconv2d"}

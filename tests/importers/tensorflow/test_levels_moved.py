@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
+from seed import some
 
 tf = pytest.importorskip("tensorflow")
 larq = pytest.importorskip("larq")
@@ -65,8 +67,17 @@ def _concatenated(q: Any) -> Any:
     return [x, y], _conv(layers.Concatenate()([_activation(q, x), _activation(q, y), _activation(q, x)]))
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
-@pytest.mark.parametrize("build", [_conv1d, _dense_by_position, _locally_connected, _reshaped, _sliced, _concatenated])
+@pytest.mark.drawn
+@pytest.mark.parametrize(
+    ("build", "quantizer"),
+    some(
+        [
+            *itertools.product(
+                [_conv1d, _dense_by_position, _locally_connected, _reshaped, _sliced, _concatenated], QUANTIZERS
+            )
+        ]
+    ),
+)
 def test_levels_that_are_moved_stay_bits(build: Callable[[Any], Any], quantizer: str) -> None:
     inputs, output = build(QUANTIZERS[quantizer]())
     model = keras.Model(inputs, output)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from bnn.errors import CompileError
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
+from seed import some
 
 from .models import check, import_model, ops, scramble
 
@@ -67,9 +69,10 @@ def test_bits_move_as_bits() -> None:
     assert ops(compiled((5, 6, 7), *layers)) == ["binarize", "gather", "bconv2d"]
 
 
-@pytest.mark.parametrize("strides", [1, 2, (3, 2)])
-@pytest.mark.parametrize("size", [1, 2, 3, (4, 5)])
-@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.drawn
+@pytest.mark.parametrize(
+    ("strides", "size", "padding"), some([*itertools.product([1, 2, (3, 2)], [1, 2, 3, (4, 5)], ["same", "valid"])])
+)
 def test_transposed(strides: int | Shape, size: int | Shape, padding: str) -> None:
     layer = {"kernel_size": size, "strides": strides, "padding": padding}
     made = ops(compiled((4, 5, 6), lq.layers.QuantConv2DTranspose(3, **layer, **BINARY)))
@@ -135,7 +138,8 @@ def test_elementwise_ops_on_rows_of_several_images() -> None:
         import_model(keras.Sequential([L.Input((5, 6)), function]))
 
 
-@pytest.mark.parametrize("implementation", [1, 2, 3])
+@pytest.mark.drawn
+@pytest.mark.parametrize("implementation", some([1, 2, 3]))
 def test_locally_connected(implementation: int) -> None:
     same = {"implementation": implementation, **BINARY}
     compiled((7, 4), lq.layers.QuantLocallyConnected1D(3, 3, strides=2, **same))
