@@ -130,7 +130,7 @@ class _Verifier:
         self.changes: dict[str, Changes] = {}
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
-        self.binary = _binary_ops(model)
+        self.binary = binary_ops(model)
         self.exact = self._exact_ops()
         self.wanted = self._wanted()
 
@@ -375,7 +375,7 @@ def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Cal
     return compare_bits(ours, theirs, limit, far) if out.dtype == "b1" else compare_floats(ours, theirs, limit)
 
 
-def _binary_ops(model: Model) -> dict[int, bool]:
+def binary_ops(model: Model) -> dict[int, bool]:
     """The ops that compute only on bits, counted from the last value that is set to the source's own."""
     # Ops that read floats, or make floats from bytes.  A list, not a trait: only this report uses it.
     starts = ("cast", "conv2d", "binarize", "excess_128")

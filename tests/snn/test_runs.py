@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import UserDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,23 @@ def test_state_is_kept_between_calls(model: SpikingModel) -> None:
     assert np.array_equal(whole.outputs, again.outputs)
 
 
-def test_runs_of_many_parts(model: SpikingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Runs are divided into parts of so many steps."""
+
+    def divide(most: int) -> None:
+        monkeypatch.setattr(
+            "bnn.snn.model.blocks", lambda steps, neurons: ((k, min(most, steps - k)) for k in range(0, steps, most))
+        )
+
+    return divide
+
+
+def test_runs_of_many_parts(model: SpikingModel, in_parts: Callable[[int], None]) -> None:
     """What a long run is divided into changes nothing."""
     x = spikes(4, steps=50)
     whole = model.run_stream(x, trace=True)
-
-    def parts(steps: int, neurons: int) -> Any:
-        return ((k, min(7, steps - k)) for k in range(0, steps, 7))
-
-    monkeypatch.setattr("bnn.snn.model.blocks", parts)
+    in_parts(7)
     other = model.run_stream(x, trace=True)
     assert np.array_equal(whole.outputs, other.outputs) and whole.report == other.report
     assert whole.spikes is not None and other.spikes is not None
@@ -472,9 +481,9 @@ def test_a_bad_value_of_every_kind(emits: Emits, value: float, message: str) -> 
         build(small_network(emits=emits)).run(one_wrong(value))
 
 
-def test_where_a_bad_value_is_in_a_long_run(model: SpikingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_bad_value_is_in_a_long_run(model: SpikingModel, in_parts: Callable[[int], None]) -> None:
     """The step counts from the first of the run, not of the part that is being run."""
-    monkeypatch.setattr("bnn.snn.model.blocks", lambda steps, neurons: ((k, 4) for k in range(0, steps, 4)))
+    in_parts(4)
     with pytest.raises(bnn.InputError, match=r"found 3.0 at \(11, 1, 3, 4\)"):
         model.run_stream(one_wrong(3, 12))
 

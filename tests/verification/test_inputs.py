@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import os
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,6 @@ import pytest
 import bnn
 from bnn._types import Array
 from bnn.importers import round_plainly
-from bnn.importers.tensorflow import load
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
@@ -95,11 +96,15 @@ def test_a_tensor_that_the_source_has_not(missing: str) -> None:
 @pytest.mark.parametrize("imported", [False, True])
 @pytest.mark.parametrize("given", [None, "1"])
 def test_onednn_is_off_where_nothing_is_said(imported: bool, given: str | None, monkeypatch: Any) -> None:
-    environ = {"TF_ENABLE_ONEDNN_OPTS": given} if given else {}
-    monkeypatch.setattr(load, "sys", SimpleNamespace(modules={"tensorflow": None} if imported else {}))
-    monkeypatch.setattr(load, "os", SimpleNamespace(environ=environ))
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if given:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    if imported:
+        monkeypatch.setitem(sys.modules, "tensorflow", ModuleType("tensorflow"))
     round_plainly()
-    assert environ.get("TF_ENABLE_ONEDNN_OPTS") == (given or (None if imported else "0"))
+    found = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+    assert found == (given or (None if imported else "0"))
 
 
 # -- images with what is no number ------------------------------------------------------------------------------------

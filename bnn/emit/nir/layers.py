@@ -93,7 +93,7 @@ def layered(network: SpikeNetwork, flat: bool) -> LayeredNetwork:
     before = inputs
     for level in levels[1:]:
         build = _matrix if flat else _convolution
-        layer = build(level, before, _unique(level.ops[0].name if level.ops else "readout", names), level.readout)
+        layer = build(level, before, unique_name(level.ops[0].name if level.ops else "readout", names), level.readout)
         layers.append(layer)
         before = layer.fields
     return LayeredNetwork(network, inputs, _shape(inputs, flat), tuple(layers), flat)
@@ -162,7 +162,7 @@ def _shape(fields: Sequence[Field], flat: bool) -> tuple[int, ...]:
     return (last.start + h * w * c,) if flat else (last.start + c, h, w)
 
 
-def _unique(name: str, names: set[str]) -> str:
+def unique_name(name: str, names: set[str]) -> str:
     """A name that torch modules and HDF5 groups can carry."""
     plain = "".join(ch if ch.isalnum() and ch.isascii() else "_" for ch in name).strip("_") or "layer"
     if plain[0].isdigit():
@@ -184,7 +184,8 @@ class _Scaled:
     T: Array
 
 
-def _scaled(op: SpikeOp, kind: str) -> _Scaled:
+def scaled(op: SpikeOp, kind: str) -> _Scaled:
+    """The neurons of an op, with powers of two as thresholds.  Raises UnsupportedOpError where float32 is not exact."""
     reach = op.reach.astype(np.int64)
     taps = sum((t.weight.reshape(len(t.weight), -1).sum(axis=1) * t.outside for t in op.terms), np.zeros_like(reach))
     if op.threshold is None:
@@ -207,7 +208,7 @@ def _scaled(op: SpikeOp, kind: str) -> _Scaled:
 def _members(level: _Level) -> list[_Scaled]:
     kinds = [(op, "layer" if op.threshold is not None else "readout") for op in level.ops]
     relays = [(_relay(n, level.readout), "readout" if level.readout else "relay") for n in level.alive]
-    return [_scaled(op, kind) for op, kind in kinds + relays]
+    return [scaled(op, kind) for op, kind in kinds + relays]
 
 
 # -- convolutions -----------------------------------------------------------------------------------------------------
@@ -224,12 +225,12 @@ def _convolution(level: _Level, before: Sequence[Field], name: str, readout: boo
         if f.shape[:2] != grid:
             raise _sizes(f.name, f.shape[:2], before[0].name, grid)
     terms = [t for m in members for t in m.op.terms]
-    axes = [_axis(terms, axis, grid[axis], out[axis], name) for axis in (0, 1)]
+    axes = [axis_geometry(terms, axis, grid[axis], out[axis], name) for axis in (0, 1)]
     size, stride, padding = _square(axes, name)
     fields = _fields([(m.kind, m.op.node, m.op.name) for m in members], False, [m.T for m in members])
     shape = _shape(fields, False)
     weight = np.zeros((shape[0], _shape(before, False)[0], size, size))
-    constants = [_constant_taps(grid[i], out[i], stride[i], padding[i], size) for i in (0, 1)]
+    constants = [constant_taps(grid[i], out[i], stride[i], padding[i], size) for i in (0, 1)]
     assert constants[0] is not None and constants[1] is not None
     for m, f in zip(members, fields, strict=False):
         rows = slice(f.start, f.start + f.shape[2])
@@ -261,7 +262,7 @@ def _add_constant(taps: Array, value: Array, rows: Sequence[int], columns: Seque
             taps[:, y, x] += value
 
 
-def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) -> list[int] | None:
+def constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) -> list[int] | None:
     """Kernel offsets such that exactly one lies inside the image at every output: one offset that always does,
     otherwise offsets ``size`` apart; None if the kernel has no such offsets."""
     if padding < kernel and (out - 1) * stride < size:
@@ -274,7 +275,7 @@ def _constant_taps(size: int, out: int, stride: int, padding: int, kernel: int) 
     return None
 
 
-def _axis(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> dict[int, tuple[int, int]]:
+def axis_geometry(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> dict[int, tuple[int, int]]:
     """One axis of a layer's geometry: (stride, padding) for each kernel size that contains every term's kernel.
 
     A term that pads ``before`` starts at the kernel's offset padding - before.  If the output is one pixel, the stride
@@ -296,7 +297,7 @@ def _axis(terms: Sequence[Term], axis: int, size: int, out: int, name: str) -> d
                 count = (size + 2 * padding - kernel) // stride + 1
                 if count < out:
                     break
-                if count == out and _constant_taps(size, out, stride, padding, kernel) is not None:
+                if count == out and constant_taps(size, out, stride, padding, kernel) is not None:
                     found.setdefault(kernel, (stride, padding))
     return found
 

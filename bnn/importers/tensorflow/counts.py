@@ -40,13 +40,13 @@ def slopes(frozen: Frozen, values: Mapping[Tensor, Array], shapes: Shapes, fewer
         for tensor, now in computed(frozen, values, shapes, fewer, more).items():
             if now is None and more == _MANY:
                 continue
-            slope = _slope(values[tensor], now, more, found.get(tensor))
+            slope = next_slope(values[tensor], now, more, found.get(tensor))
             if np.any(slope != 0):  # nan is not 0
                 found[tensor] = slope
     return found
 
 
-def _slope(value: Array, now: Array | None, more: int, slope: Array | None) -> Array:
+def next_slope(value: Array, now: Array | None, more: int, slope: Array | None) -> Array:
     """A tensor's slope, from the one known so far (or None), after one more batch, in which the tensor is ``now``."""
     unknown = np.full(value.shape, np.nan)
     if now is None:

@@ -47,10 +47,10 @@ def test_the_largest_sums(products: int, limit: int, fits: bool) -> None:
     one = np.broadcast_to(np.int64(1), (1, 1, 1, products))
     op = SpikeOp(source, (Term(source, one, (1, 1), (0,) * 4, np.zeros(1, int)),), np.array([limit]), (1, 1, 1))
     if fits:
-        assert nir_layers._scaled(op, "layer").T.tolist() == [2**21]
+        assert nir_layers.scaled(op, "layer").T.tolist() == [2**21]
     else:
         with pytest.raises(UnsupportedOpError, match=f"its sums reach {products:,}, which float32 membranes"):
-            nir_layers._scaled(op, "layer")
+            nir_layers.scaled(op, "layer")
 
 
 @pytest.mark.parametrize(("products", "fits"), [(2**17 - 1, True), (2**17, False)])
@@ -76,7 +76,7 @@ def test_one_tap_of_the_clock_lies_inside() -> None:
     for size, out, stride, padding, kernel in itertools.product(
         range(1, 6), range(1, 5), (1, 2, 3), range(4), range(1, 7)
     ):
-        taps = nir_layers._constant_taps(size, out, stride, padding, kernel)
+        taps = nir_layers.constant_taps(size, out, stride, padding, kernel)
         for o in range(out if taps is not None else 0):
             assert taps is not None and all(k < kernel for k in taps)
             inside = [k for k in taps if 0 <= o * stride - padding + k < size]
@@ -87,7 +87,7 @@ def test_one_tap_of_the_clock_lies_inside() -> None:
 def test_names_of_layers_and_of_their_neurons() -> None:
     names = {"input", "output"}
     given = ["conv", "conv", "conv_spikes", "1st", "1st", "Gr\u00f6\u00dfe", "", "input", "a/b", "z_spikes", "z"]
-    made = [nir_layers._unique(name, names) for name in given]
+    made = [nir_layers.unique_name(name, names) for name in given]
     every = [name for plain in made for name in (plain, f"{plain}_spikes")]
     assert len(set(every)) == len(every) and not {"input", "output"} & set(every)
     assert all(name.isascii() and name.isidentifier() for name in every)
@@ -246,13 +246,13 @@ def test_kernels_that_hold_every_term(before: list[int]) -> None:
     for size, out, kernel in itertools.product((3, 6), (1, 2, 4), (1, 3)):
         weight, none = np.ones((1, kernel, kernel, 1), np.int64), np.zeros(1, np.int64)
         terms = [Term(x, weight, (1, 1), (b, b, 0, 0), none) for b in before]
-        found = nir_layers._axis(terms, 0, size, out, "x")
+        found = nir_layers.axis_geometry(terms, 0, size, out, "x")
         possible = set()
         strides = (1, 2) if out == 1 else (1,)
         for stride, padding, k in itertools.product(strides, range(max(before) + 12), range(1, 41)):
             holds = padding >= max(before) and max(padding - b + kernel for b in before) <= k
             count = (size + 2 * padding - k) // stride + 1
-            if holds and count == out and nir_layers._constant_taps(size, out, stride, padding, k) is not None:
+            if holds and count == out and nir_layers.constant_taps(size, out, stride, padding, k) is not None:
                 possible.add((k, stride, padding))
         assert {(k, *place) for k, place in found.items()} <= possible
         assert min(found, default=None) == min((k for k, *_ in possible), default=None)

@@ -54,16 +54,16 @@ def test_numbers_that_say_where(slope: Any, places: set[str] | None) -> None:
 ])  # fmt: skip
 def test_slopes(now: Any, value: Any, more: int, slope: Any, expected: Any) -> None:
     known = None if slope is None else np.asarray(slope, np.float64)
-    found = counts._slope(np.asarray(value), None if now is None else np.asarray(now), more, known)
+    found = counts.next_slope(np.asarray(value), None if now is None else np.asarray(now), more, known)
     assert np.array_equal(found, np.asarray(expected, np.float64), equal_nan=True)
 
 
 def test_a_line_is_as_exact_as_its_type() -> None:
     """Numbers of images times elements that float32 rounds."""
     value, now = np.float32(3 * 100_001), np.float32(1012 * 100_001)
-    slope = counts._slope(value, np.float32(100_001), -2, None)
-    assert counts._slope(value, now, 1009, slope) == 100_001
-    assert np.isnan(counts._slope(value, np.nextafter(now, np.float32(0)), 1009, slope))
+    slope = counts.next_slope(value, np.float32(100_001), -2, None)
+    assert counts.next_slope(value, now, 1009, slope) == 100_001
+    assert np.isnan(counts.next_slope(value, np.nextafter(now, np.float32(0)), 1009, slope))
 
 
 def test_shapes_without_ones() -> None:
