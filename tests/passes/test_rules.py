@@ -328,9 +328,9 @@ def test_long_chains_need_little_memory() -> None:
 
 def test_deep_graphs_need_no_recursion() -> None:
     y: Node = input_node("x", (2,))
-    for i in range(3000):
+    for i in range(1400):  # Python's limit is 1,000
         y = make("add", y, channel([i, 1]))
-    assert len(lowered(y).schedule) == 1500  # two an affine op
+    assert len(lowered(y).schedule) == 700  # two an affine op
 
 
 def test_dense_over_bits_reads_packed_pixels() -> None:

@@ -176,7 +176,7 @@ def test_a_handler_that_raises_nothing_stops_nothing(model: Model) -> None:
     before = signal.signal(signal.SIGPROF, lambda number, frame: seen.append(model(x)))
     try:
         signal.setitimer(signal.ITIMER_PROF, 0.05)
-        found = model.predict(np.repeat(x, 32, 0))
+        found = model.predict(np.repeat(x, 16, 0))
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)

@@ -26,7 +26,7 @@ FILES = int(os.environ.get("BNN_TEST_FILES", "12"))
 @pytest.mark.parametrize("number", range(FILES))
 def test_random_files(simulator: str, number: int, tmp_path: Path) -> None:
     print(f"repeat with BNN_TEST_SEED={SEED}")
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng([SEED, number])
     root, shape = random_files.draw(rng, simulator)
     path = nir_graphs.write(tmp_path / "net.nir", root)
     said = random_files.say(rng, simulator, root)
@@ -52,7 +52,7 @@ def disturb(root: dict[str, Any], rng: np.random.Generator) -> None:
 def test_random_files_with_rounded_weights(simulator: str, number: int, tmp_path: Path) -> None:
     """Weights and biases are rounded alike here and in the simulator, which makes sums exact."""
     print(f"repeat with BNN_TEST_SEED={SEED}")
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng([SEED, number])
     root, shape = random_files.draw(rng, simulator)
     disturb(root, rng)
     path = nir_graphs.write(tmp_path / "net.nir", root)
