@@ -17,14 +17,17 @@ _SHORT = 4096
 _MOST_LONG = 64  # longer texts in a file
 _MOST_COLLECTIONS = 2**16  # of texts
 _MOST_TEXTS = 2**27  # bytes of all texts
+_MOST_ATTRIBUTES = 256  # of an object: HDF5 takes time that grows with the square of their number
+_MOST_DEPTH = 64  # of groups within groups
 _CHUNK = 2**24
 
 
 def own_objects(where: str | Path, file: Any, again: str, named_once: bool = False) -> Iterator[tuple[str, Any]]:
     """(path, object) of every group and dataset of an open h5py.File, each once.
 
-    Raises CompileError for all links, for values stored in other files and, if ``named_once``, for an object that has
-    two names, as one in a circle of groups has; ``again`` ends the message: what to do.
+    Raises CompileError for all links, for values stored in other files, for groups that are nested too deep and, if
+    ``named_once``, for an object that has two names, as one in a circle of groups has; ``again`` ends the message: what
+    to do.
     """
     import h5py
 
@@ -51,6 +54,11 @@ def own_objects(where: str | Path, file: Any, again: str, named_once: bool = Fal
                     target = f"{getattr(link, 'filename', '')}:{getattr(link, 'path', '')}".lstrip(":")
                     raise CompileError(
                         f"{where}: '{child}' is {kind.get(type(link), 'an unknown link')} ('{target}'); {again}"
+                    )
+                if child.count("/") > _MOST_DEPTH:
+                    raise CompileError(
+                        f"{where}: has groups {_MOST_DEPTH + 1} deep within each other; expected at most "
+                        f"{_MOST_DEPTH}; {again}"
                     )
                 waiting.append((child, found[name]))
         yield at, found
@@ -88,8 +96,10 @@ def check_attributes(where: str, found: Any, again: str) -> tuple[int, int]:
     """
     import h5py
 
-    size = texts = 0
-    for i in range(h5py.h5a.get_num_attrs(found.id)):
+    size, texts, number = 0, 0, h5py.h5a.get_num_attrs(found.id)
+    if number > _MOST_ATTRIBUTES:
+        raise CompileError(f"{where} has {number:,} attributes; expected at most {_MOST_ATTRIBUTES}; {again}")
+    for i in range(number):
         attribute = h5py.h5a.open(found.id, index=i)
         kind, count = attribute.get_type(), attribute.get_space().get_simple_extent_npoints()
         text = kind.get_class() == h5py.h5t.STRING

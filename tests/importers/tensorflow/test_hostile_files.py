@@ -96,6 +96,30 @@ def test_a_group_in_itself(folder: Path) -> None:
     import_model(folder / "net.h5")
 
 
+@pytest.mark.parametrize("count", [256, 257])
+def test_objects_of_many_attributes(count: int, folder: Path) -> None:
+    """HDF5 looks for each from the first on: 20,000 of them, in 2 MB, would take minutes."""
+    with h5py.File(folder / "net.h5", "a") as file:
+        group = file.create_group("more")
+        for number in range(count):
+            group.attrs[f"a{number}"] = 1
+    if count == 256:
+        import_model(folder / "net.h5")
+    else:
+        refused(folder / "net.h5", "'/more' has 257 attributes; expected at most 256; ")
+
+
+@pytest.mark.parametrize("depth", [64, 65])
+def test_groups_that_are_deep(depth: int, folder: Path) -> None:
+    """The names of all would take memory that grows with the square of their number."""
+    with h5py.File(folder / "net.h5", "a") as file:
+        file.create_group("g/" * depth)
+    if depth == 64:
+        import_model(folder / "net.h5")
+    else:
+        refused(folder / "net.h5", "has groups 65 deep within each other; expected at most 64; ")
+
+
 NAMES = [
     "../it ran", "/tmp/it ran", "assets/vocabulary.txt", "assets/../../it ran", "a.py", "model.weights.npz", "a.json",
     "a.h5", "deep/config.json", "deep/model.weights.h5",
