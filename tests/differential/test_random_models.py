@@ -20,15 +20,14 @@ import tensorflow as tf
 import bnn
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
-from seed import SEED, seeds
+from seed import LONG, seeds
 
 from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
 from .spikes import check_events, check_neurons
 
-SEEDS = seeds(100)
+SEEDS = seeds(240 if LONG else 100)
 GROUP = 10
-SLOW = 40  # models of each slow test
 
 
 def check(model: Model) -> bnn.Model:
@@ -73,15 +72,6 @@ def check_all(first: int, count: int) -> None:
 @pytest.mark.parametrize("first", SEEDS[::GROUP])
 def test_random_models(first: int) -> None:
     check_all(first, min(GROUP, SEEDS.stop - first))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(8))
-def test_other_random_models(part: int) -> None:
-    """Other ones in every run."""
-    first = SEED + part * SLOW
-    print(f"BNN_TEST_SEED={first} BNN_TEST_COUNT={SLOW}")
-    check_all(first, SLOW)
 
 
 def seen(model: Model) -> set[str]:

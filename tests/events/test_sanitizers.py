@@ -15,7 +15,7 @@ from events.spiking import random_model, wide_model
 from sanitized import Build, call
 from seed import LONG, numbers, some
 
-FAMILIES = "3" if LONG else "1"  # of kernels, for each model
+FAMILIES = "2" if LONG else "1"  # of kernels, for each model
 
 
 @pytest.fixture(scope="module")
