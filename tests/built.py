@@ -39,6 +39,19 @@ def built(command: Sequence[str], run: Callable[[Sequence[str]], object], cache:
     shutil.copy(kept, ROOT / target)
 
 
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of a run of the tests makes, by ``make(folder beside it)``, and the others wait for."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            partial = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(partial, ignore_errors=True)
+            make(partial)
+            partial.rename(folder)
+    return folder
+
+
 def prune(cache: Path = CACHE, most: int = MOST_KEPT) -> None:
     """Keep the folder below its size."""
     found = sorted((p for p in cache.glob("*") if p.suffix != ".lock"), key=lambda p: p.stat().st_mtime, reverse=True)

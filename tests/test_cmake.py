@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from bnn._version import __version__
 from bnn.runtime import Model
 from bnn.runtime.build import sources
 from bnn.snn import build
+from built import once
 from snn.small import SIDE, small_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,25 +62,22 @@ class Installed:
 
 @pytest.fixture(scope="module", params=BUILDS)
 def installed(request: pytest.FixtureRequest, build_root: Path) -> Installed:
-    """Built once, by whichever process of the tests comes first, for another folder than it is installed in."""
+    """Built once in a run, for another folder than it is installed in."""
     need("cmake", "make")
     kind = request.param
     folder = build_root / f"cmake-{kind}"
-    folder.mkdir(exist_ok=True)
-    found = Installed(kind, folder / "installed", folder / "build")
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not found.prefix.exists():
-            flags = (
-                "-DCMAKE_INSTALL_PREFIX=/nowhere",
-                "-DCMAKE_INSTALL_LIBDIR=lib",
-                "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON",
-            )
-            call("cmake", "-S", ROOT, "-B", found.build, *flags, *BUILDS[kind])
-            call("cmake", "--build", found.build, "--parallel", "2")
-            call("cmake", "--install", found.build, "--prefix", folder / "partial")
-            (folder / "partial").rename(found.prefix)
-    return found
+
+    def install(prefix: Path) -> None:
+        flags = (
+            "-DCMAKE_INSTALL_PREFIX=/nowhere",
+            "-DCMAKE_INSTALL_LIBDIR=lib",
+            "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON",
+        )
+        call("cmake", "-S", ROOT, "-B", folder / "build", *flags, *BUILDS[kind])
+        call("cmake", "--build", folder / "build", "--parallel", "2")
+        call("cmake", "--install", folder / "build", "--prefix", prefix)
+
+    return Installed(kind, once(folder / "installed", install), folder / "build")
 
 
 def run(program: Path, installed: Installed | None = None) -> None:

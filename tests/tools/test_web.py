@@ -27,6 +27,7 @@ from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
 from bnn.passes import lower
+from built import once
 from targets import TARGETS, missing
 
 pytest.importorskip("sklearn")
@@ -45,13 +46,11 @@ ZERO = [(0.5 + 0.2 * math.sin(t), 0.5 - 0.32 * math.cos(t)) for t in np.linspace
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(build_root: Path) -> Path:
     if text := missing(TARGETS["wasm32-simd"]):
         pytest.skip(text)
-    out = tmp_path_factory.mktemp("web") / "page"
     with redirect_stderr(sys.stdout):
-        web.main([str(DIGITS), "--out", str(out)])
-    return out
+        return once(build_root / "page", lambda out: web.main([str(DIGITS), "--out", str(out)]))
 
 
 @pytest.fixture(scope="module")
