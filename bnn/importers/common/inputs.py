@@ -18,7 +18,10 @@ InputDType = str | Mapping[str, str] | None
 
 def input_dtypes(labels: Sequence[str], own: Sequence[str], wanted: InputDType) -> list[DType]:
     """One type per input, from the inputs' names, their types in the model, and ``input_dtype`` as for ``bnn.compile``;
-    raises if a name or a type is invalid."""
+    raises if a name or a type is invalid, or two inputs have one name."""
+    twice = next((name for k, name in enumerate(labels) if name in labels[:k]), None)
+    if twice is not None:
+        raise CompileError(f"two of its {len(labels)} inputs are named '{twice}'; give each input a name of its own")
     chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
     if wanted is not None:
         named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, str(wanted))

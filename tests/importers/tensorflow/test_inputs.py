@@ -97,6 +97,13 @@ def test_one_shape_for_two_inputs(keras: Any, tmp_path: Path) -> None:
             import_model(what, input_shape=(4,))
 
 
+def test_one_input_named_twice() -> None:
+    """Keras 2 refuses to build such a model."""
+    x = keras3.layers.Input((4,), name="x")
+    with pytest.raises(CompileError, match="two of its 3 inputs are named 'x'; give each input a name of its own"):
+        import_model(keras3.Model([x, x, x], keras3.layers.Dense(3)(x)))
+
+
 def test_own_errors_of_a_model(keras: Any) -> None:
     class Broken(keras.Model):  # type: ignore[misc, name-defined]
         def call(self, x: Any) -> Any:
