@@ -105,6 +105,16 @@ def test_equal_bits(name: str) -> None:
     assert bnn.verify(proto, compiled, inputs).ok
 
 
+def test_batch_norm_rounds_as_there(rng: np.random.Generator) -> None:
+    """Of numbers with all their bits: the reciprocal of the deviation is rounded before it is scaled."""
+    norm = {"g": rng.normal(size=64), "b": rng.normal(size=64), "m": rng.normal(size=64), "v": rng.uniform(0.1, 3, 64)}
+    proto = model(
+        [node("BatchNormalization", "x g b m v")], {k: v.astype(np.float32) for k, v in norm.items()}, ("N", 64, 3, 3)
+    )
+    x = rng.normal(size=(20, 64, 3, 3)).astype(np.float32)
+    assert np.array_equal(as_read(proto, x)[0], by_onnx_runtime(proto, x))
+
+
 @pytest.mark.parametrize("dtype", [TensorProto.UINT8, TensorProto.INT8])
 def test_bytes(dtype: int) -> None:
     """An input of bytes that the model casts to floats itself."""
