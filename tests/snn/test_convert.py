@@ -262,6 +262,20 @@ def test_weights_of_eight_bits_are_bytes() -> None:
     assert all((p.weights == np.rint(p.weights)).all() for p in wide)
 
 
+@pytest.mark.parametrize("window", [None, (1, 1), (2, 2), (2, 3)])
+def test_the_reach_of_sums(window: tuple[int, int] | None) -> None:
+    """It is what a white image gives where no weight is below 0: here in one channel of two."""
+    pool = None if window is None else PoolAttrs(window, window)
+    weights = np.random.default_rng(SEED).integers(-9, 10, (1, 2, 3, 2))
+    weights[..., 0] = np.abs(weights[..., 0])
+    edge = Edge(0, weights, pool=pool)
+    image = Layer("image", "input", (4, 6, 3), most=7)
+    h, w, _ = image.grid if window is None else (4 // window[0], 6 // window[1], 3)
+    sums = Layer("sums", "sums", (h, w - 1, 2), edges=(edge,), threshold=np.zeros(2), offset=np.full((1, 1, 2), 5))
+    found = Quantized((image, sums), image.grid, False, 8).run(np.full((1, *image.grid), 7))["sums"]
+    assert found[..., 0].max() == reach(sums, (image, sums))[0] and found[..., 1].max() <= reach(sums, (image, sums))[1]
+
+
 def test_sums_stay_exact() -> None:
     """A wide layer gets smaller weights, so that every sum is a float32."""
     image = input_node("image", (3000,))
