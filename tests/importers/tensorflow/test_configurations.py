@@ -251,6 +251,9 @@ ENDS = {
     "a sequence without its input": functional(
         X, node("m", [["x", 0, 0]], kind="Sequential", layers=[node("a")]), node("b", [["m", 0, 0]])
     ),
+    "an empty sequence within": functional(
+        X, node("m", [["x", 0, 0]], kind="Sequential", layers=[]), node("b", [["m", 1, 0]])
+    ),
     "a name of no layer": functional(X, node("a", [["x", 0, 0, {"mode": ["b", 0, 0]}]])),  # Keras looks in vain, once
     "no calls to look at": {"class_name": "Sequential", "config": {"layers": [{"class_name": "Dense"}]}},
 }
