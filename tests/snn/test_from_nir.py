@@ -50,6 +50,7 @@ def test_options_that_a_simulator_has_not(tmp_path: Path) -> None:
         ("spikingjelly", {"reset": "subtract"}, "expected 'value': SpikingJelly 2.0 has no other"),
         ("norse", {"reset_delay": True}, "reset_delay: Norse 1.1 has no such option, but dt, reset, v_reset; leave it"),
         ("norse", {"reset": "subtract", "v_reset": 0.5}, "v_reset: found 0.5 with reset 'subtract', which leaves"),
+        ("norse", {"reset": "subtract", "v_reset": -0.5}, "v_reset: found -0.5 with reset 'subtract', which leaves"),
         ("norse", {"v_reset": float("nan")}, "v_reset: found nan"),
         ("spikingjelly", {"parametric": "no"}, "parametric: found 'no', expected True or False"),
         ("sinabs", {"spike_fn": "max"}, "spike_fn: found 'max', expected one of multi, single"),
