@@ -16,12 +16,16 @@ INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
 InputDType = str | Mapping[str, str] | None
 
 
+def check_input_names(names: Sequence[str]) -> None:
+    """Raises CompileError if two inputs have one name."""
+    if len({*names}) < len(names):
+        raise CompileError(f"two of the model's inputs have one name: found {', '.join(names)}; give each its own")
+
+
 def input_dtypes(labels: Sequence[str], own: Sequence[str], wanted: InputDType) -> list[DType]:
     """One type per input, from the inputs' names, their types in the model, and ``input_dtype`` as for ``bnn.compile``;
     raises if a name or a type is invalid, or two inputs have one name."""
-    twice = next((name for k, name in enumerate(labels) if name in labels[:k]), None)
-    if twice is not None:
-        raise CompileError(f"two of its {len(labels)} inputs are named '{twice}'; give each input a name of its own")
+    check_input_names(labels)
     chosen = {n: dtype if dtype in INPUT_DTYPES else "float32" for n, dtype in zip(labels, own, strict=True)}
     if wanted is not None:
         named = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(chosen, str(wanted))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
+from ..common.inputs import check_input_names
 from .functions import check_nodes, expanded
 
 FRAMEWORK = "ONNX"
@@ -155,9 +156,7 @@ def _from_model(model: Any) -> OnnxGraph:
         raise CompileError(f"the model's output '{missing[0]}' is not computed by any node")
     if not found.inputs or not found.outputs:
         raise CompileError("the model has no input or no output")
-    names = [i.name for i in found.inputs]
-    if len({*names}) < len(names):
-        raise CompileError(f"two of the model's inputs have one name: found {', '.join(names)}; give each its own")
+    check_input_names([i.name for i in found.inputs])
     if scalars := [i.name for i in found.inputs if not i.shape]:
         raise CompileError(f"input '{scalars[0]}' has shape (); expected (N, ...), the batch first")
     return found

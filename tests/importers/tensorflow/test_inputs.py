@@ -100,7 +100,7 @@ def test_one_shape_for_two_inputs(keras: Any, tmp_path: Path) -> None:
 def test_one_input_named_twice() -> None:
     """Keras 2 refuses to build such a model."""
     x = keras3.layers.Input((4,), name="x")
-    with pytest.raises(CompileError, match="two of its 3 inputs are named 'x'; give each input a name of its own"):
+    with pytest.raises(CompileError, match="two of the model's inputs have one name: found x, x, x; give each its own"):
         import_model(keras3.Model([x, x, x], keras3.layers.Dense(3)(x)))
 
 
