@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from bnn.runtime.handles import Memory
 from opened import again
 from raw_model import B1, F32, INPUT, OUTPUT, Answer, Fields, Net, Op, Tensor, answer, changed, memory_of
 from raw_model import opened as opening
+from seed import some
 
 from . import handmade
 
@@ -118,10 +120,11 @@ def wires() -> Graph:
     return op_graphs.plan([x], [handmade.conv(np.random.default_rng(0), pad, 1)])
 
 
-@pytest.mark.parametrize("graph", [weights_of_floats(), wires()], ids=["floats", "wires"])
-def test_stopped_wherever_it_asks(graph: Graph) -> None:
+@pytest.mark.drawn
+@pytest.mark.parametrize("made", some([weights_of_floats, wires]))
+def test_stopped_wherever_it_asks(made: Callable[[], Graph]) -> None:
     """There is no engine then; and the tables ask, too, beside what clears the memory."""
-    opened = again(bnn.Model.from_bytes(encode(graph)))
+    opened = again(bnn.Model.from_bytes(encode(made())))
     size, engine, left, asked = ffi.new("size_t *"), ffi.new("bnn_events **"), [0], 0
     assert lib.bnn_events_size(opened.pointer, size, ffi.NULL) == lib.BNN_OK
     memory = Memory(size[0])

@@ -33,7 +33,7 @@ def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[by
 @pytest.mark.drawn
 def test_random_networks(rng: np.random.Generator, driver: Path, tmp_path: Path) -> None:
     """Frames, pixels, orders, switching, in memory of exactly the size asked for."""
-    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(len(numbers(8)))]
+    files = [random_model(rng, binary_input=k % 2 == 1).to_bytes() for k in range(len(numbers(4)))]
     assert run_all(rng, driver, tmp_path, files) == f"{len(files)} models, 0 refused\n"
 
 

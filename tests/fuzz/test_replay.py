@@ -13,6 +13,7 @@ from fuzz import python_targets, run, seeds
 from fuzz.json_edits import edited
 from fuzz.recipe import Recipe
 from sanitized import Build, call
+from seed import some
 
 CORPUS = Path(__file__).with_name("corpus")
 NEEDED = {
@@ -33,20 +34,22 @@ def inputs(kind: str, folder: Path) -> list[Path]:
     return [*sorted((folder / kind).iterdir()), *sorted((CORPUS / kind).glob("*"))]
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("target", ["load", "run", "events", "calls", "spikes"])
 def test_c_targets(target: str, sanitized_build: Build, seed_folder: Path) -> None:
     """Built without clang: the runtime's objects are those of the other sanitizer tests."""
     files = [Path("tests/fuzz", f"{name}.c") for name in (target, "fuzz", "replay")]
     program = sanitized_build.program(f"fuzz-{target}", files)
-    paths = inputs("spikes" if target == "spikes" else "c", seed_folder)
+    paths = some(inputs("spikes" if target == "spikes" else "c", seed_folder))
     assert call(str(program), *map(str, paths)) == f"{len(paths)} inputs\n"
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("target", python_targets.TARGETS)
 def test_python_targets(target: str, seed_folder: Path) -> None:
     for package in NEEDED.get(target, ()):
         pytest.importorskip(package)
-    for path in inputs(target, seed_folder):
+    for path in some(inputs(target, seed_folder)):
         print(path)
         python_targets.TARGETS[target](path.read_bytes())
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from bnn.runtime import Model
 from bnn.runtime.handles import available_kernels
 from events.spiking import mismatches
 from filters import few_values, hostile_filters
+from seed import some
 
 # O, kernel height and width, I, groups: dense, odd, grouped, depthwise, and so many taps that they are read in parts
 SHAPES = (
@@ -40,9 +42,11 @@ def one_conv(filters: np.ndarray, groups: int = 1) -> bytes:
     return encode(op_graphs.plan([x], [y]))
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("kernels", available_kernels())
-@pytest.mark.parametrize("encoding", [e for e in Encoding if e is not Encoding.PLAIN])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("encoding", "shape"), some([*itertools.product([e for e in Encoding if e is not Encoding.PLAIN], SHAPES)])
+)
 def test_every_tap_is_read_back(
     shape: tuple[int, int, int, int, int], encoding: Encoding, kernels: str, rng: np.random.Generator
 ) -> None:

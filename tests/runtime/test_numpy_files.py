@@ -24,6 +24,7 @@ import bnn
 from bnn._types import Array
 from bnn.runtime import numpy_files
 from bnn.streams import recordings
+from seed import some
 
 
 def everything(names: list[str]) -> list[str]:
@@ -307,7 +308,7 @@ print(status, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read(
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
-    [
+    some([
         ("a.png", png(12000, 12000), [], "the image is 12000 x 12000, the model reads 12 x 12"),
         ("b.png", png(12000, 12000), ["--resize"], "that unpack to 576,000,000, expected at most 268,435,456"),
         ("c.png", png(2**31 - 1, 2**31 - 1), ["--resize"], "exceeds limit"),
@@ -318,7 +319,7 @@ print(status, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read(
         ("c.npy", WHOLE, [], "an archive of arrays, not one array; rename it to .npz"),
         ("d.npz", claiming((4,)), [], "one array, not an archive of arrays; rename it to .npy"),
         ("e.npy", npy(np.array(3.0)), [], r"found shape \(\)"),
-    ],
+    ]),
     ids=lambda value: value if isinstance(value, str) and value[1:2] == "." else "",
 )  # fmt: skip
 def test_commands(small: Any, tmp_path: Path, name: str, content: bytes, options: list[str], message: str) -> None:

@@ -225,9 +225,10 @@ class TestFloats:
 
 
 class TestBits:
-    @pytest.mark.parametrize("quantizer", [
+    @pytest.mark.drawn
+    @pytest.mark.parametrize("quantizer", some([
         "ste_heaviside", "ste_sign", "ste_tern", lq.quantizers.DoReFa(k_bit=1), lq.quantizers.DoReFa(k_bit=2),
-    ])  # fmt: skip
+    ]))  # fmt: skip
     def test_wrong_weights_before_bits_without_a_name(self, quantizer: Any) -> None:
         """Sums of scaled weights round, but what quantizes them may not turn where no threshold is near."""
         layers, scaled = tf.keras.layers, {**QUANTIZED, "kernel_quantizer": "magnitude_aware_sign"}

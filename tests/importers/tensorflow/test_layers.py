@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import larq as lq
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import bnn
+from seed import some
 
 from .models import check, ops, scramble
 
@@ -122,9 +124,20 @@ def test_quantizers(quantizer: str, kernel: str) -> None:
     assert ops(graph).count("bconv2d") == 2 and "conv2d" not in ops(graph)
 
 
-@pytest.mark.parametrize("quantizer", ["ste_tern", "ste_heaviside", "dorefa_quantizer"])
-@pytest.mark.parametrize("kernel", ["ste_sign", "ste_tern"])
-@pytest.mark.parametrize("padding", ["valid", "same"])
+LEVELS = ["ste_tern", "ste_heaviside", "dorefa_quantizer"]
+
+
+@pytest.mark.drawn
+@pytest.mark.parametrize(
+    ("quantizer", "kernel", "padding"),
+    some(
+        [
+            *itertools.product(
+                ["ste_tern", "ste_heaviside", "dorefa_quantizer"], ["ste_sign", "ste_tern"], ["valid", "same"]
+            )
+        ]
+    ),
+)
 def test_quantizers_of_other_levels(quantizer: str, kernel: str, padding: str) -> None:
     first = lq.layers.QuantConv2D(5, 3, input_quantizer=quantizer, kernel_quantizer=kernel, padding=padding)
     last = lq.layers.QuantConv2D(4, 2, input_quantizer=quantizer, kernel_quantizer=kernel)

@@ -96,8 +96,8 @@ def test_different_quantizers_side_by_side_are_named() -> None:
     assert "its input joins what different quantizers made" in compiled.summary()
 
 
-@pytest.mark.parametrize("quantizer", QUANTIZERS)
-@pytest.mark.parametrize("steps", [3, 4, 5, 7])
+@pytest.mark.drawn
+@pytest.mark.parametrize(("steps", "quantizer"), some([*itertools.product([3, 4, 5, 7], QUANTIZERS)]))
 def test_evenly_spaced_weights_are_several_signs(steps: int, quantizer: str) -> None:
     x = layers.Input((6, 6, 12))
     layer = quant.QuantConv2D(5, 3, padding="same", input_quantizer=QUANTIZERS[quantizer](), use_bias=False)
