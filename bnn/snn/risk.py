@@ -49,11 +49,16 @@ def find_risk(network: Network, inputs: list[Floats]) -> Risk:
 def excused(network: Network, risk: Risk, population: int, step: int, neuron: int) -> bool:
     """Whether rounding can have turned this decision, or one before it that leads to it."""
     before = _leading(network, population)
+    dynamics = network.populations[population].dynamics
+    rivals = dynamics is not None and dynamics.winner
     for i, rows in risk.at_risk.items():
         # What a later population sends arrives a step later, and what the population sends itself, too.
         if i in before and rows[: step + (i < population)].any():
             return True
         if i == population and rows[: step + 1, neuron].any():
+            return True
+        # A loser's reset changes whether it wins a later step, and so who else does.
+        if i == population and rivals and rows[:step].any():
             return True
     return False
 
