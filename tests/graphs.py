@@ -29,8 +29,8 @@ from bnn.ir.ops import (
     constant,
     input_node,
     make,
-)  # fmt: skip
-from events.moves import chain
+)
+from moves import chain
 
 BATCH = 2
 Rng = np.random.Generator

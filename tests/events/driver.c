@@ -2,9 +2,10 @@
 /* Exercises the event engine from C, built with sanitizers by test_sanitizers.py.
  *
  *     driver SEED FAMILIES MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run, and
- *                                      polls that stop any of it; each model with so many families of kernels, from one
- *                                      that is drawn on; prints how many models there were, and how many of them the
- *                                      engine refused
+ *                                      polls that stop any of it
+ *
+ * Each model runs with FAMILIES families of kernels, the first of them drawn.  Prints how many models there were, and
+ * how many of them the engine refused.
  *
  * Memory is handed out in blocks of exactly the size asked for, filled with garbage. */
 #include "bnn_events.h"

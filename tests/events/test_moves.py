@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import bnn
+import moves
 from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph, Node
 from bnn.passes import lower
 
-from . import moves
 from .spiking import mismatches, random_images
 
 FIRING = ("layers", "fifo", "random")

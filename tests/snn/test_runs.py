@@ -91,7 +91,7 @@ def test_state_is_kept_between_calls(model: SpikingModel) -> None:
 
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Runs are divided into parts of so many steps."""
+    """``in_parts(most)`` divides runs into parts of at most ``most`` steps."""
 
     def divide(most: int) -> None:
         monkeypatch.setattr(

@@ -195,7 +195,7 @@ class TestFloats:
         x[:, 0] = np.abs(x[:, 1:]).sum(axis=1) / 8
         moves = [layers.Reshape((3, 3)), layers.Permute((2, 1))]
         model = tf.keras.Sequential([layers.Input((9,)), layers.Lambda(jump), *moves])
-        report = verify(model, file_of(model), x)
+        report = verify(model, bnn.compile(model), x)
         assert report.ok, report
 
     def test_behind_a_pole(self) -> None:
@@ -205,21 +205,21 @@ class TestFloats:
         curves = [layers.Lambda(lambda x: tf.math.rsqrt(tf.abs(x))), layers.Lambda(tf.square)]
         model = tf.keras.Sequential([layers.Input((6,)), dense, *curves])
         model.set_weights([np.float32([[1], [1], [1], [-1], [-1], [-1]])])
-        assert verify(model, file_of(model), whole_images(200, 6) % 9 / 8).ok
+        assert verify(model, bnn.compile(model), whole_images(200, 6) % 9 / 8).ok
 
     def test_a_function_of_levels_that_are_moved(self) -> None:
         """A table of the compiler's, and Keras' own exponentials, somewhere else."""
         layers = tf.keras.layers
         steps = [layers.Lambda(lambda x: tf.where(x > 0.0, 1.0, -1.0)), layers.Activation("sigmoid")]
         model = tf.keras.Sequential([layers.Input((2, 3)), *steps, layers.Permute((2, 1))])
-        assert verify(model, file_of(model), images(4, 2, 3)).ok
+        assert verify(model, bnn.compile(model), images(4, 2, 3)).ok
 
     @pytest.mark.parametrize("quantizer", ["ste_heaviside", "ste_tern", "dorefa", "ste_sign"])
     def test_exact_sums_of_levels_leave_no_room(self, quantizer: str) -> None:
         q = lq.quantizers.DoReFa(k_bit=1) if quantizer == "dorefa" else quantizer
         dense = lq.layers.QuantDense(3, input_quantizer=q, name="dense", **{**QUANTIZED, "use_bias": True})
         model = scrambled(tf.keras.Sequential([tf.keras.layers.Input((256,)), dense]), 0)
-        compiled, x = file_of(model), images(50, 256)
+        compiled, x = bnn.compile(model), images(50, 256)
         assert verify(model, compiled, x).ok
         assert not verify(with_weight(model, "dense/bias", lambda bias: bias * 1.01), compiled, x).ok
 
@@ -236,7 +236,7 @@ class TestBits:
         last = lq.layers.QuantDense(3, input_quantizer=quantizer, **QUANTIZED)
         model = tf.keras.Sequential([layers.Input((16,)), first, layers.BatchNormalization(), last])
         scrambled(model, 1)
-        compiled, x = file_of(model), images(50, 16)
+        compiled, x = bnn.compile(model), images(50, 16)
         assert verify(model, compiled, x).ok
         assert not verify(with_weight(model, "first/kernel", np.negative), compiled, x).ok
 
@@ -270,7 +270,7 @@ class TestBits:
         for row in x:
             for i in (0, 1, 2):  # each takes what the rounding of the one before left
                 row[i] -= np.float32((row @ kernel)[0] / kernel[i, 0])
-        report = verify(model, file_of(model), x)
+        report = verify(model, bnn.compile(model), x)
         end = report.end_to_end
         assert end.images_with_different_bits > 0, "choose other data: no sum fell on the other side"
         assert report.ok and 0 < end.largest_distance < ROUNDING and end.beyond_rounding == 0
@@ -286,7 +286,7 @@ class TestBits:
         layers = tf.keras.layers
         dense = lq.layers.QuantDense(3, input_quantizer=quantizer, **QUANTIZED)
         model = tf.keras.Sequential([layers.Input((400,)), layers.Activation("sigmoid"), dense])
-        report = verify(model, file_of(model), x)
+        report = verify(model, bnn.compile(model), x)
         assert report.ok and report.end_to_end.largest_distance < ROUNDING
 
     @pytest.mark.drawn

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import graphs
+import moves
 from bnn._types import Array
 from bnn.emit.nir.layers import LayeredNetwork
 from bnn.emit.nir.network import spike_network
@@ -24,7 +25,6 @@ from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.interpret import run
 from bnn.ir.ops import ClampAttrs, ConvAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant, input_node, make
 from bnn.passes import lower
-from events import moves
 from seed import seeds
 
 Rng = np.random.Generator
