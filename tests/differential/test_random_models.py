@@ -20,13 +20,13 @@ import tensorflow as tf
 import bnn
 from bnn.importers.tensorflow.load import freeze
 from bnn.verification.layers import verify
-from seed import LONG, seeds
+from seed import seeds
 
 from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
 from .spikes import check_events, check_neurons
 
-SEEDS = seeds(240 if LONG else 80)
+SEEDS = seeds(120)
 GROUP = 10
 
 

@@ -285,6 +285,23 @@ def test_not_a_number_reaches_the_output(small: Any) -> None:
     assert np.array_equal(engine.step(x), model(x)[0])
 
 
+@pytest.mark.parametrize("op", ["bconv2d", "conv2d"])
+def test_bits_of_the_smallest_numbers(rng: np.random.Generator, op: str) -> None:
+    """Negative denormals are +1, as zeros of either sign are; the normal number next to them is not."""
+    image = ops.input_node("image", (3, 3, 4))
+    x = ops.make("binarize", image) if op == "bconv2d" else image
+    filters = ops.constant(rng.choice([-1, 1], (40, 2, 2, 4)), x.type.dtype)
+    tiny = ops.constant(rng.choice([-1, 1], 40) * 2.0 ** rng.integers(-149, -120, 40))
+    hidden = ops.make(op, x, filters, tiny, attrs=ops.ConvAttrs(slots=("mul",), out=DType.b1))
+    readout = ops.make(
+        "bconv2d", hidden, ops.constant(rng.choice([-1, 1], (2, 2, 2, 40)), DType.b1), attrs=ops.ConvAttrs()
+    )
+    engine = EventEngine(bnn.Model.from_bytes(encode(planned(image, readout))))
+    for x in rng.choice(np.float32([-1, 1]), (5, 3, 3, 4)):
+        engine.run_image(x, order="random")
+        assert mismatches(engine, x) == {}
+
+
 def test_two_inputs_and_outputs(two_by_two: Any) -> None:
     model = bnn.Model.from_bytes(two_by_two.data)
     engine = EventEngine(model)

@@ -13,9 +13,7 @@ from bnn.file.write import encode
 from events import handmade
 from events.spiking import random_model, wide_model
 from sanitized import Build, call
-from seed import LONG, numbers, some
-
-FAMILIES = "2" if LONG else "1"  # of kernels, for each model
+from seed import numbers, some
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +25,7 @@ def run_all(rng: np.random.Generator, driver: Path, folder: Path, files: list[by
     paths = [folder / f"{k}.bnn" for k in range(len(files))]
     for path, data in zip(paths, files, strict=True):
         path.write_bytes(data)
-    return call(str(driver), str(int(rng.integers(2**32))), FAMILIES, *map(str, paths))
+    return call(str(driver), str(int(rng.integers(2**32))), *map(str, paths))
 
 
 @pytest.mark.drawn
@@ -61,7 +59,5 @@ def test_random_files(rng: np.random.Generator, driver: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_trained_network(driver: Path) -> None:
-    assert (
-        call(str(driver), "1", FAMILIES, str(Path(__file__).parents[2] / "examples/digits.bnn"))
-        == "1 models, 0 refused\n"
-    )
+    model = Path(__file__).parents[2] / "examples/digits.bnn"
+    assert call(str(driver), "1", str(model)) == "1 models, 0 refused\n"

@@ -176,9 +176,9 @@ def test_damaged_files(sanitized: Path, tmp_path: Path) -> None:
     coded = {shortest(node.inputs[1])[0] for node in graph.schedule if node.op == "conv2d"}
     assert coded >= {Encoding.ONE_ROW, Encoding.COMPACT, Encoding.TABLE_4}
     path.write_bytes(encode(graph))
-    count = len(numbers(2500))
+    count = len(numbers(1000))
     counts = dict(
-        re.findall(r"^(.*): (\d+)$", call(str(sanitized), "fuzz", str(path), str(seeds(2500).start), str(count)), re.M)
+        re.findall(r"^(.*): (\d+)$", call(str(sanitized), "fuzz", str(path), str(seeds(1000).start), str(count)), re.M)
     )
     for text, least in (("ok", 0.3), ("a field of the file is out of range", 1), ("the checksum", 1.5)):
         found = next(int(n) for t, n in counts.items() if t.startswith(text))
@@ -197,8 +197,8 @@ def test_damaged_files_with_little_stack(build_root: Path, tmp_path: Path) -> No
     assert min(inputs) <= 5 < max(inputs)
     every.write_bytes(encode(graph))
     few.write_bytes(encode(one_input_graph()))
-    assert "ok: " in call(str(driver), "fuzz", str(every), str(SEED), "400")
-    call(str(driver), "boundaries", str(few), str(SEED))
+    for path in (every, few):
+        call(str(driver), "boundaries", str(path), str(SEED))
 
 
 def three_files(folder: Path) -> list[Path]:

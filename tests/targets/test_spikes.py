@@ -140,4 +140,4 @@ def test_a_microcontroller(rng: np.random.Generator, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LIKE_THE_HOST)
 def test_random_networks(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    run_cases(TARGETS[name], drawn(rng, 16, 20_000), tmp_path)
+    run_cases(TARGETS[name], drawn(rng, 8, 20_000), tmp_path)
