@@ -15,6 +15,9 @@
 #   PYTHON=python3.11   the interpreter of .venv        VENV=folder   another place for it
 #   ARGS="..."          passed on: make demo ARGS="--dataset fashion-mnist"; make test ARGS="-k dense"
 
+help:
+	@sed -n 's/^# \{0,1\}\(make\|All\|  \)/\1/p' $(firstword $(MAKEFILE_LIST))
+
 PYTHON ?= python3
 VENV ?= .venv
 CC ?= cc
@@ -27,9 +30,12 @@ FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
 
+# Larq asks for NumPy 1, and works with NumPy 2.
+LARQ := 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all test-kernels fuzz coverage proof lint lint-c format bench install clean
+.PHONY: help demo test test-all test-kernels fuzz coverage proof lint lint-c format bench install clean
 
 demo: install
 	$(PY) tools/demo.py $(ARGS)
@@ -89,11 +95,12 @@ install: $(VENV)/installed
 # `prophesee` is for the tests of recordings: `all` has no copyleft in it.
 $(VENV)/installed: pyproject.toml setup.py bnn/runtime/build.py bnn/_version.py $(C_FILES) | $(PY)
 	$(PY) -m pip install --no-build-isolation --editable '.[all,prophesee]'
+	$(PY) -m pip install --no-deps $(LARQ)
 	@touch $@
 
 $(PY):
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
-	    echo "make: Python 3.10, 3.11 or 3.12 is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true);" \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "make: Python 3.10 to 3.13 is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true);" \
 	         "name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	    echo "make: '$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }

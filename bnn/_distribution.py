@@ -20,6 +20,10 @@ COPYLEFT = {
 }
 
 
+# Larq asks for NumPy 1, and works with NumPy 2; the same line in the Makefile and in README.md.
+INSTALL_LARQ = "pip install --no-deps 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'"
+
+
 def install(extra: str) -> str:
     """The command that installs one of the package's extras, with the copyleft licences that come with it."""
     return f"pip install '{DISTRIBUTION}[{extra}]'" + _licences(COPYLEFT.get(extra, {}))

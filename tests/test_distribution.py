@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bnn._distribution import COPYLEFT, DISTRIBUTION, foreign_distribution, install
+from bnn._distribution import COPYLEFT, DISTRIBUTION, INSTALL_LARQ, foreign_distribution, install
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of what people see of a licence's name.
@@ -74,6 +74,16 @@ def licence(found: Distribution) -> str:
 
 def test_name(project: dict[str, Any]) -> None:
     assert project["project"]["name"] == DISTRIBUTION == "bnn-compiler"
+
+
+def test_how_to_install_larq() -> None:
+    """The README and `make` say what messages say."""
+    packages = INSTALL_LARQ.removeprefix("pip install --no-deps ")
+    assert INSTALL_LARQ in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"LARQ := {packages}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(
+        r.specifier.contains(distribution(r.name).version) for r in map(Requirement, packages.replace("'", "").split())
+    )
 
 
 def test_every_dependency_has_an_upper_bound(project: dict[str, Any]) -> None:

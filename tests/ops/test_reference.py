@@ -48,7 +48,7 @@ def naive_convolution(x: Array, w: Array, a: ConvAttrs) -> Array:
         col = j * a.stride[1] + kx * a.dilation[1] - left
         channel = o // (filters // a.groups) * per_group + c
         inside = 0 <= row < h and 0 <= col < width
-        y[:, i, j, o] += (x[:, row, col, channel] if inside else a.pad_value) * w[o, ky, kx, c]
+        y[:, i, j, o] += (x[:, row, col, channel] if inside else a.pad_value) * float(w[o, ky, kx, c])
     return y
 
 

@@ -62,7 +62,7 @@ def _is_vector(node: Node) -> bool:
 def _conv(w: _Writer, node: Node) -> str:
     attrs: Any = node.attrs
     filters = np.moveaxis(np.asarray(node.inputs[1].value, np.float32), -1, 1)
-    filters = filters / max(float(filters.std()) * np.sqrt(filters[0].size), 1e-6)
+    filters = filters / max(float(filters.std() * np.sqrt(filters[0].size)), 1e-6)
     if _is_vector(node):
         return w.emit("Gemm", [w.name(node.inputs[0]), w.constant(filters.reshape(len(filters), -1))], transB=1)
     return w.emit(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from bnn._distribution import INSTALL_LARQ
 from bnn.cli.child import load_tensorflow
 from bnn.errors import SetupError
 from bnn.importers.tensorflow.load import tensorflow
@@ -35,5 +36,5 @@ def load() -> tuple[Any, Any, Any]:
     try:
         import larq
     except ImportError as error:
-        raise SetupError(f"training needs Larq, which cannot be imported ({error}); pip install larq") from error
+        raise SetupError(f"training needs Larq, which cannot be imported ({error}); {INSTALL_LARQ}") from error
     return tf, tf.keras, larq

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._distribution import INSTALL_LARQ
 from ...errors import CompileError
 from ..common.hdf5 import check_attributes, check_stored, check_texts, filters, own_objects
 from ..common.limits import PERMISSION, check_bytes
@@ -272,8 +274,9 @@ def named(entry: dict[str, Any], known: KerasObjects) -> str | None:
 
 
 def _not_listed(what: str) -> str:
+    larq = "" if sys.modules.get("larq") else f"if it is one of Larq, which is not installed: {INSTALL_LARQ}; "
     return (
-        f"{what}, which is not on the list of what networks are made of; if it is your own, register it with "
+        f"{what}, which is not on the list of what networks are made of; {larq}if it is your own, register it with "
         "@keras.saving.register_keras_serializable(), import its module and load the file again, or export the model "
         "as a SavedModel: model.export(folder)"
     )

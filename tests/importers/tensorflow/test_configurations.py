@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a registered name that is empty": (layer("Registered", "not_here", registered_name=""), "of module 'not_here'"),
     "a module like Keras": (layer("Dense", "kerasx.layers"), "of module 'kerasx.layers'"),
 }  # fmt: skip
+
+
+def test_a_layer_of_larq_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "larq", None)
+    with pytest.raises(CompileError, match=r"Larq, which is not installed: pip install --no-deps 'larq.*if it is your"):
+        check_trusted(Path("net.keras"), {"config": {"layers": [layer("QuantBlock", "larq.layers")]}}, keras)
 
 
 @pytest.mark.parametrize("name", REFUSED)
