@@ -51,6 +51,17 @@ def session_of(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
+def newest_opset() -> int:
+    """The newest that both packages know: on old Pythons ONNX Runtime is older."""
+    for opset in range(onnx.defs.onnx_opset_version(), 0, -1):
+        try:
+            session_of(model([node("Identity", "x")], opset=opset))
+            return opset
+        except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
+            continue
+    raise AssertionError("ONNX Runtime reads no model")
+
+
 def as_read(proto: onnx.ModelProto, *x: Array) -> list[Array]:
     """What the graph that is read of a model gives, arranged as in the model."""
     graph = open_onnx(proto).graph()

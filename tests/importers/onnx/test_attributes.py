@@ -16,7 +16,9 @@ pytest.importorskip("onnx", reason="the package onnx is not installed: pip insta
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
 
 import onnx
+import onnxruntime
 from onnx import helper, numpy_helper
+from packaging.version import Version
 
 import bnn
 from bnn._types import Array
@@ -24,9 +26,9 @@ from bnn.errors import CompileError
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 from bnn.importers.onnx.protos import OLDEST_OPSET
 
-from .small import as_read, session_of
+from .small import as_read, newest_opset, session_of
 
-NEWEST = onnx.defs.onnx_opset_version()
+NEWEST = newest_opset()
 OWN = sorted(op for op in {*READERS, *MOVES, *ALIASES} if onnx.defs.has(op))
 
 
@@ -316,6 +318,10 @@ def judged(op: str, call: Call, attrs: dict[str, Any], opset: int, whole: bool) 
     return theirs and tuple((r.shape, r.tobytes()) for r in theirs)
 
 
+@pytest.mark.skipif(
+    Version(onnxruntime.__version__) < Version("1.24"),
+    reason="ONNX Runtime 1.23, the last for Python 3.10, computes six operators otherwise than ONNX says",
+)
 @pytest.mark.parametrize("op", OWN)
 def test_every_attribute(op: str) -> None:
     for opset in versions(op):
