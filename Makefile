@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# make hello       show a digit and its class, without TensorFlow: a first result in a minute
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
 # make test        the test suite: every area, in five to six minutes on two cores
 # make test-all    the same, and then what takes longer: emulators, packages, browsers, training, proofs, more random cases
@@ -11,7 +12,7 @@
 # make bench       time every kernel family against this machine's register-loop rates
 # make clean       remove what these made, .venv included
 #
-# All of them make .venv first and install the package there, editable, with everything it can use.
+# All of them make .venv first and install the package there, editable; all but `hello` with everything it can use.
 #   PYTHON=python3.11   the interpreter of .venv        VENV=folder   another place for it
 #   ARGS="..."          passed on: make demo ARGS="--dataset fashion-mnist"; make test ARGS="-k dense"
 
@@ -35,7 +36,11 @@ LARQ := 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all test-kernels fuzz coverage proof lint lint-c format bench install clean
+.PHONY: help hello demo test test-all test-kernels fuzz coverage proof lint lint-c format bench install clean
+
+hello: | $(PY)
+	@$(PY) -c 'import bnn' 2>/dev/null || $(PY) -m pip install -q --no-build-isolation --editable .
+	@$(PY) examples/hello.py
 
 demo: install
 	$(PY) tools/demo.py $(ARGS)
