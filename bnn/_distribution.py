@@ -7,11 +7,13 @@ The `bnn` on PyPI is another project.  It also installs a folder `bnn`, so pip m
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 DISTRIBUTION = "bnn-compiler"
-_REPAIR = f"pip uninstall bnn; pip install --force-reinstall --no-deps {DISTRIBUTION}"
+_AGAIN = "pip install --force-reinstall --no-deps WHEEL, its own wheel or source folder"
+_REPAIR = f"pip uninstall bnn; {_AGAIN}"
 
 # Packages with a copyleft licence, by the extra that installs them.
 COPYLEFT = {
@@ -19,14 +21,32 @@ COPYLEFT = {
     "spiking": {"norse": "LGPLv3", "rockpool": "AGPLv3+"},
 }
 
-
 # Larq asks for NumPy 1, and works with NumPy 2; the same line in the Makefile and in README.md.
 INSTALL_LARQ = "pip install --no-deps 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'"
 
 
 def install(extra: str) -> str:
-    """The command that installs one of the package's extras, with the copyleft licences that come with it."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'" + _licences(COPYLEFT.get(extra, {}))
+    """The command that installs what an extra of this package asks for, with the copyleft licences that come with it.
+
+    The packages by themselves: no index has this one.
+    """
+    from importlib.metadata import PackageNotFoundError, requires  # takes longer than the rest of importing bnn
+
+    try:
+        asked = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:  # a source tree that was not installed
+        return f"pip install '.[{extra}]' in the source tree" + _licences(COPYLEFT.get(extra, {}))
+    packages = " ".join(f"'{package}'" for package in _packages(extra, asked))
+    return f"pip install {packages}" + _licences(COPYLEFT.get(extra, {}))
+
+
+def _packages(extra: str, asked: Sequence[str]) -> list[str]:
+    """What an extra asks for, and the extras of this package among it."""
+    found: dict[str, None] = {}
+    for package in (text.partition(";")[0].strip() for text in asked if text.endswith(f'extra == "{extra}"')):
+        own = re.fullmatch(rf"{DISTRIBUTION}\[(.*)\]", package)
+        found |= dict.fromkeys(p for e in own[1].split(",") for p in _packages(e, asked)) if own else {package: None}
+    return list(found)
 
 
 def install_packages(names: Sequence[str]) -> str:
@@ -72,8 +92,4 @@ def foreign_distribution() -> str:
 
 def broken_extension(reason: object) -> str:
     """The error for a C extension that cannot be used, with the remedy."""
-    return (
-        f"bnn's C extension cannot be used: {reason}; "
-        + (foreign_distribution() or f"run: pip install --force-reinstall --no-deps {DISTRIBUTION}")
-        + "; in a source tree: pip install -e ."
-    )
+    return f"bnn's C extension cannot be used: {reason}; {foreign_distribution() or f'run: {_AGAIN}'}"

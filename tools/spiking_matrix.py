@@ -4,7 +4,7 @@
     python tools/spiking_matrix.py --net digits.bnn digits --net mlp.bnn digits
     python tools/spiking_matrix.py --net ... --write docs/spiking.md
 
-Needs bnn-compiler[spiking] and scikit-learn; no TensorFlow.  Exit status 1: a combination that should run gave a spike
+Needs the extra `spiking` and scikit-learn; no TensorFlow.  Exit status 1: a combination that should run gave a spike
 that the C runtime does not, or could not be run.
 """
 

@@ -231,7 +231,7 @@ def test_a_reader_that_fails(tmp_path: Path, read: Any, message: str, monkeypatc
     with pytest.raises(bnn.InputError, match=f"expelliarmus cannot read it .*{message}"):
         recordings.read(path)
     monkeypatch.setitem(sys.modules, "expelliarmus", None)  # type: ignore[arg-type]
-    with pytest.raises(bnn.SetupError, match=r"pip install 'bnn-compiler\[prophesee\]'"):
+    with pytest.raises(bnn.SetupError, match=r"pip install 'expelliarmus<2,>=1.1' .expelliarmus: GPLv2"):
         recordings.read(path)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the package onnx is not installed: pip install 'bnn-compiler[onnx]'")
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'bnn-compiler[onnx]'")
+pytest.importorskip("onnx", reason="the package onnx is not installed: pip install '.[onnx]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]'")
 
 from onnx import TensorProto
 

@@ -248,7 +248,7 @@ def test_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.tflite"
     path.write_bytes(b"\0\0\0\0TFL3")
     monkeypatch.setitem(sys.modules, "tflite", None)
-    with pytest.raises(SetupError, match=r"needs the package tflite, .*pip install 'bnn-compiler\[tflite\]'"):
+    with pytest.raises(SetupError, match=r"needs the package tflite, .*pip install 'tflite<"):
         open_source(path)
 
 
