@@ -116,7 +116,7 @@ class Node:
         """The array of a constant."""
         if self.op != "constant":
             raise CompileError(f"'{self.op}' of layer '{self.name}' is not a constant")
-        return self.attrs.value.array  # type: ignore[attr-defined, no-any-return]
+        return self.attrs.value.array  # type: ignore[attr-defined]
 
     @property
     def is_constant(self) -> bool:

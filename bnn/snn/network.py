@@ -312,7 +312,7 @@ def longest_step(p: Population) -> float:
     rule = p.dynamics.rule.name if p.dynamics else ""
     shares = [p.parameters[name] for name in _SHARES.get(rule, ())]
     if rule in ("divide", "divide_all"):
-        shares = [1 / p.parameters["tau"]]
+        shares = [np.divide(1, p.parameters["tau"])]
     return max((float(share.max(initial=0)) for share in shares), default=0.0)
 
 

@@ -116,7 +116,7 @@ def _decay_scaled(p: Values, s: State, x: Floats) -> Floats:
 @_rule("divide_all", 6, "tau rest")
 def _divide_all(p: Values, s: State, x: Floats) -> Floats:
     """v = v + (x - (v - rest)) / tau, tau in steps: SpikingJelly's LIF with decay_input."""
-    return s["v"] + (x - (s["v"] - p["rest"])) / p["tau"]
+    return s["v"] + np.divide(x - (s["v"] - p["rest"]), p["tau"])
 
 
 @_rule("divide", 7, "tau rest")

@@ -107,7 +107,7 @@ def _image(axes: Any, result: Result, index: int) -> None:
 
 def _picture(image: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
     """Ink as 0..1: (H, W), or (H, W, 3) for colours."""
-    shown = image.astype(np.float32) / scale
+    shown = image.astype(np.float32) / np.float32(scale)
     return shown[..., 0] if image.shape[-1] == 1 else shown
 
 

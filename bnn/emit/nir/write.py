@@ -147,7 +147,8 @@ def _nir_file(graph: object) -> bytes:
 
 def _proof_file(arrays: Mapping[str, Array]) -> bytes:
     memory = io.BytesIO()
-    np.savez_compressed(memory, **{printable(key): array for key, array in arrays.items()})
+    named: dict[str, Any] = {printable(key): array for key, array in arrays.items()}
+    np.savez_compressed(memory, **named)
     return memory.getvalue()
 
 

@@ -206,9 +206,9 @@ class Source(Layer):
 
     def _scattered(self, array: Array, own: Array, frame: Moved) -> Node:
         """A constant for the elements of an image, where these are in the node."""
-        result = np.empty(frame.size, np.float32)
+        result: Array = np.empty(frame.size, np.float32)
         result[own.reshape(-1)] = np.broadcast_to(array, own.shape).reshape(-1)
-        value = result.reshape(frame.base.type.shape)
+        value: Array = result.reshape(frame.base.type.shape)
         first = value.reshape(-1, value.shape[-1])[0]
         return constant(first if (value == first).all() else value, name=self.layer)
 

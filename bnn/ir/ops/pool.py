@@ -63,7 +63,7 @@ def resize_bilinear_type(types: Types, a: ResizeAttrs) -> TensorType:
 def windows(x: Array, a: PoolAttrs, fill: float) -> Array:
     """All pooling windows of (N, H, W, C) as (N, OH, OW, C, kh, kw), padding filled with ``fill``."""
     x = pad_spatial(x, a.pads, fill)
-    view = sliding_window_view(x, a.kernel, axis=(1, 2))  # type: ignore[call-overload]
+    view = sliding_window_view(x, a.kernel, axis=(1, 2))
     return np.asarray(view[:, :: a.stride[0], :: a.stride[1]])
 
 
