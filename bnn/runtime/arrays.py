@@ -202,12 +202,23 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
     if array.dtype != dtype:
         raise InputTypeError(f"{what}: found dtype {array.dtype}, expected {dtype}; {_HINTS[dtype]}")
     if array.shape[1:] != shape:
-        hint = "; for one image without a batch dimension pass x[None]" if array.shape == shape else ""
-        raise InputError(f"{what}: found shape {array.shape}, expected {batched(shape)}{hint}")
+        raise wrong_shape(what, array.shape, shape)
     try:
         return np.require(array, requirements=("C", "A"))
     except MemoryError:
         raise InputError(f"{what}: its copy needs more memory than is available; pass fewer at a time") from None
+
+
+def wrong_shape(what: str, found: Shape, expected: Shape) -> InputError:
+    """The error for an array that is not (N, *expected), with what turns it into one."""
+    hint = ""
+    if found == expected:
+        hint = "; for one image without a batch dimension pass x[None]"
+    elif len(expected) == 3 and found[1:] == (expected[2], *expected[:2]):
+        hint = "; np.moveaxis(x, 1, -1) puts the channels last"
+    elif len(expected) == 3 and found[1:] == (*expected[1:], expected[0]):
+        hint = "; np.moveaxis(x, -1, 1) puts the channels first"
+    return InputError(f"{what}: found shape {found}, expected {batched(expected)}{hint}")
 
 
 def check_outputs(

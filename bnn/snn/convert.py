@@ -119,10 +119,9 @@ def convert(
     check_choice(scheme, "scheme", SCHEMES)
     source = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape)
     graph = lower(source.graph(), until="recognize_quantizers")
-    x = as_numbers(images, "images")
-    if graph.channels_first and x.ndim == 4:
-        x = np.moveaxis(x, 1, -1)
-    quantized = quantize(graph, x, levels=levels, bits=weights_bits, scale=scale, offset=offset, percentile=percentile)
+    quantized = quantize(
+        graph, images, levels=levels, bits=weights_bits, scale=scale, offset=offset, percentile=percentile
+    )
     return spiking(quantized, scheme)
 
 

@@ -29,7 +29,7 @@ from ..ir.ops.elementwise import RoundAttrs
 from ..ir.ops.sources import input_node
 from ..passes.levels import levels as levels_of
 from ..passes.levels import thresholds_of
-from ..runtime.arrays import as_numbers
+from ..runtime.arrays import as_numbers, given_shape, wrong_shape
 
 Grid = tuple[int, int, int]
 Pair = tuple[int, int]
@@ -542,8 +542,8 @@ def quantize(
     """Quantize a graph (as recognize_quantizers leaves it) whose input is ``pixel / scale + offset``.
 
     Args:
-        images: (N, *shape), whole numbers from 0 to ``most_input``, channels last: the ranges of ReLUs are taken from
-            them.
+        images: (N, *shape) in the model's layout, whole numbers from 0 to ``most_input``: the ranges of ReLUs are taken
+            from them.
         levels: of every ReLU, beside 0.
         bits: of weights, 2 to 16; above 8 they are stored as float32.
         percentile: of a layer's positive values that becomes its highest level; 100: the largest.
@@ -554,6 +554,8 @@ def quantize(
     """
     images = as_numbers(images, "images")
     _check_arguments(graph, images, levels, bits, scale, offset, percentile, most_input)
+    if graph.channels_first and images.ndim > 2:
+        images = np.moveaxis(images, 1, -1)
     largest, classes = _ranges(graph, images, scale, offset, percentile)
     reader = _Reader(graph, largest, levels, bits)
     (image,) = graph.inputs
@@ -584,9 +586,9 @@ def _check_arguments(
         raise InputError(f"scale: found {scale}, expected a finite float32 that is not 0")
     if not np.isfinite(added):
         raise InputError(f"offset: found {offset}, expected a finite float32")
-    shape = graph.inputs[0].type.shape
+    shape = given_shape(graph.inputs[0].type.shape, graph.channels_first)
     if images.shape[1:] != shape or not len(images):
-        raise InputError(f"images: found shape {images.shape}, expected (N, {', '.join(map(str, shape))})")
+        raise wrong_shape("images", images.shape, shape)
     check_whole(images, "images", 0, most, f", and give --scale {most}")
 
 

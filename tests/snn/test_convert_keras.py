@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnn._types import Array
-from bnn.errors import UnsupportedOpError
+from bnn.errors import InputError, UnsupportedOpError
 from bnn.snn.convert import ORDERS, convert, spiking
 
 tf = pytest.importorskip("tensorflow")
@@ -146,6 +146,10 @@ def test_onnx_with_channels_first(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
     images = np.moveaxis(IMAGES, -1, 1)
+    with pytest.raises(
+        InputError, match=r"found shape \(.*, 12, 12, 2\), expected \(N, 2, 12, 12\); np.moveaxis\(x, -1, 1\)"
+    ):
+        convert(str(path), IMAGES, scale=255)
     conversion = convert(str(path), images, scale=255)
     model = conversion.build()
     assert model.input_shapes[next(iter(model.input_shapes))] == (2, 12, 12)
