@@ -7,13 +7,26 @@ A refusal that no model of the tests meets could be dropped, and nobody would no
 from __future__ import annotations
 
 import ast
+import re
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 from bnn import importers
+from bnn.errors import UnsupportedOpError
 
 FOLDER = Path(importers.__file__).parent
+
+
+DO = (
+    "build call cast compile convert cut export fold keep leave look pass replace reshape save train unroll update use"
+).replace(" ", "|")
+
+
+def without_remedy(errors: Iterable[BaseException]) -> list[str]:
+    """Messages about what is not supported that do not say what to do: after a semicolon or a colon."""
+    texts = [str(error) for error in errors if isinstance(error, UnsupportedOpError)]
+    return [text for text in texts if not re.search(rf"[;:] (if [^,]+, )?({DO}) ", text)]
 
 
 def unmet(files: Iterable[str], errors: Iterable[BaseException]) -> set[str]:

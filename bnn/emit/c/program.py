@@ -294,6 +294,4 @@ def _float(value: float) -> str:
 
 def refuse(node: Node, what: str) -> CompileError:
     layer = f"layer '{node.name}' ({node.op})" if node.name else f"op '{node.op}'"
-    return CompileError(
-        f"{layer}: emitted C cannot {what}; run the file with the runtime instead (docs/architecture.md)"
-    )
+    return CompileError(f"{layer}: emitted C cannot {what}; run the .bnn file with the C runtime (bnn.h) instead")

@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import ReshapeAttrs
+from .remedies import CUT
 
 _MOST_PARTS = 32  # parts of one concatenation
 
@@ -28,8 +29,8 @@ class Layer(ABC):
         """A node of this layer; ``final``: its value is result number ``output`` of the source op."""
 
     @abstractmethod
-    def unsupported(self, why: str) -> UnsupportedOpError:
-        """The error that says why this op cannot be compiled."""
+    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
+        """The error that says why this op cannot be compiled, and what to do."""
 
     def sign(self, x: Node, final: bool = True) -> Node:
         """-1, 0 or +1, as the source's comparisons see x; here denormals count as zero."""

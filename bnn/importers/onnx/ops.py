@@ -253,7 +253,7 @@ def _dense(s: Source, value: Value, w: Array, final: bool) -> Laid:
 def _batch_norm(s: Source) -> Value:
     """x * s + (beta - mean * s) with s = gamma / sqrt(variance + epsilon), in ONNX Runtime's order of operations."""
     if s.attr("training_mode", 0) or len(s.onnx.outputs) > 1 and any(s.onnx.outputs[1:]):
-        raise s.unsupported("batch norm in training mode; export the model after model.eval()")
+        raise s.unsupported("batch norm in training mode", "export the model after model.eval()")
     gamma, beta, mean, variance = (np.asarray(s.constant(i), np.float32) for i in range(1, 5))
     scale = (np.float32(1) / np.sqrt(variance + np.float32(s.attr("epsilon", 1e-5)))) * gamma
     shift = beta - mean * scale
@@ -616,7 +616,7 @@ def _pool(op: str) -> Reader:
             attrs = PoolAttrs(kernel=size, stride=geometry["stride"], pads=own)
             result = s.make(op, x, attrs=attrs, final=len(kernel) == 2)
             if (1, *s.output_shape[1:])[-2:] != result.type.shape[:2]:
-                raise s.unsupported("ceil_mode: windows that reach past the padding; use ceil_mode=False")
+                raise s.unsupported("ceil_mode: windows that reach past the padding", "use ceil_mode=False")
             return result
 
         return _in_order(s, pool)

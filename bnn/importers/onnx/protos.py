@@ -14,6 +14,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
 from ..common.inputs import check_input_names
+from ..common.remedies import CUT, OUTSIDE
 from .functions import check_nodes, expanded
 
 FRAMEWORK = "ONNX"
@@ -164,7 +165,7 @@ def _from_model(model: Any) -> OnnxGraph:
 
 def _array(numpy_helper: Any, tensor: Any, name: str) -> Array:
     if tensor.data_type == tensor.STRING:
-        raise UnsupportedOpError(f"the constant '{name}' is text, which is not read")
+        raise UnsupportedOpError(f"the constant '{name}' is text, which is not read; {OUTSIDE}")
     if tensor.data_location == tensor.EXTERNAL:  # onnx would look for it in the current folder
         raise CompileError(
             f"the constant '{name}' is in another file, which was not loaded: give the path of the model, or load it "
@@ -184,7 +185,7 @@ def _constant(onnx: Any, numpy_helper: Any, proto: Any) -> Array:
             return np.asarray(onnx.helper.get_attribute_value(a), np.float32)
         if a.name in ("value_int", "value_ints"):
             return np.asarray(onnx.helper.get_attribute_value(a), np.int64)
-    raise UnsupportedOpError(f"the Constant '{proto.output[0]}' is not made of numbers")
+    raise UnsupportedOpError(f"the Constant '{proto.output[0]}' is not made of numbers; {OUTSIDE}")
 
 
 def _node(onnx: Any, proto: Any) -> OnnxNode:
@@ -224,9 +225,9 @@ def _part(split: OnnxNode, node: OnnxNode, constants: dict[str, Array]) -> OnnxN
     sizes = constants.get(split.inputs[1]) if len(split.inputs) > 1 else np.array(1)
     at = constants.get(node.inputs[1])
     if sizes is None or at is None or at.size != 1 or int(at.reshape(())) < 0:
-        raise UnsupportedOpError(f"node '{split.name}' splits by numbers that are not constants")
+        raise UnsupportedOpError(f"node '{split.name}' splits by numbers that are not constants; {CUT}")
     if len(split.inputs) < 2 and not split.attrs.get("keepdims", 1):
-        raise UnsupportedOpError(f"node '{split.name}' splits a tensor and drops its axis (keepdims=0)")
+        raise UnsupportedOpError(f"node '{split.name}' splits a tensor and drops its axis (keepdims=0); {CUT}")
     i = int(at.reshape(()))
     ends = np.cumsum(sizes) if sizes.ndim else np.array([(i + 1) * int(sizes)])
     end = int(ends[min(i, len(ends) - 1)])

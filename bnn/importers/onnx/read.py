@@ -17,6 +17,7 @@ from ...ir.ops import ReshapeAttrs, input_node
 from ..common.inputs import INPUT_DTYPES, InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_BYTES, most_made
 from ..common.moves import Moved, move
+from ..common.remedies import CUT, KINDS
 from .call import Spec, of
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
 from .protos import Input, OnnxGraph, OnnxNode
@@ -123,7 +124,7 @@ class GraphReader(Context):
             if node.op not in READERS and node.op not in MOVES and node.op not in ALIASES:
                 raise UnsupportedOpError(
                     f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is not supported; "
-                    "replace the layer, or cut the model before it; docs/onnx.md lists the supported operators"
+                    f"{CUT}; {KINDS}"
                 )
             training = len(node.inputs) > 2 and node.op == "Dropout" and node.inputs[2]
             if training and np.asarray(self.onnx.constants.get(training, False)).any():
@@ -198,7 +199,8 @@ class GraphReader(Context):
             order: Order = tuple(range(len(image))) if last else channels_last(len(image))
             if len(image) > 3:
                 raise UnsupportedOpError(
-                    f"input '{given.name}' has {len(image) + 1} dimensions; two to four are supported"
+                    f"input '{given.name}' has {len(image) + 1} dimensions; two to four are supported; reshape the "
+                    "image inside the model"
                 )
             node = input_node(given.name, tuple(image[i] for i in inverse(order)), dtype)
             inputs.append(node)
@@ -214,13 +216,14 @@ class GraphReader(Context):
         """Refuse what cannot be an output of images, before many elements are followed."""
         for name in self.onnx.outputs:
             if name not in self.dependent:
-                raise UnsupportedOpError(f"output '{name}' does not depend on the data")
+                raise UnsupportedOpError(f"output '{name}' does not depend on the data; leave it out of the model")
             shapes, node = [tensors[name].shape for tensors in self._tensors], self.onnx.producers.get(name)
             if node is None or node.op not in MOVES:
                 continue  # its reader says more
             if any(shape[:1] != (images,) for shape, images in zip(shapes, self.batches, strict=True)):
                 raise UnsupportedOpError(
-                    f"output '{name}' has shape {shapes[0]} for {self.batches[0]} images; expected the batch first"
+                    f"output '{name}' has shape {shapes[0]} for {self.batches[0]} images; expected the batch first; "
+                    f"{CUT}"
                 )
 
     def _images_channels_last(self) -> bool:
@@ -265,7 +268,7 @@ class GraphReader(Context):
         dtype = self.dtype(source.onnx.outputs[0])
         if dtype.kind in "iu" and source.onnx.op not in MOVES | _KEEP_INTEGERS:
             raise source.unsupported(
-                f"arithmetic of {dtype}; only float32 arithmetic is supported: cast to floats first"
+                f"arithmetic of {dtype}; only float32 arithmetic is supported", "cast to floats first"
             )
         if dtype.kind not in "iub" and dtype != np.float32:
             raise source.unsupported(f"numbers of type {dtype}; only float32 arithmetic is supported")

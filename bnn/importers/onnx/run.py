@@ -17,6 +17,7 @@ from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ..common.limits import MOST_HELD
+from ..common.remedies import CUT
 from .call import Call, Spec, of
 from .protos import OnnxGraph, OnnxNode
 from .sizes import RULES, check_size, extent, results
@@ -81,7 +82,7 @@ class Runner:
             return [spec]
         if node.op not in PURE:
             raise UnsupportedOpError(f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is "
-                                     "not supported; replace it, or cut the model before it")  # fmt: skip
+                                     f"not supported; {CUT}")  # fmt: skip
         return results(node, operands, self.opset)
 
     def __call__(self, node: OnnxNode, operands: Sequence[Array | None]) -> list[Array]:
@@ -166,7 +167,7 @@ def _check_custom(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
     quant = node.op in ("Quant", "IntQuant")
     if not quant and node.op != "BipolarQuant" or rounding.upper() not in ("ROUND", "HALF_EVEN"):
         raise UnsupportedOpError(
-            f"{where} is not supported; of QONNX, BipolarQuant and Quant that rounds to the nearest are"
+            f"{where} is not supported; of QONNX, BipolarQuant and Quant that rounds to the nearest are; {CUT}"
         )
     given, count = [o for o in operands if o is not None], 4 if quant else 2
     if len(given) != count or len(operands) != count:
@@ -174,7 +175,7 @@ def _check_custom(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
     if quant and not {"signed", "narrow"} <= node.attrs.keys():
         raise CompileError(f"{where} does not say whether its numbers are signed and narrow")
     if quant and math.prod(given[3].shape) != 1:
-        raise UnsupportedOpError(f"{where} has widths of shape {given[3].shape}; one for all is supported")
+        raise UnsupportedOpError(f"{where} has widths of shape {given[3].shape}; one for all is supported; {CUT}")
 
 
 def without_telemetry() -> None:

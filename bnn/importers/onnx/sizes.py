@@ -16,6 +16,7 @@ import numpy as np
 
 from ...errors import UnsupportedOpError
 from ..common.limits import MOST_BYTES
+from ..common.remedies import CUT
 from .call import Call, Shape, Spec
 from .protos import OnnxNode
 
@@ -70,7 +71,7 @@ def check_size(node: OnnxNode, size: int) -> None:
     if size > MOST_BYTES:
         raise UnsupportedOpError(
             f"layer '{node.layer}': {node.op} ('{node.name}') makes {size:,} bytes; at most {MOST_BYTES:,} are made of "
-            "one value"
+            f"one value; {CUT}"
         )
 
 

@@ -15,6 +15,7 @@ from ...ir.graph import Node
 from ...ir.ops import constant, make
 from ..common.layer import Layer
 from ..common.moves import Moved, arrange
+from ..common.remedies import CUT
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode
 from .values import Laid, Order, Value, channels_last, inverse, permutation
 
@@ -118,7 +119,7 @@ class Source(Layer):
     def value(self, i: int) -> Value:
         value = self.context.value(self.onnx.inputs[i])
         if value is None:
-            raise self.unsupported(f"operand {i} does not depend on the data; fold it into the other operands")
+            raise self.unsupported(f"operand {i} does not depend on the data", "fold it into the other operands")
         return value
 
     def shape(self, i: int) -> tuple[int, ...]:
@@ -258,5 +259,5 @@ class Source(Layer):
         if text not in found:
             found.append(text)
 
-    def unsupported(self, why: str) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.onnx.op} ('{self.onnx.name}'): {why}")
+    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
+        return UnsupportedOpError(f"layer '{self.layer}': {self.onnx.op} ('{self.onnx.name}'): {why}; {remedy}")

@@ -14,6 +14,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ..common.limits import check_bytes
+from ..common.remedies import CUT
 from .allowed import CALLS
 
 MOST_NODES = 2**17
@@ -305,7 +306,10 @@ def _counts(node: Any, name: str, arguments: str) -> list[tuple[str, int]]:
 
     definition = op_def_registry.get(node.op)
     if definition is None:
-        raise UnsupportedOpError(f"op {node.op} ('{name}') is not known to this TensorFlow")
+        raise UnsupportedOpError(
+            f"op {node.op} ('{name}') is not known to this TensorFlow; save the model with the version that is "
+            "installed here"
+        )
     found = []
     for argument in getattr(definition, arguments):
         count = 1
@@ -315,7 +319,9 @@ def _counts(node: Any, name: str, arguments: str) -> list[tuple[str, int]]:
             types = argument.type_list_attr
             count = len(node.attr[types].list.type) if types in node.attr else 0
         if not 0 <= count <= MOST_NODES:
-            raise UnsupportedOpError(f"op {node.op} ('{name}') has {count:,} results; at most {MOST_NODES:,} are read")
+            raise UnsupportedOpError(
+                f"op {node.op} ('{name}') has {count:,} results; at most {MOST_NODES:,} are read; {CUT}"
+            )
         found.append((argument.name, count))
     return found
 

@@ -19,6 +19,7 @@ from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_BYTES, PERMISSION, most_made
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
+from ..common.remedies import CUT, KINDS, LOOK_UP
 from .counts import computed, keeps_its_place, multiple, slopes
 from .frozen import ALIASES, MOST_RANK, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .ops import (
@@ -88,12 +89,14 @@ class GraphReader(Reading):
                 layer = self.frozen.layer(node.name)
                 raise UnsupportedOpError(
                     f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
-                    "replace the layer, or cut the model before it; docs/semantics.md lists the supported ops"
+                    f"{CUT}; {KINDS}"
                 )
             order, training = node.attrs.get("data_format"), node.attrs.get("is_training")
             # Some versions of TensorFlow cannot even execute convolutions of such data.
             if order in ("NCHW", "NCDHW") and not training:
-                raise Source(self, node).unsupported(f"data format {order}; build the model with channels last (NHWC)")
+                raise Source(self, node).unsupported(
+                    f"data format {order}", "build the model with channels last (NHWC)"
+                )
 
     def _read_by_others(self) -> set[str]:
         """Ops whose value leaves their layer."""
@@ -127,7 +130,7 @@ class GraphReader(Reading):
             if dtype != "float32" and not (dtype in _PIXELS and casts):
                 raise UnsupportedOpError(
                     f"input '{name}' is {dtype}; supported: float32, and {', '.join(sorted(_PIXELS))} if the model "
-                    "first casts it to float32 (for example in a Rescaling layer)"
+                    f"first casts it to float32 (for example in a Rescaling layer); {LOOK_UP}"
                 )
             size = math.prod(shape[1:]) * PROBE_BATCH * np.dtype(dtype).itemsize
             if size > MOST_BYTES:
@@ -301,7 +304,7 @@ class GraphReader(Reading):
         if self.positions + more > self.most:
             raise UnsupportedOpError(
                 f"layer '{self.frozen.layer(name)}': the positions of moved elements are {self.positions + more:,} "
-                f"bytes at '{name}'; at most {self.most:,} are kept"
+                f"bytes at '{name}'; at most {self.most:,} are kept; {CUT}"
             )
 
     def _move(self, source: Source) -> tuple[Node | Moved, ...]:
@@ -349,7 +352,9 @@ class GraphReader(Reading):
             raise self._loose(self.frozen.by_name[tensor[0]], tensor[1])
         if isinstance(result, Shared):
             layer = self.frozen.layer(tensor[0])
-            raise UnsupportedOpError(f"layer '{layer}' ('{tensor[0]}') gives a value of the whole batch as an output")
+            raise UnsupportedOpError(
+                f"layer '{layer}' ('{tensor[0]}') gives a value of the whole batch as an output; {CUT}"
+            )
         if tensor in self.constants:
             return constant(self.constants[tensor])
-        raise UnsupportedOpError(f"output {tensor[1]} of '{tensor[0]}' is not supported")
+        raise UnsupportedOpError(f"output {tensor[1]} of '{tensor[0]}' is not supported; {CUT}")

@@ -29,6 +29,7 @@ from ..common import elementwise, moves, reduce
 from ..common.moves import Moved, in_order, numbers, start
 from ..common.padding import as_image, pad, same_pads
 from ..common.reduce import Shared
+from ..common.remedies import CUT, LOOK_UP
 from ..common.transposed import transposed
 from .source import Source
 
@@ -97,7 +98,7 @@ def unsupported_alone(s: Source) -> UnsupportedOpError:
         return s.unsupported("a product of these matrices; supported: data by constant weights, as in a Dense layer")
     return s.unsupported(
         "a product of two values that both depend on the data (Dot, attention) is not supported, only of data and "
-        "constant weights; cut the model before it"
+        "constant weights"
     )
 
 
@@ -115,7 +116,7 @@ def _matmul(s: Source) -> Node:
 def _batch_norm(s: Source) -> Node:
     """(x - mean) * (rsqrt(variance + epsilon) * gamma) + beta, in TensorFlow's order of operations."""
     if s.attr("is_training"):
-        raise s.unsupported("batch norm in training mode; call the model with training=False")
+        raise s.unsupported("batch norm in training mode", "call the model with training=False")
     gamma, beta, mean, variance = (s.constant(i) for i in range(1, 5))
     scale = s.multiplier(variance, float(s.attr("epsilon")), gamma)
     x = s.make("sub", s.value(0), constant(mean), final=False)
@@ -221,7 +222,8 @@ def _cast(s: Source) -> Node:
     """Floats stay as they are, booleans already are 1 or 0, and integer inputs are held as floats."""
     if s.attr("DstT") != "float32":
         raise s.unsupported(
-            f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 arithmetic is supported"
+            f"a conversion from {s.attr('SrcT')} to {s.attr('DstT')}; only float32 arithmetic is supported",
+            f"{CUT}; {LOOK_UP}",
         )
     return s.value(0)
 
@@ -412,7 +414,7 @@ def sparse_product(s: Source) -> Moved:
     index, values, shape = (s.constant(i) for i in range(3))
     if np.prod(shape.astype(np.float64)) > _MOST_WEIGHTS:
         size = f"{shape[0]:,} x {shape[1]:,}"
-        raise s.unsupported(f"as a dense layer it has {size} weights; build the layer with implementation=1")
+        raise s.unsupported(f"as a dense layer it has {size} weights", "build the layer with implementation=1")
     weights = np.zeros(shape, np.float32)
     np.add.at(weights, tuple(index.T), values)
     if s.attr("adjoint_a"):

@@ -14,6 +14,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ..common.limits import MOST_BYTES
+from ..common.remedies import CUT, OUTSIDE
 from .allowed import PURE, UNUSED
 from .frozen import POINTWISE, TfNode
 from .reason import reason
@@ -73,7 +74,7 @@ class Runner:
     def _function(self, node: TfNode) -> Any:
         function = getattr(self.tf.raw_ops, node.op, None)
         if function is None or self.definition(node.op) is None:
-            raise UnsupportedOpError(f"op {node.op} ('{node.name}') cannot be executed")
+            raise UnsupportedOpError(f"op {node.op} ('{node.name}') cannot be executed; {CUT}")
         return function
 
     def _arguments(self, node: TfNode, function: Any, operands: Sequence[Any]) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class Runner:
 def _constant(node: TfNode) -> Any:
     value = node.attrs.get("value")
     if value is None:
-        raise UnsupportedOpError(f"op Const ('{node.name}') has no value of numbers")
+        raise UnsupportedOpError(f"op Const ('{node.name}') has no value of numbers; {OUTSIDE}")
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
+from ..common.remedies import CUT
 from .frozen import ALIASES, MOST_RANK, NUMBERS, TfNode
 
 Operands = Sequence[Array]
@@ -179,7 +180,7 @@ def check_operands(definition: Any, node: TfNode, operands: Operands, most: int)
         if x.dtype.name not in NUMBERS or x.ndim > MOST_RANK:
             raise UnsupportedOpError(
                 f"op {node.op} ('{node.name}'): operand {i} is {x.dtype.name} of {x.ndim} dimensions; expected numbers "
-                f"of at most {MOST_RANK} dimensions"
+                f"of at most {MOST_RANK} dimensions; {CUT}"
             )
         check_extent(node, f"operand {i}", x.shape, x.dtype.itemsize, most)
     for argument, x in zip(definition.input_arg, operands, strict=False):
@@ -200,5 +201,6 @@ def check_operands(definition: Any, node: TfNode, operands: Operands, most: int)
 def check_extent(node: TfNode, what: str, shape: Shape, width: int, most: int) -> None:
     if (size := extent(shape, width)) > most:
         raise UnsupportedOpError(
-            f"op {node.op} ('{node.name}'): {what} of shape {tuple(shape)} is {size:,} bytes; at most {most:,} are read"
+            f"op {node.op} ('{node.name}'): {what} of shape {tuple(shape)} is {size:,} bytes; at most {most:,} are "
+            f"read; {CUT}"
         )

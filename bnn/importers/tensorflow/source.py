@@ -14,6 +14,7 @@ from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import make
 from ..common.layer import Layer
+from ..common.remedies import CUT
 from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
 
@@ -118,5 +119,5 @@ class Source(Layer):
             tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
 
-    def unsupported(self, why: str) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}")
+    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
+        return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}; {remedy}")

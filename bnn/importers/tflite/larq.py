@@ -88,5 +88,6 @@ def _check_zeros(s: Step, window: Window, more: bool) -> None:
         if size < (taps - 1) * dilation + 1:
             raise s.unsupported(
                 f"zero padding of an image smaller than the filter, {s.input(0).shape[1:3]}: Larq Compute Engine pads "
-                "it with ones instead; train the model with pad_values=1"
+                "it with ones instead",
+                "train the model with pad_values=1",
             )

@@ -17,13 +17,14 @@ from ...ir.graph import Graph, Node
 from ...ir.ops import input_node
 from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_CONSTANTS, PERMISSION
+from ..common.remedies import CUT, KINDS, OUTSIDE
 from .evaluate import SUM, evaluated, folded, from_sums, sums
 from .file import Network, Operator, read_file
 from .larq import words
 from .ops import READERS
 from .source import Source
 from .step import FRAMEWORK, Step
-from .types import check_types, unsupported_type
+from .types import FLOATS, check_types, unsupported_type
 
 SUPPORTED = READERS.keys()
 
@@ -116,10 +117,12 @@ class TfliteModel:
             if tensor.dtype != "FLOAT32":
                 raise self._unsupported(number, f"an input that {unsupported_type(tensor.dtype, ('FLOAT32',))}")
             if len(tensor.shape) < 2 or min(tensor.shape) < 1:
-                raise self._unsupported(number, f"an input of shape {tensor.shape}; expected the batch, and more")
+                raise self._unsupported(
+                    number, f"an input of shape {tensor.shape}; expected the batch, and more", OUTSIDE
+                )
             if tensor.shape[0] != network.tensors[network.inputs[0]].shape[0]:
                 raise self._unsupported(
-                    number, f"an input of shape {tensor.shape}, a batch of another size than the first"
+                    number, f"an input of shape {tensor.shape}, a batch of another size than the first", OUTSIDE
                 )
             if wanted is not None and tuple(wanted) != tensor.shape[1:]:
                 raise CompileError(
@@ -157,16 +160,16 @@ class TfliteModel:
                 step = Step(self.network, operator, self.constants)
                 raise UnsupportedOpError(
                     f"layer '{step.layer}' uses the {FRAMEWORK} operator {operator.op} ('{step.output().name}'), which "
-                    "is not supported; cut the model before it; docs/semantics.md lists the supported operators"
+                    f"is not supported; {CUT}; {KINDS}"
                 )
         for number in self.network.outputs:
             if number in self.constants:
-                raise self._unsupported(number, "an output that does not depend on the data")
+                raise self._unsupported(number, "an output that does not depend on the data", OUTSIDE)
             if self.network.tensors[number].dtype != "FLOAT32":
                 raise self._unsupported(number, "an output of packed bits; expected floats")
 
-    def _unsupported(self, number: int, why: str) -> UnsupportedOpError:
-        return UnsupportedOpError(f"{self.network.where}: '{self.network.tensors[number].name}': {why}")
+    def _unsupported(self, number: int, why: str, remedy: str = FLOATS) -> UnsupportedOpError:
+        return UnsupportedOpError(f"{self.network.where}: '{self.network.tensors[number].name}': {why}; {remedy}")
 
 
 def _needed(network: Network) -> list[Operator]:

@@ -11,6 +11,7 @@ from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import make
 from ..common.layer import Layer
+from ..common.remedies import CUT
 from .file import Network, Operator
 from .step import FRAMEWORK, Step
 
@@ -38,5 +39,5 @@ class Source(Step, Layer):
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
         return make(op, *inputs, attrs=attrs, name=self.layer)
 
-    def unsupported(self, why: str) -> UnsupportedOpError:
-        return Step.unsupported(self, why)
+    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
+        return Step.unsupported(self, why, remedy)

@@ -13,6 +13,7 @@ from ...errors import UnsupportedOpError
 from ...ir.ops import INF
 from ..common.limits import MOST_BYTES
 from ..common.padding import same_pads
+from ..common.remedies import CUT
 from .file import Network, Operator, Tensor
 
 FRAMEWORK = "TensorFlow Lite"
@@ -133,12 +134,12 @@ class Step:
             size *= _BITS if self.network.tensors[number].dtype == "INT32" else 1  # unpacked
             if size > MOST_BYTES:
                 raise self.unsupported(
-                    f"a result of {size:,} bytes for {images} images; at most {MOST_BYTES:,} are made: use smaller "
-                    "batches, or, if you trust the file, pass unsafe=True (--unsafe)"
+                    f"a result of {size:,} bytes for {images} images; at most {MOST_BYTES:,} are made",
+                    "use smaller batches, or, if you trust the file, pass unsafe=True (--unsafe)",
                 )
 
-    def unsupported(self, why: str) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.op} ('{self.output().name}'): {why}")
+    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
+        return UnsupportedOpError(f"layer '{self.layer}': {self.op} ('{self.output().name}'): {why}; {remedy}")
 
 
 def layer_of(network: Network, number: int) -> str:

@@ -40,7 +40,7 @@ def check_types(network: Network, operators: Sequence[Operator]) -> None:
                 continue
             if operator.op in OPERATORS or network.tensors[i].dtype in _QUANTIZED:
                 why = unsupported_type(network.tensors[i].dtype, types)
-                raise Step(network, operator, {}).unsupported(f"'{network.tensors[i].name}' {why}")
+                raise Step(network, operator, {}).unsupported(f"'{network.tensors[i].name}' {why}", FLOATS)
 
 
 def _check_counts(network: Network, operator: Operator) -> None:
@@ -54,10 +54,10 @@ def _check_counts(network: Network, operator: Operator) -> None:
         )
 
 
+FLOATS = "convert the model to floats, without inference_input_type and experimental_default_int8_range"
+
+
 def unsupported_type(dtype: str, expected: Sequence[str]) -> str:
     if dtype in _QUANTIZED:
-        return (
-            f"is {dtype}: 8-bit quantized models are not supported; convert the model to floats, without "
-            "inference_input_type and experimental_default_int8_range"
-        )
+        return f"is {dtype}: 8-bit quantized models are not supported"
     return f"is {dtype}; expected {' or '.join(expected)}"

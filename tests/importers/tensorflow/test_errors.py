@@ -30,7 +30,11 @@ def after_conv(function: Callable[[Any], Any]) -> list[Any]:
 CASES: dict[str, tuple[tuple[int | None, ...], Callable[[], list[Any]], str]] = {
     "unknown op": (
         (4, 4, 3), lambda: [layers.UpSampling2D(interpolation="bicubic", name="up")],
-        r"layer 'up' uses the TensorFlow op Resize.*replace the layer.*docs/semantics.md",
+        r"layer 'up' uses the TensorFlow op Resize.*replace the layer, or cut the model before it; supported: conv",
+    ),
+    "a table": (
+        (5,), lambda: [layers.Embedding(9, 4, name="words"), layers.Flatten()],
+        r"'words': Cast .* to int32; .*; replace the layer.*\(Embedding\), look them up outside",
     ),
     "three dimensions": (
         (4, 4, 4, 2), lambda: [lq.layers.QuantConv3D(3, 2, input_quantizer="ste_sign", name="deep")],
@@ -101,7 +105,7 @@ def test_training_mode() -> None:
 
 @pytest.mark.parametrize("thing", [5, None, np.zeros(3)])
 def test_not_a_model(thing: Any) -> None:
-    with pytest.raises(CompileError, match="expected a Keras model or a path, found"):
+    with pytest.raises(CompileError, match="expected a Keras model, .* or the path of a .keras"):
         import_model(thing)
 
 

@@ -20,7 +20,7 @@ from bnn.importers.tensorflow import graphdef
 from bnn.importers.tensorflow.frozen import TfNode, from_function, numbers
 from bnn.importers.tensorflow.run import Runner
 
-from ..refusals import unmet
+from ..refusals import unmet, without_remedy
 from .models import drawn, frozen, hand_made, import_model
 from .test_attributes import REFUSED
 from .test_counts import OTHERS
@@ -225,3 +225,4 @@ def test_every_refusal_has_a_model(rng: np.random.Generator) -> None:
             if message:
                 judged(op, case, rng, errors=errors)
     assert unmet(FILES, errors) == ELSEWHERE.keys()
+    assert not without_remedy(errors)
