@@ -52,6 +52,13 @@ def was_given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
+def default_output(source: str, suffix: str) -> str:
+    """A source's name with another suffix, in the current folder; beside the source if it is that folder itself."""
+    path = os.path.realpath(source)
+    name = os.path.splitext(os.path.basename(path))[0] + suffix
+    return os.path.join(os.path.dirname(path), name) if _inside(os.path.realpath(name), path) else name
+
+
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
     """Refuse an output that is an input, lies inside an input folder (a SavedModel), equals another output, or has no
     folder: before a command begins, so that no work is wasted and no input is lost.

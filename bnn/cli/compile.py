@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import InputError
+from ..importers.common.kinds import check_kind
 from ..runtime import Model
 from ..runtime.progress import note_lines, waiting
 from .apart import Limits, limit_options, run_apart
 from .common import (
     check_outputs,
+    default_output,
     json_option,
     loading,
     model_argument,
@@ -52,12 +52,8 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     MODEL is loaded and compiled in a separate process, limited by --max-memory and --timeout, since a malicious file
     can make TensorFlow use all memory or never end.
     """
-    if model.endswith(".bnn") and Path(model).is_file():
-        raise InputError(
-            f"{model}: has the name of a compiled network; give the model that was trained (.keras, .h5, .onnx, "
-            ".tflite, SavedModel)"
-        )
-    target = output or Path(model).stem + ".bnn"
+    check_kind(model)
+    target = output or default_output(model, ".bnn")
     check_outputs({"-o": target}, [model])
     with waiting(loading(model)) as say:
         handlers = {

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ..importers.common.kinds import check_kind
 from ..runtime.progress import waiting
 from ..runtime.report import quantity
 from ..snn.model import SpikingModel
@@ -16,6 +16,7 @@ from .apart import Limits, limit_options, run_apart
 from .common import (
     check_outputs,
     check_suffix,
+    default_output,
     json_option,
     loading,
     model_argument,
@@ -61,7 +62,8 @@ def snn_convert(model: str, data: str, output: str | None, limits: Limits, as_js
 
     A layer that cannot be counters is an error that names it, with the reason.
     """
-    target = output or Path(model).stem + ".snn"
+    check_kind(model)
+    target = output or default_output(model, ".snn")
     check_suffix("-o", target, [".snn"])
     check_outputs({"-o": target}, [model, data])
     check_scaling(options["scale"], options["offset"])

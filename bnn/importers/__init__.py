@@ -15,6 +15,7 @@ from .._arguments import check_flag
 from .._types import Array
 from ..errors import CompileError, InputError
 from ..ir.graph import Graph
+from .common.kinds import MODULE, check_kind
 
 
 class SourceModel(Protocol):
@@ -71,6 +72,7 @@ def open_source(
     check_flag(unsafe, "unsafe")
     if isinstance(model, (str, os.PathLike)):
         _check_path(model)
+        check_kind(model)
     if not isinstance(zero, int) or zero not in (-1, 0, 1):
         raise InputError(f"zero: found {zero!r}, expected -1, 0 or 1: what Sign gives for zero")
     if is_module(model):
@@ -82,10 +84,7 @@ def open_source(
             raise InputError("input_shape: an ONNX model has its own; leave it out")
         return open_onnx(model, zero)
     if _is_of_torch(model):
-        raise InputError(
-            f"found {_what(model)}; give the PyTorch module itself, with its weights loaded, and an example of its "
-            "input: bnn.compile(module, example)"
-        )
+        raise InputError(f"found a {type(model).__name__}; {MODULE}")
     if zero:
         raise InputError("zero: only models of ONNX and PyTorch have a Sign that is 0 at 0 by definition; leave it out")
     if is_tflite(model):
@@ -109,14 +108,8 @@ def _check_path(path: str | os.PathLike[str]) -> None:
 
 
 def _is_of_torch(model: Any) -> bool:
-    """Whether it is something of PyTorch that is no module: weights, a file of them, an exported program."""
-    if isinstance(model, (str, os.PathLike)):
-        return os.fsdecode(model).lower().endswith((".pt", ".pth", ".pt2"))
+    """Whether it is something of PyTorch that is no module: weights, an exported program."""
     return isinstance(model, dict) or type(model).__module__.partition(".")[0] == "torch"
-
-
-def _what(model: Any) -> str:
-    return os.fsdecode(model) if isinstance(model, (str, os.PathLike)) else f"a {type(model).__name__}"
 
 
 def is_tflite(model: Any) -> bool:

@@ -449,6 +449,7 @@ def test_compile_hands_on_what_it_was_given(
     stand_in(f"{task}; cat answers >$pipe")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/saved_model.pb").touch()
 
     def handed() -> Any:
         return json.JSONDecoder().raw_decode(Path("task").read_text())[0]

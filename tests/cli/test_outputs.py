@@ -14,7 +14,7 @@ import pytest
 
 import bnn
 from bnn import errors
-from bnn.cli.common import check_outputs, check_suffix
+from bnn.cli.common import check_outputs, check_suffix, default_output
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
@@ -97,7 +97,18 @@ class TestInputsAreKept:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "n.bnn").write_bytes(b"a model under an odd name")
         err = self.refused(call, tmp_path / "n.bnn", "compile", "n.bnn")  # which is the default output, too
-        assert "n.bnn: has the name of a compiled network; give the model that was trained" in err
+        assert "n.bnn: is a compiled network; give the model that was trained: a .keras, .h5, .onnx" in err
+        for name, words in (
+            ("net.json", "model.save('net.keras')"), ("net.safetensors", "give the PyTorch module itself"),
+            ("net.ckpt", "load them into the model"), ("net.pb", "give the SavedModel folder"),
+            ("net.nir", "bnn snn compile NET.nir --as"), ("net.pth", "torch.onnx.export("),
+        ):  # fmt: skip
+            (tmp_path / name).write_bytes(b"a model")
+            assert words in self.refused(call, tmp_path / name, "compile", name), name
+        monkeypatch.chdir(saved / "variables")
+        assert "a folder without saved_model.pb" in self.refused(call, model, "compile", ".")
+        monkeypatch.chdir(saved)
+        assert default_output(".", ".bnn") == f"{saved}.bnn"
 
     def test_run(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         for output in (x, net):

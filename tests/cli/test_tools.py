@@ -123,7 +123,7 @@ def test_compile_refuses_before_it_starts(call: Any, tmp_path: Path, monkeypatch
     for name in ("net.bnn", "net.h5"):
         (tmp_path / name).write_bytes(b"")
     for arguments, words in (
-        (["net.bnn"], "net.bnn: has the name of a compiled network"), (["absent.h5"], "absent.h5"),
+        (["net.bnn"], "net.bnn: is a compiled network"), (["absent.h5"], "absent.h5"),
         (["net.h5", "-o", "net.h5"], "would overwrite the input"), (["net.h5", "--input-dtype", "int16"], "int16"),
         (["net.h5", "-o", "no/net.bnn"], "there is no folder"),
         (["net.h5", "--input-shape", "8,0,3"], "expected something like 32,32,3"),

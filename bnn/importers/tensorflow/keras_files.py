@@ -26,6 +26,7 @@ import numpy as np
 from ..._distribution import INSTALL_LARQ
 from ...errors import CompileError
 from ..common.hdf5 import check_attributes, check_stored, check_texts, filters, own_objects
+from ..common.kinds import READ, begins_with
 from ..common.limits import PERMISSION, check_bytes
 from .keras_calls import called, endless, is_op
 from .keras_objects import VALUES, KerasObjects
@@ -76,10 +77,11 @@ def _config(path: Path, unsafe: bool) -> KerasFile:
             raise CompileError(f"{path}: both a zip and an HDF5 file; save the model again with model.save(...)")
         return _config_of_zip(path, unsafe)
     if not hdf5:
-        with path.open("rb") as opened:
-            if opened.read(4) in (b"\x89BNN", b"\x89SNN"):
-                raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
-        raise CompileError(f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?")
+        if begins_with(path, b"\x89BNN", b"\x89SNN"):
+            raise CompileError(f"{path}: is a compiled network; give the Keras model that it was compiled from")
+        raise CompileError(
+            f"{path}: neither a .keras (zip) nor an .h5 (HDF5) file; expected {READ}; is the file complete?"
+        )
     with h5py.File(path, "r") as file:
         if "model_config" not in file.attrs and {*file} == {"node", "version"}:
             raise CompileError(f"{path}: is a NIR file; compile it with bnn snn compile {path} --as SIMULATOR")

@@ -20,6 +20,7 @@ from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
+from ..common.kinds import READ, check_kind
 from ..common.limits import check_bytes
 from .allowed import CONTROL, LOWERED, UNUSED
 from .frozen import Frozen, Tensor, TfNode, from_graph
@@ -142,7 +143,10 @@ def _frozen_model(tf: Any, model: Any, shape: tuple[int, ...] | None, unsafe: bo
         concrete = _traced(tf, model, arguments)
         layers = frozenset(_layer_names(model))
     else:
-        raise CompileError(f"expected a Keras model or a path, found {type(model).__name__}")
+        raise CompileError(
+            f"found {type(model).__name__}, expected a Keras model, an ONNX model, a PyTorch module, or the path of "
+            f"{READ}"
+        )
     try:
         frozen = convert_variables_to_constants_v2(concrete)
     except ValueError as error:
@@ -203,14 +207,14 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     """
     where = Path(path)
     if not where.exists():
-        raise CompileError(f"{where}: no such file or folder; expected a .keras or .h5 file or a SavedModel folder")
+        raise CompileError(f"{where}: no such file or folder; expected {READ}")
     if where.is_dir() and not unsafe:
         raise CompileError(f"{where}: a folder is read as a graph, and loaded as a model only with unsafe=True")
     if where.is_dir():
         with _saved_model(where):
             return tensorflow().saved_model.load(str(where))
     if not where.is_file():
-        raise CompileError(f"{where}: not a regular file; expected a .keras or .h5 file or a SavedModel folder")
+        raise CompileError(f"{where}: not a regular file; expected {READ}")
     tf = tensorflow()
     file = read_config(where, unsafe=unsafe)
     keras = keras_of(tf, file.version)
@@ -236,8 +240,7 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
 @contextlib.contextmanager
 def _saved_model(folder: Path) -> Iterator[None]:
     """What goes wrong while a SavedModel is read, as one kind of error that names the folder."""
-    if not (folder / "saved_model.pb").exists():
-        raise CompileError(f"{folder}: a folder without saved_model.pb is not a SavedModel")
+    check_kind(folder)
     try:
         yield
     except CompileError as error:

@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 import bnn
 from bnn._types import Array
-from bnn.errors import CompileError, InputError
+from bnn.errors import BnnError, CompileError, InputError
 from bnn.importers.onnx.load import open_onnx
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 from bnn.ir import interpret
@@ -310,7 +310,7 @@ def test_arguments_that_do_not_fit() -> None:
     with pytest.raises(InputError, match="input_shape: an ONNX model has its own"):
         bnn.compile(proto, input_shape=(4, 5, 6))
     for source in ("weights.pt", {"weight": eighths(3)}):
-        with pytest.raises(InputError, match="give the PyTorch module itself"):
+        with pytest.raises(BnnError, match="give the PyTorch module itself"):
             bnn.compile(source)
     with pytest.raises(InputError, match="only a PyTorch module needs one"):
         bnn.compile(proto, eighths(1, 4, 5, 6))

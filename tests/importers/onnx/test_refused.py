@@ -501,6 +501,7 @@ ROOT = Path(bnn.importers.__file__).parent
 ELSEWHERE = (
     "onnx/torch.py",  # test_torch.py, where PyTorch is installed
     "common/hdf5.py", "common/limits.py", "common/padding.py",  # tests of Keras' files, and of TensorFlow's ops
+    "common/kinds.py",  # tests/cli/test_outputs.py
     "common/reduce.py raise s.unsupported('it reduces over the batch; only",
     "common/reduce.py raise s.unsupported(f'reduction over the batch",
     "common/reduce.py raise s.unsupported(f'a value",

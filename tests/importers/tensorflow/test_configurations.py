@@ -216,7 +216,7 @@ def test_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"hello", "neither a .keras (zip) nor an .h5 (HDF5) file; is it complete?"), (b"", "neither a .keras"),
+    (b"hello", "neither a .keras (zip) nor an .h5 (HDF5) file; expected a .keras, .h5,"), (b"", "neither a .keras"),
     (b"\x89BNN and more", "is a compiled network; give the Keras model"), (b"\x89BN", "neither a .keras"),
     (b"\x89SNN and more", "is a compiled network; give the Keras model"),
 ])  # fmt: skip
