@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,12 +100,14 @@ def run(program: Path, installed: Installed | None = None) -> None:
     assert ("libbnn" in linked) == (installed is not None and installed.kind == "shared")
 
 
-def run_spikes(program: Path, folder: Path, events: str, installed: Installed) -> subprocess.CompletedProcess[str]:
+def run_spikes(
+    program: Path, folder: Path, events: str, installed: Installed, steps: Sequence[str] = ("40",)
+) -> subprocess.CompletedProcess[str]:
     """Run the other example on a network that is saved in the folder."""
     model = build(small_network())
     model.save(folder / "net.snn")
     return subprocess.run(
-        [program, folder / "net.snn", "40"],
+        [program, folder / "net.snn", *steps],
         input=events, capture_output=True, text=True, check=False,
         env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib")},
     )  # fmt: skip
@@ -202,6 +205,8 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
     for wrong in ("3 5\n2 5\n", "0 128\n", "0 4294967296\n", "0 1\none 2\n", "0 1\n3", "-1 5\n", "40 5\n"):
         done = run_spikes(tmp_path / "spikes", tmp_path, wrong, installed)
         assert done.returncode == 1 and "an argument" in done.stderr, wrong
+    done = run_spikes(tmp_path / "spikes", tmp_path, events, installed, steps=())
+    assert done.returncode == 2 and done.stderr.startswith("usage: ")
 
 
 @pytest.mark.slow
@@ -243,10 +248,12 @@ def test_errors_of_the_example(installed: Installed, tmp_path: Path) -> None:
         (["damaged.bnn"], image, "the checksum does not match"),
         (["none.bnn"], image, "could not be opened"),
         (["damaged.bnn"], "0 0 seven", "an argument"),
+        ([], image, "usage: "),
+        (["damaged.bnn", "seven.txt"], image, "usage: "),
     ):
         done = subprocess.run(
             [tmp_path / "run", *arguments],
             cwd=tmp_path, input=text, capture_output=True, text=True, check=False,
             env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib")},
         )  # fmt: skip
-        assert done.returncode == 1 and message in done.stderr
+        assert done.returncode == (2 if message == "usage: " else 1) and message in done.stderr

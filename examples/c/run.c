@@ -21,6 +21,10 @@ static void *allocate(size_t bytes)
 
 int main(int argc, char **argv)
 {
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s NET.bnn < IMAGE: 64 numbers from 0 to 1\n", argv[0]);
+        return 2;
+    }
     float image[8 * 8], probabilities[10];
     for (size_t i = 0; i < 8 * 8; i++)
         check(scanf("%f", &image[i]) == 1 ? BNN_OK : BNN_ERROR_ARGUMENT);
@@ -30,7 +34,7 @@ int main(int argc, char **argv)
     bnn_context *context;
     const bnn_kernels *kernels = bnn_kernels_select(NULL);
     size_t bytes;
-    check(argc == 2 ? bnn_file_map(argv[1], &file) : BNN_ERROR_ARGUMENT);
+    check(bnn_file_map(argv[1], &file));
     check(bnn_model_size(file.data, file.size, kernels, &bytes, &problem));
     check(bnn_model_open(file.data, file.size, kernels, allocate(bytes), bytes, &model, &problem));
     check(bnn_context_size(model, 1, 1, &bytes)); /* for one image at a time, on one thread */

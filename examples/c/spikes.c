@@ -29,12 +29,16 @@ static int next(unsigned long *step, unsigned long *neuron)
 
 int main(int argc, char **argv)
 {
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s NET.snn STEPS < EVENTS: a step and a neuron per line\n", argv[0]);
+        return 2;
+    }
     bnn_mapping file;
     bnn_snn *net;
     bnn_snn_state *state;
     const bnn_kernels *kernels = bnn_kernels_select(NULL);
     size_t bytes;
-    check(argc == 3 ? bnn_file_map(argv[1], &file) : BNN_ERROR_ARGUMENT);
+    check(bnn_file_map(argv[1], &file));
     check(bnn_snn_size(file.data, file.size, kernels, &bytes, &problem));
     check(bnn_snn_open(file.data, file.size, kernels, allocate(bytes), bytes, &net, &problem));
     check(bnn_snn_state_size(net, &bytes));
