@@ -5,6 +5,7 @@ InputError for a wrong value, with the argument's name, what was found and what 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +25,8 @@ def shown(value: object) -> str:
         except ValueError:  # a whole number of thousands of digits
             return "a huge number"
         return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    if isinstance(value, PurePath):
+        return shown(str(value))
     name = type(value).__name__
     return f"{name} of shape {value.shape}" if isinstance(value, np.ndarray) else name
 

@@ -355,8 +355,9 @@ def test_every_documented_function_is_here() -> None:
 
 MESSAGES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda w: w.model(None), "input 'image': found None, expected an array of float32"),
-    (lambda w: w.model("x.npy"), "input 'image': found 'x.npy', expected an array of float32"),
-    (lambda w: w.model(Path("x.npy")), "input 'image': found PosixPath, expected an array of float32"),
+    (lambda w: w.model("a.png"), "found 'a.png', expected an array of float32; read the file first: np.load(path)"),
+    (lambda w: w.model(Path("a.png")), "found 'a.png', expected an array of float32; read the file first: np.load"),
+    (lambda w: w.model(np.zeros((1, 1, 12, 12), np.float32)), "expected (N, 12, 12, 1); np.moveaxis(x, 1, -1) puts"),
     (lambda w: w.model(vast(12, 12, 1)), "found shape (1099511627776, 12, 12, 1) of float32, 633,318,697,598,976"),
     (lambda w: w.model(np.broadcast_to(w.x[0], (2**40, 12, 12, 1))), "pass fewer at a time"),
     (lambda w: w.model([[1.0], [1.0, 2.0]]), "input 'image': list is not an array"),

@@ -28,6 +28,7 @@ _HINTS = {
     INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
 }
 
+_READ = "; read the file first: np.load(path), or np.asarray(PIL.Image.open(path)) for an image; or use: bnn run"
 _ALWAYS_THERE = 2**20  # bytes: for fewer, the machine is not asked
 _EXPECTED = {dtype: f"an array of {dtype}" for dtype in _HINTS}  # a dtype's text takes longer than a small network
 
@@ -144,7 +145,8 @@ def as_array(x: object, what: str, expected: str = "an array") -> Array:
         raise InputTypeError(f"{what}: found a masked array, expected {expected} without gaps; use x.filled(value)")
     if array.dtype.kind in "OUSV" and array.dtype.names is None:
         found = shown(x) if not isinstance(x, np.ndarray) else f"dtype {array.dtype}"
-        raise InputTypeError(f"{what}: found {found}, expected {expected}")
+        hint = _READ if isinstance(x, (str, os.PathLike)) else ""
+        raise InputTypeError(f"{what}: found {found}, expected {expected}{hint}")
     if not array.flags.c_contiguous and array.nbytes > machine_memory():
         raise InputError(
             f"{what}: found shape {array.shape} of {array.dtype}, {array.nbytes:,} bytes, expected less than the "
