@@ -427,6 +427,7 @@ CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
     "snn compile": lambda f: [(2, [f.nir, "--as", "norse"]), (2, [f.spiking, "--as", "norse"])],
     "snn convert": lambda f: [(0, [f.onnx, "--data", f.pixels, "-o", f.converted]),
                               (2, [f.onnx, "--data", f.wrong, "-o", f.converted])],
+    "completion": lambda f: [(2, [f.net])],
     "snn verify": lambda f: [(2, [f.nir, f.spiking]), (2, [f.spiking, f.spiking])],
 }  # fmt: skip
 

@@ -40,6 +40,7 @@ def _run(given: list[str]) -> int:
         import click
 
         from .app import application
+        from .completion import VARIABLE, complete
     except ImportError as error:
         if error.name not in ("click", "rich"):
             raise
@@ -47,6 +48,8 @@ def _run(given: list[str]) -> int:
         return 2
     debug = False
     try:
+        if instruction := os.environ.get(VARIABLE):
+            return complete(application, instruction)
         context = application.make_context("bnn", given)
         with context:
             debug = context.params["debug"]

@@ -9,6 +9,7 @@ from .._distribution import DISTRIBUTION
 from .._version import __version__
 from .bench import bench
 from .compile import compile_command
+from .completion import completion
 from .emit import emit
 from .events import events
 from .inspect import inspect
@@ -33,5 +34,5 @@ def application(debug: bool) -> None:
     """
 
 
-for command in (compile_command, run, verify, inspect, bench, emit, events, snn):
+for command in (compile_command, run, verify, inspect, bench, emit, events, snn, completion):
     application.add_command(command)

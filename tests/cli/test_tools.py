@@ -112,6 +112,24 @@ def test_without_a_package_it_says_what_to_install(
         assert f"needs the package {package}: pip install 'click<" in capsys.readouterr().err
 
 
+def test_a_shell_completes(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the script that is printed; bash runs it."""
+    (tmp_path / "bnn").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bnn "$@"\n', encoding="utf-8")
+    (tmp_path / "bnn").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ask = 'eval "$(bnn completion bash)"; COMP_WORDS=({}); COMP_CWORD={}; _bnn_completion bnn; echo ${{COMPREPLY[@]}}'
+    for words, found in (("bnn com", "compile completion"), ("bnn emit c net --tra", "--trace"), ("bnn no", "")):
+        line = ask.format(words, words.count(" "))
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == (f"{found}\n", ""), words
+    for shell in ("zsh", "fish"):
+        assert "_bnn_completion" in call("completion", shell).out
+    for wrong in ("bash_complete", "tcsh_complete", "x"):
+        monkeypatch.setenv("_BNN_COMPLETE", wrong)
+        done = call("compile")
+        assert done.status == 2 and f"found _BNN_COMPLETE={wrong}, expected SHELL_complete" in done.err
+
+
 def test_a_wrong_environment_is_the_users_fault(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BNN_KERNELS", "mmx")
     done = call("inspect", net)
