@@ -13,6 +13,7 @@ print it, one path per line.
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import sys
@@ -32,6 +33,8 @@ HEADERS = ("include/bnn.h", "include/bnn_events.h", "include/bnn_host.h", "inclu
 PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
+# Python's own flags ask for debug information, five times as large as the code; CFLAGS=-g keeps it.
+NO_DEBUG = [] if re.search(r"(^|\s)-g", os.environ.get("CFLAGS", "")) else ["-g0"]
 # Make bugs in C harder to exploit.  gcc and clang know these; some distributions define the macro already.
 HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
 # The linker's part: addresses of functions are resolved at once and then read-only, and stacks are not executable.
@@ -151,7 +154,7 @@ def make() -> FFI:
         sources=sources(),
         depends=[*headers(), "bnn/runtime/build.py"],
         include_dirs=list(INCLUDE),
-        extra_compile_args=[*FLAGS, *HARDENING],
+        extra_compile_args=[*FLAGS, *NO_DEBUG, *HARDENING],
         extra_link_args=["-pthread", *LINK_HARDENING],
     )
     return ffi

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bnn.runtime.build import FLAGS, HARDENING
+from bnn.runtime.build import FLAGS, HARDENING, NO_DEBUG
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the linker's flags are those of Linux")
 
@@ -86,3 +86,9 @@ def test_library_calls_are_checked() -> None:
     done = subprocess.run(command, input="#include <string.h>\n", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "#define __USE_FORTIFY_LEVEL 2\n" in done.stdout or "__GLIBC__" not in done.stdout
+
+
+@pytest.mark.skipif(not NO_DEBUG, reason="CFLAGS ask for debug information")
+def test_no_debug_information(elf: Elf) -> None:
+    """It would be five sixths of a wheel."""
+    assert b".debug_info" not in elf.data
