@@ -12,6 +12,7 @@ Needs clang, lld and wasi-libc: on Debian, the packages clang-19 lld-19 wasi-lib
 from __future__ import annotations
 
 import base64
+import runpy
 import shutil
 import subprocess
 import sys
@@ -24,11 +25,13 @@ import numpy as np
 
 import bnn
 from bnn._text import page_json
-from bnn.runtime.build import INCLUDE_FLAGS, ROOT, sources
 from bnn.runtime.files import replacing
 from training import UserError, console, datasets
 
-PARTS = Path(__file__).resolve().parent / "browser"
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ROOT / "tools/browser"
+BUILD = runpy.run_path(str(ROOT / "bnn/runtime/build.py"))  # not imported: an installed package has no C files
+SOURCES = BUILD["sources"]("core", "kernels")
 PACKAGES = ("clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32")
 COMPILER = (
     "clang-19",
@@ -37,7 +40,7 @@ COMPILER = (
     "-std=c11",
     "-O2",
     "-ffp-contract=off",
-    *INCLUDE_FLAGS,
+    *BUILD["INCLUDE_FLAGS"],
 )
 # No main, and nothing imported: a stack that overflows reaches address 0, and traps.
 LINK = ("-mexec-model=reactor", "-nostartfiles", "-Wl,--no-entry", "-Wl,--stack-first", "-Wl,--strip-all")
@@ -54,7 +57,7 @@ def build_runtime(*, simd: bool) -> bytes:
         raise WebError(f"{COMPILER[0]} is not installed; on Debian: apt-get install {' '.join(PACKAGES)}")
     with tempfile.TemporaryDirectory() as folder:
         module = Path(folder) / "bnn.wasm"
-        files = [str(PARTS / "runtime.c"), *sources("core", "kernels")]
+        files = [str(PARTS / "runtime.c"), *SOURCES]
         command = [*COMPILER, *(["-msimd128"] if simd else []), *LINK, *files, "-o", str(module)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:

@@ -8,7 +8,10 @@ import functools
 import http.server
 import json
 import math
+import os
 import re
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -301,6 +304,22 @@ def test_other_networks_are_refused(
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_sizes_on_the_page(folder: Path) -> None:
+    page = (ROOT / "docs/browser.md").read_text(encoding="utf-8")
+    for name, size in re.findall(r"^\| `(bnn\S*\.wasm)` \| (\d+) \|", page, flags=re.M):
+        assert (folder / name).stat().st_size / 1000 == pytest.approx(int(size), rel=0.03), name
+
+
+def test_with_an_installed_package(tmp_path: Path) -> None:
+    """The C files are those beside the tool."""
+    shutil.copytree(Path(bnn.__file__).parent, tmp_path / "bnn", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import bnn, web; print(bnn.__file__); assert {(web.ROOT / p).is_file() for p in web.SOURCES} == {True}"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT / 'tools'}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'bnn/__init__.py'}\n"), done.stderr
 
 
 def test_without_a_compiler_its_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
