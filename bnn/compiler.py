@@ -18,7 +18,7 @@ from .emit.c.interface import CSummary, Options, Vectors
 from .emit.c.program import ALIGNMENT, identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
-from .errors import CompileError, CompileWarning, InputError
+from .errors import CompileError, CompileWarning, InputError, InputTypeError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
@@ -33,6 +33,7 @@ from .passes.plan_arena import Memory, plan_arena
 from .runtime import Model
 from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
+from .runtime.model import opened_model
 
 
 def compile(
@@ -88,6 +89,8 @@ def compile(
     check_flag(require_binary, "require_binary")
     check_text("" if dump_after is None else dump_after, "dump_after", "the name of a pass")
     check_callable(dump, "dump")
+    if isinstance(model, Model):
+        raise InputTypeError(f"model: found {model!r}, which is compiled; expected the model that was trained")
     opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
     source = opened.graph(input_dtype)
     graph = with_hints(lower(source, dump_after, dump), opened.hints())
@@ -150,7 +153,7 @@ def emit_c(
         InputError, ModelFormatError: a wrong name, target, output or vector; a file that was not emitted; no model.
         ModelFileError: a file cannot be written; none has been then.
     """
-    opened = model if isinstance(model, Model) else Model.from_file(model)
+    opened = opened_model(model)
     folder = path_text(folder)
     default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
     options = Options(
@@ -242,7 +245,7 @@ def emit_nir(
         ModelFileError: a file cannot be written; none of the three has been then.
     """
     out = path_text(out)
-    opened = model if isinstance(model, Model) else Model.from_file(model)
+    opened = opened_model(model)
     if not isinstance(model, Model) and os.path.isfile(out) and os.path.samefile(model, out):
         raise InputError(f"{out}: would overwrite the model; give another path")
     inputs = None if proof_inputs is None else opened.check_inputs(proof_inputs, least=1, convert=True)

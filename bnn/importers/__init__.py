@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from .._arguments import check_flag
 from .._types import Array
-from ..errors import CompileError, InputError
+from ..errors import CompileError, InputError, InputTypeError
 from ..ir.graph import Graph
 from .common.kinds import MODULE, check_kind
 
@@ -70,6 +70,8 @@ def open_source(
     from .onnx.torch import export
 
     check_flag(unsafe, "unsafe")
+    if isinstance(model, type):
+        raise InputTypeError(f"model: found the class {model.__name__}, expected a model: {model.__name__}(...)")
     if isinstance(model, (str, os.PathLike)):
         _check_path(model)
         check_kind(model)

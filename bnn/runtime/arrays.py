@@ -216,6 +216,8 @@ def wrong_shape(what: str, found: Shape, expected: Shape) -> InputError:
     hint = ""
     if found == expected:
         hint = "; for one image without a batch dimension pass x[None]"
+    elif len(found) == 2 and found[1] == math.prod(expected) or (*found[1:], 1) == expected:
+        hint = f"; x.reshape({', '.join(map(str, (-1, *expected)))}) has it"
     elif len(expected) == 3 and found[1:] == (expected[2], *expected[:2]):
         hint = "; np.moveaxis(x, 1, -1) puts the channels last"
     elif len(expected) == 3 and found[1:] == (*expected[1:], expected[0]):

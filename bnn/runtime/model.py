@@ -427,6 +427,13 @@ def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:
     return most, work
 
 
+def opened_model(model: object) -> Model:
+    """A compiled model, or the one of a .bnn file's path; raises InputTypeError for anything else."""
+    if isinstance(model, (str, os.PathLike)):
+        return Model.from_file(model)
+    return check_kind(model, "model", Model, "a compiled model or the path of a .bnn file: see bnn.compile")
+
+
 def _reopened(data: bytes, max_bytes: int, max_work: int, kernels: str | None) -> Model:
     return Model.from_bytes(data, max_bytes=max_bytes or None, max_work=max_work or None, kernels=kernels)
 

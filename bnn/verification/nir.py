@@ -32,6 +32,7 @@ from ..ir.interpret import evaluate
 from ..ir.neurons import NeuronForm
 from ..runtime import Model
 from ..runtime.files import path_text
+from ..runtime.model import opened_model
 from ..snn.nir_file import read_nir
 from .changes import ACCEPT, Changes
 from .simulators import IMPORTERS, Importer
@@ -186,7 +187,7 @@ def verify_nir(
     check_count(batch_size, "batch_size")
     check_flag(stream, "stream")
     check_callable(progress, "progress")
-    opened = model if isinstance(model, Model) else Model.from_file(model)
+    opened = opened_model(model)
     arrays = opened.check_inputs(x, least=1, convert=True)
     read_nir(path)  # refuses what the package nir would follow, go round in, or fail to copy
     nir_graph, profile = _read(path, opened)

@@ -243,7 +243,7 @@ REFUSED: dict[str, tuple[Callable[[], Node], dict[str, str], str]] = {
     ),
     "the batch": (
         lambda: ops.make("batch_sum", ops.input_node("x", (4, 4, 3))), {},
-        r"op 'batch_sum': .* other images of a batch; run the file",
+        r"op 'batch_sum': .* other images of a batch; run the .bnn file",
     ),
     "a class of an image": (
         lambda: ops.make("unpack", bits(2, 2, 3)), {"output": "class"},
