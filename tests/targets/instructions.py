@@ -61,41 +61,51 @@ def count(processor: str) -> Counts:
     version = subprocess.run([target.compiler[0], "--version"], capture_output=True, text=True, check=True).stdout
     pairs = [line.rsplit(" ", 1) for line in output.splitlines()]
     instructions = {key: int(value) for key, value in pairs}
-    if not flags:
-        for network, model in (("digits", networks.digits()), ("plain", networks.plain())):
-            instructions[f"network {network}, emitted"] = _of_network(name, model)
+    for key, (model, fast) in networks.emitted().items() if not flags else ():
+        instructions[key] = _of_network(name, model, fast)
     return {"compiler": version.splitlines()[0], "instructions": instructions}
 
 
-def _of_network(name: str, model: Model) -> int:
+def _of_network(name: str, model: Model, fast: bool) -> int:
     images = emitted.random_images(model, 1, np.random.default_rng(0))
     with tempfile.TemporaryDirectory() as folder:
-        emitted.emitted(model, Path(folder), images, target=emitted.own_name(name), fast=True)
+        emitted.emitted(model, Path(folder), images, target=emitted.own_name(name), fast=fast)
         return emitted.run_on(TARGETS[name], Path(folder), ["-std=c99", "-O2"]).instructions[0]
 
 
 def fitted(counts: dict[str, int], quads: bool) -> Costs:
     """What `bnn emit c` says of layers: straight lines through these counts, per pixel of 16x16."""
 
-    def of(kernel: str) -> float:
-        return counts[kernel] / 256
+    def of(kernel: str, values: int = 1) -> float:
+        return counts[kernel] / 256 / values
 
-    few, many = (of(f"conv_bits{'_quads' * quads}_{name}->64") / 64 for name in ("18,3x3,16x16x64", "36,3x3,16x16x128"))
-    word = (many - few) / 18
-    grey, wide = of("bytes_bits_9,3x3,16x16x1->16"), of("bytes_bits_9,3x3,16x16x1->64")
-    output_of_9 = (wide - grey) / 48
-    table = (grey - 16 * output_of_9) / 3
-    group = ((of("bytes_bits_27,3x3,16x16x3->32") - 7 * table) / 32 - output_of_9) / 4
+    def of_bytes(nine: str, more: str) -> tuple[float, ...]:
+        grey, wide = (of(f"bytes_bits{nine},3x3,16x16x1->{n}") for n in (16, 64))
+        colour = of(f"bytes_bits{more},3x3,16x16x3->32")
+        output_of_9 = (wide - grey) / 48
+        table = (grey - 16 * output_of_9) / 3
+        group = ((colour - 7 * table) / 32 - output_of_9) / 4
+        return table, output_of_9 - 3 * group, group
+
+    bits = f"conv_bits{'_quads' * quads}"
+    few, many = of(f"{bits},3x3,16x16x32->32", 32), counts[f"{bits},1568->64"] / 64
+    word = (many - few) / (49 - 9)
+    small, large = of("conv_floats,1x1,16x16x16->16", 16), of("conv_floats,3x3,16x16x3->16", 16)
+    product = (large - small) / (27 - 16)
     numbers = (
-        few - 18 * word, word, table, output_of_9 - 3 * group, group, of("conv_floats,3x3,16x16x3->16") / (16 * 27),
-        of("max_pool_bits,2x2,16x16x64") / 2,
+        (few - 9 * word, word),
+        [of(f"{bits}_{n},3x3,16x16x{c}->{o}", o) for n, c, o in ((9, 32, 32), (18, 64, 64), (36, 128, 64))],
+        [of(f"conv_bits_shared{five},3x3,16x16x16->16", 16 * 5) for five in ("", "_5")],
+        of("planes_bits,3x3,16x16x32x2->32", 32 * 18), of_bytes("", ""), of_bytes("_9", "_27"),
+        (small - 16 * product, product), of("depthwise_floats,3x3,16x16x32", 32 * 9),
+        of("finish,16x16x32", 32), of("signs,16x16x32", 32), of("max_pool_bits,2x2,16x16x64", 2),
     )  # fmt: skip
-    return Costs(*(round(number, 1) for number in numbers))
+    return Costs(*(round(n, 1) if isinstance(n, float) else tuple(round(x, 1) for x in n) for n in numbers))  # type: ignore[arg-type]
 
 
-def estimated(graph: Graph, target: str) -> float:
+def estimated(graph: Graph, target: str, fast: bool) -> float:
     """Instructions of an emitted network, by COSTS."""
-    program = Program(graph, "net", fast=True, quads=EMITTED[target].quads)
+    program = Program(graph, "net", fast=fast, quads=EMITTED[target].quads)
     for node in (*graph.inputs, *graph.outputs):
         program.parameter(node, "array")
     for node in graph.schedule:

@@ -3,6 +3,7 @@
  * also computed for 100 random images: if they do not all take the same number, the program fails. */
 #include "mcu/conv.h"
 #include "mcu/pool.h"
+#include "mcu/values.h"
 #include "target.h"
 
 enum { ROWS = 16, COLUMNS = 16, OUTPUTS = 64, IMAGES = 100 };
@@ -35,6 +36,8 @@ static const struct bnn_mcu_bytes grey = {weights, wide, NULL, ROWS, 1, WINDOW(1
 static const struct bnn_mcu_bytes grey_64 = {weights, wide, NULL, ROWS, 1, WINDOW(64, 1, 2)};
 static const struct bnn_mcu_bytes colour = {weights, wide, NULL, ROWS, 1, WINDOW(32, 3, 1)};
 static const struct bnn_mcu_floats of_3 = {(const float *)weights, WINDOW(16, 3, 16)};
+static const struct bnn_mcu_floats of_16_floats = {(const float *)weights,
+                                                   {COLUMNS, 16, 1, 1, 16, 16, 256, 16, 256, 0}};
 static const struct bnn_mcu_floats by_channel = {(const float *)weights, TAPS(32, 32, 32)};
 static const struct bnn_mcu_pool pool = {NULL, ROWS, COLUMNS, COLUMNS / 2, 2, 2, 2, 2, 2, 0, 0, COLUMNS * 2};
 
@@ -53,9 +56,34 @@ static void bits_18_any(size_t row)
     bnn_mcu_conv_bits(&of_64, row, image, out, scratch);
 }
 
+static void bits_9_any(size_t row)
+{
+    bnn_mcu_conv_bits(&of_32, row, image, out, scratch);
+}
+
 static void bits_36(size_t row)
 {
     bnn_mcu_conv_bits_36(&of_128, row, image, out, scratch);
+}
+
+static void quads_9(size_t row)
+{
+    bnn_mcu_conv_bits_quads_9(&of_32, row, image, out, scratch);
+}
+
+static void quads_9_any(size_t row)
+{
+    bnn_mcu_conv_bits_quads(&of_32, row, image, out, scratch);
+}
+
+static void quads_any(size_t row)
+{
+    bnn_mcu_conv_bits_quads(&of_64, row, image, out, scratch);
+}
+
+static void quads_dense(size_t row)
+{
+    bnn_mcu_conv_bits_quads(&dense, row, image, out, scratch);
 }
 
 static void bits_dense(size_t row)
@@ -66,6 +94,11 @@ static void bits_dense(size_t row)
 static void sums_18(size_t row)
 {
     bnn_mcu_conv_sums_18(&of_64_sums, row, image, (int32_t *)out, scratch);
+}
+
+static void bits_shared_any(size_t row)
+{
+    bnn_mcu_conv_bits_shared(&of_16, row, image, out, scratch);
 }
 
 static void bits_shared(size_t row)
@@ -103,6 +136,40 @@ static void bytes_colour(size_t row)
     bnn_mcu_bytes_bits_27(&colour, row, (const uint8_t *)image, out, (int32_t *)scratch);
 }
 
+static void bytes_any(size_t row)
+{
+    bnn_mcu_bytes_bits(&grey, row, (const uint8_t *)image, out, (int32_t *)scratch);
+}
+
+static void bytes_any_64(size_t row)
+{
+    bnn_mcu_bytes_bits(&grey_64, row, (const uint8_t *)image, out, (int32_t *)scratch);
+}
+
+static void bytes_any_colour(size_t row)
+{
+    bnn_mcu_bytes_bits(&colour, row, (const uint8_t *)image, out, (int32_t *)scratch);
+}
+
+static void floats_1x1(size_t row)
+{
+    bnn_mcu_conv_floats(&of_16_floats, row, (const float *)image, (float *)out);
+}
+
+static void finish(size_t row)
+{
+    const float *w = (const float *)weights;
+    const struct bnn_epilogue norm = {NULL, NULL, w, w + 32, w + 64, 0.0f, 0.0f, 0.0f, 0.0f, 0, 0};
+    (void)row;
+    bnn_mcu_finish((float *)out, (const float *)image, &norm, NULL, COLUMNS, 32);
+}
+
+static void signs(size_t row)
+{
+    (void)row;
+    bnn_mcu_signs(out, (const float *)image, COLUMNS, 32);
+}
+
 static void floats(size_t row)
 {
     bnn_mcu_conv_floats(&of_3, row, (const float *)image, (float *)out);
@@ -125,10 +192,12 @@ static const struct kernel {
     int floats;
 } kernels[] = {{"conv_bits_9,3x3,16x16x32->32", bits_9, ROWS, 0},
                {"conv_bits_18,3x3,16x16x64->64", bits_18, ROWS, 0},
+               {"conv_bits,3x3,16x16x32->32", bits_9_any, ROWS, 0},
                {"conv_bits,3x3,16x16x64->64", bits_18_any, ROWS, 0},
                {"conv_bits_36,3x3,16x16x128->64", bits_36, ROWS, 0},
                {"conv_bits,1568->64", bits_dense, 1, 0},
                {"conv_sums_18,3x3,16x16x64->64", sums_18, ROWS, 0},
+               {"conv_bits_shared,3x3,16x16x16->16", bits_shared_any, ROWS, 0},
                {"conv_bits_shared_5,3x3,16x16x16->16", bits_shared, ROWS, 0},
                {"conv_bits_quads_18,3x3,16x16x64->64", quads_18, ROWS, 0},
                {"conv_bits_quads_36,3x3,16x16x128->64", quads_36, ROWS, 0},
@@ -137,6 +206,16 @@ static const struct kernel {
                {"bytes_bits_9,3x3,16x16x1->64", bytes_grey_64, ROWS, 0},
                {"bytes_bits_27,3x3,16x16x3->32", bytes_colour, ROWS, 0},
                {"conv_floats,3x3,16x16x3->16", floats, ROWS, 1},
+               {"conv_floats,1x1,16x16x16->16", floats_1x1, ROWS, 1},
+               {"finish,16x16x32", finish, ROWS, 1},
+               {"signs,16x16x32", signs, ROWS, 1},
+               {"bytes_bits,3x3,16x16x1->16", bytes_any, ROWS, 0},
+               {"bytes_bits,3x3,16x16x1->64", bytes_any_64, ROWS, 0},
+               {"bytes_bits,3x3,16x16x3->32", bytes_any_colour, ROWS, 0},
+               {"conv_bits_quads_9,3x3,16x16x32->32", quads_9, ROWS, 0},
+               {"conv_bits_quads,3x3,16x16x32->32", quads_9_any, ROWS, 0},
+               {"conv_bits_quads,3x3,16x16x64->64", quads_any, ROWS, 0},
+               {"conv_bits_quads,1568->64", quads_dense, 1, 0},
                {"depthwise_floats,3x3,16x16x32", depthwise, ROWS, 1},
                {"max_pool_bits,2x2,16x16x64", max_pool, ROWS / 2, 0}};
 

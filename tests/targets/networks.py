@@ -34,3 +34,30 @@ def digits() -> Model:
 
 def plain() -> Model:
     return _network(28, ((64, True), (64, True), (128, False), (128, True)))
+
+
+def _floats(build: Builder, x: Node, filters: int, size: int = 3, groups: int = 1) -> Node:
+    """Normalized, and limited as by ReLU6."""
+    weights = build.rng.normal(size=(filters, size, size, x.type.shape[2] // groups))
+    attrs = ops.ConvAttrs(pads=(size // 2,) * 4, groups=groups)
+    h = build.norm(ops.make("conv2d", x, ops.constant(weights), attrs=attrs), "norm")
+    return ops.make("clamp", h, attrs=ops.ClampAttrs(0.0, 6.0))
+
+
+def depthwise() -> Model:
+    """Two depthwise separable convolutions of floats, and one of bits."""
+    build = Builder(1)
+    image = ops.input_node("image", (16, 16, 3))
+    h = _floats(build, image, 16)
+    for _ in range(2):
+        h = _floats(build, _floats(build, h, 16, groups=16), 16, size=1)
+    h = build.norm(build.conv(build.sign(h, "sign"), 32, "binary"), "last")
+    h = build.dense(build.sign(h, "bits"), 10, "dense")
+    return Model.from_bytes(encode(lower(Graph((image,), (h,), ("logits",)))))
+
+
+def emitted() -> dict[str, tuple[Model, bool]]:
+    """By the names of their counts: networks, and whether with `--fast`."""
+    models = {"digits": digits(), "plain": plain(), "depthwise": depthwise()}
+    ways = ((", emitted", True), (", emitted without --fast", False))
+    return {f"network {name}{way}": (model, fast) for name, model in models.items() for way, fast in ways}

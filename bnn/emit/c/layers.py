@@ -221,6 +221,7 @@ def _bconv2d(program: Program, node: Node) -> None:
     table = np.moveaxis(table.reshape(len(table), window.groups, -1), 1, 0)  # (group, class, outputs)
     layout, weights, table = _layout(program, node, window, limits, products, table)
     gathered = weights.shape[2] if layout.startswith("_shared") else window.elements * a.planes
+    program.layer.window, program.layer.way = gathered, _way(layout, a.planes)
     names = "limits" if limits else "corrections"
     shape = window.text(node, out.width, out.words if limits else out.channels)
     weights_name = program.table("uint32_t", "weights", weights)
@@ -246,6 +247,12 @@ def _bconv2d(program: Program, node: Node) -> None:
 
     gathers = window.rows > 1 or window.taps > 1 or layout.startswith("_shared") or a.planes > 1
     _finish(program, node, window.groups, limits, run, gathered * WORD if gathers else 0, words(window.outputs))
+
+
+def _way(layout: str, planes: int) -> str:
+    if planes > 1 or layout.startswith("_shared"):
+        return layout[1:] or "planes"
+    return "fixed" if layout[-1:].isdecimal() else "any"
 
 
 def _from(table: str, offset: int) -> str:
@@ -341,12 +348,13 @@ def _finish(
         source = values if floats or corrections else sums
         name = epilogue or program.struct("bnn_epilogue", "epilogue", _no_epilogue(), 44)
         lines.append(program.call(function, finished, source, f"&{name}", residual, out.width, out.channels) + ";")
+        program.layer.finished = out.height * pixels
     elif finished != values:
         lines.append(f"memcpy({finished}, {values}, {pixels * WORD});")
     if out.dtype is DType.b1:
         signs = program.call("bnn_mcu_signs", _output(program, node), values, out.width, out.channels)
         lines.append(f"nan |= {signs};")
-        program.nan = True
+        program.nan, program.layer.signs = True, out.height * pixels
     _rows(program, out.height, *lines)
 
 
@@ -426,6 +434,7 @@ def _iconv2d(program: Program, node: Node) -> None:
         assert scratch is not None
         memory = program.behind("int32_t", scratch)
         number = f"_{bytes_of_window}" if program.fast and bytes_of_window in (9, 27) else ""
+        program.layer.way = "fixed" if number else "any"
         return program.call(f"bnn_mcu_bytes_bits{number}", f"&{descriptor}", "row", source, pointer, memory)
 
     _finish(program, node, 1, limits, run, outputs * WORD if limits else 0, out.words, fractions)
@@ -440,6 +449,7 @@ def _conv2d(program: Program, node: Node) -> None:
     groups = 1 if depthwise else a.groups
     _count(program, out, "floats", filters[0].size, filters[0].size)
     if depthwise:
+        program.layer.way = "depthwise"
         window.outputs = window.length = out.channels
         weights = np.moveaxis(filters, 0, 2).reshape(1, -1)  # (kh, kw, O)
     else:

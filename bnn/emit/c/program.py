@@ -87,6 +87,9 @@ class Layer:
     pixels: int = 0  # of a convolution's output; otherwise elements that are read
     outputs: int = 1  # channels of a pixel
     window: int = 0  # of an output: words, bytes or floats
+    way: str = "any"  # of a convolution: fixed (for this window), planes, shared, shared_5, depthwise
+    finished: int = 0  # values that pass an epilogue
+    signs: int = 0  # values that become bits
     lines: list[str] = field(default_factory=list)
 
 

@@ -62,8 +62,8 @@ If `{prefix}_HOOK` is defined for every file (`-D{prefix}_HOOK`), the code calls
 Read a timer there, or the layer's output. Otherwise these calls are not compiled.
 """
 _COUNTED = """\
-Instructions are estimated from counts of gcc's code with `-O2` and `--fast`, and are not cycles: slow flash and
-caches come on top."""
+Instructions are estimated from counts of gcc's code with `-O2`, of whole networks to within 15%; `-Os` takes up to a
+quarter more. They are not cycles: slow flash and caches come on top."""
 _NOT_COUNTED = "Instructions are estimated for some targets: see `--target`."
 _NAN = """
 `{prefix}_ERROR_NAN` says that a float that becomes a bit was not a number."""
