@@ -33,7 +33,7 @@ from .errors import (
     UnsupportedOpError,
     VerifierError,
 )
-from .runtime import Model, load
+from .runtime import Model, Preprocessing, load
 
 if _problem := foreign_distribution():
     warnings.warn(_problem, RuntimeWarning, stacklevel=2)
@@ -50,6 +50,7 @@ __all__ = [
     "ModelFileError",
     "ModelFormatError",
     "ModelNotFoundError",
+    "Preprocessing",
     "SetupError",
     "UnsupportedOpError",
     "VerifierError",

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import ast
 import errno
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +34,16 @@ from .ir.rewrite import sources
 from .passes import lower
 from .passes.explain import with_hints
 from .passes.plan_arena import Memory, plan_arena
-from .runtime import Model
+from .runtime import Model, TensorInfo
 from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
 from .runtime.model import opened_model
+from .runtime.use import Preprocessing, Use, check_labels, check_metadata, check_preprocessing
+
+_CLASSES = ("labels", "classes", "class_names", "names")  # keys of metadata that name the classes
+_LONGEST = 2**16  # characters of a source's metadata; longer ones are not kept
+_OF_PIXELS = (1 / 255, 1 / 127.5)  # factors by which networks scale pixels
+_SMALL = 1 / 50  # a factor that only pixels need
 
 
 def compile(
@@ -45,6 +55,9 @@ def compile(
     require_binary: bool = False,
     zero: int = 0,
     unsafe: bool = False,
+    labels: Sequence[str] | None = None,
+    preprocess: str | Mapping[str, Any] | Preprocessing | None = None,
+    metadata: Mapping[str, str] | None = None,
     dump_after: str | None = None,
     dump: Callable[[str], object] = print,
 ) -> Model:
@@ -72,6 +85,11 @@ def compile(
         unsafe: load a file like Keras and TensorFlow, whatever it does: it may run its Python code (Lambda layers) and
             any op, read and write files, call out, and use any memory.  Otherwise such a file is an error that names
             what was found.  A model in memory is called in any case; only its ops that do more than compute need this.
+        labels: the names of the classes, as many as an output has.  Default: those that an ONNX model's metadata names.
+        preprocess: how a picture becomes the input: "imagenet", "torchvision", "tf", "caffe", a
+            :class:`bnn.Preprocessing`, or a dict of its fields.  Default: pixels as they are, where the network itself
+            divides its input by 255 or 127.5 (``Rescaling``); otherwise the file does not say.
+        metadata: whatever else the file should say, texts by their keys.  The metadata of an ONNX model are kept.
         dump_after: the name of a pass (or "import" or "all"), after which ``dump`` gets the graph's text.
 
     Returns:
@@ -84,6 +102,7 @@ def compile(
     Raises:
         UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
+        InputError: labels, preprocessing or metadata that do not fit the network.
         SetupError: TensorFlow, the Keras version that the file needs, onnx, onnxruntime or tflite is not installed.
     """
     check_flag(require_binary, "require_binary")
@@ -100,9 +119,69 @@ def compile(
         count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
         raise CompileError(f"{count} not binary: {reasons}")
     compiled = Model.from_bytes(encode(graph), max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
+    use = _use(source, compiled, opened.metadata, labels, preprocess, metadata).text()
+    if use:
+        compiled = Model.from_bytes(encode(replace(graph, use=use)), max_bytes=NO_LIMIT)
     for line in compiled.warnings:
         warnings.warn(line.removeprefix(WARNING), CompileWarning, stacklevel=2)
     return compiled
+
+
+def _use(
+    source: Graph,
+    compiled: Model,
+    found: Mapping[str, str],
+    labels: Any,
+    preprocess: Any,
+    metadata: Mapping[str, str] | None,
+) -> Use:
+    """What the caller says, and where it says nothing, what the source says for certain; ``found``: its metadata."""
+    found = {key: text for key, text in found.items() if len(text) <= _LONGEST}
+    inputs, outputs = ([t for t in compiled.tensors if t.storage == kind] for kind in ("input", "output"))
+    layer, factor = _own_factor(source)
+    scales = abs(factor) < _SMALL and inputs[0].dtype == "f32"
+    made: Preprocessing | None = None
+    if preprocess is not None:
+        made = check_preprocessing(preprocess, inputs)
+        if scales and (made.scale != 1 or made.mean or made.std):
+            raise InputError(
+                f"preprocess: the network itself scales pixels (layer '{layer}' multiplies its input by {factor:.4g}); "
+                "give the scale 1, and no mean or std"
+            )
+    elif len(inputs) == 1 and scales and any(np.float32(factor) == np.float32(f) for f in _OF_PIXELS):
+        made = Preprocessing(scale=1.0)
+    names = _classes(found, outputs) if labels is None else check_labels(labels, outputs)
+    return Use(names, made, {**found, **({} if metadata is None else check_metadata(metadata))})
+
+
+def _own_factor(graph: Graph) -> tuple[str, float]:
+    """(layer, factor) of the first operation that multiplies the input by constants; ("", 1.0) if there is none."""
+    node, users = graph.inputs[0], graph.users()
+    while len(users[node]) == 1:
+        (node,) = users[node]
+        constants = [i for i in node.inputs if i.is_constant]
+        if node.op in ("mul", "div") and constants:
+            factor = float(np.median(constants[0].value))
+            divides = node.op == "div" and node.inputs[1] is constants[0]
+            return node.name, (1 / factor if factor else 1.0) if divides else factor
+        if node.op not in ("add", "sub", "cast", "copy", "reshape") or (node.op in ("add", "sub") and not constants):
+            break
+    return "", 1.0
+
+
+def _classes(found: Mapping[str, str], outputs: Sequence[TensorInfo]) -> tuple[str, ...] | None:
+    """The names of the classes in a model's metadata: a list, or an object by numbers, in JSON or Python's form."""
+    for text in (found[key] for key in _CLASSES if key in found):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                names = parse(text)
+                if isinstance(names, dict):
+                    by_number = {int(key): name for key, name in names.items()}
+                    names = [by_number[i] for i in range(len(names))]
+                return check_labels(names, outputs)
+            except (SyntaxError, TypeError, ValueError, KeyError, MemoryError, RecursionError):
+                continue  # something else under this key
+    return None
 
 
 def _reads_input(node: Node) -> bool:

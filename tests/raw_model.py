@@ -32,7 +32,8 @@ HEADER = {
     "tensors": (24, "I"), "ops": (28, "I"), "inputs": (32, "I"), "outputs": (36, "I"),
     "tensor_table": (40, "Q"), "op_section": (48, "Q"), "op_bytes": (56, "Q"),
     "strings": (64, "Q"), "string_bytes": (72, "Q"), "data": (80, "Q"), "data_bytes": (88, "Q"),
-    "arena": (96, "Q"), "channels_first": (104, "I"), "zero_0": (108, "I"), "zero_1": (112, "Q"), "zero_2": (120, "Q"),
+    "arena": (96, "Q"), "channels_first": (104, "I"), "use": (108, "I"), "use_length": (112, "I"),
+    "zero_0": (116, "I"), "zero_1": (120, "Q"),
 }  # fmt: skip
 TENSOR = {
     "dtype": (0, "B"), "storage": (1, "B"), "rank": (2, "B"), "encoding": (3, "B"),

@@ -176,6 +176,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "Model.with_kernels": lambda w: Call(w.model.with_kernels, {"kernels": "portable"}),
     "Model.stepper": lambda w: Call(w.model.stepper, {"images": 2}),
     "Model.save": lambda w: Call(w.model.save, {"path": "out.bnn"}),
+    "Preprocessing.apply": lambda w: Call(bnn.Preprocessing(2.0, (1.0,)).apply, {"pixels": w.x}),
     "Stepper": lambda w: Call(Stepper, {"opened": again(w.model), "images": 1}),
     "Stepper.poke": lambda w: Call(w.stepper.poke, {"tensor": w.model.tensors[0].index, "values": w.x}),
     "Stepper.peek": lambda w: Call(w.stepper.peek, {"tensor": 0, "images": 1}),
@@ -240,7 +241,8 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "emit_c": lambda w: Call(bnn.emit_c, {"model": w.model, "folder": "c", "name": "net"}),
     "emit_nir": lambda w: Call(bnn.emit_nir, {"model": w.model, "out": "net.nir"}),
     "compile": lambda w: Call(bnn.compile, {"model": "net.onnx"}, (
-        "example", "input_dtype", "require_binary", "dump_after", "dump", *_OPTIONS)),
+        "example", "input_dtype", "require_binary", "dump_after", "dump", "labels", "preprocess", "metadata",
+        *_OPTIONS)),
     "verify": lambda w: Call(bnn.verify, {
         "source": "net.onnx", "model": w.from_onnx, "data": np.zeros((2, 1, 5, 5), np.float32)}, (
         "model", "data", "batch_size", "progress", *_OPTIONS)),

@@ -17,7 +17,7 @@ from .._types import Array
 SIGNATURE = b"\x89BNN\r\n\x1a\n"
 VERSION = 2
 ALIGNMENT = 64
-HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQI20x")
+HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQIII12x")
 TENSOR = struct.Struct("<4B4I4HIQQ4I")
 OP = struct.Struct("<IIII4I")  # before the operands' numbers and the attributes
 

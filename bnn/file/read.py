@@ -79,6 +79,7 @@ class _Reader:
         if head[16] > 1:
             _bad(f"whether the source has channels first: found {head[16]}, expected 0 or 1")
         self.channels_first = bool(head[16])
+        self.use = self._text(*head[17:])
 
     def _slice(self, offset: int, size: int, what: str) -> bytes:
         if offset + size > len(self.data):
@@ -119,7 +120,9 @@ class _Reader:
             for kind in ((Storage.INPUT, self.input_count), (Storage.OUTPUT, self.output_count))
         )
         names = tuple(n.tap or n.name for n in outputs)
-        return Graph(inputs, outputs, names, tuple(schedule), placements, self.arena_bytes, self.channels_first)
+        return Graph(
+            inputs, outputs, names, tuple(schedule), placements, self.arena_bytes, self.channels_first, self.use
+        )
 
     def _ends(self, tensors: list[_Tensor], nodes: dict[int, Node], storage: Storage, count: int) -> tuple[Node, ...]:
         """The graph's inputs or outputs, by their index."""

@@ -36,6 +36,7 @@ def encode(graph: Graph) -> bytes:
         _tensor(graph, node, names.get(node, node.tap or node.name), strings, data, node in filters) for node in tensors
     )
     ops = b"".join(_op(node, number, strings) for node in graph.schedule)
+    use = strings.add(graph.use.encode())
     sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
     offsets, cursor = [], HEADER.size
     for section in sections:
@@ -44,7 +45,7 @@ def encode(graph: Graph) -> bytes:
     size = offsets[3] + len(sections[3])
     counts = (len(tensors), len(graph.schedule), len(graph.inputs), len(graph.outputs))
     places = (offsets[0], offsets[1], len(ops), offsets[2], len(sections[2]), offsets[3], len(sections[3]))
-    head = HEADER.pack(SIGNATURE, VERSION, 0, size, *counts, *places, graph.arena_bytes, graph.channels_first)
+    head = HEADER.pack(SIGNATURE, VERSION, 0, size, *counts, *places, graph.arena_bytes, graph.channels_first, *use)
     out = bytearray(size)
     for offset, section in zip([0, *offsets], [head, *sections], strict=True):
         out[offset : offset + len(section)] = section

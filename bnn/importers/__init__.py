@@ -22,12 +22,14 @@ class SourceModel(Protocol):
     """A trained model as the compiler and ``verify`` see it: a graph, and the values of its tensors by name.
 
     ``framework`` is its name in messages, such as "Keras".  ``outputs`` are the names of its output tensors, in order.
-    The ``origin`` of a graph's node is the name of the tensor with the same value.
+    ``metadata`` is what the model's file says of it, as texts.  The ``origin`` of a graph's node is the name of the
+    tensor with the same value.
     """
 
     framework: str
     input_names: Sequence[str]
     outputs: Sequence[str]
+    metadata: Mapping[str, str]
 
     def graph(self, input_dtype: str | Mapping[str, str] | None = None) -> Graph:
         """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``."""

@@ -168,7 +168,7 @@ class Placement:
 class Graph:
     """Inputs and outputs; everything else follows from them.
 
-    ``channels_first``: the source's own images are (C, H, W).
+    ``channels_first``: the source's own images are (C, H, W).  ``use``: what a file says of its use, as text.
 
     ``schedule`` and ``placements`` are empty until the passes that make them have run (level RUNTIME).
     """
@@ -180,6 +180,7 @@ class Graph:
     placements: Mapping[Node, Placement] = field(default_factory=dict)
     arena_bytes: int = 0
     channels_first: bool = False
+    use: str = ""
 
     def nodes(self) -> list[Node]:
         """Every node that an output or an input needs, operands before users."""
@@ -209,7 +210,7 @@ class Graph:
     def mapped(self, new: Mapping[Node, Node]) -> Graph:
         """The graph with its nodes replaced, without a schedule or a memory plan."""
         ends = tuple(new[n] for n in self.inputs), tuple(new[n] for n in self.outputs)
-        return Graph(*ends, self.output_names, channels_first=self.channels_first)
+        return Graph(*ends, self.output_names, channels_first=self.channels_first, use=self.use)
 
     def __str__(self) -> str:
         """Stable text, one node per line; constants print inside their users."""

@@ -4,5 +4,6 @@
 from .arrays import TensorInfo
 from .handles import Macs, OpInfo, available_kernels
 from .model import MOST_THREADS, Model, load
+from .use import Preprocessing
 
-__all__ = ["MOST_THREADS", "Macs", "Model", "OpInfo", "TensorInfo", "available_kernels", "load"]
+__all__ = ["MOST_THREADS", "Macs", "Model", "OpInfo", "Preprocessing", "TensorInfo", "available_kernels", "load"]

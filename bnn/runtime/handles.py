@@ -19,6 +19,7 @@ from ..errors import BnnError, EnvironmentVariableError, InputError, InputTypeEr
 from .arrays import Inputs, TensorInfo, machine_memory
 from .files import file_error, special
 from .native import CData, ffi, lib
+from .use import from_file
 
 FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")
@@ -240,6 +241,8 @@ class Opened:
         outputs = [lib.bnn_output_tensor(self.pointer, i) for i in range(lib.bnn_output_count(self.pointer))]
         self.inputs = tuple(self.tensors[i] for i in inputs)
         self.outputs = tuple(self.tensors[i] for i in outputs)
+        text = lib.bnn_model_use(self.pointer, needed)
+        self.use = from_file(bytes(ffi.buffer(text, needed[0])), label, self.inputs, self.outputs)
 
     @staticmethod
     def _check(status: int, problem: CData, label: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from .._arguments import check_count, check_flag, check_kind
 from .._text import printable
 from .._types import Floats
-from ..errors import ClosedModelError, EnvironmentVariableError, ModelFormatError
+from ..errors import ClosedModelError, EnvironmentVariableError, InputError, ModelFormatError
 from .arrays import (
     INPUT_DTYPES,
     Inputs,
@@ -32,6 +32,7 @@ from .files import path_text, replacing
 from .handles import NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
 from .native import ffi
 from .progress import progress as progress_bar
+from .use import Preprocessing
 
 if TYPE_CHECKING:  # rarely needed modules are imported when used
     from .report import Profile
@@ -320,6 +321,31 @@ class Model:
         """Per input, the shape of one image: an array is (N, *shape)."""
         opened = self._open()
         return [given_shape(t.shape, opened.channels_first) for t in opened.inputs]
+
+    @property
+    def input_shape(self) -> Shape:
+        """The one input's shape of one image; raises InputError if the model has several."""
+        shapes = self.input_shapes
+        if len(shapes) > 1:
+            raise InputError(f"input_shape: the model has {len(shapes)} inputs, expected one; use input_shapes")
+        return shapes[0]
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The names of the classes; None if the file does not name them."""
+        labels = self._open().use.labels
+        return None if labels is None else list(labels)
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How a picture becomes the input; None if the file does not say.  Calls do not apply it: they take what
+        :meth:`Preprocessing.apply` gives."""
+        return self._open().use.preprocessing
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What else the file says of the network, as texts by their keys."""
+        return dict(self._open().use.metadata)
 
     @property
     def layout(self) -> str:

@@ -211,6 +211,10 @@ int bnn_whole_batch(const bnn_model *model);
 /* 1: in the source model, channels come first, (C, H, W); here they always come last, (H, W, C), so somebody who has
  * the source's images must move their channels.  0: they come last there, too. */
 int bnn_channels_first(const bnn_model *model);
+/* What the network is used for: names of its classes, how pixels become its inputs, and metadata; JSON, see
+ * docs/model-format.md.  In the file, *length bytes, at most 1 MiB, that nothing has checked and that are not
+ * zero-terminated; 0: the file does not say. */
+const char *bnn_model_use(const bnn_model *model, size_t *length);
 
 /* Runs task(argument, index, worker) for every index below count, in any order, on at most the context's workers;
  * returns when all are done.  worker is below the context's number of workers; no two running tasks have the same. */

@@ -52,6 +52,12 @@ int bnn_channels_first(const bnn_model *model)
     return model->channels_first;
 }
 
+const char *bnn_model_use(const bnn_model *model, size_t *length)
+{
+    *length = model->use_length;
+    return model->use;
+}
+
 int bnn_whole_batch(const bnn_model *model)
 {
     return model->whole_batch;

@@ -21,6 +21,7 @@
 #define BNN_MAX_EDGES ((uint64_t)1 << 24)  /* heights and widths of all ops' outputs together */
 #define BNN_MAX_SIZE ((uint32_t)INT32_MAX) /* any other dimension */
 #define BNN_MAX_TEXT ((uint64_t)1 << 24)   /* bytes of names and notes, beyond the file's size: they may share bytes */
+#define BNN_MAX_USE ((uint32_t)1 << 20)    /* bytes of what the network is used for */
 /* The defaults of bnn_limits. */
 #define BNN_OPENED_BYTES ((uint64_t)64 << 20)
 #define BNN_OPENED_TIMES 64u
@@ -35,6 +36,8 @@ struct bnn_header {
     size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
     size_t arena;
     int channels_first;
+    const char *use;
+    uint32_t use_length;
     /* What is not in the file: */
     uint64_t most;                        /* limit on the bytes of the opened model, and of the constants read for it */
     bnn_limits limits;                    /* as given, or zeros */

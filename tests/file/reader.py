@@ -77,7 +77,7 @@ class File:
         assert checksum == zlib.crc32(data[:12] + data[16:])
         tensors, ops, inputs, outputs = struct.unpack_from("<4I", data, 24)
         table, op_at, op_size, text_at, text_size, data_at, data_size, arena = struct.unpack_from("<8Q", data, 40)
-        assert not any(data[104:128]) and arena % 64 == 0
+        assert not any(data[104:108]) and not any(data[116:128]) and arena % 64 == 0
         self.arena_bytes, self.constants_at = arena, data_at
         sections = [(0, 128), (table, 64 * tensors), (op_at, op_size), (text_at, text_size), (data_at, data_size)]
         for (start, length), (following, _) in zip(sections, sections[1:], strict=False):
@@ -85,6 +85,7 @@ class File:
             assert following - start - length < 64 and not any(data[start + length : following]), "gaps are zero"
         assert data_at + data_size == len(data)
         self.text = data[text_at : text_at + text_size]
+        self.use = self.string(108)
         self.tensors = [self.tensor(table + 64 * i) for i in range(tensors)]
         self.ops = self.read_ops(op_at, op_at + op_size, ops)
         for storage, count in ((INPUT, inputs), (OUTPUT, outputs)):

@@ -7,6 +7,7 @@ import io
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def models() -> Iterator[tuple[str, bytes]]:
             for i, data in enumerate(sorted(made, key=len)[:2]):
                 yield f"{name}-{number}-{i}", data
     yield "every_op", encode(op_graphs.every_op())
+    yield "use", encode(replace(lower(small_graph()), use='{"metadata":{"a":"b"}}'))
     for name, make in (
         ("coded", lambda rng: op_graphs.coded_filters(rng)),
         ("passed", lambda rng: op_graphs.passed(rng)),

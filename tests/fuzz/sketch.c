@@ -87,6 +87,7 @@ int take_apart(struct sketch *s, unsigned char *file, size_t all)
     }
     s->names_size = (uint32_t)names_size;
     memcpy(s->names, file + names, s->names_size);
+    memcpy(s->use, file + 108, sizeof s->use);
     s->script = file + size;
     s->script_size = all - size;
     return read_tensors(s, file, size, table, data) && read_ops(s, file, ops, ops + ops_size);
@@ -229,6 +230,7 @@ size_t put_together(const struct sketch *s, int place, unsigned char *out, size_
     store(&w, 16, w.size, 8);
     memcpy(out + 24, counts, sizeof counts);
     memcpy(out + 40, sections, sizeof sections);
+    memcpy(out + 108, s->use, sizeof s->use);
     *file_size = w.size;
     put(&w, s->script, s->script_size);
     return w.full ? *file_size : w.size;

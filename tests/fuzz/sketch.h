@@ -23,7 +23,7 @@ struct op {
 };
 
 struct sketch {
-    uint32_t tensor_count, op_count, names_size, seed;
+    uint32_t tensor_count, op_count, names_size, seed, use[2];
     struct tensor tensors[MOST_TENSORS];
     struct op ops[MOST_OPS];
     unsigned char names[MOST_NAMES];

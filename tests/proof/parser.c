@@ -27,7 +27,14 @@ BNN_OP_LIST(BNN_STUB_ROW)
 static const struct bnn_op_row *const rows[] = {BNN_OP_LIST(BNN_STUB)};
 #undef BNN_STUB
 
-static void header_holds(const struct bnn_header *h, size_t size)
+static void text_holds(const unsigned char *file, const struct bnn_header *h, const char *text, uint32_t length)
+{
+    size_t at = (size_t)((const unsigned char *)text - file);
+    assert(at >= h->strings && at <= h->strings + h->strings_size);
+    assert(length <= h->strings + h->strings_size - at);
+}
+
+static void header_holds(const unsigned char *file, const struct bnn_header *h, size_t size)
 {
     assert(h->tensor_count >= 1 && h->tensor_count <= BNN_MAX_TENSORS);
     assert(h->op_count >= 1 && h->op_count <= BNN_MAX_OPS);
@@ -41,13 +48,8 @@ static void header_holds(const struct bnn_header *h, size_t size)
     assert(h->data % BNN_ALIGNMENT == 0 && h->data >= h->strings + h->strings_size);
     assert(h->data <= size && h->data_size == size - h->data);
     assert(h->arena % BNN_ALIGNMENT == 0 && h->arena <= SIZE_MAX / 2);
-}
-
-static void text_holds(const unsigned char *file, const struct bnn_header *h, const char *text, uint32_t length)
-{
-    size_t at = (size_t)((const unsigned char *)text - file);
-    assert(at >= h->strings && at <= h->strings + h->strings_size);
-    assert(length <= h->strings + h->strings_size - at);
+    text_holds(file, h, h->use, h->use_length);
+    assert(h->use_length <= BNN_MAX_USE);
 }
 
 static void tensor_holds(const unsigned char *file, const struct bnn_header *h, const struct bnn_tensor *t)
@@ -130,7 +132,7 @@ int main(void)
     struct bnn_op op;
     if (file == NULL || bnn_read_header(file, size, &h, NULL) != BNN_OK)
         return 0;
-    header_holds(&h, size);
+    header_holds(file, &h, size);
 #if PROVE_TENSORS
     uint32_t number = nondet_number(); /* any of them */
     __CPROVER_assume(number < h.tensor_count);

@@ -156,9 +156,13 @@ binary
     header.arena = [ARENA+64|2**27] -> OK
     header.arena = 2**63 - 64 -> LIMIT header: bytes to run one image (max_bytes); MOST, RUN
     header.arena = 2**63 -> LIMIT header: arena bytes; MOST, MOST
-    header.[zero_0|zero_1|zero_2] = 1 -> FORMAT header: reserved bytes; 1, 0
-    header.[zero_1|zero_2] = 2**62 -> FORMAT header: reserved bytes; 2**62, 0
+    header.[zero_0|zero_1] = 1 -> FORMAT header: reserved bytes; 1, 0
+    header.zero_1 = 2**62 -> FORMAT header: reserved bytes; 2**62, 0
     header.zero_0 = 2**31 -> FORMAT header: reserved bytes; 2**31, 0
+    header.use = TEXT + 1 -> FORMAT header: end of the use; TEXT + 1, TEXT
+    header.use_length = TEXT + 1 -> FORMAT header: end of the use; TEXT + 1, TEXT
+    header.use = 2**32 - 1 & header.use_length = 2**32 - 1 -> FORMAT header: end of the use; 2**33 - 2, TEXT
+    header.use_length = TEXT -> OK
     header.channels_first = 2 -> FORMAT header: whether the source has channels first (1: yes); 2, 1
     header.channels_first = 2**31 -> FORMAT header: whether the source has channels first (1: yes); 2**31, 1
 

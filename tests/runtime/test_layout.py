@@ -72,7 +72,7 @@ def test_the_file_says_so(tmp_path: Path) -> None:
     assert bnn.load(tmp_path / "net.bnn").layout == "NCHW"
     data = bytearray(first.to_bytes())
     assert data[104] == 1 and decode(bytes(data)).channels_first and encode(decode(bytes(data))) == bytes(data)
-    for place, value in ((104, 2), (107, 1), (108, 1), (112, 1)):
+    for place, value in ((104, 2), (107, 1), (116, 1), (120, 1)):
         damaged = bytearray(data)
         damaged[place] = value
         damaged[12:16] = zlib.crc32(damaged[16:], zlib.crc32(damaged[:12])).to_bytes(4, "little")

@@ -39,6 +39,7 @@ class OnnxModel:
         # An output's dimensions may be in another order than those of the node with its values.
         self._named = {f"output {name}": name for name in onnx.outputs}
         self.outputs: Sequence[str] = list(self._named)
+        self.metadata = onnx.metadata
 
     def graph(self, input_dtype: InputDType = None) -> Graph:
         self._reading = read(self._onnx, self._runner, input_dtype, self._zero)

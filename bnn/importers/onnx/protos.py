@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ class OnnxGraph:
     inputs: Sequence[Input]
     outputs: Sequence[str]
     opset: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
     producers: dict[str, OnnxNode] = field(init=False)
     users: dict[str, list[OnnxNode]] = field(init=False)
     sources: dict[str, str] = field(init=False)  # of what nodes pass on
@@ -151,6 +152,7 @@ def _from_model(model: Any) -> OnnxGraph:
         [_input(onnx, i) for i in graph.input if i.name not in constants],
         [o.name for o in graph.output],
         opset,
+        {entry.key: entry.value for entry in model.metadata_props},
     )
     made = {*constants, *(i.name for i in found.inputs), *found.producers}
     if missing := [o for o in found.outputs if o not in made]:

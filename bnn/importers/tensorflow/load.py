@@ -65,6 +65,7 @@ class TensorFlowModel:
     """A frozen graph as a :class:`bnn.importers.SourceModel`; a tensor is called "op:0"."""
 
     framework = FRAMEWORK
+    metadata: Mapping[str, str] = {}
 
     def __init__(self, frozen: Frozen) -> None:
         self._frozen = frozen

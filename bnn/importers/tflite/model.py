@@ -36,6 +36,7 @@ class TfliteModel:
     """
 
     framework = FRAMEWORK
+    metadata: Mapping[str, str] = {}
 
     def __init__(
         self, path: str | os.PathLike[str], *, unsafe: bool = False, input_shape: Sequence[int] | None = None
