@@ -148,10 +148,18 @@ def _load_framework(model: str) -> None:
         load_tensorflow()
 
 
-def _compile(answers: Answers, model: str, **options: Any) -> str:
-    """The compiled network's bytes, in base 64."""
+def _compile(
+    answers: Answers, model: str, labels: str | None, preprocess: str | None, meta: dict[str, str], **options: Any
+) -> str:
+    """The compiled network's bytes, in base 64; ``labels`` and ``preprocess``: files, or the name of a preset."""
     from ..compiler import compile
+    from .inputs import read_lines, read_preprocessing
 
+    options |= {
+        "labels": None if labels is None else read_lines(labels),
+        "preprocess": None if preprocess is None else read_preprocessing(preprocess),
+        "metadata": meta,
+    }
     _load_framework(model)
     answers.send("working")
     with warnings.catch_warnings():

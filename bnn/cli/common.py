@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from .._arguments import shown
 from .._text import ascii_json, printable, printable_lines
 from ..errors import InputError
 from ..runtime import Model, OpInfo
@@ -135,6 +136,15 @@ def layer_record(model: Model, op: OpInfo) -> dict[str, Any]:
     }
 
 
+def use_lines(model: Model) -> list[str]:
+    """What a file says of its use, a line for each."""
+    made, labels = model.preprocessing, model.labels
+    more = ", ..." if labels and len(labels) > 3 else ""
+    lines = [] if labels is None else [f"{len(labels)} labels: {', '.join(labels[:3])}{more}"]
+    lines += [] if made is None else ["preprocessing: " + ", ".join(f"{k} {v}" for k, v in made.record().items())]
+    return lines + [f"{key}: {shown(text)}" for key, text in model.metadata.items()]
+
+
 def model_record(model: Model) -> dict[str, Any]:
     """A model as a whole, for JSON."""
     return {
@@ -143,6 +153,9 @@ def model_record(model: Model) -> dict[str, Any]:
         "kernels": model.kernels,
         "layout": model.layout,
         "warnings": model.warnings,
+        "labels": model.labels,
+        "preprocessing": None if model.preprocessing is None else model.preprocessing.record(),
+        "metadata": model.metadata,
         "inputs": [
             {"name": n, "shape": list(s), "dtype": d.name}
             for n, s, d in zip(model.input_names, model.input_shapes, model.input_dtypes, strict=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import click
 from ..importers.common.kinds import check_kind
 from ..runtime import Model
 from ..runtime.progress import note_lines, waiting
+from ..runtime.use import PRESETS
 from .apart import Limits, limit_options, run_apart
 from .common import (
     check_outputs,
@@ -25,7 +27,18 @@ from .common import (
     print_line,
     print_lines,
     unsafe_option,
+    use_lines,
 )
+
+
+def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
+    """KEY=TEXT, the values of an option."""
+    pairs = [text.partition("=") for text in texts]
+    if wrong := [text for text, (_, sign, _) in zip(texts, pairs, strict=True) if not sign]:
+        raise click.BadParameter(f"found '{wrong[0]}', expected KEY=TEXT")
+    if len({key for key, _, _ in pairs}) < len(pairs):
+        raise click.BadParameter("found a key twice")
+    return {key: text for key, _, text in pairs}
 
 
 @click.command("compile", short_help="Compile a Keras, Larq, ONNX or .tflite model to a .bnn file.")
@@ -39,6 +52,12 @@ from .common import (
               help="Input type of the network.  Default: the model's; uint8: bytes as in image files.")  # fmt: skip
 @click.option("--zero", type=click.Choice(["-1", "0", "1"]), default="0", show_default=True, callback=parse_zero,
               help="What Sign gives for 0 in an ONNX model.")  # fmt: skip
+@click.option("--labels", metavar="FILE", type=click.Path(path_type=str),
+              help="Names of the classes, one per line, to write into NET.bnn.")  # fmt: skip
+@click.option("--preprocess", metavar="NAME",
+              help=f"How a picture becomes the input: {', '.join(PRESETS)}, or a .json file.")  # fmt: skip
+@click.option("--meta", metavar="KEY=TEXT", multiple=True, callback=_parse_meta,
+              help="Write this into NET.bnn, too; may be repeated.")  # fmt: skip
 @limit_options
 @unsafe_option
 @json_option
@@ -51,10 +70,14 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
 
     MODEL is loaded and compiled in a separate process, limited by --max-memory and --timeout, since a malicious file
     can make TensorFlow use all memory or never end.
+
+    With --labels and --preprocess, `bnn run NET.bnn photo.jpg` needs no options.  Layers that scale the input
+    (Rescaling) stay part of the network; what the file says then must not scale a second time.  The metadata of an ONNX
+    model are kept, and so are the labels that they name.
     """
     check_kind(model)
     target = output or default_output(model, ".bnn")
-    check_outputs({"-o": target}, [model])
+    check_outputs({"-o": target}, [model, options["labels"], options["preprocess"]])
     with waiting(loading(model)) as say:
         handlers = {
             "working": lambda _: say(f"compiling {model}"),
@@ -74,5 +97,5 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
         if op.note and not op.float_macs:
             print_line(f"integer: '{op.layer}': {op.note}")
     print_line(f"wrote {target}: {compiled.nbytes:,} bytes")
-    for line in compiled.warnings:
+    for line in (*use_lines(compiled), *compiled.warnings):
         print_line(line)

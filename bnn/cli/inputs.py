@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ..runtime.files import file_error
 from ..runtime.numpy_files import load, most_unpacked
 from ..runtime.progress import note
 from ..runtime.report import quantity
+from ..runtime.use import PRESETS
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -85,16 +87,39 @@ def check_scaling(scale: float, offset: float) -> None:
 
 def read_labels(path: str, classes: Collection[int]) -> list[str]:
     """Read class names, one per line; their number must be one of ``classes``."""
-    try:
-        names = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
-    except OSError as error:
-        raise _unreadable(path, error, "a text file of class names, one per line") from None
+    names = read_lines(path)
     if len(names) not in classes:
         expected = f"{' or '.join(map(str, sorted(classes)))} classes" if classes else "no class output"
         raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one per line")
     return names
+
+
+def read_lines(path: str) -> list[str]:
+    """Class names, one per line."""
+    return _read_text(path, "a text file of class names, one per line").rstrip().splitlines()
+
+
+def read_preprocessing(name: str) -> Any:
+    """The name of a preset, or what a .json file has."""
+    if name in PRESETS:
+        return name
+    if not name.endswith(".json"):
+        raise InputError(f"--preprocess {name}: expected {', '.join(PRESETS)}, or a .json file")
+    try:
+        return json.loads(_read_text(name, f"a file of JSON, or {', '.join(PRESETS)}"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, BnnError):
+            raise
+        raise InputError(f"{name}: not JSON: {error}") from None
+
+
+def _read_text(path: str, expected: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
+    except OSError as error:
+        raise _unreadable(path, error, expected) from None
 
 
 def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[Inputs]:

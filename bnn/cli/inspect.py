@@ -10,7 +10,7 @@ import click
 from ..runtime import Model, TensorInfo, load
 from ..runtime.arrays import batched
 from ..runtime.report import describe, table
-from .common import json_option, model_record, net_argument, print_json, print_line
+from .common import json_option, model_record, net_argument, print_json, print_line, use_lines
 
 
 @click.command(short_help="Show a .bnn file's graph, layers and memory plan.")
@@ -29,6 +29,8 @@ def inspect(net: str, as_json: bool) -> None:
         print_line(f"input '{name}': {dtype} {batched(shape)}")
     for name, shape in zip(model.output_names, model.output_shapes, strict=True):
         print_line(f"output '{name}': float32 {batched(shape)}")
+    for line in use_lines(model):
+        print_line(line)
     print("\nGraph\n")
     for op in model.ops:
         operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)

@@ -66,6 +66,41 @@ class TestCompile:
         assert kinds["stem"] == "float" and kinds["conv"] == "binary"
         assert all(layer["why_float"] for layer in record["layers"] if layer["float_macs"])
 
+    def test_what_the_file_is_used_for(self, call: Any, saved: Path, tmp_path: Path) -> None:
+        (tmp_path / "labels.txt").write_text("a\nb\nc\nd\né\n", encoding="utf-8")
+        (tmp_path / "how.json").write_text('{"scale": 255, "mean": 0.5}')
+        use = (
+            "--labels",
+            tmp_path / "labels.txt",
+            "--preprocess",
+            tmp_path / "how.json",
+            "--meta",
+            "k=v=w",
+            "--meta",
+            "l=",
+        )
+        done = call("compile", saved, "-o", tmp_path / "net.bnn", *use)
+        assert done.status == 0 and "5 labels: a, b, c, ...\npreprocessing: scale 255" in done.out
+        model = bnn.load(tmp_path / "net.bnn")
+        assert model.labels == ["a", "b", "c", "d", "é"] and model.metadata == {"k": "v=w", "l": ""}
+        assert model.preprocessing == bnn.Preprocessing(scale=255.0, mean=(0.5, 0.5))
+        assert call("inspect", tmp_path / "net.bnn", "--json").json["preprocessing"] == {
+            "mean": [0.5, 0.5],
+            "scale": 255,
+        }
+        assert "k: 'v=w'" in call("inspect", tmp_path / "net.bnn").out
+        (tmp_path / "how.json").write_text("{")
+        (tmp_path / "more.txt").write_text("a\nb\n")
+        for option, value, words in (
+            ("--labels", tmp_path / "more.txt", "labels: found 2, expected one for each of 5 classes"),
+            ("--labels", tmp_path / "no.txt", "no.txt: cannot be opened"),
+            ("--preprocess", tmp_path / "how.json", "not JSON"),
+            ("--preprocess", "resnet", "expected imagenet, torchvision"), ("--meta", "k", "expected KEY=TEXT"),
+            ("--preprocess", "caffe", "mean: found 3 numbers, expected one for each of 2 channels"),
+        ):  # fmt: skip
+            done = call("compile", saved, "-o", tmp_path / "bad.bnn", option, value)
+            assert done.status == 2 and words in done.err and not (tmp_path / "bad.bnn").exists(), done.err
+
     def test_dump_after(self, call: Any, saved: Path, tmp_path: Path) -> None:
         out = tmp_path / "net.bnn"
         done = call("compile", saved, "-o", out, "--dump-after", "binarize")
