@@ -27,7 +27,7 @@ def application(debug: bool) -> None:
     \b
     bnn compile model.keras -o net.bnn      compile a Keras, Larq or ONNX model
     bnn verify model.keras net.bnn          compare the two, layer by layer
-    bnn run net.bnn image.png --scale 255   classify
+    bnn run net.bnn photos/ a.jpg           classify
 
     \b
     Exit status: 0: success; 1: a comparison found a difference; 2: wrong usage or bad input; 130: Ctrl-C.

@@ -112,7 +112,8 @@ def events(
         raise InputError(f"the model has {len(model.input_shapes)} inputs; `bnn events` runs models with one")
     classes = model.output_shapes[0][-1]
     check_label(label, classes)
-    names = None if labels is None else read_labels(labels, {classes})
+    names = model.labels if labels is None else read_labels(labels, {classes})
+    names = names if names is not None and len(names) == classes else None
     run: ImageRun | StreamRun | RecordingRun
     if mode == "recording":
         given = {name: options[name] for name in _RULE_OPTIONS if options.get(name) is not None}

@@ -5,37 +5,29 @@ from __future__ import annotations
 
 import functools
 import json
-import warnings
+import math
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import click
 import numpy as np
 
-from .._distribution import install
 from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
 from ..runtime.arrays import Inputs, Shape, batched
-from ..runtime.files import file_error
-from ..runtime.numpy_files import load, most_unpacked
+from ..runtime.numpy_files import load
 from ..runtime.progress import note
 from ..runtime.report import quantity
-from ..runtime.use import PRESETS
+from ..runtime.use import PRESETS, Preprocessing
+from .pictures import EXPECTED, Unusable, in_folder, read_picture, unreadable
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
-
-# The number of channels that a model reads, and the Pillow mode with the same number.
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# Modes with 8 bits per channel; others (16 bits, float) would silently lose bits.
-_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
-# Other formats are programs (PostScript) or not pictures.
-_FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
-_EXPECTED = "an array (.npy, .npz) or an image file"
+# Bytes of float pictures that are read before a network runs on them, and their number at most.
+_BATCH_BYTES, _BATCH_IMAGES = 2**26, 1024
+_STORED = (".npy", ".npz")
 
 
 class Reads(Protocol):
@@ -53,11 +45,25 @@ class Reads(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """How values are transformed: value / scale + offset; images are resized first if requested."""
+    """What options say: values become value / scale + offset; pictures are resized.  Otherwise what the file says."""
 
     scale: float | None
     offset: float
     resize: bool
+
+    @property
+    def scales(self) -> bool:
+        return self.scale is not None or self.offset != 0
+
+    def over(self, known: Preprocessing | None, channels: int) -> Preprocessing:
+        """How pixels become the input, by the file and these options."""
+        made = known or Preprocessing()
+        if self.scales:
+            mean = (-self.offset,) * channels if self.offset else ()
+            made = replace(made, scale=made.scale if self.scale is None else self.scale, mean=mean, std=())
+        if self.resize:
+            made = replace(made, fit="stretch", shorter=None, filter="bilinear", fill=())
+        return made
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,10 +74,12 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         check_scaling(1 if scale is None else scale, offset)
         return command(*args, reading=Reading(scale, offset, resize), **options)
 
-    resized = click.option("--resize", is_flag=True, help="Resize images.  Default: they must have the model's size.")
+    resized = click.option("--resize", is_flag=True,
+                           help="Resize images.  Default: as NET says, or they must have its size.")  # fmt: skip
     added = click.option("--offset", metavar="X", type=float, default=0.0, help="Add this after dividing.  Default: 0.")
     divided = click.option("--scale", metavar="DIVISOR", type=float,
-                           help="Divide all inputs by this, including float arrays, as in training.")  # fmt: skip
+                           help="Divide all inputs by this, including float arrays, as in training.  Default: "
+                                "pixels as NET says, float arrays not at all.")  # fmt: skip
     return divided(added(resized(checked)))
 
 
@@ -92,6 +100,15 @@ def read_labels(path: str, classes: Collection[int]) -> list[str]:
         expected = f"{' or '.join(map(str, sorted(classes)))} classes" if classes else "no class output"
         raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one per line")
     return names
+
+
+def class_count(shape: Shape) -> int:
+    """The number of classes that an output of this shape has for an image; 0 if it is something else."""
+    return max(shape, default=0) if math.prod(shape) == max(shape, default=0) else 0
+
+
+def classes_of(model: Model) -> set[int]:
+    return {class_count(shape) for shape in model.output_shapes} - {0}
 
 
 def read_lines(path: str) -> list[str]:
@@ -119,20 +136,80 @@ def _read_text(path: str, expected: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
     except OSError as error:
-        raise _unreadable(path, error, expected) from None
+        raise unreadable(path, error, expected) from None
 
 
 def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[Inputs]:
-    """One array (N, *shape) per input of the model, with the images of all files in order.
+    """One array (N, *shape) per input of the model, with the images of all files and folders in order.
 
     Raises InputError with the file, what was found in it, what was expected, and the option that would help.
     """
+    parts = [arrays for _, arrays in read_batches(model, files, reading)]
+    return _joined(parts)
+
+
+def read_batches(
+    model: Reads,
+    files: Sequence[str],
+    reading: Reading,
+    skipped: dict[str, str] | None = None,
+    read: Callable[[int], object] = int,
+    most: int | None = None,
+) -> Iterator[tuple[list[str], list[Inputs]]]:
+    """The images' names and arrays, at least one batch; a file of arrays is never cut.
+
+    Args:
+        skipped: takes pictures that cannot be used, and why; without it, and if there is nothing else, they are errors.
+        read: called with the number of files that were read.
+        most: pictures in a batch; by default, as many as take little memory.
+    """
     losses: dict[str, list[str]] = {}
-    parts = [_read(model, file, reading, losses) for file in files]
+    names: list[str] = []
+    parts: list[list[Inputs]] = []
+    count = most or max(min(_BATCH_BYTES // (4 * math.prod(model.input_shapes[0])), _BATCH_IMAGES), 1)
+    first: InputError | ModelFileError | None = None
+    some = False
+    listed = list(_files(files))
+    for file, found in listed:
+        try:
+            arrays = _read(model, file, reading, losses)
+            stored = Path(file).suffix in _STORED
+            names += [f"{file}[{i}]" for i in range(len(arrays[0]))] if stored else [file]
+            parts.append(arrays)
+        except (Unusable, ModelFileError) as error:
+            if skipped is None or len(listed) == 1 or not (found or isinstance(error, Unusable)):
+                raise
+            first = first or error
+            skipped[file] = str(error).removeprefix(f"{file}: ")
+            note(f"bnn: skipped: {error}")
+        read(1)
+        if len(names) >= count:
+            some = True
+            yield names, _joined(parts)
+            names, parts = [], []
+    if first is not None and not parts and not some:
+        raise first
+    if parts or not some:
+        yield names, _joined(parts)
     for loss, where in losses.items():
         more = f" and {quantity(len(where) - 1, 'other')}" if len(where) > 1 else ""
         note(f"bnn: note: {where[0]}{more}: {loss}")
-    return [np.concatenate([part[i] for part in parts]) for i in range(len(model.input_shapes))]
+
+
+def _files(given: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Files, and the pictures of folders; whether it was found in a folder."""
+    for path in given:
+        folder = os.path.isdir(path)
+        yield from ((file, folder) for file in (in_folder(path) if folder else [path]))
+
+
+def count_files(given: Sequence[str]) -> int:
+    """Files, and pictures in folders."""
+    return sum(1 for _ in _files(given))
+
+
+def _joined(parts: list[list[Inputs]]) -> list[Inputs]:
+    return parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
@@ -146,22 +223,31 @@ def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
     ]  # fmt: skip
 
 
-def _unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileError:
-    return file_error(str(path), error.errno or 0, "opened", error.strerror or str(error), f"expected {expected}")
-
-
 def _read(model: Reads, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
     """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files."""
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
     if len(names) > 1 and path.suffix != ".npz":
         raise InputError(f"{file}: the model has {len(names)} inputs; give an .npz file with arrays {', '.join(names)}")
-    stored = path.suffix in (".npy", ".npz")
-    arrays = read_numpy(path, names) if stored else [_picture(model, path, reading, losses)]
+    first = model.layout == "NCHW"
+    known = getattr(model, "preprocessing", None)  # networks over time have none
+    channels = shapes[0][0 if first and len(shapes[0]) == 3 else -1] if shapes[0] else 1
+    made = reading.over(known, channels)
+    arrays = read_numpy(path, names) if path.suffix in _STORED else [_picture(model, path, made, losses)]
     return [
-        _fit(array, shape, dtype, file, reading)
+        _fit(array, shape, dtype, file, reading, known, made, first)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
     ]
+
+
+def _picture(model: Reads, path: Path, made: Preprocessing, losses: dict[str, list[str]]) -> Array:
+    """An image file as the model's first input, with its channels where the model has them."""
+    shape = model.input_shapes[0]
+    first = model.layout == "NCHW" and len(shape) == 3
+    image = read_picture(path, (*shape[1:], shape[0]) if first else shape, made, losses)
+    if model.input_dtypes[0] == np.uint8:  # nothing else is done to them
+        image = made.apply(image)
+    return np.moveaxis(image, -1, 0) if first else image
 
 
 def read_over_time(
@@ -216,7 +302,7 @@ def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
     try:
         loaded = load(path, choose)
     except OSError as error:
-        raise _unreadable(path, error, _EXPECTED) from None
+        raise unreadable(path, error, EXPECTED) from None
     if isinstance(loaded, dict):
         return list(loaded.values())
     if path.suffix == ".npz":
@@ -224,7 +310,10 @@ def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
     return [loaded]
 
 
-def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading) -> Inputs:
+def _fit(
+    array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading, known: Preprocessing | None,
+    made: Preprocessing, first: bool,
+) -> Inputs:  # fmt: skip
     """(N, *shape): float32 and scaled, or bytes; an image without a batch dimension becomes a batch of one."""
     if array.dtype.kind in "iuf":
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -240,20 +329,21 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
             if dtype == np.int8:
                 hint = "; convert it like the training data, and give a .npy file of int8 (often the bytes minus 128)"
             raise InputTypeError(f"{file}: contains {array.dtype} but the model reads {dtype}{hint}")
-        if reading.scale is not None or reading.offset:
+        if reading.scales:
             raise InputTypeError(f"{file}: the model scales the bytes itself; leave out --scale and --offset")
         return np.ascontiguousarray(array)
-    if reading.scale is None and array.dtype != np.float32:
-        raise InputTypeError(
-            f"{file}: contains {array.dtype} but the model reads float32; give --scale DIVISOR, the number by which "
-            "the values were divided in training (often 255), or --scale 1"
-        )
+    _check_floats(array, file, reading, known, made)
     with np.errstate(all="ignore"):  # overflow is an error below
-        result = array.astype(np.float32, copy=False)
-        if reading.scale is not None:
-            result = result / np.float32(reading.scale)
-        if reading.offset:
-            result = result + np.float32(reading.offset)
+        if array.dtype.kind != "f":
+            moves = first and array.ndim > 2
+            result = made.apply(np.moveaxis(array, 1, -1) if moves else array)
+            result = np.moveaxis(result, -1, 1) if moves else result
+        else:
+            result = array.astype(np.float32, copy=False)
+            if reading.scale is not None:
+                result = result / np.float32(reading.scale)
+            if reading.offset:
+                result = result + np.float32(reading.offset)
     if result is not array and np.any(np.isfinite(array) & ~np.isfinite(result)):
         raise InputError(
             f"{file}: found values that are too large for float32 when divided by {reading.scale or 1:g}; expected "
@@ -262,80 +352,27 @@ def _fit(array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: R
     return np.ascontiguousarray(result)
 
 
-def _picture(model: Reads, path: Path, reading: Reading, losses: dict[str, list[str]]) -> Array:
-    """An image file as the model's first input, with its channels where the model has them."""
-    shape = model.input_shapes[0]
-    if model.layout == "NHWC" or len(shape) != 3:
-        return _image(path, shape, reading, losses)
-    return np.moveaxis(_image(path, (*shape[1:], shape[0]), reading, losses), -1, 0)
+def _check_floats(array: Array, file: str, reading: Reading, known: Preprocessing | None, made: Preprocessing) -> None:
+    """Refuse numbers of which nobody said how they become a float network's input.
 
-
-def _image(path: Path, shape: Shape, reading: Reading, losses: dict[str, list[str]]) -> Array:
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError:
-        raise InputError(f"{path}: reading images needs Pillow: {install('cli')}") from None
-    if len(shape) != 3 or shape[2] not in _MODES:
-        raise InputError(f"{path}: the model reads {batched(shape)}, which is not an image; give a .npy file")
-    height, width, channels = shape
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # this module has its own limit
-            with Image.open(path) as opened:
-                _check_picture(path, opened, shape, reading)
-                if opened.mode not in _EIGHT_BITS:
-                    raise InputError(f"{path}: has mode {opened.mode}; convert it to 8 bits or to a .npy file")
-                upright = ImageOps.exif_transpose(opened)
-                for loss in _losses(upright, channels, getattr(opened, "n_frames", 1)):
-                    losses.setdefault(loss, []).append(str(path))
-                image = upright.convert(_MODES[channels])
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image that Pillow can read, and not .npy or .npz") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: {error}") from None
-    except BnnError:
-        raise
-    except MemoryError:
-        raise InputError(f"{path}: its pixels need more memory than is available; give a smaller image") from None
-    except Exception as error:  # Pillow may raise anything; the caller wants one kind
-        if isinstance(error, OSError) and error.errno:  # the file is wrong, not the image
-            raise _unreadable(path, error, _EXPECTED) from None
-        raise InputError(f"{path}: damaged image: {str(error) or type(error).__name__}") from None
-    if image.size != (width, height):
-        if not reading.resize:  # it was rotated upright
-            raise _other_size(path, image.size, shape)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(shape)
-
-
-def _check_picture(path: Path, opened: Picture, shape: Shape, reading: Reading) -> None:
-    """Check an image's header before its pixels are decoded."""
-    if opened.format not in _FORMATS:
-        raise InputError(f"{path}: has format {opened.format}, expected one of {', '.join(_FORMATS)}")
-    if not reading.resize and sorted(opened.size) != sorted(shape[:2]):
-        raise _other_size(path, opened.size, shape)
-    size, unpacked = path.stat().st_size, opened.size[0] * opened.size[1] * len(opened.getbands())
-    if unpacked > most_unpacked(size):
-        most = f"{most_unpacked(size):,}; give a smaller image"
-        raise InputError(f"{path}: {size:,} bytes that unpack to {unpacked:,}, expected at most {most}")
-
-
-def _other_size(path: Path, found: tuple[int, int], shape: Shape) -> InputError:
-    return InputError(
-        f"{path}: the image is {found[0]} x {found[1]}, the model reads {shape[1]} x {shape[0]} (width x height); give "
-        "--resize to resize it"
+    Integers are pixels.  Floats are the network's own inputs, but whole ones above 1 are probably pixels, too: this is
+    refused of float64, which nobody makes for a network, and where the file says that pixels are scaled.
+    """
+    if reading.scale is not None or (array.dtype.kind != "f" and made.scale is not None):
+        return
+    scaled = known is not None and known.scale is not None and (known.scale != 1 or known.mean or known.std)
+    pixels = array.dtype.kind != "f"
+    if array.dtype.kind == "f" and (scaled or array.dtype != np.float32):
+        pixels = bool(np.max(array, initial=0) > 1) and not np.any(array != np.rint(array))
+    if not pixels:
+        return
+    if scaled:
+        raise InputTypeError(
+            f"{file}: contains whole numbers as {array.dtype}, probably pixels, which would not be scaled; save them "
+            "as uint8, or give --scale 1 if they are the network's own inputs"
+        )
+    like = ", whole numbers like pixels," if array.dtype.kind == "f" else ""
+    raise InputTypeError(
+        f"{file}: contains {array.dtype}{like} but the model reads float32; give --scale DIVISOR, the number by which "
+        "the values were divided in training (often 255), or --scale 1"
     )
-
-
-def _losses(image: Picture, channels: int, frames: int) -> list[str]:
-    """The parts of an image that are not read: other frames; transparency, unless all pixels are opaque; colours,
-    unless all are grey."""
-    losses = ["only the first of several pictures in the file is read"] if frames > 1 else []
-    transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-    if channels < 4 and transparent and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-        losses.append(f"transparency is dropped because the model reads {quantity(channels, 'channel')}")
-    if channels == 1 and image.mode not in ("1", "L", "LA"):
-        red, green, blue = (channel.tobytes() for channel in image.convert("RGB").split())
-        if not red == green == blue:
-            losses.append("colours become grey because the model reads 1 channel")
-    return losses

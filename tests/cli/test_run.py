@@ -86,17 +86,18 @@ class TestArrays:
         done = call("run", net, tmp_path / "bytes.npy")
         assert done.status == 2 and "contains uint8" in done.err and "--scale" in done.err
         scaled = call("run", net, tmp_path / "bytes.npy", "--scale", 256, "--json")
-        assert scaled.json == call("run", net, tmp_path / "x.npy", "--json").json
+        assert scaled.json["results"] == call("run", net, tmp_path / "x.npy", "--json").json["results"]
         np.save(tmp_path / "moved.npy", x - 1)
         moved = call("run", net, tmp_path / "moved.npy", "--offset", 1, "--json")
-        assert moved.json == scaled.json
+        assert moved.json["results"] == scaled.json["results"]
 
     def test_one_image_and_several_files(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", x[0])
         np.save(tmp_path / "b.npy", x[1:])
         np.save(tmp_path / "x.npy", x)
         apart = call("run", net, tmp_path / "a.npy", tmp_path / "b.npy", "--json").json
-        assert apart == call("run", net, tmp_path / "x.npy", "--json", "--threads", 2).json
+        whole = call("run", net, tmp_path / "x.npy", "--json", "--threads", 2).json
+        assert apart["results"] == whole["results"] and apart["files"][1] == f"{tmp_path / 'b.npy'}[0]"
 
     def test_several_inputs_and_outputs(self, call: Any, pair_net: Path, two_by_two: Any, tmp_path: Path) -> None:
         left, right = two_by_two.inputs(3)
@@ -134,18 +135,20 @@ class TestImages:
 
     def test_grey_and_colour_become_the_models_channels(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", x[:1])
-        expected = call("run", net, tmp_path / "x.npy", "--json").json
+        expected = call("run", net, tmp_path / "x.npy", "--json").json["results"]
         for mode in ("L", "RGB", "RGBA", "LA"):
             self.picture(x, mode).save(tmp_path / f"{mode}.png")
-            assert call("run", net, tmp_path / f"{mode}.png", "--scale", 256, "--json").json == expected
+            record = call("run", net, tmp_path / f"{mode}.png", "--scale", 256, "--json").json
+            assert record["results"] == expected and record["files"] == [str(tmp_path / f"{mode}.png")]
 
     def test_what_is_no_image(self, call: Any, net: Path, x: Any, tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
         (tmp_path / "a.png").write_bytes(b"not an image")
         self.picture(x).save(tmp_path / "b.png")
         whole = (tmp_path / "b.png").read_bytes()
         (tmp_path / "b.png").write_bytes(whole[:-30])
-        Image.fromarray(np.zeros((12, 12), np.uint16)).save(tmp_path / "c.png")
-        for name in ("a.png", "b.png", "c.png", "absent.png", "."):
+        Image.fromarray(np.zeros((12, 12), np.float32)).save(tmp_path / "c.tiff")
+        for name in ("a.png", "b.png", "c.tiff", "absent.png", "folder"):
             done = call("run", net, tmp_path / name, "--scale", 256)
             assert done.status == 2 and done.err, name
 
