@@ -385,12 +385,14 @@ def files(model: bnn.Model, spiking: Any, tmp_path: Path, monkeypatch: pytest.Mo
     made = {key: f"{hostile.FILE_NAME[:60]}{key}.{ending}" for key, ending in (
         ("net", "bnn"), ("raw", "bnn"), ("spiking", "snn"), ("images", "npy"), ("pixels", "npy"), ("spikes", "npy"),
         ("camera", "npz"), ("labels", "txt"), ("onnx", "onnx"), ("page", "html"), ("picture", "svg"), ("out", "npz"),
-        ("made", "bnn"), ("converted", "snn"), ("none", "bnn"), ("wrong", "npz"), ("nir", "nir"), ("emitted", "nir"),
+        ("made", "bnn"), ("targets", "npy"),
+        ("converted", "snn"), ("none", "bnn"), ("wrong", "npz"), ("nir", "nir"), ("emitted", "nir"),
     )}  # fmt: skip
     model.save(made["net"])
     Path(made["raw"]).write_bytes(hostile.raw())
     spiking.save(made["spiking"])
     np.save(made["images"], IMAGES)
+    np.save(made["targets"], np.arange(3))
     np.save(made["pixels"], RNG.integers(0, 256, (20, 1, 5, 5)).astype(np.uint8))
     np.save(made["spikes"], RNG.random((2, 9, 2, 8, 8)) < 0.2)
     camera = events()
@@ -413,6 +415,9 @@ CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
                         (2, [f.net, "--kernels", NAME.replace("\0", "")])],
     "run": lambda f: [(0, [f.net, f.images, "--labels", f.labels]), (0, [f.net, f.images, "--json"]),
                       (0, [f.net, f.images, "--output", f.out]), (2, [f.net, f.wrong]), (2, [f.net, f.none])],
+    "evaluate": lambda f: [(0, [f.net, f.images, "--targets", f.targets, "--labels", f.labels]),
+                           (0, [f.net, f.images, "--targets", f.targets, "--json"]),
+                           (2, [f.net, f.images, "--targets", f.none]), (2, [f.net, f.none])],
     "events": lambda f: [(0, [f.net, f.images, "--labels", f.labels, "--label", "1", "--html", f.page, "--plot",
                               f.picture]),
                          (0, [f.net, f.images, "--mode", "stream", "--json"]),

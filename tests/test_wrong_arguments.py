@@ -169,6 +169,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "Model.from_bytes": lambda w: Call(bnn.Model.from_bytes, {"data": w.data}),
     "Model.__call__": lambda w: Call(w.model.__call__, {"x": w.x}),
     "Model.predict": lambda w: Call(w.model.predict, {"x": w.x}),
+    "Model.evaluate": lambda w: Call(w.model.evaluate, {"x": w.x, "y": np.zeros(len(w.x), int)}),
     "Model.check_inputs": lambda w: Call(w.model.check_inputs, {"x": w.x}),
     "Model.activations": lambda w: Call(w.model.activations, {"x": w.x}),
     "Model.profile": lambda w: Call(w.model.profile, {"x": w.x, "repeats": 1}),

@@ -11,6 +11,7 @@ from .bench import bench
 from .compile import compile_command
 from .completion import completion
 from .emit import emit
+from .evaluate import evaluate
 from .events import events
 from .inspect import inspect
 from .run import run
@@ -28,11 +29,12 @@ def application(debug: bool) -> None:
     bnn compile model.keras -o net.bnn      compile a Keras, Larq or ONNX model
     bnn verify model.keras net.bnn          compare the two, layer by layer
     bnn run net.bnn photos/ a.jpg           classify
+    bnn evaluate net.bnn photos/            count how often it is right
 
     \b
     Exit status: 0: success; 1: a comparison found a difference; 2: wrong usage or bad input; 130: Ctrl-C.
     """
 
 
-for command in (compile_command, run, verify, inspect, bench, emit, events, snn, completion):
+for command in (compile_command, run, evaluate, verify, inspect, bench, emit, events, snn, completion):
     application.add_command(command)

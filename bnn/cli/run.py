@@ -185,7 +185,8 @@ class _Answers:
         header = ["image", *(f"{i + 1}." for i in range(len(rows[0]) - 1 if rows else 0))]
         more = len(images) - len(rows)
         end = f"\n... and {more:,} more: --json, --output or --rows" if more else ""
-        return f"{title}{quantity(len(images), 'image')}\n\n{table(header, rows, header[1:])}{end}"
+        left = header[1:] if rows and rows[0][0].isdecimal() else header
+        return f"{title}{quantity(len(images), 'image')}\n\n{table(header, rows, left)}{end}"
 
 
 def _write(path: str, results: Sequence[Floats], names: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from .progress import progress as progress_bar
 from .use import Preprocessing
 
 if TYPE_CHECKING:  # rarely needed modules are imported when used
+    from .evaluation import Evaluation
     from .report import Profile
     from .stepper import Stepper
 
@@ -176,6 +177,46 @@ class Model:
         workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
         images = None if batch_size is None else check_count(batch_size, "batch_size")
         return self._run(x, out, workers, images, check_flag(progress, "progress"))
+
+    def evaluate(
+        self,
+        x: object,
+        y: object = None,
+        *,
+        top: int = 5,
+        steps: int | None = None,
+        threads: int | None = None,
+        batch_size: int | None = None,
+        progress: bool = False,
+    ) -> Evaluation:
+        """How often the best class is the right one; of a model with one output, the scores of its classes.
+
+        Args:
+            x: as for ``model(x)``; or, without ``y``, what gives batches (x, y) one after the other: a generator, a
+                ``tf.data.Dataset``, a ``DataLoader`` of PyTorch.
+            y: the right classes: whole numbers (N,), or one-hot rows (N, classes).
+            top: how many of the best classes :attr:`Evaluation.top_accuracy` looks at.
+            steps: the number of batches that are taken from ``x``; default: all.
+            threads, batch_size, progress: as for :meth:`predict`.
+
+        Returns an Evaluation: accuracy, confusion matrix; printing it gives a text.
+
+        Raises like ``model(x)``, and InputError for classes that are none, or if there is no image.
+        """
+        from .evaluation import Counter, are_batches, batches, class_numbers, classes_of, pair, scores_of
+
+        shapes = self.output_shapes
+        classes = classes_of(shapes)
+        labels = self.labels
+        counter = Counter(classes, check_count(top, "top"), labels if labels and len(labels) == classes else None)
+        most = None if steps is None else check_count(steps, "steps")
+        options: dict[str, Any] = {"threads": threads, "batch_size": batch_size, "progress": progress}
+        if y is None and not are_batches(x):
+            raise InputError("y: found None, expected the right classes, or an x that gives batches (x, y)")
+        for images, targets in map(pair, batches(x, most)) if y is None else [(x, y)]:
+            scores = scores_of(self.predict(images, **options), shapes)
+            counter.add(scores, class_numbers(targets, len(scores), classes))
+        return counter.result()
 
     def _run(self, x: object, out: Outputs | None, workers: int, images_per_call: int | None, show: bool) -> Any:
         opened = self._open()
