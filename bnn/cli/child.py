@@ -149,8 +149,9 @@ def _load_framework(model: str) -> None:
 
 
 def _compile(
-    answers: Answers, model: str, labels: str | None, preprocess: str | None, meta: dict[str, str], **options: Any
-) -> str:
+    answers: Answers, model: str, labels: str | None = None, preprocess: str | None = None,
+    meta: dict[str, str] | None = None, **options: Any,
+) -> str:  # fmt: skip
     """The compiled network's bytes, in base 64; ``labels`` and ``preprocess``: files, or the name of a preset."""
     from ..compiler import compile
     from .inputs import read_lines, read_preprocessing

@@ -15,7 +15,7 @@ from .._types import Array
 from ..errors import BnnError, InputError, ModelFileError
 from ..runtime.arrays import Shape, batched
 from ..runtime.files import file_error
-from ..runtime.numpy_files import most_unpacked
+from ..runtime.numpy_files import ALWAYS_ALLOWED, most_unpacked
 from ..runtime.report import quantity
 from ..runtime.use import Preprocessing
 
@@ -151,17 +151,19 @@ def _fitted(path: Path, image: Picture, shape: Shape, made: Preprocessing) -> Pi
         fill = made.fill or (0,) * shape[2]
         return ImageOps.pad(image, size, method, color=fill if len(fill) > 1 else fill[0])
     if made.fit == "crop":
-        image = _covering(image, (made.shorter, made.shorter) if made.shorter else size, method)
+        image = _covering(path, image, (made.shorter, made.shorter) if made.shorter else size, method)
         left, top = (round((have - want) / 2) for have, want in zip(image.size, size, strict=True))
         return image.crop((left, top, left + size[0], top + size[1]))
     return image
 
 
-def _covering(image: Picture, box: tuple[int, int], method: int) -> Picture:
+def _covering(path: Path, image: Picture, box: tuple[int, int], method: int) -> Picture:
     """The picture resized until it just covers the box; the longer side is rounded down, as in torchvision."""
     width, height = image.size
     if width * box[1] <= height * box[0]:
         size = (box[0], height * box[0] // width)
     else:
         size = (width * box[1] // height, box[1])
+    if size[0] * size[1] * len(image.getbands()) > ALWAYS_ALLOWED:
+        raise Unusable(f"{path}: the image is {width} x {height}, and {size[0]} x {size[1]} when it is resized; cut it")
     return image if image.size == size else image.resize(size, method)

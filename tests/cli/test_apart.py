@@ -461,13 +461,18 @@ def test_compile_hands_on_what_it_was_given(
     assert [line for line in lines if line.startswith(("float: ", "integer: "))] == [
         f"float: '{op.layer}': {op.note or 'no reason recorded'}" for op in bnn.load("saved.bnn").ops if op.float_macs
     ]
-    plain = {"input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None}
+    plain = {
+        "input_shape": None, "input_dtype": None, "require_binary": False, "unsafe": False, "dump_after": None,
+        "labels": None, "preprocess": None, "meta": {},
+    }  # fmt: skip
     assert handed()["name"] == "compile" and handed()["arguments"] == {"model": "saved/", **plain, "zero": 0}
     done = call(
         "compile", "saved", "-o", "o.bnn", "--json", "--input-shape", "8,9x3", "--input-dtype", "int8", "--unsafe",
         "--require-binary", "--dump-after", "all", "--timeout", 3, "--max-memory", "1K", "--zero", "-1",
+        "--meta", "a=b",
     )  # fmt: skip
     assert (done.json["output"], done.json["bytes"]) == ("o.bnn", len(small.data)) and "a graph" in done.err
     options = {"input_shape": [8, 9, 3], "input_dtype": "int8", "require_binary": True, "unsafe": True}
+    options |= {"labels": None, "preprocess": None, "meta": {"a": "b"}}
     assert handed()["arguments"] == {"model": "saved", **options, "dump_after": "all", "zero": -1}
     assert (handed()["max_memory"], handed()["timeout"]) == (1024, 3)

@@ -99,6 +99,17 @@ def test_a_crop_for_a_network_that_is_not_square(tmp_path: Path) -> None:
     assert np.array_equal(read(model, path), pixels[1:5])
 
 
+def test_a_picture_of_one_row_does_not_grow_without_end(tmp_path: Path) -> None:
+    Image.new("RGB", (30000, 1)).save(tmp_path / "a.png")
+    for shorter, refused in ((14, False), (300, True)):
+        model = using({"preprocessing": {"scale": 1, "fit": "crop", "shorter": shorter}}, shape=(14, 14, 3))
+        if refused:
+            with pytest.raises(bnn.InputError, match="30000 x 1, and 9000000 x 300 when it is resized"):
+                read(model, tmp_path / "a.png")
+        else:
+            assert read(model, tmp_path / "a.png").shape == (14, 14, 3)
+
+
 def test_options_come_before_the_file(tmp_path: Path) -> None:
     model = using({"preprocessing": {**PRESETS["caffe"], "fit": "exact", "std": 2}}, shape=(4, 4, 3))
     path = picture(tmp_path / "a.png", (4, 4))
