@@ -43,6 +43,7 @@ from bnn.emit.c.program import identifier
 from bnn.events import EventEngine
 from bnn.file.write import encode
 from bnn.runtime import progress
+from bnn.runtime.evaluation import Evaluation
 from bnn.snn import build
 from bnn.streams.recordings import from_fields
 from hostile_text import NAME, name, wrong
@@ -150,6 +151,7 @@ def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
         over_time.SpikeReport(simulator=NAME, version=NAME, samples=1, steps=1, oracle=0, first=(0, 0, NAME, 0),
                               layers=[over_time.LayerReport(name=NAME, neurons=1, why=NAME)]),
         nir.NirReport(importers, [NAME]), *importers,
+        *(Evaluation(np.ones((n, n), np.int64), 1, 1, 1, [f"{k}{NAME}" for k in range(n)]) for n in (3, 30)),
     ]  # fmt: skip
 
 

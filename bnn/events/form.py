@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from ..file.read import decode
@@ -46,7 +44,7 @@ def network_of_neurons(model: Model, counters: bool) -> tuple[Model, dict[int, i
         whole = targets.get(key, totals[key])
         start, done[key] = done[key], done[key] + n
         dense[i] = done[key] * whole // totals[key] - start * whole // totals[key]
-    return Model.from_bytes(encode(replace(graph, use=""))), dense, max(form.copies.values(), default=1) > 1
+    return Model.from_bytes(encode(graph)), dense, max(form.copies.values(), default=1) > 1
 
 
 def _operations(graph: Graph) -> dict[int, tuple[tuple[str, str], int]]:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a model says about itself. */
-#include "model/internal.h"
+#include "model/validate.h"
 
 const char *bnn_op_name(const bnn_op_row *op)
 {
@@ -54,8 +54,8 @@ int bnn_channels_first(const bnn_model *model)
 
 const char *bnn_model_use(const bnn_model *model, size_t *length)
 {
-    *length = model->use_length;
-    return model->use;
+    *length = bnn_load32(model->file + 112);
+    return (const char *)model->file + bnn_load64(model->file + 64) + bnn_load32(model->file + 108);
 }
 
 int bnn_whole_batch(const bnn_model *model)

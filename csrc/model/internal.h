@@ -130,12 +130,10 @@ struct bnn_model {
     struct bnn_tensor *tensors;
     struct bnn_op *ops;
     uint32_t *input_tensors, *output_tensors;
-    size_t arena;       /* bytes of one image */
-    uint64_t scratch;   /* bytes of one worker */
-    int whole_batch;    /* of any op */
-    int channels_first; /* in the source model */
-    const char *use;    /* what the network is used for: a text in the file */
-    uint32_t use_length;
+    size_t arena;         /* bytes of one image */
+    uint64_t scratch;     /* bytes of one worker */
+    int whole_batch;      /* of any op */
+    int channels_first;   /* in the source model */
     uint32_t most_inputs; /* of an op, or of two that run together */
     uint64_t work;        /* of one image, all ops */
 };

@@ -324,8 +324,6 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     m->input_tensors = t.inputs;
     m->output_tensors = t.outputs;
     m->channels_first = h->channels_first;
-    m->use = h->use;
-    m->use_length = h->use_length;
     p.model = m;
 
     for (uint32_t i = 0; i < h->tensor_count; i++)

@@ -119,18 +119,6 @@ static bnn_status read_sections(const unsigned char *file, size_t size, struct b
     return BNN_OK;
 }
 
-/* A string field: (offset, length) into the string section. */
-static bnn_status read_string(const unsigned char *file, const struct bnn_header *h, const unsigned char *field,
-                              const char *what, const struct subject *s, const char **text, uint32_t *length)
-{
-    uint32_t offset = bnn_load32(field), n = bnn_load32(field + 4);
-    uint64_t end = (uint64_t)offset + n;
-    WANT(end <= h->strings_size, BNN_ERROR_FORMAT, what, end, h->strings_size);
-    *text = (const char *)file + h->strings + offset;
-    *length = n;
-    return BNN_OK;
-}
-
 bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_header *h, bnn_problem *problem)
 {
     const struct subject header = {"header", BNN_NEVER, NULL, 0, problem}, *s = &header;
@@ -145,10 +133,24 @@ bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_he
     uint32_t channels_first = bnn_load32(file + 104);
     WANT(channels_first <= 1, BNN_ERROR_FORMAT, "whether the source has channels first (1: yes)", channels_first, 1);
     h->channels_first = (int)channels_first;
-    BNN_TRY(read_string(file, h, file + 108, "end of the use", s, &h->use, &h->use_length));
-    WANT(h->use_length <= BNN_MAX_USE, BNN_ERROR_LIMIT, "bytes of the use (at most)", h->use_length, BNN_MAX_USE);
-    WANT(bnn_load32(file + 116) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load32(file + 116), 0);
-    WANT(bnn_load64(file + 120) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load64(file + 120), 0);
+    uint32_t use = bnn_load32(file + 112); /* its bytes */
+    uint64_t use_end = (uint64_t)bnn_load32(file + 108) + use;
+    WANT(use_end <= h->strings_size, BNN_ERROR_FORMAT, "end of the use", use_end, h->strings_size);
+    WANT(use <= BNN_MAX_USE, BNN_ERROR_LIMIT, "bytes of the use (at most)", use, BNN_MAX_USE);
+    uint64_t reserved = bnn_load32(file + 116) | bnn_load64(file + 120);
+    WANT(reserved == 0, BNN_ERROR_FORMAT, "reserved bytes", reserved, 0);
+    return BNN_OK;
+}
+
+/* A string field: (offset, length) into the string section. */
+static bnn_status read_string(const unsigned char *file, const struct bnn_header *h, const unsigned char *field,
+                              const char *what, const struct subject *s, const char **text, uint32_t *length)
+{
+    uint32_t offset = bnn_load32(field), n = bnn_load32(field + 4);
+    uint64_t end = (uint64_t)offset + n;
+    WANT(end <= h->strings_size, BNN_ERROR_FORMAT, what, end, h->strings_size);
+    *text = (const char *)file + h->strings + offset;
+    *length = n;
     return BNN_OK;
 }
 

@@ -36,8 +36,6 @@ struct bnn_header {
     size_t tensors, ops, ops_size, strings, strings_size, data, data_size;
     size_t arena;
     int channels_first;
-    const char *use;
-    uint32_t use_length;
     /* What is not in the file: */
     uint64_t most;                        /* limit on the bytes of the opened model, and of the constants read for it */
     bnn_limits limits;                    /* as given, or zeros */

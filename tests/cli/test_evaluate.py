@@ -129,7 +129,7 @@ def test_damaged_pictures(call: Any, net: Path, folder: Path, tmp_path: Path) ->
 
 
 def test_events_of_a_network_with_labels() -> None:
-    """The engine's own form of a network has other inputs than its labels and pixels are for."""
+    """The engine's own form of a network is a file that says the same."""
     model = saying(Use(tuple(NAMES), Preprocessing(240.0)))
     image = digits()[0][:1] / 16
     assert np.allclose(bnn.events.EventEngine(model).run_image(image[0]).outputs[-1], model(image)[0], atol=1e-6)

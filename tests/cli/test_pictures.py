@@ -220,6 +220,20 @@ class TestRun:
             )
 
 
+def test_more_images_than_a_batch(call: Any, tmp_path: Path) -> None:
+    model = using({"labels": ["cat", "dog"]}, shape=(1, 1, 2))
+    model.save(tmp_path / "net.bnn")
+    arrays = [RNG.normal(size=(n, 1, 1, 2)).astype(np.float32) for n in (1100, 7, 1500)]
+    for i, array in enumerate(arrays):
+        np.save(tmp_path / f"{i}.npy", array)
+    files = [tmp_path / f"{i}.npy" for i in range(3)]
+    result = call("run", tmp_path / "net.bnn", *files, "--json", "--top", 1, "--output", tmp_path / "y.npy").json
+    expected = model(np.concatenate(arrays))[:, 0, 0]
+    assert np.array_equal(np.load(tmp_path / "y.npy")[:, 0, 0], expected)
+    assert [row[0]["index"] for row in result["results"][0]["top"]] == expected.argmax(1).tolist()
+    assert result["results"][0]["shape"] == [2607, 1, 1, 2] and result["files"][1100] == f"{files[1]}[0]"
+
+
 def test_what_is_no_number_has_no_class(call: Any, tmp_path: Path) -> None:
     using({"labels": ["cat", "dog"]}, shape=(1, 1, 2)).save(tmp_path / "net.bnn")
     np.save(tmp_path / "x.npy", np.float32([[[[1, 2]]], [[[np.nan, 2]]]]))

@@ -48,8 +48,9 @@ static void header_holds(const unsigned char *file, const struct bnn_header *h, 
     assert(h->data % BNN_ALIGNMENT == 0 && h->data >= h->strings + h->strings_size);
     assert(h->data <= size && h->data_size == size - h->data);
     assert(h->arena % BNN_ALIGNMENT == 0 && h->arena <= SIZE_MAX / 2);
-    text_holds(file, h, h->use, h->use_length);
-    assert(h->use_length <= BNN_MAX_USE);
+    uint32_t use = bnn_load32(file + 108), length = bnn_load32(file + 112); /* as bnn_model_use reads them */
+    text_holds(file, h, (const char *)file + h->strings + use, length);
+    assert(length <= BNN_MAX_USE);
 }
 
 static void tensor_holds(const unsigned char *file, const struct bnn_header *h, const struct bnn_tensor *t)
