@@ -133,12 +133,12 @@ bnn_status bnn_read_header(const unsigned char *file, size_t size, struct bnn_he
     uint32_t channels_first = bnn_load32(file + 104);
     WANT(channels_first <= 1, BNN_ERROR_FORMAT, "whether the source has channels first (1: yes)", channels_first, 1);
     h->channels_first = (int)channels_first;
-    uint32_t use = bnn_load32(file + 112); /* its bytes */
-    uint64_t use_end = (uint64_t)bnn_load32(file + 108) + use;
-    WANT(use_end <= h->strings_size, BNN_ERROR_FORMAT, "end of the use", use_end, h->strings_size);
-    WANT(use <= BNN_MAX_USE, BNN_ERROR_LIMIT, "bytes of the use (at most)", use, BNN_MAX_USE);
-    uint64_t reserved = bnn_load32(file + 116) | bnn_load64(file + 120);
-    WANT(reserved == 0, BNN_ERROR_FORMAT, "reserved bytes", reserved, 0);
+    uint32_t use = bnn_load32(file + 108), use_bytes = bnn_load32(file + 112);
+    WANT(use_bytes <= h->strings_size && use <= h->strings_size - use_bytes, BNN_ERROR_FORMAT, "end of the use",
+         (uint64_t)use + use_bytes, h->strings_size);
+    WANT(use_bytes <= BNN_MAX_USE, BNN_ERROR_LIMIT, "bytes of the use (at most)", use_bytes, BNN_MAX_USE);
+    WANT((bnn_load32(file + 116) | bnn_load32(file + 120) | bnn_load32(file + 124)) == 0, BNN_ERROR_FORMAT,
+         "reserved bytes", bnn_load32(file + 116) | bnn_load64(file + 120), 0);
     return BNN_OK;
 }
 
