@@ -72,7 +72,7 @@ class Preprocessing:
             array = array.astype(np.float32) / np.float32(self.scale)
             for operation, numbers in ((np.subtract, self.mean), (np.divide, self.std)):
                 array = operation(array, np.array(numbers, np.float32)) if numbers else array
-        return array
+        return np.asarray(array)
 
     def record(self) -> dict[str, Any]:
         """As in a file: what differs from the defaults."""
