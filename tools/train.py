@@ -6,6 +6,9 @@
     python tools/train.py --dataset fashion-mnist --network plain16 --activation qcfs --levels 16 --out runs/levels
     python tools/train.py --out runs/fashion --resume
 
+Several processes train together if TF_CONFIG in the environment of each names them all, as TensorFlow has it; they
+share the folder given by --out.  If one ends, start all of them again with --resume.
+
 Writes to the folder given by --out: model.keras and model.h5 (the best weights), history.json (settings and figures),
 history.csv, curve.png, and the folder checkpoint, from which --resume goes on after the last finished epoch.
 """
@@ -27,6 +30,7 @@ from rich.console import Console
 from training import fit
 from training.console import ConsoleProgress, minutes, run
 from training.fit import Settings
+from training.workers import Workers
 
 
 def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
@@ -81,6 +85,8 @@ def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: 
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.")
     started = time.perf_counter()
+    if Workers.from_environment().number:
+        return fit.follow(_settings(context, options), resume=resume, overwrite=overwrite)
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
             result = fit.train(_settings(context, options), progress, resume=resume, overwrite=overwrite)

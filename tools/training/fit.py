@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from bnn.runtime.files import replacing
 from training import UserError, _tf, datasets, drawing, networks
+from training.workers import Workers
 
 SCHEDULES = ("cosine", "plateau", "constant")
 # Plateau: after this many epochs without a better validation loss, the rate is multiplied so.
@@ -173,37 +174,76 @@ def train(
     """Train, evaluate the best weights on the test set once, write FILES to settings.out.
 
     With `resume`, goes on from the checkpoint in settings.out. Sets the global seeds of Python, NumPy, TensorFlow and
-    Keras. Raises UserError for what the user can put right, and SetupError without TensorFlow, Keras 2 or Larq.
+    Keras. With TF_CONFIG in the environment, this is the first of several workers; the others call `follow`, and all
+    have the folder settings.out. Raises UserError for what the user can put right, and SetupError without TensorFlow,
+    Keras 2 or Larq.
     """
+    workers = Workers.from_environment()
+    data, model = _fitted(settings, progress or Progress(), resume, overwrite, workers)
+    if workers.count > 1:  # the other workers are not asked any more
+        model = _compiled(settings, data, steps=1, together=False)
+    return _finished(settings, data, model)
+
+
+def follow(settings: Settings, resume: bool = False, overwrite: bool = False) -> None:
+    """Do the share of a worker of TF_CONFIG that is not the first; the arguments are those of all the others."""
+    _fitted(settings, Progress(), resume, overwrite, Workers.from_environment())
+
+
+def _fitted(
+    settings: Settings, progress: Progress, resume: bool, overwrite: bool, workers: Workers
+) -> tuple[datasets.Dataset, Any]:
     settings.check()
     _check_out(settings, resume, overwrite)
     data = datasets.load(settings.dataset, settings.data)
     tf, keras, _ = _tf.load()
+    strategy = workers.strategy(tf)
     # Also the generator that Keras keeps for initializers once anything in the process has seeded it.
     keras.utils.set_random_seed(settings.seed)
-    model = networks.build(settings.network, data.input_shape, len(data.class_names), variant=settings.variant)
-    _write_settings(settings, resume)
     steps = max(1, round(len(data.train) / settings.batch_size))
-    rate: Any = settings.learning_rate
-    if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, settings.epochs * steps)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    with strategy.scope():
+        model = _compiled(settings, data, steps, workers.count > 1)
+    if workers.number == 0:
+        _write_settings(settings, resume)
+    workers.meet(tf, strategy)
     backup = keras.callbacks.BackupAndRestore(str(_checkpoint(settings.out)), delete_checkpoint=False)
-    history = _restored(settings, model, backup, steps)
-    progress = progress or Progress()
+    with strategy.scope():
+        history = _restored(settings, model, backup, steps)
     progress.started(settings, model.count_params(), len(history))
-    if len(history) < settings.epochs:
+    if len(history) == settings.epochs:
+        return data, model
+    batches = _batches(settings, data, tf, len(history), steps, workers)
+    if workers.count > 1:
+        batches = strategy.distribute_datasets_from_function(lambda _, own=batches: own)
+    try:
         model.fit(
-            _batches(settings, data, tf, len(history), steps),
+            batches,
             initial_epoch=len(history),
             epochs=settings.epochs,
             steps_per_epoch=steps,
             validation_data=_whole(data, data.validation),
             validation_batch_size=_EVALUATION_BATCH,
-            callbacks=_callbacks(settings, keras, model, history, steps, backup, progress),
+            callbacks=_callbacks(settings, keras, model, history, steps, backup, progress, workers),
             verbose=0,
         )
-    return _finished(settings, data, model)
+    except tf.errors.OpError as error:
+        if workers.count == 1:
+            raise
+        reason = str(error).split("\n")[0][:200]
+        raise TrainingError(f"the workers lost each other ({reason}); start all of them again with --resume") from error
+    return data, model
+
+
+def _compiled(settings: Settings, data: datasets.Dataset, steps: int, together: bool) -> Any:
+    """The network before training, of ``steps`` batches an epoch."""
+    _, keras, _ = _tf.load()
+    classes = len(data.class_names)
+    model = networks.build(settings.network, data.input_shape, classes, variant=settings.variant, together=together)
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, settings.epochs * steps)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    return model
 
 
 def _checkpoint(out: Path) -> Path:
@@ -291,7 +331,7 @@ def _restored(settings: Settings, model: Any, backup: Any, steps: int) -> list[E
         backup.on_train_begin()
     except Exception as error:  # TensorFlow raises anything: for half a file, or for another network's shapes
         raise _damaged(folder, str(error).split("\n")[0]) from error
-    done = int(model.optimizer.iterations) // steps
+    done = int(model.optimizer.iterations.numpy()) // steps
     history = read_history(settings.out)
     if len(history) not in (done, done + 1):
         raise _damaged(folder, f"{done} epochs, but {len(history)} in {settings.out / 'history.csv'}")
@@ -305,8 +345,11 @@ def _whole(data: datasets.Dataset, split: datasets.Split) -> tuple[NDArray[np.fl
     return datasets.to_input(split.images, data.scale), split.labels
 
 
-def _batches(settings: Settings, data: datasets.Dataset, tf: Any, done: int, steps: int) -> Any:
-    """The batches of all epochs to come, one epoch after the other."""
+def _batches(settings: Settings, data: datasets.Dataset, tf: Any, done: int, steps: int, workers: Workers) -> Any:
+    """The batches of all epochs to come, one epoch after the other; of several workers, this one's share of each.
+
+    Shares are equal, so that the mean of their means is that of the batch; an image or two may be left out for that.
+    """
     images, labels, count = tf.constant(data.train.images), tf.constant(data.train.labels), len(data.train)
 
     def draw(epoch: Any) -> Any:
@@ -318,8 +361,9 @@ def _batches(settings: Settings, data: datasets.Dataset, tf: Any, done: int, ste
             seed = (settings.seed, epoch * steps + step)
             found = augment(tf, tf.gather(images, chosen), settings.shift, settings.flip, seed)
             found = warp(tf, found, settings.warp, seed)
+            share = slice(workers.number, tf.size(chosen) // workers.count * workers.count, workers.count)
             # As datasets.to_input: 1 / scale is a power of two, so this is exact.
-            return tf.cast(found, tf.float32) * (1.0 / data.scale), tf.gather(labels, chosen)
+            return tf.cast(found[share], tf.float32) * (1.0 / data.scale), tf.gather(labels, chosen[share])
 
         return tf.data.Dataset.range(steps).map(batch)
 
@@ -364,9 +408,13 @@ def warp(tf: Any, images: Any, pixels: float, seed: Any) -> Any:
 
 
 def _callbacks(
-    settings: Settings, keras: Any, model: Any, history: list[Epoch], steps: int, backup: Any, progress: Progress
-) -> list[Any]:
-    """Keras' own, and what they and the user are told; an epoch is finished when the backup is on disk."""
+    settings: Settings, keras: Any, model: Any, history: list[Epoch], steps: int, backup: Any, progress: Progress,
+    workers: Workers,
+) -> list[Any]:  # fmt: skip
+    """Keras' own, and what they and the user are told; an epoch is finished when the backup is on disk.
+
+    Of several workers one writes: Keras' own callbacks know that, but for CSVLogger.
+    """
     out = settings.out
     best = max((epoch.score for epoch in history), default=None)
     begun = 0.0
@@ -377,7 +425,7 @@ def _callbacks(
 
     def measure(_: int, logs: dict[str, float]) -> None:
         logs["seconds"] = time.perf_counter() - begun
-        logs["learning_rate"] = float(model.optimizer.learning_rate)
+        logs["learning_rate"] = float(model.optimizer.learning_rate.numpy())
         logs["score"] = logs["val_accuracy"] - _TIE * logs["val_loss"]
 
     def batch(number: int, logs: dict[str, float]) -> None:
@@ -400,10 +448,11 @@ def _callbacks(
             str(_best_weights(out, "{epoch}")), save_best_only=True, save_weights_only=True,
             initial_value_threshold=best, **monitor,
         ),
-        made.CSVLogger(str(out / "history.csv"), append=True),
         backup,
-        made.LambdaCallback(on_epoch_end=tell),
     ]  # fmt: skip
+    if workers.number == 0:
+        found.insert(2, made.CSVLogger(str(out / "history.csv"), append=True))
+        found.append(made.LambdaCallback(on_epoch_end=tell))
     if settings.activation == "whetstone":
         from training.activations import Sharpener
 

@@ -97,17 +97,24 @@ NETWORKS = {
 }
 
 
-def build(name: str, input_shape: Shape, classes: int, scale: int | None = None, variant: Variant = Variant()) -> Any:
+def build(
+    name: str,
+    input_shape: Shape,
+    classes: int,
+    scale: int | None = None,
+    variant: Variant = Variant(),
+    together: bool = False,
+) -> Any:
     """Build the named network as an untrained Keras 2 model: float32 (N, *input_shape) to class
     probabilities (N, classes). Initial weights come from TensorFlow's global seed. With ``scale`` it
-    takes uint8, and divides by it.
+    takes uint8, and divides by it. ``together``: batch norm's means are those of all workers' images.
 
     Raises NetworkError for an unknown name or images too small for the network's pooling.
     """
     if name not in NETWORKS:
         raise NetworkError(f"no network named {name!r}; choose from: {', '.join(NETWORKS)}")
     try:
-        return _build(name, input_shape, classes, scale, variant)
+        return _build(name, input_shape, classes, scale, variant, together=together)
     except ValueError as error:
         raise NetworkError(f"network {name!r} does not fit images of shape {input_shape}: {error}") from error
 
@@ -122,8 +129,9 @@ def exported(model: Any, scale: int | None, variant: Variant) -> Any:
 
 
 def _build(
-    name: str, input_shape: Shape, classes: int, scale: int | None, variant: Variant, trained: Any = None
-) -> Any:
+    name: str, input_shape: Shape, classes: int, scale: int | None, variant: Variant, trained: Any = None,
+    together: bool = False,
+) -> Any:  # fmt: skip
     """``trained``: the model whose activations are repeated in standard layers."""
     _, keras, larq = _tf.load()
     x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
@@ -141,7 +149,8 @@ def _build(
         return x if options is first else _activated(x, f"{layer}_input", variant, trained)
 
     def normalized(x: Any, layer: str) -> Any:
-        return keras.layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{layer}_norm")(x)
+        shared = {"synchronized": True} if together else {}
+        return keras.layers.BatchNormalization(momentum=_BATCH_NORM_MOMENTUM, name=f"{layer}_norm", **shared)(x)
 
     for i, conv in enumerate(NETWORKS[name].convolutions, 1):
         below, layer = x, f"conv{i}"
