@@ -387,7 +387,7 @@ def files(model: bnn.Model, spiking: Any, tmp_path: Path, monkeypatch: pytest.Mo
     made = {key: f"{hostile.FILE_NAME[:60]}{key}.{ending}" for key, ending in (
         ("net", "bnn"), ("raw", "bnn"), ("spiking", "snn"), ("images", "npy"), ("pixels", "npy"), ("spikes", "npy"),
         ("camera", "npz"), ("labels", "txt"), ("onnx", "onnx"), ("page", "html"), ("picture", "svg"), ("out", "npz"),
-        ("made", "bnn"), ("targets", "npy"),
+        ("made", "bnn"), ("targets", "npy"), ("rows", "parquet"), ("scores", "parquet"),
         ("converted", "snn"), ("none", "bnn"), ("wrong", "npz"), ("nir", "nir"), ("emitted", "nir"),
     )}  # fmt: skip
     model.save(made["net"])
@@ -395,6 +395,11 @@ def files(model: bnn.Model, spiking: Any, tmp_path: Path, monkeypatch: pytest.Mo
     spiking.save(made["spiking"])
     np.save(made["images"], IMAGES)
     np.save(made["targets"], np.arange(3))
+    if importlib.util.find_spec("pyarrow"):
+        import pyarrow
+        import pyarrow.parquet as pq
+
+        pq.write_table(pyarrow.table({NAME: IMAGES.reshape(3, -1).tolist()}), made["rows"])
     np.save(made["pixels"], RNG.integers(0, 256, (20, 1, 5, 5)).astype(np.uint8))
     np.save(made["spikes"], RNG.random((2, 9, 2, 8, 8)) < 0.2)
     camera = events()
@@ -420,6 +425,9 @@ CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
     "evaluate": lambda f: [(0, [f.net, f.images, "--targets", f.targets, "--labels", f.labels]),
                            (0, [f.net, f.images, "--targets", f.targets, "--json"]),
                            (2, [f.net, f.images, "--targets", f.none]), (2, [f.net, f.none])],
+    "score": lambda f: [(0, [f.net, "--input", f.rows, "--output", f.scores, "--labels", f.labels]),
+                        (2, [f.net, "--input", f.none, "--output", f.scores]),
+                        (2, [f.net, "--input", f.rows, "--output", f.scores, "--json", "--scores"])],
     "events": lambda f: [(0, [f.net, f.images, "--labels", f.labels, "--label", "1", "--html", f.page, "--plot",
                               f.picture]),
                          (0, [f.net, f.images, "--mode", "stream", "--json"]),
@@ -457,6 +465,8 @@ def test_commands(command: str, files: Any, capfdbinary: pytest.CaptureFixture[b
     needs_onnx = {"compile", "verify", "snn convert"}
     if command in needs_onnx:
         pytest.importorskip("onnxruntime")
+    if command == "score":
+        pytest.importorskip("pyarrow")
     if command in {"snn compile", "snn verify", "emit nir"}:
         pytest.importorskip("nir")
         hostile_nir(Path(files.nir))

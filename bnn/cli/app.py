@@ -15,6 +15,7 @@ from .evaluate import evaluate
 from .events import events
 from .inspect import inspect
 from .run import run
+from .score import score
 from .snn import snn
 from .verify import verify
 
@@ -36,5 +37,5 @@ def application(debug: bool) -> None:
     """
 
 
-for command in (compile_command, run, evaluate, verify, inspect, bench, emit, events, snn, completion):
+for command in (compile_command, run, evaluate, score, verify, inspect, bench, emit, events, snn, completion):
     application.add_command(command)

@@ -145,7 +145,7 @@ def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[In
     Raises InputError with the file, what was found in it, what was expected, and the option that would help.
     """
     parts = [arrays for _, arrays in read_batches(model, files, reading)]
-    return _joined(parts)
+    return joined(parts)
 
 
 def read_batches(
@@ -166,13 +166,13 @@ def read_batches(
     losses: dict[str, list[str]] = {}
     names: list[str] = []
     parts: list[list[Inputs]] = []
-    count = most or max(min(_BATCH_BYTES // (4 * math.prod(model.input_shapes[0])), _BATCH_IMAGES), 1)
+    count = most or images_together(model)
     first: InputError | ModelFileError | None = None
     some = False
     listed = list(_files(files))
     for file, found in listed:
         try:
-            arrays = _read(model, file, reading, losses)
+            arrays = read_file(model, file, reading, losses)
             stored = Path(file).suffix in _STORED
             names += [f"{file}[{i}]" for i in range(len(arrays[0]))] if stored else [file]
             parts.append(arrays)
@@ -185,15 +185,25 @@ def read_batches(
         read(1)
         if len(names) >= count:
             some = True
-            yield names, _joined(parts)
+            yield names, joined(parts)
             names, parts = [], []
     if first is not None and not parts and not some:
         raise first
     if parts or not some:
-        yield names, _joined(parts)
+        yield names, joined(parts)
     for loss, where in losses.items():
         more = f" and {quantity(len(where) - 1, 'other')}" if len(where) > 1 else ""
         note(f"bnn: note: {where[0]}{more}: {loss}")
+
+
+def images_together(model: Reads) -> int:
+    """As many as take little memory."""
+    return max(min(_BATCH_BYTES // (4 * math.prod(model.input_shapes[0])), _BATCH_IMAGES), 1)
+
+
+def joined(parts: Sequence[list[Inputs]]) -> list[Inputs]:
+    """The batches of each input as one."""
+    return parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def _files(given: Sequence[str]) -> Iterator[tuple[str, bool]]:
@@ -208,10 +218,6 @@ def count_files(given: Sequence[str]) -> int:
     return sum(1 for _ in _files(given))
 
 
-def _joined(parts: list[list[Inputs]]) -> list[Inputs]:
-    return parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-
-
 def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
     """``count`` random inputs: bytes, or multiples of 1/256 from -1 to 1, so that a sign of them has both values."""
     rng = np.random.default_rng(seed)
@@ -223,28 +229,40 @@ def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
     ]  # fmt: skip
 
 
-def _read(model: Reads, file: str, reading: Reading, losses: dict[str, list[str]]) -> list[Inputs]:
-    """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files."""
+def read_file(
+    model: Reads, file: str, reading: Reading, losses: dict[str, list[str]], content: bytes | Array | None = None
+) -> list[Inputs]:
+    """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files.
+
+    ``content``: a picture's bytes, or an array, of that name, which then are not read from the file.
+    """
     path = Path(file)
     names, shapes = model.input_names, model.input_shapes
-    if len(names) > 1 and path.suffix != ".npz":
+    if len(names) > 1 and (path.suffix != ".npz" or content is not None):
         raise InputError(f"{file}: the model has {len(names)} inputs; give an .npz file with arrays {', '.join(names)}")
     first = model.layout == "NCHW"
     known = getattr(model, "preprocessing", None)  # networks over time have none
     channels = shapes[0][0 if first and len(shapes[0]) == 3 else -1] if shapes[0] else 1
     made = reading.over(known, channels)
-    arrays = read_numpy(path, names) if path.suffix in _STORED else [_picture(model, path, made, losses)]
+    if isinstance(content, np.ndarray):
+        arrays = [content]
+    elif path.suffix in _STORED and content is None:
+        arrays = read_numpy(path, names)
+    else:
+        arrays = [_picture(model, path, made, losses, content)]
     return [
         _fit(array, shape, dtype, file, reading, known, made, first)
         for array, shape, dtype in zip(arrays, shapes, model.input_dtypes, strict=True)
     ]
 
 
-def _picture(model: Reads, path: Path, made: Preprocessing, losses: dict[str, list[str]]) -> Array:
+def _picture(
+    model: Reads, path: Path, made: Preprocessing, losses: dict[str, list[str]], content: bytes | None
+) -> Array:
     """An image file as the model's first input, with its channels where the model has them."""
     shape = model.input_shapes[0]
     first = model.layout == "NCHW" and len(shape) == 3
-    image = read_picture(path, (*shape[1:], shape[0]) if first else shape, made, losses)
+    image = read_picture(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)
     if model.input_dtypes[0] == np.uint8:  # nothing else is done to them
         image = made.apply(image)
     return np.moveaxis(image, -1, 0) if first else image

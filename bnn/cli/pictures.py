@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -63,9 +64,11 @@ def in_folder(folder: str) -> list[str]:
     return found
 
 
-def read_picture(path: Path, shape: Shape, made: Preprocessing, losses: dict[str, list[str]]) -> Array:
+def read_picture(
+    path: Path, shape: Shape, made: Preprocessing, losses: dict[str, list[str]], content: bytes | None = None
+) -> Array:
     """uint8 of the network's ``shape`` (H, W, C), colours as red, green, blue.  Adds what is not read to ``losses``,
-    with the file.
+    with the file.  ``content``: the picture's bytes, which then are not read from the file.
 
     Raises Unusable for a damaged picture, InputError for one that does not fit, or a network that reads none.
     """
@@ -79,8 +82,9 @@ def read_picture(path: Path, shape: Shape, made: Preprocessing, losses: dict[str
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # this module has its own limit, and its own notes
-            with Image.open(path) as opened:
-                _check_header(path, opened, shape, made)
+            with Image.open(path if content is None else io.BytesIO(content)) as opened:
+                size = path.stat().st_size if content is None else len(content)
+                _check_header(path, size, opened, shape, made)
                 upright = ImageOps.exif_transpose(opened)
                 if opened.mode in _SIXTEEN_BITS:
                     losses.setdefault("the upper 8 of 16 bits are read", []).append(str(path))
@@ -103,13 +107,13 @@ def read_picture(path: Path, shape: Shape, made: Preprocessing, losses: dict[str
         raise Unusable(f"{path}: damaged image: {str(error) or type(error).__name__}") from None
 
 
-def _check_header(path: Path, opened: Picture, shape: Shape, made: Preprocessing) -> None:
-    """Check an image's header before its pixels are decoded."""
+def _check_header(path: Path, size: int, opened: Picture, shape: Shape, made: Preprocessing) -> None:
+    """Check the header of an image of ``size`` bytes before its pixels are decoded."""
     if opened.format not in _FORMATS:
         raise Unusable(f"{path}: has format {opened.format}, expected one of {', '.join(_FORMATS)}")
     if made.fit == "exact" and sorted(opened.size) != sorted(shape[:2]):
         raise _other_size(path, opened.size, shape)
-    size, unpacked = path.stat().st_size, opened.size[0] * opened.size[1] * len(opened.getbands())
+    unpacked = opened.size[0] * opened.size[1] * len(opened.getbands())
     if unpacked > most_unpacked(size):
         most = f"{most_unpacked(size):,}; give a smaller image"
         raise Unusable(f"{path}: {size:,} bytes that unpack to {unpacked:,}, expected at most {most}")
