@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show a digit and the class that a network of 10,880 bytes gives it: `make hello`, or python examples/hello.py."""
+"""Show a digit and the class that a network of 11 kB gives it: `make hello`, or python examples/hello.py."""
 
 from pathlib import Path
 

@@ -105,7 +105,8 @@ def test_names_of_folders(call: Any, net: Path, folder: Path, tmp_path: Path) ->
     done = call("evaluate", net, some)
     assert done.status == 2 and "'ten' is no label, expected one of zero, one, two, three, four, ..." in done.err
     (some / "ten").rmdir()
-    plain = ["evaluate", DIGITS, some, "--scale", 240]
+    saying(Use()).save(tmp_path / "plain.bnn")
+    plain = ["evaluate", tmp_path / "plain.bnn", some, "--scale", 240]
     assert "found 2 folders, and the model has 10 classes without names; give --labels" in call(*plain).err
     for i, name in enumerate(NAMES):
         (some / name).rename(some / str(i)) if (some / name).exists() else (some / str(i)).mkdir()
