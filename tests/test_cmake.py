@@ -24,7 +24,7 @@ from snn.small import SIDE, small_network
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-PAGE = (ROOT / "docs/c.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/howto/c.md").read_text(encoding="utf-8")
 INTERFACE = __version__.rpartition(".")[0]  # versions that differ in the last number alone are compatible
 HEADERS = {"bnn.h", "bnn_events.h", "bnn_host.h", "bnn_ops.h", "bnn_snn.h"}
 # The shared library belongs to a project whose own flags would change results.

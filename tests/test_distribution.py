@@ -98,7 +98,7 @@ def test_what_a_page_installs_runs_the_commands_below_it(project: dict[str, Any]
     """`bnn verify --nir` needs what every command needs."""
     command = {r.name for r in requirements(project, "cli")}
     checked = []
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for block in re.findall(r"(?:^ {4}.*\n)+", page.read_text(encoding="utf-8"), flags=re.M):
             installed = re.search(rf"pip install '(?:\.|{DISTRIBUTION})\[([\w,]+)\]'", block)
             if installed and re.search(r"^ {4}bnn ", block, flags=re.M):

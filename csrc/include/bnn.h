@@ -162,7 +162,7 @@ const char *bnn_op_name(const bnn_op_row *op);
 typedef struct bnn_tensor_info {
     bnn_dtype dtype;
     bnn_storage storage;
-    bnn_encoding encoding; /* constants: how they are stored; see docs/model-format.md */
+    bnn_encoding encoding; /* constants: how they are stored; see docs/reference/model-format.md */
     uint32_t rank;
     uint32_t dims[4];
     uint32_t halo[4]; /* top, left, bottom, right */
