@@ -106,7 +106,7 @@ def test_what_a_page_installs_runs_the_commands_below_it(project: dict[str, Any]
                 asked = {r.name for extra in extras for r in requirements(project, extra)}
                 assert command <= asked, f"{page.name}: {installed[0]} does not install the command bnn"
                 checked.append(page.name)
-    assert {"README.md", "spiking.md"} <= set(checked)
+    assert {"README.md", "nir.md"} <= set(checked)
 
 
 @pytest.mark.slow

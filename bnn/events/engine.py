@@ -22,6 +22,7 @@ from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
 FIRING_ORDERS = tuple(FIRING)
+"""Which pending spike is delivered next: all of a layer, the oldest, or any."""
 _NEURONS = "activations of several levels run as several neurons, one per threshold"
 #: Spikes that a trace may keep, 24 bytes each.
 MOST_SPIKES = 40_000_000

@@ -313,6 +313,7 @@ class Model:
 
     @property
     def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
         return self._opened is None
 
     @property
@@ -340,10 +341,12 @@ class Model:
 
     @property
     def input_names(self) -> list[str]:
+        """Per input, its name."""
         return [t.name for t in self._open().inputs]
 
     @property
     def output_names(self) -> list[str]:
+        """Per output, its name."""
         return [t.name for t in self._open().outputs]
 
     @property
@@ -418,6 +421,7 @@ class Model:
 
 
 load = Model.from_file
+"""Open a .bnn file: ``load(path, *, kernels=None, max_bytes=None, max_work=None)``, as :meth:`Model.from_file`."""
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:

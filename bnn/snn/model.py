@@ -123,10 +123,12 @@ class SpikingModel:
 
     @property
     def populations(self) -> tuple[PopulationInfo, ...]:
+        """In the order in which they settle."""
         return self._opened.populations
 
     @property
     def projections(self) -> tuple[ProjectionInfo, ...]:
+        """In the order of their targets."""
         return self._opened.projections
 
     @property
@@ -161,6 +163,7 @@ class SpikingModel:
 
     @property
     def kernels(self) -> str:
+        """The kernel family in use."""
         return self._opened.kernels
 
     @property
@@ -190,6 +193,7 @@ class SpikingModel:
 
     @property
     def output_shapes(self) -> dict[str, Shape]:
+        """Per output, by its name, the shape of its neurons in the source's layout."""
         return {p.name: self._outer(p) for p in self._outputs}
 
     def __repr__(self) -> str:
