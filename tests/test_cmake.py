@@ -208,7 +208,7 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
 def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
     """By the line of the page."""
     need("pkg-config", "cc")
-    (line,) = re.findall(r"^    (cc .*pkg-config.*) -o run$", PAGE, flags=re.M)
+    (line,) = re.findall(r"^(cc .*pkg-config.*) -o run$", PAGE, flags=re.M)
     path = str(installed.prefix / "lib/pkgconfig")
     call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}", PKG_CONFIG_PATH=path)
     run(tmp_path / "run", installed)
@@ -219,7 +219,7 @@ def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
 def test_without_build_tools(tmp_path: Path) -> None:
     """By the other line of the page."""
     need("cc")
-    (line,) = re.findall(r"^    (cc .*build\.py.*) -o run$", PAGE, flags=re.M)
+    (line,) = re.findall(r"^(cc .*build\.py.*) -o run$", PAGE, flags=re.M)
     call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}")
     run(tmp_path / "run")
 

@@ -24,7 +24,7 @@ def test_the_line_of_the_docs_builds_a_program(small: Any, tmp_path: Path, compi
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     page = (ROOT / "docs/maintainers/architecture.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^    cc (.*)$", page, flags=re.M)
+    (line,) = re.findall(r"^cc (.*)$", page, flags=re.M)
     for folder in ("csrc", "kernels"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     shutil.copy(Path(__file__).with_name("program.c"), tmp_path)
