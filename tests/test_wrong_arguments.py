@@ -106,7 +106,7 @@ class Call:
 
 
 def learner(**rule: Any) -> Network:
-    """As docs/spikes/snn.md has it."""
+    """As docs/spikes/learning.md has it."""
     numbers = {"threshold": 4, "reset": 0, "initial": 0, "rest": 0, "decay": 0.9, "period": 0, "step": 0.05, "fall": 1}
     values = {name: np.full(1, value, np.float32) for name, value in numbers.items()}
     neurons = Dynamics(RULES["adaptive"], Reset.VALUE, at_least=True, winner=True)

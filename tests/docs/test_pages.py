@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages as they stand in the repository, and the links of those outside of docs/."""
+"""The pages as they stand in the repository: their length, and the links of those outside of docs/."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+MOST_WORDS = 2500
+
+
+def words(text: str) -> int:
+    """Without tables that a tool or a benchmark writes."""
+    return len(re.sub(r"<!-- (generated|bench): .*?<!-- end -->", "", text, flags=re.S).split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT / "docs").as_posix())
+def test_a_page_is_short(page: Path) -> None:
+    count = words(page.read_text(encoding="utf-8"))
+    assert 0 < count <= MOST_WORDS
 
 
 def anchors(page: Path) -> set[str]:
