@@ -227,7 +227,7 @@ def test_without_build_tools(tmp_path: Path) -> None:
 def test_the_page_shows_the_example() -> None:
     for language, name in (("c", "run.c"), ("c", "spikes.c"), ("cmake", "CMakeLists.txt")):
         text = (EXAMPLES / "c" / name).read_text(encoding="utf-8").partition("\n")[2]
-        assert f"```{language}\n{text}```\n" in PAGE, name
+        assert f'```{language} title="{name}"\n{text}```\n' in PAGE, name
 
 
 @pytest.mark.slow

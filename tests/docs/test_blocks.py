@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every code block of the documentation, run."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnn.errors import CompileWarning
+
+from .blocks import PAGES, RUN, blocks, furnish, missing, name, ours, run
+
+_FRAMEWORK = re.compile(r"\b(larq|keras|tensorflow|torch|cmake|train)\b")
+
+
+def cases() -> list[Any]:
+    """Pages with blocks that run; those with a framework take long."""
+    made = []
+    for page in PAGES:
+        text = "".join(b.text for b in blocks(page) if ours(b))
+        if text:
+            marks = pytest.mark.slow if _FRAMEWORK.search(text) else ()
+            made.append(pytest.param(page, id=name(page), marks=marks))
+    return made
+
+
+@pytest.mark.parametrize("page", cases())
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment, namespace = furnish(tmp_path), {"__name__": "__main__"}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = 0
+    for block in blocks(page):
+        absent = missing(block.reason) if block.marker == "needs" else []
+        if absent:
+            pytest.skip(f"{done} blocks were run; the others need {', '.join(absent)}")
+        if block.title or ours(block):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", CompileWarning)
+                run(block, tmp_path, environment, namespace)
+            done += ours(block)
+
+
+def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    everything = [b for page in PAGES for b in blocks(page) if b.language in RUN and not b.title]
+    kinds = Counter("run" if ours(block) else block.marker for block in everything)
+    counts = ", ".join(f"{count} {kind}" + " other tests" * (kind == "run by") for kind, count in kinds.items())
+    with capsys.disabled():
+        print(f"\ncode blocks of the documentation: {counts}")
+        for block in everything:
+            if block.marker == "not run":
+                print(f"  {block.place}: {block.reason}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_code_is_in_fences(page: Path) -> None:
+    """Where a test finds it: four columns make a block, too."""
+    text = re.sub(r"```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    assert not re.findall(r"(?:\A|\n\n) {4,}\S.*", text)
