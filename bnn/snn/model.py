@@ -411,9 +411,13 @@ class SpikingModel:
             events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
                 :func:`bnn.streams.recordings.read`.
             dt: seconds of a step; default: the network's own.
-            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network, by default (0, 0)
-                and 1; events outside are dropped and counted, or, if neither is given, refused.
-            label, trace, reset, progress: as for :meth:`run_image`.
+            origin: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network, by default (0, 0) and 1;
+                events outside are dropped and counted, or, if neither is given, refused.
+            shrink: see origin.
+            label: the right class, for "first correct".
+            trace: keep every spike.
+            reset: begin as before the first step.
+            progress: show a bar on stderr while it takes a while.
 
         A network with one input channel sees both polarities in it, one with two falling edges in channel 0 and rising
         ones in channel 1.  An input of spikes is sent one spike for all events of a pixel in a step (``merged`` counts

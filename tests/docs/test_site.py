@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 import html
+import http.server
 import inspect
 import os
 import re
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import bnn
+import chromium
 
 pytest.importorskip("mkdocs")
 pytestmark = pytest.mark.slow
@@ -27,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
@@ -74,3 +78,22 @@ def test_every_page_can_be_searched(site: Path) -> None:
     for page in site.rglob("*.html"):
         name = page.relative_to(site).as_posix()
         assert name == "404.html" or f'"{name}"' in index, name
+
+
+def test_the_search_finds(site: Path, tmp_path: Path) -> None:
+    """In a browser, which fetches nothing from elsewhere."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with chromium.started(tmp_path) as page:
+            here = f"http://127.0.0.1:{server.server_port}/"
+            first = "document.querySelector('.md-search-result__link')"
+            page.open(f"{here}index.html?q=reset_delay", f"{first} !== null")
+            assert page.run(f"{first}.href").startswith((f"{here}spikes/", f"{here}reference/"))
+            fetched = page.run("performance.getEntriesByType('resource').map(entry => entry.name)")
+            assert fetched and [url for url in fetched if not url.startswith((here, "data:", "blob:"))] == []
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""

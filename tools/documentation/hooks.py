@@ -25,7 +25,7 @@ PAGES = {
 }
 _SOURCES = {page: source for source, page in PAGES.items()}
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?![a-z]+:|#)([^()\s#]+)(#[^()\s]*)?\)")
-# Sphinx' roles in docstrings.
+_PAGE = re.compile(r"\bdocs/([\w/-]+)\.md\b")
 _ROLE = re.compile(r":(?:attr|class|func|meth|mod):<code>~?(?:bnn\.(?=[A-Z]))?")
 
 
@@ -65,4 +65,10 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return _ROLE.sub("<code>", html)
+    """Docstrings are written for those who read the code, too: roles, and names of pages."""
+
+    def link(found: re.Match[str]) -> str:
+        url = posixpath.relpath(found[1] + ".html", posixpath.dirname(page.url) or ".")
+        return f'<a href="{url}">{found[1]}</a>'
+
+    return _PAGE.sub(link, _ROLE.sub("<code>", html)) if page.file.src_uri.startswith("reference/python/") else html
