@@ -15,16 +15,16 @@ from bnn.errors import CompileWarning
 
 from .blocks import PAGES, RUN, blocks, furnish, missing, name, ours, run
 
-_FRAMEWORK = re.compile(r"\b(larq|keras|tensorflow|torch|cmake|train)\b")
+_LONG = re.compile(r"\b(larq|keras|tensorflow|torch|cmake|train)\b|--plot")
 
 
 def cases() -> list[Any]:
-    """Pages with blocks that run; those with a framework take long."""
+    """Pages with blocks that run; those with a framework, or pictures, take long."""
     made = []
     for page in PAGES:
         text = "".join(b.text for b in blocks(page) if ours(b))
         if text:
-            marks = pytest.mark.slow if _FRAMEWORK.search(text) else ()
+            marks = pytest.mark.slow if _LONG.search(text) else ()
             made.append(pytest.param(page, id=name(page), marks=marks))
     return made
 
