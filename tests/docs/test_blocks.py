@@ -47,14 +47,19 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    everything = [b for page in PAGES for b in blocks(page) if b.language in RUN and not b.title]
-    kinds = Counter("run" if ours(block) else block.marker for block in everything)
-    counts = ", ".join(f"{count} {kind}" + " other tests" * (kind == "run by") for kind, count in kinds.items())
+    counts, lines = Counter[str](), []
+    for page in PAGES:
+        absent: list[str] = []
+        for block in blocks(page):
+            absent += missing(block.reason) if block.marker == "needs" else []
+            if block.language in RUN and not block.title:
+                kind = ("needing what is not here" if absent else "run") if ours(block) else block.marker
+                counts[{"run by": "run by other tests"}.get(kind, kind)] += 1
+                if block.marker == "not run":
+                    lines.append(f"  {block.place}: {block.reason}")
     with capsys.disabled():
-        print(f"\ncode blocks of the documentation: {counts}")
-        for block in everything:
-            if block.marker == "not run":
-                print(f"  {block.place}: {block.reason}")
+        print("\ncode blocks of the documentation: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+        print("\n".join(lines))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
