@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 RUN = ("python", "bash")
-SHOWN = ("text", "js")  # output, and what tests of browsers run
+SHOWN = ("text", "json", "js")  # output, files, and what tests of browsers run
 FILES = ("c", "cmake", "python", "yaml", "toml")  # with a title
 _FENCE = re.compile(r"^ *```")
 _OPENING = re.compile(r'^```(\w+)(?: title="([^"]+)")?$')
