@@ -9,6 +9,7 @@
 # make format      ruff format and clang-format
 # make coverage    the lines, branches and conditions of the C runtime that tests reach, with scalar kernels; needs clang-19
 # make proof       what is proven about the parser of .bnn files; needs cbmc
+# make docs        the documentation as a site, in build/site
 # make bench       time every kernel family against this machine's register-loop rates
 # make clean       remove what these made, .venv included
 #
@@ -36,7 +37,7 @@ LARQ := 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help hello demo test test-all test-kernels fuzz coverage proof lint lint-c format bench install clean
+.PHONY: help hello demo test test-all test-kernels fuzz coverage proof lint lint-c format bench docs install clean
 
 hello: | $(PY)
 	@$(PY) -c 'import bnn' 2>/dev/null || $(PY) -m pip install -q --no-build-isolation --editable .
@@ -74,6 +75,9 @@ proof: install
 
 bench: install
 	$(PY) tools/bench_kernels.py $(ARGS)
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict $(ARGS)
 
 lint: install lint-c
 	$(PY) -m ruff check .

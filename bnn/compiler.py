@@ -314,7 +314,7 @@ def emit_nir(
     Args:
         model: a compiled model, or the path of a .bnn file.
         out: the file to write; the proof is out's name with .proof.npz and .proof.json.
-        profile: "if", "lif", "flat" or "cuba": the kind of neuron, and images or vectors; see docs/spiking.md.
+        profile: "if", "lif", "flat" or "cuba": the kind of neuron, and images or vectors; see docs/spikes/nir.md.
         proof_inputs: (N, ...) like the model's input: the images of the proof.  Default: four random images.
 
     Raises:

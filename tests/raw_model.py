@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the .bnn format, written field by field as docs/model-format.md has it: right ones, and ones with a field
-changed.
+"""Files of the .bnn format, written field by field as docs/reference/model-format.md has it: right ones, and ones with
+a field changed.
 
 `Net` writes a file from tensors and ops, and checks nothing of them.  `Fields` gives the fields of a file names, to
 read them and to change them.  `opened` says what the runtime answers.  Nothing of the compiler is used.

@@ -25,7 +25,7 @@ from snn.small import SIDE, small_network
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
-PAGE = (ROOT / "docs/c.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/howto/c.md").read_text(encoding="utf-8")
 INTERFACE = __version__.rpartition(".")[0]  # versions that differ in the last number alone are compatible
 HEADERS = {"bnn.h", "bnn_events.h", "bnn_host.h", "bnn_ops.h", "bnn_snn.h"}
 # The shared library belongs to a project whose own flags would change results.
@@ -213,7 +213,7 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
 def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
     """By the line of the page."""
     need("pkg-config", "cc")
-    (line,) = re.findall(r"^    (cc .*pkg-config.*) -o run$", PAGE, flags=re.M)
+    (line,) = re.findall(r"^(cc .*pkg-config.*) -o run$", PAGE, flags=re.M)
     path = str(installed.prefix / "lib/pkgconfig")
     call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}", PKG_CONFIG_PATH=path)
     run(tmp_path / "run", installed)
@@ -224,7 +224,7 @@ def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
 def test_without_build_tools(tmp_path: Path) -> None:
     """By the other line of the page."""
     need("cc")
-    (line,) = re.findall(r"^    (cc .*build\.py.*) -o run$", PAGE, flags=re.M)
+    (line,) = re.findall(r"^(cc .*build\.py.*) -o run$", PAGE, flags=re.M)
     call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}")
     run(tmp_path / "run")
 
@@ -232,7 +232,7 @@ def test_without_build_tools(tmp_path: Path) -> None:
 def test_the_page_shows_the_example() -> None:
     for language, name in (("c", "run.c"), ("c", "spikes.c"), ("cmake", "CMakeLists.txt")):
         text = (EXAMPLES / "c" / name).read_text(encoding="utf-8").partition("\n")[2]
-        assert f"```{language}\n{text}```\n" in PAGE, name
+        assert f'```{language} title="{name}"\n{text}```\n' in PAGE, name
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ class Call:
 
 
 def learner(**rule: Any) -> Network:
-    """As docs/snn.md has it."""
+    """As docs/spikes/learning.md has it."""
     numbers = {"threshold": 4, "reset": 0, "initial": 0, "rest": 0, "decay": 0.9, "period": 0, "step": 0.05, "fall": 1}
     values = {name: np.full(1, value, np.float32) for name, value in numbers.items()}
     neurons = Dynamics(RULES["adaptive"], Reset.VALUE, at_least=True, winner=True)
@@ -350,7 +350,7 @@ def test_every_documented_function_is_here() -> None:
     """What pages call by its full name."""
     root = Path(bnn.__file__).parents[1]
     named = set()
-    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
         named |= set(re.findall(r"\bbnn\.((?:\w+\.)*\w+)\(", page.read_text(encoding="utf-8")))
     short = {name.split(".")[-1] for name in CALLS}
     assert {name for name in named if name.split(".")[-1] not in short} == set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that derive from the op table: two C headers and the tables of docs/model-format.md.
+"""Write the files that derive from the op table: two C headers and the tables of docs/reference/ops.md.
 
 python tools/generate_ops.py          writes
 python tools/generate_ops.py --check  exit status 1 if a file is stale
@@ -134,7 +134,7 @@ def slot_table() -> str:
 
 
 def main() -> int:
-    doc = ROOT / "docs" / "model-format.md"
+    doc = ROOT / "docs/reference/ops.md"
     tables = {"ops": op_table(), "slots": slot_table()}
     wanted = {
         ROOT / "csrc/model/ops.gen.h": c_header(),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the C runtime as a library for microcontrollers: one folder that Arduino, PlatformIO, ESP-IDF and Zephyr take.
 
-    python tools/package_c.py library FOLDER    write the library; docs/c.md says where to put it
+    python tools/package_c.py library FOLDER    write the library; docs/howto/c.md says where to put it
     python tools/package_c.py array NET.bnn     print a network as an array in C
 
 Nothing has to be installed or built before.  The C files are those of bnn/runtime/build.py without csrc/host.  In the

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure which importer runs which profile of emitted spiking networks, and write the matrix of docs/spiking.md.
+"""Measure which importer runs which profile of emitted spiking networks, and write the matrix of docs/spikes/nir.md.
 
     python tools/spiking_matrix.py --net digits.bnn digits --net mlp.bnn digits
-    python tools/spiking_matrix.py --net ... --write docs/spiking.md
+    python tools/spiking_matrix.py --net ... --write docs/spikes/nir.md
 
 Needs the extra `spiking` and scikit-learn; no TensorFlow.  Exit status 1: a combination that should run gave a spike
 that the C runtime does not, or could not be run.

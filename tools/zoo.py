@@ -3,7 +3,7 @@
 
     python tools/zoo.py                              a table
     python tools/zoo.py --network QuickNet --json
-    python tools/zoo.py --write docs/zoo.md          puts the table between the marks of that file
+    python tools/zoo.py --write docs/explanation/zoo.md          puts the table between the marks of that file
 
 Weights are random, batch norms as after training.  Agreement: every layer of bits is fed Keras' own input and must give
 Keras' output exactly; end to end a bit may differ only where a float pre-activation lies within rounding of its

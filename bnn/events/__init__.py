@@ -6,7 +6,7 @@
     print(run)                                              # when the answer was first right, and when final
     print(run.report)                                       # spikes and SynOps per layer, energy
 
-Whenever no spike is pending, every layer equals what ``model(x)`` computes, bit for bit; see docs/events.md.
+Whenever no spike is pending, every layer equals what ``model(x)`` computes, bit for bit; see docs/spikes/events.md.
 """
 
 from ..streams.energy import Energy

@@ -22,6 +22,7 @@ from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
 FIRING_ORDERS = tuple(FIRING)
+"""Which pending spike is delivered next: all of a layer, the oldest, or any."""
 _NEURONS = "activations of several levels run as several neurons, one per threshold"
 #: Spikes that a trace may keep, 24 bytes each.
 MOST_SPIKES = 40_000_000
@@ -291,9 +292,11 @@ class EventEngine:
             events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
                 :func:`bnn.streams.recordings.read`.
             rule: a :class:`Rule`, or its name with its parameters as ``options`` (step, window, count, tau, level).
-            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside
-                are dropped and counted.
-            on, off: the input's values for set and clear bits (default: blank).
+            origin: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network; events outside are
+                dropped and counted.
+            shrink: see origin.
+            on: the input's value for a set bit.
+            off: the input's value for a clear bit (default: blank).
             label: the right class, for "first correct".
             progress: show a bar on stderr while it takes a while.
         """

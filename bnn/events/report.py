@@ -42,6 +42,7 @@ class LayerCounts:
 
     @property
     def spikes(self) -> int:
+        """Up and down."""
         return self.spikes_up + self.spikes_down
 
 
@@ -60,6 +61,7 @@ class Report:
 
     @property
     def spikes(self) -> int:
+        """Up and down."""
         return sum(layer.spikes for layer in self.layers)
 
     @property
@@ -84,10 +86,12 @@ class Report:
 
     @property
     def encoder_dense(self) -> int:
+        """The operations of the encoder as a synchronous layer."""
         return self.inferences * sum(layer.dense for layer in self.layers if layer.kind == "encoder")
 
     @property
     def share_without_encoder(self) -> float:
+        """synops / dense, both without the encoder's."""
         return _share(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
 
     def energy(self) -> list[Energy]:

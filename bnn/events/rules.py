@@ -28,9 +28,11 @@ PARAMETERS: dict[str, dict[str, float]] = {
     "surface": {},
 }
 RULES = tuple(PARAMETERS)
+"""How a recording's events become bits."""
 _LONGEST = 2**40  # microseconds: twelve days
 
 ORDERS = ("raster", "random", "brightest")
+"""In which order the pixels of an image arrive."""
 _FINEST = 24  # the smallest step tried is 2**-24
 
 

@@ -38,6 +38,7 @@ class ImageRun(EventRun):
 
     @property
     def events(self) -> int:
+        """How many arrived."""
         return len(self.index)
 
     @property
@@ -46,9 +47,11 @@ class ImageRun(EventRun):
         return "pixel" if self.image.ndim == 3 and self.image.shape[2] == 1 else "input value"
 
     def when(self, moment: int) -> str:
+        """The moment in words."""
         return f"after {moment} ({self.share(moment):.0%})" if self.check_moment(moment) else "before any event"
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON."""
         return {
             "order": self.order,
             "events": self.events,
@@ -58,6 +61,7 @@ class ImageRun(EventRun):
         }
 
     def describe(self, names: Sequence[str] | None = None) -> str:
+        """The run in words; ``names``: of the classes."""
         return f"{self.events} events ({self.order}): {self.verdict(names)}"
 
 
@@ -87,6 +91,7 @@ class StreamRun(EventRun):
         return np.asarray((self.up + self.down).sum(axis=1))
 
     def when(self, moment: int) -> str:
+        """The moment in words."""
         return (
             f"at frame {moment} of {self.moments} ({self.share(moment):.0%})"
             if self.check_moment(moment)
@@ -94,6 +99,7 @@ class StreamRun(EventRun):
         )
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON."""
         synchronous = float(np.median(self.synchronous_nanoseconds)) / 1000
         return {
             "frames": len(self.changed),
@@ -109,6 +115,7 @@ class StreamRun(EventRun):
         }
 
     def describe(self, names: Sequence[str] | None = None) -> str:
+        """The run in words; ``names``: of the classes."""
         frames = len(self.changed)
         text = (
             f"{frames} frames after the first: {self.verdict(names)}\n"
@@ -147,6 +154,7 @@ class RecordingRun(EventRun):
 
     @property
     def moments(self) -> int:
+        """The step that saw the last event."""
         return int(np.searchsorted(self.seen, self.events)) + 1 if self.events else 0
 
     def time(self, moment: int | None) -> int | None:
@@ -160,12 +168,14 @@ class RecordingRun(EventRun):
         return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
 
     def when(self, moment: int) -> str:
+        """The moment in words."""
         if not self.check_moment(moment):
             return "before any event"
         share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
         return f"after {self.time(moment):,} us ({share})"
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON."""
         return {
             "rule": str(self.rule),
             "steps": len(self.times),
@@ -190,6 +200,7 @@ class RecordingRun(EventRun):
         return int(np.argmax(counts)), int(counts.max())
 
     def describe(self, names: Sequence[str] | None = None) -> str:
+        """The run in words; ``names``: of the classes."""
         steps = len(self.times)
         most, count = self.most_frequent
         return (

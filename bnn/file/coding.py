@@ -2,7 +2,7 @@
 """How a .bnn file is stored: its fixed parts, and float filters, losslessly and in fewer than four bytes per number
 where possible.
 
-Writers and readers of files both use this module; docs/model-format.md is the specification.
+Writers and readers of files both use this module; docs/reference/model-format.md is the specification.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a .bnn file back into a RUNTIME graph: docs/model-format.md is the specification.
+"""Read a .bnn file back into a RUNTIME graph: docs/reference/model-format.md is the specification.
 
 The runtime does not use this module; it is for code that derives something else from a compiled network.
 """

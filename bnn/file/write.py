@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the .bnn file: docs/model-format.md is the specification."""
+"""Write the .bnn file: docs/reference/model-format.md is the specification."""
 
 from __future__ import annotations
 

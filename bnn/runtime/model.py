@@ -197,7 +197,9 @@ class Model:
             y: the right classes: whole numbers (N,), or one-hot rows (N, classes).
             top: how many of the best classes :attr:`Evaluation.top_accuracy` looks at.
             steps: the number of batches that are taken from ``x``; default: all.
-            threads, batch_size, progress: as for :meth:`predict`.
+            threads: as for :meth:`predict`.
+            batch_size: as for :meth:`predict`.
+            progress: as for :meth:`predict`.
 
         Returns an Evaluation: accuracy, confusion matrix; printing it gives a text.
 
@@ -355,6 +357,7 @@ class Model:
 
     @property
     def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
         return self._opened is None
 
     @property
@@ -407,10 +410,12 @@ class Model:
 
     @property
     def input_names(self) -> list[str]:
+        """Per input, its name."""
         return [t.name for t in self._open().inputs]
 
     @property
     def output_names(self) -> list[str]:
+        """Per output, its name."""
         return [t.name for t in self._open().outputs]
 
     @property
@@ -485,6 +490,7 @@ class Model:
 
 
 load = Model.from_file
+"""Open a .bnn file: ``load(path, *, kernels=None, max_bytes=None, max_work=None)``, as :meth:`Model.from_file`."""
 
 
 def _limits(max_bytes: int | None, max_work: int | None) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network is used for: the names of its classes, how pixels become its input, and metadata.
 
-In a file it is one text of JSON; docs/model-format.md specifies it.  What a stranger's file says is checked like an
+In a file it is one text of JSON (docs/reference/model-format.md).  What a stranger's file says is checked like an
 argument: types, numbers, and that it fits the network.  Unknown keys are refused, because ignoring one could change
 results; whatever else somebody wants to say goes into the metadata.
 """

@@ -9,7 +9,7 @@
     print(run)                # spikes and SynOps per population
     print(bnn.verify_snn("net.nir", model))
 
-Running needs only NumPy and cffi; see docs/snn.md.
+Running needs only NumPy and cffi; see docs/spikes/snn.md.
 """
 
 from __future__ import annotations

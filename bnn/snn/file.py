@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The .snn file: docs/snn-format.md is the specification.  The runtime (csrc/snn/open.c) reads and checks it, too."""
+"""The .snn file: docs/reference/snn-format.md is the specification.  The runtime (csrc/snn/open.c) checks it, too."""
 
 from __future__ import annotations
 

@@ -123,10 +123,12 @@ class SpikingModel:
 
     @property
     def populations(self) -> tuple[PopulationInfo, ...]:
+        """In the order in which they settle."""
         return self._opened.populations
 
     @property
     def projections(self) -> tuple[ProjectionInfo, ...]:
+        """In the order of their targets."""
         return self._opened.projections
 
     @property
@@ -161,6 +163,7 @@ class SpikingModel:
 
     @property
     def kernels(self) -> str:
+        """The kernel family in use."""
         return self._opened.kernels
 
     @property
@@ -190,6 +193,7 @@ class SpikingModel:
 
     @property
     def output_shapes(self) -> dict[str, Shape]:
+        """Per output, by its name, the shape of its neurons in the source's layout."""
         return {p.name: self._outer(p) for p in self._outputs}
 
     def __repr__(self) -> str:
@@ -407,9 +411,13 @@ class SpikingModel:
             events: structured array with fields x, y, p, t (microseconds, never decreasing), as from ``tonic`` and
                 :func:`bnn.streams.recordings.read`.
             dt: seconds of a step; default: the network's own.
-            origin, shrink: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network, by default (0, 0)
-                and 1; events outside are dropped and counted, or, if neither is given, refused.
-            label, trace, reset, progress: as for :meth:`run_image`.
+            origin: pixel (y, x) of the camera is ((y, x) - origin) // shrink of the network, by default (0, 0) and 1;
+                events outside are dropped and counted, or, if neither is given, refused.
+            shrink: see origin.
+            label: the right class, for "first correct".
+            trace: keep every spike.
+            reset: begin as before the first step.
+            progress: show a bar on stderr while it takes a while.
 
         A network with one input channel sees both polarities in it, one with two falling edges in channel 0 and rising
         ones in channel 1.  An input of spikes is sent one spike for all events of a pixel in a step (``merged`` counts

@@ -34,7 +34,7 @@ TIMELESS = ("sinabs",)
 Shape = tuple[int, ...]
 Kind = Literal["dense", "conv", "diagonal"]
 
-#: Limits of a file; see docs/snn.md.
+#: Limits of a file; see docs/reference/snn-format.md.
 MOST_NEURONS = 2**24  # of one population
 MOST_POPULATIONS = 4096
 MOST_PROJECTIONS = 16384

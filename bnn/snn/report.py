@@ -38,6 +38,7 @@ class Layer:
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON."""
         return dict(vars(self))
 
 
@@ -66,6 +67,7 @@ class Report:
 
     @property
     def synops(self) -> int:
+        """Operations of all populations."""
         return sum(layer.synops for layer in self.layers)
 
     @property
@@ -80,6 +82,7 @@ class Report:
 
     @property
     def dense_multiplied(self) -> int:
+        """The part of ``dense`` that multiplies real values."""
         return sum(layer.dense_multiplied for layer in self.layers)
 
     @property

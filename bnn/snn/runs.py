@@ -37,6 +37,7 @@ class Run:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """What each population did."""
         return self.report.layers
 
     @property
@@ -55,6 +56,7 @@ class Run:
 
     @property
     def synops(self) -> int:
+        """Operations of all populations."""
         return self.report.synops
 
     @property
@@ -98,6 +100,7 @@ class StepRun(Answering):
 
     @property
     def answers(self) -> Array:
+        """The class with the highest score at every moment; -1 before anything was sent."""
         best = np.argmax(self.outputs, axis=-1)
         silent = ~np.logical_or.accumulate(self.outputs.any(axis=-1))
         return np.where(silent, -1, best)
@@ -107,6 +110,7 @@ class StepRun(Answering):
         return None if moment is None or not self.dt else self.check_moment(moment) * self.dt
 
     def when(self, moment: int) -> str:
+        """The moment in words."""
         if not self.check_moment(moment):
             return "before the first step"
         after = f", {seconds(moment * self.dt)}" if self.dt else ""
@@ -125,6 +129,7 @@ class StepRun(Answering):
         }
 
     def describe(self, names: Sequence[str] | None = None) -> str:
+        """The run in words; ``names``: of the classes."""
         return f"{self.what}: {self.verdict(names)}"
 
 
@@ -155,12 +160,14 @@ class RecordingRun(StepRun):
         return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
 
     def when(self, moment: int) -> str:
+        """The moment in words."""
         if not self.check_moment(moment):
             return "before the first event"
         share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
         return f"after {seconds(moment * self.step_seconds)} ({share})"
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON; an answer of -1 is none."""
         return {
             **super().as_dict(),
             "step_seconds": self.step_seconds,
@@ -174,6 +181,7 @@ class RecordingRun(StepRun):
         }
 
     def describe(self, names: Sequence[str] | None = None) -> str:
+        """The run in words; ``names``: of the classes."""
         merged = f", {self.merged:,} in a step with another of their pixel" if self.merged else ""
         return (
             f"{self.events:,} camera events ({self.dropped:,} outside{merged}): {quantity(self.moments, 'step')} of "

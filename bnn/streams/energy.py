@@ -32,6 +32,7 @@ class Energy:
 
     @property
     def encoder_joules(self) -> float:
+        """The encoder's part."""
         return sum(operations * each for operations, each in self.encoder)
 
     @property
@@ -40,6 +41,7 @@ class Energy:
         return self.joules[0] + self.encoder_joules, self.joules[1] + self.encoder_joules
 
     def as_dict(self) -> dict[str, object]:
+        """For JSON."""
         return {
             "what": self.what,
             "operations": self.operations,

@@ -162,7 +162,7 @@ const char *bnn_op_name(const bnn_op_row *op);
 typedef struct bnn_tensor_info {
     bnn_dtype dtype;
     bnn_storage storage;
-    bnn_encoding encoding; /* constants: how they are stored; see docs/model-format.md */
+    bnn_encoding encoding; /* constants: how they are stored; see docs/reference/model-format.md */
     uint32_t rank;
     uint32_t dims[4];
     uint32_t halo[4]; /* top, left, bottom, right */
@@ -212,7 +212,7 @@ int bnn_whole_batch(const bnn_model *model);
  * the source's images must move their channels.  0: they come last there, too. */
 int bnn_channels_first(const bnn_model *model);
 /* What the network is used for: names of its classes, how pixels become its inputs, and metadata; JSON, see
- * docs/model-format.md.  In the file, *length bytes, at most 1 MiB, that nothing has checked and that are not
+ * docs/reference/model-format.md.  In the file, *length bytes, at most 1 MiB, that nothing has checked and that are not
  * zero-terminated; 0: the file does not say. */
 const char *bnn_model_use(const bnn_model *model, size_t *length);
 

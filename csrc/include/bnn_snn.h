@@ -4,7 +4,7 @@
  * A .snn file holds populations of neurons, which share an update rule, and projections, the weights between them.  It
  * states what simulators disagree about: the rule, the comparison, the reset and its moment.  In a step, populations
  * settle in their order: currents are the bias and the weights of the sources that sent something, in the order of
- * docs/snn.md; then every neuron updates its state and fires or not.  All results are defined to the last bit.
+ * docs/spikes/rules.md; then every neuron updates its state and fires or not.  All results are defined to the last bit.
  *
  *     size_t bytes;
  *     bnn_snn_size(file, size, kernels, &bytes, &problem);
@@ -46,7 +46,7 @@ typedef enum bnn_snn_emits {
 } bnn_snn_emits;
 
 typedef struct bnn_snn_population_info {
-    uint32_t rule;  /* 0: an input; otherwise the opcode, see docs/snn.md */
+    uint32_t rule;  /* 0: an input; otherwise the opcode, see docs/spikes/rules.md */
     uint32_t reset; /* likewise */
     bnn_snn_emits emits;
     int output, at_least, floored, winner;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Float filters as stored in a file: losslessly, in fewer than four bytes per number.
- * docs/model-format.md specifies the encodings. */
+ * docs/reference/model-format.md specifies the encodings. */
 #ifndef BNN_CODING_H
 #define BNN_CODING_H
 

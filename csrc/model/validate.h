@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading and checking the parts of a .bnn file; docs/model-format.md specifies them. */
+/* Reading and checking the parts of a .bnn file; docs/reference/model-format.md specifies them. */
 #ifndef BNN_VALIDATE_H
 #define BNN_VALIDATE_H
 

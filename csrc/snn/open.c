@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a .snn file: docs/snn-format.md specifies it.  Nothing in the file is trusted: every number is checked before
+/* Opening a .snn file (docs/reference/snn-format.md).  Nothing in the file is trusted: every number is checked before
  * use, so that all other code can do plain arithmetic. */
 #include "model/validate.h"
 #include "snn/snn.h"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every warning of docs/quantizers.md, from the command line: bnn compile on a small Keras model for each."""
+"""Every warning of docs/howto/quantizers.md, from the command line: bnn compile on a small Keras model for each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import bnn
 
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "quantizers.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/howto/quantizers.md"
 ROWS = re.findall(
     r"^\| ([^|]+) \|", PAGE.read_text(encoding="utf-8").partition("| warning | where |\n|---|---|\n")[2], re.M
 )

@@ -97,7 +97,7 @@ class Exempt:
     true: Callable[[Facts], bool]
 
 
-# What docs/quantizers.md says stays float.
+# What docs/howto/quantizers.md says stays float.
 EXEMPT = (
     Exempt("its weights ", lambda f: not f.signs),
     Exempt("it is depthwise: one product a tap", lambda f: f.group_width == 1),

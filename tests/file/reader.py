@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader and an executor of .bnn files written from docs/model-format.md alone: the op and slot tables are read from
-that document, everything else is spelled out here.  Nothing of the compiler is used."""
+"""A reader and an executor of .bnn files written from two pages of docs/reference alone: the op and slot tables are
+read from docs/reference/ops.md, everything else is spelled out here.  Nothing of the compiler is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from bnn._types import Array
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "model-format.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/reference/ops.md"
 STEP = -(2.0**-126)
 F32, B1, I32 = 0, 1, 2
 PLAIN, ONE_ROW, COMPACT, TABLES = 0, 1, 2, {3: 1, 4: 2, 5: 4, 6: 8}

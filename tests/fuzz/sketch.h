@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A .bnn file taken apart (docs/model-format.md): what the mutator edits. */
+/* A .bnn file taken apart (docs/reference/model-format.md): what the mutator edits. */
 #ifndef SKETCH_H
 #define SKETCH_H
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line by which docs/architecture.md builds a program with the whole runtime in it, as it stands there."""
+"""The line by which docs/maintainers/runtime.md builds a program with the whole runtime in it, as it stands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_line_of_the_docs_builds_a_program(small: Any, tmp_path: Path, compiler: str) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
-    (line,) = re.findall(r"^    cc (.*)$", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), flags=re.M)
+    page = (ROOT / "docs/maintainers/runtime.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^cc (.*)$", page, flags=re.M)
     for folder in ("csrc", "kernels"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     shutil.copy(Path(__file__).with_name("program.c"), tmp_path)

@@ -506,7 +506,7 @@ def test_stopped_by_any_question() -> None:
 
 
 def test_sums_of_bytes_have_32_bits() -> None:
-    """And wrap around, in every kernel family; docs/snn-format.md says so."""
+    """And wrap around, in every kernel family; docs/reference/snn-format.md says so."""
     inputs = Population("in", (300,), input_emits=Emits.COUNTS)
     sums = population("out", (40,), "relay", Reset.NONE, Emits.VALUES, output=True)
     network = Network([inputs, sums], [Projection(0, 1, "dense", np.full((300, 40), 127, np.int8), name="w")])

@@ -235,11 +235,11 @@ def test_opcodes_are_those_of_the_file_format() -> None:
 
 
 def test_the_page_states_every_rule_and_reset_as_the_records_do() -> None:
-    rows = [[c.strip() for c in line.split("|")] for line in (ROOT / "docs/snn.md").read_text().splitlines()]
+    rows = [[c.strip() for c in line.split("|")] for line in (ROOT / "docs/spikes/rules.md").read_text().splitlines()]
     for name, rule in RULES.items():
         formula = rule.text.split(": ")[0].rstrip(".")
         assert [r for r in rows if r[1:4] == [str(rule.opcode), f"`{name}`", f"`{formula}`"]], (
-            f"docs/snn.md: no row of {name}"
+            f"docs/spikes/rules.md: no row of {name}"
         )
     for reset in Reset:
-        assert [r for r in rows if r[1:3] == [str(reset.value), f"`{reset.name}`"]], f"docs/snn.md: no row of {reset}"
+        assert [r for r in rows if r[1:3] == [str(reset.value), f"`{reset.name}`"]], f"no row of {reset}"

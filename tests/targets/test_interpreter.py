@@ -104,7 +104,7 @@ def test_a_small_network_in_16_kilobytes(builder: Any, rng: np.random.Generator,
 
 @pytest.mark.slow
 def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> None:
-    """The figures of docs/embedded.md: code, RAM beside the activations, and stack."""
+    """The figures of docs/howto/embedded.md: code, RAM beside the activations, and stack."""
     target, model = TARGETS["cortex-m4"], networks.plain()
     images = rng.integers(0, 256, (2, 28, 28, 1), np.uint8)
     found = run_network(target, model.to_bytes(), images, tmp_path, SELECTION)

@@ -129,7 +129,7 @@ def mlp() -> Case:
 
 @pytest.mark.slow
 def test_a_microcontroller(rng: np.random.Generator, tmp_path: Path) -> None:
-    """Random networks, and the figures of docs/embedded.md."""
+    """Random networks, and the figures of docs/howto/embedded.md."""
     figures = mlp()
     found = run_cases(TARGETS["cortex-m4"], [*drawn(rng, 8, 8_000), figures], tmp_path)[-1]
     print(f"file {len(figures.data)}, {found}, per step {found['run_instructions'] // len(figures.inputs)}")

@@ -251,7 +251,8 @@ def test_layers_have_the_bytes_of_the_runtime(served: chromium.Page) -> None:
 
 @pytest.mark.slow
 def test_the_example_in_the_docs(served: chromium.Page) -> None:
-    examples = re.findall(r"```js\n(.*?)```", (ROOT / "docs/browser.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    page = (ROOT / "docs/howto/browser.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```js\n(.*?)```", page, flags=re.DOTALL)
     assert len(examples) == 1
     served.events.clear()
     script = examples[0] + "globalThis.example = [...probabilities];"
@@ -308,7 +309,7 @@ def test_other_networks_are_refused(
 
 @pytest.mark.slow
 def test_sizes_on_the_page(folder: Path) -> None:
-    page = (ROOT / "docs/browser.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/howto/browser.md").read_text(encoding="utf-8")
     for name, size in re.findall(r"^\| `(bnn\S*\.wasm)` \| (\d+) \|", page, flags=re.M):
         assert (folder / name).stat().st_size / 1000 == pytest.approx(int(size), rel=0.03), name
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of docs/performance.md: times of whole networks, where the time goes, and rooflines."""
+"""The pictures of docs/explanation/performance.md: times of whole networks, where the time goes, and rooflines."""
 
 from __future__ import annotations
 

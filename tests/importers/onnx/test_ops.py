@@ -332,7 +332,7 @@ def test_layers_are_the_modules() -> None:
 
 
 def test_the_page_lists_what_is_read() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs/onnx.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs/howto/onnx.md").read_text(encoding="utf-8")
     listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
     assert listed == sorted({*READERS, *MOVES, *ALIASES} - {"BipolarQuant", "IntQuant", "Quant"})
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages as they stand in the repository: their length, and the links of those outside of docs/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+MOST_WORDS = 2500
+
+
+def words(text: str) -> int:
+    """Without tables that a tool or a benchmark writes."""
+    return len(re.sub(r"<!-- (generated|bench): .*?<!-- end -->", "", text, flags=re.S).split())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT / "docs").as_posix())
+def test_a_page_is_short(page: Path) -> None:
+    count = words(page.read_text(encoding="utf-8"))
+    assert 0 < count <= MOST_WORDS
+
+
+def anchors(page: Path) -> set[str]:
+    """Of headings, as GitHub and MkDocs make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    made = {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip()) for title in titles}
+    return made | set(re.findall(r'<a name="([^"]+)"', text))
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_resolve(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^()\s#]*)#?([^()\s]*)\)", (ROOT / name).read_text(encoding="utf-8"))
+    for path, anchor in links:
+        target = ROOT / (path or name)
+        assert target.exists(), f"{name}: {path}"
+        assert not anchor or anchor in anchors(target), f"{name}: {path}#{anchor}"
+    assert links or name == "CHANGELOG.md"
