@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs of examples/ in Python, as users start them."""
+"""The programs of examples/ in Python, and the one of the README, as users start them."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 def test_hello(tmp_path: Path) -> None:
@@ -19,3 +21,13 @@ def test_hello(tmp_path: Path) -> None:
     assert [len(row) for row in rows] == [16] * 8 and rows[1] == "    ++####++    "
     assert answer.startswith("class 7, ")
     assert not {"tensorflow", "torch", "onnx", "PIL", "click"} & {*modules.split()}
+
+
+def test_the_readme() -> None:
+    """Short, with code before its 40th line, and with a way to every page."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, example = re.findall(r"(.*?)```python\n(.*?)```", readme, flags=re.DOTALL)[0]
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "seven\n" and before.count("\n") < 40 and len(readme.split()) <= 900
+    pages = {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(re.findall(r"\]\(([^)#]*)", readme))

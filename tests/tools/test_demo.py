@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ sys.path.insert(0, str(TOOLS))
 
 import demo  # noqa: E402
 from demonstration import picture, steps  # noqa: E402
-from training import datasets, networks  # noqa: E402
+from training import datasets  # noqa: E402
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,21 +74,6 @@ def test_demo(tmp_path: Path) -> None:
     figures = json.loads((out / "demo.json").read_text())
     assert figures["ok"] and figures["accuracy"]["keras"] == figures["accuracy"]["bnn"] > 0.6
     assert figures["bytes"]["bnn_file"] == (out / "model.bnn").stat().st_size < figures["bytes"]["float32"] / 10
-
-
-@pytest.mark.slow
-def test_readme_example(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    examples = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(examples) == 1
-    # It begins with what the demo leaves behind; weights as they are initialized will do.
-    folder = tmp_path / "runs" / "demo-digits" / "training"
-    folder.mkdir(parents=True)
-    networks.build("digits", (8, 8, 1), 10).save(folder / "model.keras")
-    (tmp_path / "example.py").write_text(examples[0])
-    run = python(tmp_path, "example.py")
-    assert run.returncode == 0, run.stderr
-    assert "bconv2d" in run.stdout
 
 
 def made_up(different: int) -> steps.Result:
