@@ -92,4 +92,5 @@ def foreign_distribution() -> str:
 
 def broken_extension(reason: object) -> str:
     """The error for a C extension that cannot be used, with the remedy."""
-    return f"bnn's C extension cannot be used: {reason}; {foreign_distribution() or f'run: {_AGAIN}'}"
+    remedy = foreign_distribution() or f"run: {_AGAIN}"
+    return f"bnn's C extension cannot be used: {reason}; {remedy}; in a source tree: pip install -e ."

@@ -102,7 +102,9 @@ def test_what_a_page_installs_runs_the_commands_below_it(project: dict[str, Any]
     checked = []
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = page.read_text(encoding="utf-8")
-        installed = re.findall(rf"^(?: {{4}})?pip install '(?:\.|{DISTRIBUTION})\[([\w,]+)\]'", text, flags=re.M)
+        installed = re.findall(
+            rf"^(?: {{4}})?pip install (?:-e )?'(?:\.|{DISTRIBUTION})\[([\w,]+)\]'", text, flags=re.M
+        )
         if installed and re.search(r"^(?: {4})?bnn ", text, flags=re.M):
             extras = {extra for extras in installed for extra in extras.split(",")}
             asked = {r.name for extra in extras for r in requirements(project, extra)}
