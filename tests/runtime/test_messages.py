@@ -11,7 +11,9 @@ import pytest
 from bnn.runtime.build import sources
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = [Path(__file__).with_name(f"test_{name}.py") for name in ("corruptions", "limits", "op_checks", "arguments")]
+TESTS = [
+    Path(__file__).with_name(f"test_{name}.py") for name in ("corruptions", "limits", "op_checks", "arguments", "use")
+]
 TESTS.append(ROOT / "tests" / "snn" / "test_corruptions.py")
 SOURCES = [path for path in sources("core") if not path.startswith("csrc/events/")]
 CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|\w+_error|read_string|bnn_check_dtype|bnn_check_operand)\("

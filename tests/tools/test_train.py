@@ -26,6 +26,7 @@ sys.path.insert(0, str(TOOLS))
 import train as cli  # noqa: E402
 from training import _tf, datasets, fit, networks  # noqa: E402
 from training.fit import Epoch, Settings, train  # noqa: E402
+from training.workers import Workers  # noqa: E402
 
 FLOAT32 = 1e-7  # Keras counts accuracies in float32; one image more would be 3e-3
 
@@ -458,10 +459,10 @@ def test_every_image_is_in_an_epoch_once(tmp_path: Path, epoch: int) -> None:
     """In an order of its own, whatever the epoch that the run was begun with."""
     tf, _, _ = _tf.load()
     data = datasets.load("digits")
-    batches = [*fit._batches(settings(tmp_path), data, tf, epoch - 1, 10).take(10)]
+    batches = [*fit._batches(settings(tmp_path), data, tf, epoch - 1, 10, Workers()).take(10)]
     assert {len(labels) for _, labels in batches} == {126, 127}
     found = np.concatenate([images.numpy() for images, _ in batches])
-    later = [*fit._batches(settings(tmp_path), data, tf, 0, 10).skip(10 * (epoch - 1)).take(10)]
+    later = [*fit._batches(settings(tmp_path), data, tf, 0, 10, Workers()).skip(10 * (epoch - 1)).take(10)]
     np.testing.assert_array_equal(found, np.concatenate([images.numpy() for images, _ in later]))
     expected = datasets.to_input(data.train.images, data.scale)
     assert sorted(x.tobytes() for x in found) == sorted(x.tobytes() for x in expected)
