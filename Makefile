@@ -32,6 +32,8 @@ FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
 
+# NumPy 1 where Python has it, so that both are tested.
+NUMPY := import sys; print("numpy<2" if sys.version_info < (3, 13) else "numpy>=2")
 # Larq asks for NumPy 1, and works with NumPy 2.
 LARQ := 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'
 
@@ -103,7 +105,7 @@ install: $(VENV)/installed
 # Made again when a dependency, the build or a C file changed: an editable install sees changed Python by itself.
 # `prophesee` is for the tests of recordings: `all` has no copyleft in it.
 $(VENV)/installed: pyproject.toml setup.py bnn/runtime/build.py bnn/_version.py $(C_FILES) | $(PY)
-	$(PY) -m pip install --no-build-isolation --editable '.[all,prophesee]'
+	$(PY) -m pip install --no-build-isolation --editable '.[all,prophesee]' "$$($(PY) -c '$(NUMPY)')"
 	$(PY) -m pip install --no-deps $(LARQ)
 	@touch $@
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -63,7 +64,8 @@ def resize_bilinear_type(types: Types, a: ResizeAttrs) -> TensorType:
 def windows(x: Array, a: PoolAttrs, fill: float) -> Array:
     """All pooling windows of (N, H, W, C) as (N, OH, OW, C, kh, kw), padding filled with ``fill``."""
     x = pad_spatial(x, a.pads, fill)
-    view = sliding_window_view(x, a.kernel, axis=(1, 2))
+    axes: Any = (1, 2)  # NumPy 1's types know one
+    view = sliding_window_view(x, a.kernel, axis=axes)
     return np.asarray(view[:, :: a.stride[0], :: a.stride[1]])
 
 

@@ -408,7 +408,7 @@ def _quantized(count: int) -> Form:
     def form(d: Draw) -> tuple[list[Array], dict[str, Any]]:
         x = d.floats(*d.dims(1))
         axis = int(d.one([-1, 0, x.ndim - 1]))
-        limits = [np.full(() if axis < 0 else x.shape[axis], n, x.dtype) for n in (-1, 1)]
+        limits = [np.full(() if axis < 0 else x.shape[axis], n).astype(x.dtype) for n in (-1, 1)]
         more = [np.int32(d.one([1, 4, 8, 63]))] if count == 4 else []
         return [x, *limits, *more], {"axis": axis, "num_bits": int(d.one([1, 4, 8, 63])), "range_given": d.flag()}
 
