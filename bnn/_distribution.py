@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 DISTRIBUTION = "bnn-compiler"
-_AGAIN = "pip install --force-reinstall --no-deps WHEEL, its own wheel or source folder"
+_AGAIN = f"pip install --force-reinstall --no-deps SOURCE, the wheel or clone of {DISTRIBUTION}"
 _REPAIR = f"pip uninstall bnn; {_AGAIN}"
 
 # Packages with a copyleft licence, by the extra that installs them.
@@ -35,7 +35,7 @@ def install(extra: str) -> str:
     try:
         asked = requires(DISTRIBUTION) or []
     except PackageNotFoundError:  # a source tree that was not installed
-        return f"pip install '.[{extra}]' in the source tree" + _licences(COPYLEFT.get(extra, {}))
+        return f"pip install -e '.[{extra}]' in the source tree" + _licences(COPYLEFT.get(extra, {}))
     packages = " ".join(f"'{package}'" for package in _packages(extra, asked))
     return f"pip install {packages}" + _licences(COPYLEFT.get(extra, {}))
 

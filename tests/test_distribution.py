@@ -164,12 +164,12 @@ def test_licences_are_named() -> None:
     assert install("prophesee").endswith("' (expelliarmus: GPLv2)")
 
 
-def test_extras_are_named_by_their_packages(project: dict[str, Any]) -> None:
+def test_extras_are_named_by_their_packages(project: dict[str, Any], tmp_path: Path) -> None:
     """No index has this one; in a source tree that was not installed, pip reads the extras."""
     for extra in ("cli", "torch", "spiking"):
         named = {Requirement(text) for text in re.findall(r"'(.*?)'", install(extra))}
         assert named == {*requirements(project, extra)}
     alone = "import runpy, sys; print(runpy.run_path(sys.argv[1])['install']('cli'))"
     command = [sys.executable, "-S", "-c", alone, str(ROOT / "bnn/_distribution.py")]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said == "pip install '.[cli]' in the source tree\n"
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said == "pip install -e '.[cli]' in the source tree\n"

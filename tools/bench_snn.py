@@ -5,7 +5,7 @@
     python tools/bench_snn.py                               784-400-10 at T = 20 and 100
     python tools/bench_snn.py --cnn shared/cnn_sinabs.nir   and the convolutional network of the NIR paper
 
-Needs PyTorch and the simulators: pip install '.[spiking]'; sinabs too, if it is there.  Each peer runs in
+Needs PyTorch and the simulators: pip install -e '.[spiking]'; sinabs too, if it is there.  Each peer runs in
 the fastest way that it offers on a CPU: weights applied to all steps at once where neurons allow it (SpikingJelly's
 multiple steps; a linear layer before a loop over neurons in snnTorch and Norse), without gradients, at batch sizes 1
 and 64.  Runs are interleaved; a row is the median, and its ratio to the engine's float32 row of the same network.

@@ -110,7 +110,7 @@ def _folders(data: str, names: list[str] | None, classes: int) -> tuple[dict[str
     for name in found:
         if names.count(name) != 1:
             known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            what = "is the name of several classes" if name in names else f"is no label, expected one of {known}"
+            what = "is the name of several classes" if name in names else f"is not a label, expected one of {known}"
             raise InputError(f"{os.path.join(data, name)}: '{name}' {what}; rename the folder, or give --labels FILE")
     return {os.path.join(data, name): names.index(name) for name in found}, names
 

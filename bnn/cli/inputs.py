@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
 from ..runtime.arrays import Inputs, Shape, batched
+from ..runtime.evaluation import class_count
 from ..runtime.numpy_files import load
 from ..runtime.progress import note
 from ..runtime.report import quantity
@@ -102,12 +103,8 @@ def read_labels(path: str, classes: Collection[int]) -> list[str]:
     return names
 
 
-def class_count(shape: Shape) -> int:
-    """The number of classes that an output of this shape has for an image; 0 if it is something else."""
-    return max(shape, default=0) if math.prod(shape) == max(shape, default=0) else 0
-
-
-def classes_of(model: Model) -> set[int]:
+def label_counts(model: Model) -> set[int]:
+    """How many labels could name the classes of one of the model's outputs."""
     return {class_count(shape) for shape in model.output_shapes} - {0}
 
 
@@ -191,9 +188,14 @@ def read_batches(
         raise first
     if parts or not some:
         yield names, joined(parts)
-    for loss, where in losses.items():
-        more = f" and {quantity(len(where) - 1, 'other')}" if len(where) > 1 else ""
-        note(f"bnn: note: {where[0]}{more}: {loss}")
+    note_losses({loss: (where[0], len(where)) for loss, where in losses.items()})
+
+
+def note_losses(losses: Mapping[str, tuple[str, int]]) -> None:
+    """Say what reading pictures lost: of which one first, and of how many."""
+    for loss, (first, count) in losses.items():
+        more = f" and {quantity(count - 1, 'other')}" if count > 1 else ""
+        note(f"bnn: note: {first}{more}: {loss}")
 
 
 def images_together(model: Reads) -> int:
@@ -371,10 +373,10 @@ def _fit(
 
 
 def _check_floats(array: Array, file: str, reading: Reading, known: Preprocessing | None, made: Preprocessing) -> None:
-    """Refuse numbers of which nobody said how they become a float network's input.
+    """Refuse pixels if neither the file nor an option says how they become a float network's input.
 
-    Integers are pixels.  Floats are the network's own inputs, but whole ones above 1 are probably pixels, too: this is
-    refused of float64, which nobody makes for a network, and where the file says that pixels are scaled.
+    Integers are pixels.  Floats are the network's own inputs, unless they look like pixels: whole numbers above 1.
+    Such arrays are refused if they are float64, which nobody makes for a network, or if the file scales pixels.
     """
     if reading.scale is not None or (array.dtype.kind != "f" and made.scale is not None):
         return

@@ -16,6 +16,7 @@ import numpy as np
 from .._text import printable
 from .._types import Array, Floats
 from ..runtime import MOST_THREADS, Model, load
+from ..runtime.evaluation import class_count
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from ..runtime.progress import live, note, progress
@@ -23,9 +24,8 @@ from ..runtime.report import quantity, table
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line
 from .inputs import (
     Reading,
-    class_count,
-    classes_of,
     count_files,
+    label_counts,
     read_batches,
     read_labels,
     reading_options,
@@ -75,7 +75,7 @@ def run(
     model = load(net, kernels=PORTABLE if portable else None)
     kinds = (".npy", ".npz") if len(model.output_shapes) == 1 else (".npz",)
     check_suffix("--output", output, kinds, devices=False)
-    names = model.labels if labels is None else read_labels(labels, classes_of(model))
+    names = model.labels if labels is None else read_labels(labels, label_counts(model))
     answers = [_Answers(name, top, rows, output is not None) for name in model.output_names]
     images, skipped = _run(model, net, files, reading, threads, answers)
     if output is not None:
@@ -160,7 +160,7 @@ class _Answers:
         return np.concatenate(self._whole)
 
     def best(self, most: int | None = None) -> Iterator[list[tuple[int | None, float]]]:
-        """Per image, the best classes and their scores; a score that is NaN has no class."""
+        """Per image, the best classes and their scores; the class of a NaN is None."""
         rows = ((o, s) for order, scores in self._best for o, s in zip(order.tolist(), scores.tolist(), strict=True))
         for order, scores in itertools.islice(rows, most):
             yield [(None if math.isnan(s) else i, s) for i, s in zip(order, scores, strict=True)]

@@ -25,16 +25,16 @@ from .._types import Array, Floats
 from ..errors import BnnError, InputError, SetupError
 from ..runtime import Model, load
 from ..runtime.arrays import Inputs
+from ..runtime.evaluation import class_count
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
-from ..runtime.progress import note
-from ..runtime.report import quantity
-from .inputs import Reading, class_count, images_together, joined, read_file
+from .inputs import Reading, images_together, joined, note_losses, read_file
 from .pictures import Unusable, in_folder
 
 PLAN = "_plan.json"  # readers of a folder of Parquet files pass over it
 _PARQUET = ".parquet"
 _BLOCKS = 10_000  # that Ray keeps track of
+Losses = dict[str, tuple[str, int]]  # what reading pictures lost: of which one first, and of how many
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,9 @@ class Scorer:
         self._job = job
         self._model = load(job.net, kernels=PORTABLE if job.portable else None)
         self._classes = output_classes(self._model)
-        self.losses: dict[str, tuple[str, int]] = {}  # what was not read: of which picture first, and of how many
 
-    def score(self, part: Part) -> None:
-        """Write the part's file: a row per picture or row, in order."""
+    def score(self, part: Part) -> Losses:
+        """Write the part's file: a row per picture or row, in order.  Returns what reading the pictures lost."""
         count, losses = images_together(self._model), dict[str, list[str]]()
         errors: dict[int, str] = {}
         found: list[Floats] = []
@@ -182,10 +181,8 @@ class Scorer:
                 found.append(self._run(batch))
                 batch = []
         found += [self._run(batch)] if batch else []
-        for loss, where in losses.items():
-            first, before = self.losses.get(loss, (where[0], 0))
-            self.losses[loss] = first, before + len(where)
         self._write(part, np.concatenate(found) if found else np.zeros((0, 1), np.float32), errors)
+        return {loss: (where[0], len(where)) for loss, where in losses.items()}
 
     def _values(self, part: Part) -> Iterator[tuple[str, Any]]:
         """(name, Arrow's value of the row; None: the name is a picture's file)"""
@@ -240,9 +237,12 @@ class Scorer:
 
 
 def output_classes(model: Model) -> int:
-    """The number of classes, 0 if the output is something else; raises InputError for several outputs."""
-    if len(model.output_shapes) > 1:
-        raise InputError(f"found a network with {len(model.output_shapes)} outputs, expected one; use bnn run")
+    """The number of classes, 0 if the output is something else.
+
+    Raises InputError for several inputs or outputs, or if results depend on the whole batch."""
+    for what, count in (("inputs", len(model.input_shapes)), ("outputs", len(model.output_shapes))):
+        if count > 1:
+            raise InputError(f"found a network with {count} {what}, expected one; use bnn run")
     if model.whole_batch:
         raise InputError("found a network whose results depend on the whole batch, which has no end here; use bnn run")
     return class_count(model.output_shapes[0])
@@ -291,12 +291,18 @@ def totals(job: Job, parts: Sequence[Part]) -> tuple[int, int]:
 
 def on_this_machine(job: Job, parts: Sequence[Part], advance: Callable[[int], object]) -> None:
     scorer = Scorer(job)
+    losses: Losses = {}
     for part in parts:
-        scorer.score(part)
+        _add(losses, scorer.score(part))
         advance(part.rows)
-    for loss, (first, count) in scorer.losses.items():
-        more = f" and {quantity(count - 1, 'other')}" if count > 1 else ""
-        note(f"bnn: note: {first}{more}: {loss}")
+    note_losses(losses)
+
+
+def _add(losses: Losses, more: Losses) -> None:
+    """Count the losses of another part."""
+    for loss, (first, count) in more.items():
+        known, before = losses.get(loss, (first, 0))
+        losses[loss] = known, before + count
 
 
 def on_ray(job: Job, parts: Sequence[Part], workers: int, advance: Callable[[int], object]) -> None:
@@ -315,7 +321,7 @@ def on_ray(job: Job, parts: Sequence[Part], workers: int, advance: Callable[[int
         raise SetupError(f"--on ray needs Ray Data ({error}); {install('ray')}") from None
 
     class Worker:
-        """In a process of its own.  It has no arguments, since Ray could lose them before it starts another one."""
+        """Runs in a process of its own.  It takes no arguments: Ray may have lost them when it replaces a worker."""
 
         def __init__(self) -> None:
             self._scorer = Scorer(job)
@@ -323,10 +329,10 @@ def on_ray(job: Job, parts: Sequence[Part], workers: int, advance: Callable[[int
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
             part = Part(row["number"], row["rows"], tuple(row["files"]), row["group"], row["first"])
             try:
-                self._scorer.score(part)
+                losses = self._scorer.score(part)
             except BnnError as error:  # no retry would change it
-                return {"rows": 0, "error": str(error)}
-            return {"rows": part.rows, "error": ""}
+                return {"rows": 0, "error": str(error), "losses": "{}"}
+            return {"rows": part.rows, "error": "", "losses": json.dumps(losses)}
 
     size = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
     ray.init(log_to_driver=False, logging_level="ERROR", **size)
@@ -335,9 +341,12 @@ def on_ray(job: Job, parts: Sequence[Part], workers: int, advance: Callable[[int
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = ray.data.from_items([asdict(part) for part in parts], override_num_blocks=min(len(parts), _BLOCKS))
         pool = ray.data.ActorPoolStrategy(size=workers)
+        losses: Losses = {}
         for row in rows.map(Worker, compute=pool, num_cpus=1).iter_rows():
             if row["error"]:
                 raise InputError(row["error"])
+            _add(losses, json.loads(row["losses"]))
             advance(row["rows"])
+        note_losses(losses)
     finally:
         ray.shutdown()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections.abc
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +35,12 @@ class Evaluation:
 
     @property
     def images(self) -> int:
+        """All that were looked at, the undecided ones too."""
         return int(self.confusion.sum()) + self.undecided
 
     @property
     def correct(self) -> int:
+        """Images whose answer is the right class."""
         return int(np.trace(self.confusion))
 
     @property
@@ -116,7 +119,7 @@ class Counter:
 def class_numbers(y: object, count: int, classes: int, what: str = "y") -> Array:
     """The right classes (count,), from whole numbers (count,) or (count, 1), or rows (count, classes) with a single 1.
 
-    Raises InputTypeError, InputError: it is neither, or a number is no class.
+    Raises InputTypeError or InputError if it is neither, or if there is no class of such a number.
     """
     found = as_numbers(y, what)
     if found.shape == (count, classes) and classes > 1:
@@ -134,20 +137,25 @@ def class_numbers(y: object, count: int, classes: int, what: str = "y") -> Array
 
 def scores_of(results: Any, shapes: Sequence[tuple[int, ...]]) -> Floats:
     """The scores (N, classes) of the one output."""
-    classes = classes_of(shapes)
-    return np.asarray(results).reshape(-1, classes)
+    return np.asarray(results).reshape(-1, classes_of(shapes))
+
+
+def class_count(shape: tuple[int, ...]) -> int:
+    """The number of classes that an output of this shape scores; 0 if its numbers are not scores of classes."""
+    most = max(shape, default=0)
+    return most if math.prod(shape) == most else 0
 
 
 def classes_of(shapes: Sequence[tuple[int, ...]]) -> int:
     """The number of classes of the one output with this shape of an image.
 
-    Raises InputError if there are several outputs, or if it has no classes."""
+    Raises InputError if there are several outputs, or fewer than two classes."""
     if len(shapes) != 1:
         raise InputError(f"the model has {len(shapes)} outputs, expected one, of classes")
-    size, most = int(np.prod(shapes[0])), max(shapes[0], default=1)
-    if size != most or size < 2:
+    count = class_count(shapes[0])
+    if count < 2:
         raise InputError(f"the model's output is {shapes[0]}, expected the scores of two or more classes")
-    return size
+    return count
 
 
 def are_batches(x: object) -> bool:

@@ -203,7 +203,7 @@ class Model:
 
         Returns an Evaluation: accuracy, confusion matrix; printing it gives a text.
 
-        Raises like ``model(x)``, and InputError for classes that are none, or if there is no image.
+        Raises like ``model(x)``, and InputError if a right class is not one of the model's, or if there is no image.
         """
         from .evaluation import Counter, are_batches, batches, class_numbers, classes_of, pair, scores_of
 

@@ -140,9 +140,9 @@ def from_file(text: bytes, label: str, inputs: Sequence[TensorInfo], outputs: Se
 
 
 def checked(record: object, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> Use:
-    """What {"labels", "preprocessing", "metadata"} say, each of which may be missing.
+    """What an object says under the keys "labels", "preprocessing" and "metadata"; each may be missing.
 
-    Raises InputTypeError, InputError: a value is not what it should be, or does not fit the network.
+    Raises InputTypeError or InputError if a value has the wrong type or does not fit the network.
     """
     parts: dict[str, Callable[[Any], Any]] = {
         "labels": lambda value: check_labels(value, outputs),

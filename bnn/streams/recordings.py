@@ -5,7 +5,7 @@
     run = bnn.events.EventEngine(model).run_events(events, "window", window=20000)
 
 Arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1 need only NumPy; Prophesee's .dat and .raw (EVT 2 and 3) need the
-package expelliarmus (GPLv2): pip install '.[prophesee]'.
+package expelliarmus (GPLv2): pip install -e '.[prophesee]'.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def test_names_of_folders(call: Any, net: Path, folder: Path, tmp_path: Path) ->
     assert [sum(row) for row in record["confusion"]] == [0, 0, 5, 0, 0, 0, 0, 0, 0, 5] and record["accuracy"] > 0.6
     (some / "ten").mkdir()
     done = call("evaluate", net, some)
-    assert done.status == 2 and "'ten' is no label, expected one of zero, one, two, three, four, ..." in done.err
+    assert done.status == 2 and "'ten' is not a label, expected one of zero, one, two, three, four, ..." in done.err
     (some / "ten").rmdir()
     saying(Use()).save(tmp_path / "plain.bnn")
     plain = ["evaluate", tmp_path / "plain.bnn", some, "--scale", 240]

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install '.[score]'")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[score]'")
 
 import pyarrow
 from PIL import Image
 
 import bnn
+from uses import using
 
 from .scored import DIGITS, NAMES, expected, network, pictures, png, results, write
 
@@ -117,4 +118,7 @@ def test_what_is_refused(call: Any, net: Path, tmp_path: Path) -> None:
     ):
         done = call("score", net, "--input", *arguments)
         assert done.status == 2 and message in done.err
+    using({}, inputs=2).save(tmp_path / "two.bnn")
+    done = call("score", tmp_path / "two.bnn", "--input", file, "--output", other)
+    assert done.status == 2 and "found a network with 2 inputs, expected one; use bnn run" in done.err
     assert not other.exists()  # so that the command, put right, begins

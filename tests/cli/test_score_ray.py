@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 
+import numpy as np
 import pyarrow
 
 from bnn.cli import main
@@ -41,20 +42,25 @@ def workers() -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [False, True])
-def test_two_workers(tmp_path: Path, kill: bool) -> None:
+def test_two_workers(tmp_path: Path, capfd: pytest.CaptureFixture[str], kill: bool) -> None:
     net = network(tmp_path)
-    file = write(tmp_path / "a.parquet", [png(x) for x in pictures(400)] * PARTS, pyarrow.binary(), 400)
+    coloured = np.tile(np.array([255, 0, 0], np.uint8), (8, 8, 1))
+    values = [png(coloured), *(png(x) for x in pictures(399))] * PARTS
+    file = write(tmp_path / "a.parquet", values, pyarrow.binary(), 400)
     common = ["score", str(net), "--input", str(file), "--output"]
     assert main([*common, str(tmp_path / "local")]) == 0
+    lost = f" and {PARTS - 1} others: colours become grey"
+    assert lost in capfd.readouterr().err
     command = [sys.executable, "-m", "bnn", *common, str(tmp_path / "ray"), "--on", "ray", "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if kill:
         while process.poll() is None and not len(parts(tmp_path / "ray")) >= 3:
             time.sleep(0.01)
         assert len(parts(tmp_path / "ray")) < PARTS and len(workers()) == 2
         os.kill(workers()[0], signal.SIGKILL)
-    out, _ = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0 and f"wrote {400 * PARTS:,} rows in {PARTS} files" in out
+    assert lost in err
     assert parts(tmp_path / "ray") == parts(tmp_path / "local")
 
 

@@ -57,6 +57,7 @@ def test_what_is_not_run_says_why(capsys: pytest.CaptureFixture[str]) -> None:
                 counts[{"run by": "run by other tests"}.get(kind, kind)] += 1
                 if block.marker == "not run":
                     lines.append(f"  {block.place}: {block.reason}")
+    assert counts["not run"] == len(lines) < sum(counts.values()) / 2
     with capsys.disabled():
         print("\ncode blocks of the documentation: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
         print("\n".join(lines))

@@ -13,7 +13,7 @@ import pytest
 
 import bnn
 
-REPAIR = "run: pip uninstall bnn; pip install --force-reinstall --no-deps WHEEL, its own wheel or source folder"
+REPAIR = "run: pip uninstall bnn; pip install --force-reinstall --no-deps SOURCE, the wheel or clone of bnn-compiler"
 # As theirs begins.
 FOREIGN = "from .version import __version__\nfrom .ops import BasicInputBinarizer\n"
 
@@ -78,7 +78,7 @@ def test_the_extension_of_another_version(site: Path) -> None:
     (site / "bnn/_version.py").write_text('__version__ = "9.8.7"\n', encoding="utf-8")
     _, err = python(site, "import bnn")
     assert f"SetupError: bnn's C extension cannot be used: it is of version {bnn.__version__}, the package 9.8.7" in err
-    assert "--no-deps WHEEL, its own wheel or source folder; in a source tree: pip install -e ." in err
+    assert "--no-deps SOURCE, the wheel or clone of bnn-compiler; in a source tree: pip install -e ." in err
 
 
 def test_no_extension(site: Path) -> None:

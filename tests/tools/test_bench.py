@@ -239,3 +239,11 @@ def test_the_onnx_network_has_the_shape_of_its_source() -> None:
     session = onnxruntime.InferenceSession(onnx_network.export(graph).SerializeToString())
     (out,) = session.run(None, {"input": rng.normal(size=(1, 3, 6, 6)).astype(np.float32)})
     assert out.shape == (1, 72) and out.sum() == pytest.approx(1, rel=1e-5)
+
+
+def test_scoring_many() -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[score]'")
+    done = run("bench_score.py", "--pictures", "300", "--workers")  # without Ray
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert rows == ["one process", "one process, 224 x 224"]

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="the package onnx is not installed: pip install '.[onnx]'")
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[onnx]'")
+pytest.importorskip("onnx", reason="the package onnx is not installed: pip install -e '.[onnx]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install -e '.[onnx]'")
 
 import onnx
 import onnxruntime

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[torch]'")
-pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[torch]'")
-pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install -e '.[torch]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install -e '.[torch]'")
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[torch]'")
 pytest.importorskip("brevitas", reason="Brevitas is not installed: pip install brevitas onnxoptimizer")
 pytest.importorskip("onnxoptimizer", reason="onnxoptimizer is not installed: pip install brevitas onnxoptimizer")
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[torch]'")
-pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install '.[torch]'")
-pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install -e '.[torch]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install -e '.[torch]'")
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[torch]'")
 
 import torch
 from torch import nn

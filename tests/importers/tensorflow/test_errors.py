@@ -110,7 +110,7 @@ def test_not_a_model(thing: Any) -> None:
 
 
 def test_documented_ops() -> None:
-    """The page that errors point at lists what is read, and nothing else."""
+    """The page lists what is read, and nothing else."""
     page = (Path(__file__).parents[3] / "docs/howto/keras.md").read_text(encoding="utf-8")
     listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
     assert listed == sorted(SUPPORTED)

@@ -256,7 +256,7 @@ def test_every_operator_is_tested(rng: np.random.Generator) -> None:
 
 
 def test_documented_operators() -> None:
-    """The page that errors point at lists what is read, and nothing else."""
+    """The page lists what is read, and nothing else."""
     page = (Path(__file__).parents[3] / "docs/howto/lce.md").read_text(encoding="utf-8")
     listed = page.partition("<!-- tflite operators -->")[2].partition("<!-- end -->")[0]
     assert re.findall(r"`(\w+)`", listed) == sorted(SUPPORTED)
