@@ -26,7 +26,6 @@ GRAPHS = 6
 @pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
 def test_frames_and_pixels_in_any_order(rng: np.random.Generator, firing: str, binary_input: bool) -> None:
     """Whole frames, then pixel by pixel in a random order; spikes under way in the given one."""
-    kinds = set()
     for _ in range(GRAPHS):
         model = random_model(rng, binary_input)
         engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
@@ -38,8 +37,17 @@ def test_frames_and_pixels_in_any_order(rng: np.random.Generator, firing: str, b
         assert run.report.encoder == "incremental"
         assert mismatches(engine, images[2]) == {}
         assert np.array_equal(run.outputs[-1], model(images[2:])[0].reshape(-1, run.outputs.shape[1])[0])
-        kinds |= {layer.kind for layer in engine.layers}
-    assert kinds == {"encoder", "synapses", "pool", "relay", "readout"}
+
+
+@pytest.mark.parametrize("binary_input", [False, True])
+def test_random_models_have_layers_of_every_kind(rng: np.random.Generator, binary_input: bool) -> None:
+    """Else the tests with them prove little."""
+    missing = {"encoder", "synapses", "pool", "relay", "readout"}
+    for _ in range(100):
+        missing -= {layer.kind for layer in EventEngine(random_model(rng, binary_input)).layers}
+        if not missing:
+            return
+    raise AssertionError(missing)
 
 
 def test_every_kernel_family(rng: np.random.Generator) -> None:
@@ -105,7 +113,9 @@ def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str,
 def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None:
     """Encoders of several thresholds on the same sums, and all that follows: by kernels, back, and by themselves."""
     switched: set[str] = set()
-    for _ in range(3):
+    for number in range(20):  # in some networks no bit ever changes
+        if number >= 3 and "encoder" in switched and switched & {"synapses", "sums"}:
+            return
         model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, "signs"))))
         frames = random_images(rng, model, 8)
         engine = EventEngine(model)
@@ -119,7 +129,7 @@ def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None
             assert mismatches(engine, frame) == {}
         switched |= {layer.kind for layer in engine.layers if layer.synchronous}
         assert EventEngine(model, switch="auto").run_stream(frames).wrong == 0
-    assert switched >= {"encoder"} and switched & {"synapses", "sums"}
+    raise AssertionError(switched)
 
 
 def wires(rng: np.random.Generator) -> bnn.Model:
