@@ -17,7 +17,7 @@ def snn() -> None:
     """Networks of spiking neurons that live over many time steps.
 
     \b
-    bnn snn compile net.nir --as norse -o net.snn   compile a NIR file, for the simulator that trained it
+    bnn snn compile net.nir --simulator norse       compile a NIR file, for the simulator that trained it
     bnn snn verify net.nir net.snn                  compare every spike with that simulator's
     bnn snn convert model.keras --data images.npy   turn a ReLU network into counters that spike
     bnn snn inspect net.snn                         show populations, rules and projections

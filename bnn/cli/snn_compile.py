@@ -12,7 +12,7 @@ import click
 from .._text import printable
 from ..errors import InputError
 from ..runtime.progress import waiting
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..snn.compiler import INPUTS, WEIGHTS
 from ..snn.model import SpikingModel, rule_text
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
@@ -26,7 +26,7 @@ RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset i
 @click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
 @click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the file's name with .snn, in the current folder.")  # fmt: skip
-@click.option("--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
+@click.option("--simulator", "--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
               help="The simulator that trained the network: its rules are what the file leaves open.")  # fmt: skip
 @click.option("--dt", type=float, metavar="SECONDS", help="Of a step.  Default: the simulator's own.")
 @click.option("--reset", type=click.Choice(RESETS),
@@ -56,9 +56,9 @@ def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **o
     """Compile FILE.nir to the network that a simulator makes of it, spike for spike.
 
     A NIR file does not say what happens in a step: the comparison with the threshold, the reset and its moment, the
-    order of updates.  --as says whose they are.  What that simulator would ignore or get wrong is refused by name.
-    What the file leaves open of its neurons is taken as they have it by default; a warning says so, and how to say
-    something else.
+    order of updates.  --simulator says whose they are.  What that simulator would ignore or get wrong is refused by
+    name.  What the file leaves open of its neurons is taken as they have it by default; a warning says so, and how to
+    say something else.
 
     The file is read in a separate process, limited by --max-memory and --timeout.
     """

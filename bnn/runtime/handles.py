@@ -50,7 +50,7 @@ _OTHERS = {
             "a zip file, probably a Keras model", "convert it first: bnn snn convert {0} --data IMAGES -o net.snn"
         ),
         b"\x89HDF": (
-            "an HDF5 file, probably a NIR file", "compile it first: bnn snn compile {0} --as SIMULATOR -o net.snn"
+            "an HDF5 file, probably a NIR file", "compile it first: bnn snn compile {0} --simulator SIMULATOR"
         ),
         b"\x89BNN": ("a .bnn file, a network without time", "use bnn inspect, bnn run or bnn verify, or bnn.load"),
     },

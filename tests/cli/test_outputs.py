@@ -101,7 +101,7 @@ class TestInputsAreKept:
         for name, words in (
             ("net.json", "model.save('net.keras')"), ("net.safetensors", "give the PyTorch module itself"),
             ("net.ckpt", "load them into the model"), ("net.pb", "give the SavedModel folder"),
-            ("net.nir", "bnn snn compile NET.nir --as"), ("net.pth", "torch.onnx.export("),
+            ("net.nir", "bnn snn compile NET.nir --simulator"), ("net.pth", "torch.onnx.export("),
         ):  # fmt: skip
             (tmp_path / name).write_bytes(b"a model")
             assert words in self.refused(call, tmp_path / name, "compile", name), name

@@ -12,8 +12,8 @@ import pytest
 
 import bnn
 from bnn.errors import InputError
+from bnn.snn.exact_weights import inexact
 from bnn.snn.file import decode
-from bnn.snn.whole import inexact
 from bnn.verification.modules import why_not
 from snn.nir_graphs import chain, node, write
 
@@ -37,7 +37,7 @@ def nir(tmp_path: Path) -> Path:
 
 def test_compiles_and_runs(call: Any, nir: Path, tmp_path: Path) -> None:
     target = tmp_path / "net.snn"
-    done = call("snn", "compile", nir, "--as", "snntorch", "-o", target, "--json")
+    done = call("snn", "compile", nir, "--simulator", "snntorch", "-o", target, "--json")
     assert done.status == 0, done.err
     assert done.json["dt"] == 1e-4
     assert done.json["bytes"] == target.stat().st_size and done.json["populations"][1]["neurons"] == 10
@@ -62,21 +62,21 @@ def test_compiles_and_runs(call: Any, nir: Path, tmp_path: Path) -> None:
 def test_wrong_calls(call: Any, nir: Path, tmp_path: Path) -> None:
     net = tmp_path / "net.snn"
     for arguments, words in (
-        (("compile", nir), "Missing option '--as'"),
-        (("compile", nir, "--as", "brian"), "'brian' is not one of 'norse'"),
-        (("compile", nir, "--as", "norse", "-o", net), "r = 2"),
-        (("compile", nir, "--as", "snntorch", "--dt", 1, "-o", net), "and no others; leave out dt (--dt)"),
+        (("compile", nir), "Missing option '--simulator'"),
+        (("compile", nir, "--simulator", "brian"), "'brian' is not one of 'norse'"),
+        (("compile", nir, "--simulator", "norse", "-o", net), "r = 2"),
+        (("compile", nir, "--simulator", "snntorch", "--dt", 1, "-o", net), "and no others; leave out dt (--dt)"),
         (
-            ("compile", nir, "--as", "snntorch", "--reset", "value", "-o", net),
+            ("compile", nir, "--simulator", "snntorch", "--reset", "value", "-o", net),
             "expected 'subtract' or 'zero' or 'none'",
         ),
         (
-            ("compile", nir, "--as", "spikingjelly", "--reset-delay", "no", "-o", net),
+            ("compile", nir, "--simulator", "spikingjelly", "--reset-delay", "no", "-o", net),
             "no such option, but dt, parametric; leave it",
         ),
         (("verify", nir, net, "--time-major", "yes"), "--time-major is for --model; leave it out"),
-        (("compile", nir, "--as", "norse", "-o", tmp_path / "net.bnn"), "expected a name ending in .snn"),
-        (("compile", nir, "--as", "snntorch", "-o", tmp_path / "no" / "net.snn"), "there is no folder"),
+        (("compile", nir, "--simulator", "norse", "-o", tmp_path / "net.bnn"), "expected a name ending in .snn"),
+        (("compile", nir, "--simulator", "snntorch", "-o", tmp_path / "no" / "net.snn"), "there is no folder"),
         (("verify", net, net), "does not exist"),
         (("verify", nir, net), "net.snn"),
         (("verify", nir, net, "--data", "x.npy", "--seed", 1), "--seed is for random samples"),
@@ -113,9 +113,9 @@ def test_files_of_other_kinds(call: Any, nir: Path, net: Path, tmp_path: Path) -
         ),
         (("snn", "inspect", tmp_path / "no.snn"), "give the path of a .snn file, made by bnn snn compile FILE.nir"),
         (("snn", "inspect", tmp_path), "give the .snn file itself"),
-        (("snn", "compile", net, "--as", "norse"), "is a compiled network; give the NIR file"),
+        (("snn", "compile", net, "--simulator", "norse"), "is a compiled network; give the NIR file"),
         (
-            ("snn", "compile", zipped, "--as", "norse"),
+            ("snn", "compile", zipped, "--simulator", "norse"),
             "probably a Keras model, and not a NIR file; convert it: bnn snn",
         ),
         (
@@ -134,7 +134,7 @@ def test_verifies(call: Any, nir: Path, tmp_path: Path, simulator: str) -> None:
     if reason := why_not(simulator):
         pytest.skip(reason)
     net = tmp_path / "net.snn"
-    assert call("snn", "compile", nir, "--as", simulator, "-o", net).status == 0
+    assert call("snn", "compile", nir, "--simulator", simulator, "-o", net).status == 0
     done = call("snn", "verify", nir, net, "--samples", 2, "--steps", 40, "--json")
     assert done.status == 0, done.out + done.err
     assert done.json["ok"] and done.json["proven"] and done.json["oracle"] == 0
@@ -176,7 +176,7 @@ def test_rounded_weights_and_biases_make_sums_exact(call: Any, nir: Path, tmp_pa
         file["node/nodes/fc/weight"][...] = rng.normal(0, 0.5, (10, 20))
         file["node/nodes/fc/bias"][...] = rng.normal(0, 0.2, 10)
     for weights in ("float32", "int8"):
-        assert call("snn", "compile", nir, "--as", simulator, "--weights", weights, "-o", net).status == 0
+        assert call("snn", "compile", nir, "--simulator", simulator, "--weights", weights, "-o", net).status == 0
         network = decode(net.read_bytes())
         assert (inexact(network) == ["", ""]) == (weights == "int8")
         if why_not(simulator):
@@ -218,7 +218,7 @@ def test_the_packages_that_are_missing_are_named(call: Any, nir: Path, tmp_path:
     if not why_not("spikingjelly"):
         pytest.skip("SpikingJelly is installed")
     net = tmp_path / "net.snn"
-    assert call("snn", "compile", nir, "--as", "spikingjelly", "-o", net).status == 0
+    assert call("snn", "compile", nir, "--simulator", "spikingjelly", "-o", net).status == 0
     done = call("snn", "verify", nir, net)
     assert done.status == 2 and f"SpikingJelly 2.0: {why_not('spikingjelly')}" in done.err
 
@@ -279,8 +279,8 @@ def test_a_trained_module_is_compared(call: Any, tmp_path: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         trained = runpy.run_path(str(models))["net"]
         nir.write(path, export_to_nir(trained, torch.zeros(1, 20), ignore_dims=[0]))
-    assert call("snn", "compile", path, "--as", "snntorch", "-o", net).status == 0
-    assert call("snn", "compile", path, "--as", "snntorch", "--reset", "zero", "-o", other).status == 0
+    assert call("snn", "compile", path, "--simulator", "snntorch", "-o", net).status == 0
+    assert call("snn", "compile", path, "--simulator", "snntorch", "--reset", "zero", "-o", other).status == 0
     ways = {"net": "step by step, with (1, 20)", "Looped": "once, with (steps, 1,",
             "Explicit": "step by step, with (1, 20) and the state that it returned"}  # fmt: skip
     found = runpy.run_path(str(models))

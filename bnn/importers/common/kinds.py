@@ -23,7 +23,7 @@ _INSTEAD = {
     ".json": "describes a model without its weights; load both in Keras, and save them with model.save('net.keras')",
     ".pb": "is a graph without its weights; give the SavedModel folder that it is part of, or make one with "
            "model.export(folder)",
-    ".nir": "is a network of spiking neurons; compile it with bnn snn compile NET.nir --as SIMULATOR",
+    ".nir": "is a network of spiking neurons; compile it with bnn snn compile NET.nir --simulator SIMULATOR",
 }  # fmt: skip
 
 

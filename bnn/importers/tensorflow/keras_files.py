@@ -84,7 +84,7 @@ def _config(path: Path, unsafe: bool) -> KerasFile:
         )
     with h5py.File(path, "r") as file:
         if "model_config" not in file.attrs and {*file} == {"node", "version"}:
-            raise CompileError(f"{path}: is a NIR file; compile it with bnn snn compile {path} --as SIMULATOR")
+            raise CompileError(f"{path}: is a NIR file; compile it with bnn snn compile {path} --simulator SIMULATOR")
         total = 0
         if not unsafe:
             with path.open("rb") as stored:
