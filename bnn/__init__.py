@@ -73,9 +73,9 @@ if TYPE_CHECKING:
     from . import events, snn, streams
     from .compiler import compile, emit_c, emit_nir
     from .streams import recordings as event_sources
-    from .verification.layers import verify
     from .verification.nir import verify_nir
     from .verification.over_time import verify as verify_snn
+    from .verification.synchronous import verify
 
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
@@ -86,7 +86,7 @@ _LAZY = {
     "events": ("events", ""),
     "snn": ("snn", ""),
     "streams": ("streams", ""),
-    "verify": ("verification.layers", "verify"),
+    "verify": ("verification.synchronous", "verify"),
     "verify_nir": ("verification.nir", "verify_nir"),
     "verify_snn": ("verification.over_time", "verify"),
 }

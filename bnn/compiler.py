@@ -18,7 +18,7 @@ from ._arguments import check_callable, check_flag, check_text
 from ._notes import WARNING, parted
 from ._types import Array
 from .emit.c import write as c
-from .emit.c.interface import CSummary, Options, Vectors
+from .emit.c.interface import CSummary, EmitOptions, Vectors
 from .emit.c.program import ALIGNMENT, identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
@@ -33,7 +33,7 @@ from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
 from .passes.explain import with_hints
-from .passes.plan_arena import Memory, plan_arena
+from .passes.plan_arena import ArenaMemory, plan_arena
 from .runtime import Model, TensorInfo
 from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
@@ -235,13 +235,13 @@ def emit_c(
     opened = opened_model(model)
     folder = path_text(folder)
     default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
-    options = Options(
+    options = EmitOptions(
         name=name if name is not None else identifier(default),
         target=target, output=output, fast=fast, single_file=single_file, trace=trace,
     )  # fmt: skip
     c.check_options(options)
     data = opened.to_bytes()
-    graph = plan_arena(c.last_values(decode(data), output), Memory(ALIGNMENT))
+    graph = plan_arena(c.last_values(decode(data), output), ArenaMemory(ALIGNMENT))
     spec.verify(graph, Level.RUNTIME, "plan_arena")
     images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
     summary, files = c.emit(graph, options, digest(data), _test_vectors(data, graph, options, images))
@@ -278,7 +278,7 @@ def _check_own(paths: Iterable[str]) -> None:
             raise InputError(f"{path}: exists and was not written by bnn; give another folder, or move the file")
 
 
-def _test_vectors(data: bytes, graph: Graph, options: Options, images: Sequence[Array]) -> Vectors:
+def _test_vectors(data: bytes, graph: Graph, options: EmitOptions, images: Sequence[Array]) -> Vectors:
     """The outputs of the portable kernels, one op at a time."""
     portable = Model.from_bytes(data, kernels=PORTABLE, max_bytes=NO_LIMIT)
     count = len(images[0])

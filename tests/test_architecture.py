@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -199,3 +201,13 @@ def test_source_files_name_their_licence() -> None:
             if first not in (f"# {LICENCE}", f"/* {LICENCE} */", f"// {LICENCE}"):
                 without.append(str(path.relative_to(ROOT)))
     assert not without, f"begin these with '# {LICENCE}', or a comment of C or JavaScript: {without}"
+
+
+def test_no_class_name_is_used_twice() -> None:
+    """A reader who meets a name knows which class it is."""
+    places = defaultdict[str, list[str]](list)
+    for path in (ROOT / "bnn").rglob("*.py"):
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(path.relative_to(ROOT).as_posix())
+    assert not {name: found for name, found in places.items() if len(found) > 1}

@@ -128,28 +128,29 @@ def emitted_nir(model: bnn.Model, path: Path) -> list[Any]:
 
 def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
     """Of each class whose text has names."""
-    from bnn.snn.quantize import Edge, Layer, Quantized
-    from bnn.verification import nir, over_time, report
+    from bnn.snn.quantize import CounterLayer, Edge, Quantized
+    from bnn.verification import nir, over_time, results
 
     engine = EventEngine(model)
     image = IMAGES[0]
-    wrong_layer = nir.LayerReport(NAME, NAME, 1, 1, first=NAME)
+    wrong_layer = nir.NirLayerCheck(NAME, NAME, 1, 1, first=NAME)
     importers = [nir.ImporterReport(NAME, NAME, NAME, layers=[wrong_layer]),
                  nir.ImporterReport(NAME, NAME, NAME, error=NAME)]  # fmt: skip
     watched = spiking.run_image(RNG.random((2, 8, 8)), 5, coding="rate", label=1, trace=True)
     return [
         model, spiking, bnn.Model.from_bytes(hostile.raw()), model.profile(IMAGES, repeats=1),
         engine.run_image(image, label=1, trace=True), engine.run_stream(IMAGES, label=2), engine.report(),
+        EventEngine(model).run_events(events(), label=1),
         watched, watched.report, spiking.run(RNG.random((4, 2, 8, 8)) < 0.2),
         spiking.run_events(events(), label=1, origin=(0, 0)),
         bnn.emit_c(model, folder / "c", name="net"), *emitted_nir(model, folder / hostile.FILE_NAME[:40]),
         hostile.graph(),
-        Quantized((Layer(NAME, "input", (1, 1, 1)), Layer(name(1), "sums", (1, 1, 1), edges=(
+        Quantized((CounterLayer(NAME, "input", (1, 1, 1)), CounterLayer(name(1), "sums", (1, 1, 1), edges=(
             Edge(0, np.ones((1, 1, 1, 1))),))), (1, 1, 1), False, 8),
-        report.VerifyReport(1, [report.LayerCheck(NAME, NAME, "bits", True, beyond=1)], report.EndToEnd(
-            [report.LayerCheck(name(2), NAME, "floats", False)]), hint=NAME, framework=NAME),
+        results.VerifyReport(1, [results.LayerCheck(NAME, NAME, "bits", True, beyond=1)], results.EndToEnd(
+            [results.LayerCheck(name(2), NAME, "floats", False)]), hint=NAME, framework=NAME),
         over_time.SpikeReport(simulator=NAME, version=NAME, samples=1, steps=1, oracle=0, first=(0, 0, NAME, 0),
-                              layers=[over_time.LayerReport(name=NAME, neurons=1, why=NAME)]),
+                              layers=[over_time.PopulationCheck(name=NAME, neurons=1, why=NAME)]),
         nir.NirReport(importers, [NAME]), *importers,
         *(Evaluation(np.ones((n, n), np.int64), 1, 1, 1, [f"{k}{NAME}" for k in range(n)]) for n in (3, 30)),
     ]  # fmt: skip
@@ -439,7 +440,7 @@ CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
     "snn run": lambda f: [(0, [f.spiking, "--data", f.spikes]), (0, [f.spiking, "--data", f.spikes, "--json"]),
                           (0, [f.spiking, "--data", f.spikes, "--sample", "0", "--html", f.page, "--plot", f.picture]),
                           (0, [f.spiking, "--recording", f.camera]), (2, [f.spiking, "--data", f.wrong])],
-    "snn compile": lambda f: [(2, [f.nir, "--as", "norse"]), (2, [f.spiking, "--as", "norse"])],
+    "snn compile": lambda f: [(2, [f.nir, "--simulator", "norse"]), (2, [f.spiking, "--simulator", "norse"])],
     "snn convert": lambda f: [(0, [f.onnx, "--data", f.pixels, "-o", f.converted]),
                               (2, [f.onnx, "--data", f.wrong, "-o", f.converted])],
     "completion": lambda f: [(2, [f.net])],

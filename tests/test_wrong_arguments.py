@@ -237,7 +237,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
         w.recording.when(moment), w.recording.time(moment), w.recording.answered(names)), {}),
     "StepRun": lambda w: Call(lambda moment=1, names=None: (
         w.steps.when(moment), w.steps.time(moment), w.steps.describe(names)), {}),
-    "snn.RecordingRun": lambda w: Call(lambda moment=1, names=None: (
+    "RecordingStepRun": lambda w: Call(lambda moment=1, names=None: (
         w.seen.when(moment), w.seen.events_share(moment), w.seen.describe(names)), {}),
     "emit_c": lambda w: Call(bnn.emit_c, {"model": w.model, "folder": "c", "name": "net"}),
     "emit_nir": lambda w: Call(bnn.emit_nir, {"model": w.model, "out": "net.nir"}),
@@ -337,8 +337,8 @@ def taking_arguments(kind: type) -> Iterator[str]:
 
 
 def test_every_public_function_is_here() -> None:
-    """Records (a Report, a LayerCounts) are made by the package; methods of runs are called together."""
-    runs = {"ImageRun", "StreamRun", "RecordingRun", "StepRun"}
+    """Records (an EventReport, a LayerCounts) are made by the package; methods of runs are called together."""
+    runs = {"ImageRun", "StreamRun", "RecordingRun", "RecordingStepRun", "StepRun"}
     missing = [
         name for name in public()
         if name not in CALLS and name not in ("load", "available_kernels") and name.partition(".")[0] not in runs

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from bnn.snn.compiler import compile
+from bnn.snn.exact_weights import quantize, with_int8_weights
 from bnn.snn.model import SpikingModel, build
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
-from bnn.snn.whole import quantize, with_int8_weights
 from bnn.verification.modules import import_file, why_not
 from bnn.verification.simulators import quiet
 

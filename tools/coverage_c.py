@@ -65,7 +65,7 @@ TESTS = (
 # Files are named by their paths below csrc/.
 MODEL = ("model", "every", "selected", "validate", "graph", "coding", "crc32", "problem", "info", "work")
 RUN = ("context", "exec", "spread", "poll", "cut", "step", "view")
-EVENTS = ("build", "check", "sight", "tables")
+EVENTS = ("build", "check", "counter_ops", "tables")
 SNN = ("open", "run", "neurons", "scatter", "gather", "learn", "poll", "info")
 CHECKED = (
     *(f"model/{name}.c" for name in MODEL),

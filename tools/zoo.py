@@ -32,7 +32,7 @@ from bench import MissingError, document, networks, peers
 from bench.networks import ZOO
 from bench.timing import measure
 from bnn.importers.tensorflow.load import freeze
-from bnn.verification.layers import verify
+from bnn.verification.synchronous import verify
 from training import _tf
 from training.console import progress, table
 

@@ -13,7 +13,7 @@ import numpy as np
 from .._types import Array
 from ..runtime import MOST_THREADS, Model, load
 from ..runtime.progress import live, progress
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from .common import json_option, net_argument, print_json, print_line
 from .inputs import random_arrays
 

@@ -172,7 +172,7 @@ def _compile(
 def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, Any], str]:
     """The report, as JSON and as text."""
     from ..importers import round_plainly
-    from ..verification.layers import verify
+    from ..verification.synchronous import verify
 
     round_plainly()  # before TensorFlow is imported, which makes the choice
     _load_framework(model)
@@ -197,10 +197,10 @@ def _compared(
 ) -> Any:  # fmt: skip
     """The report of ``compare`` on the images of ``files``, or on ``count`` random ones; tells the progress."""
     from ..runtime import load
-    from .inputs import Reading, random_arrays, read_arrays
+    from .inputs import InputOptions, random_arrays, read_arrays
 
     compiled = load(net)
-    arrays = read_arrays(compiled, files, Reading(**reading)) if files else random_arrays(compiled, count, seed)
+    arrays = read_arrays(compiled, files, InputOptions(**reading)) if files else random_arrays(compiled, count, seed)
     answers.send("working", len(arrays[0]))
     return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
 

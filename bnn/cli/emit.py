@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..runtime import load
 from ..runtime.progress import note, waiting
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json
-from .inputs import Reading, read_arrays, reading_options
+from .inputs import InputOptions, read_arrays, reading_options
 
 
 @click.group(short_help="Write other forms of a .bnn file.")
@@ -36,7 +36,7 @@ def emit() -> None:
 @reading_options
 @json_option
 def emit_nir_command(
-    net: str, output: str | None, profile: str, files: tuple[str, ...], reading: Reading, as_json: bool
+    net: str, output: str | None, profile: str, files: tuple[str, ...], reading: InputOptions, as_json: bool
 ) -> None:
     """Write NET.bnn as a spiking network in NIR, with a proof that they are equal (.proof.npz, .proof.json).
 
@@ -79,7 +79,7 @@ def emit_nir_command(
 @json_option
 def emit_c_command(
     net: str, folder: str, name: str | None, target: str, output: str, fast: bool, single_file: bool, trace: bool,
-    files: tuple[str, ...], reading: Reading, as_json: bool,
+    files: tuple[str, ...], reading: InputOptions, as_json: bool,
 ) -> None:  # fmt: skip
     """Write NET.bnn as C99 for firmware: const tables and a list of calls, the functions that it calls and no others,
     a program that tests it, and a README with what it costs.

@@ -19,10 +19,10 @@ from ..runtime import MOST_THREADS, Model, load
 from ..runtime.evaluation import Counter, Evaluation, class_numbers, classes_of, scores_of
 from ..runtime.files import replacing
 from ..runtime.progress import live, note, progress
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from ..streams.plot import short
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line
-from .inputs import Reading, count_files, read_batches, read_labels, read_numpy, reading_options
+from .inputs import InputOptions, count_files, read_batches, read_labels, read_numpy, reading_options
 
 Worst = tuple[float, str, int, int]  # score, file, right class, answer
 
@@ -44,7 +44,7 @@ Worst = tuple[float, str, int, int]  # score, file, right class, answer
 @click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads to use.  Default: BNN_THREADS, or 1.")
 @json_option
 def evaluate(
-    net: str, data: str, targets: str | None, reading: Reading, labels: str | None, top: int, most: int,
+    net: str, data: str, targets: str | None, reading: InputOptions, labels: str | None, top: int, most: int,
     png: str | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Count how often NET.bnn is right on INPUT: a folder with one folder of pictures per class, or images.npy with
@@ -126,7 +126,7 @@ def _targets(data: str, targets: str | None) -> Array:
 
 
 def _count(
-    model: Model, files: Sequence[str], folders: dict[str, int], right: Array | None, reading: Reading,
+    model: Model, files: Sequence[str], folders: dict[str, int], right: Array | None, reading: InputOptions,
     counter: Counter, most: int, threads: int | None, skipped: dict[str, str],
 ) -> list[Worst]:  # fmt: skip
     """Counts all images; returns the wrong answers with the highest scores."""

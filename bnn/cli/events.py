@@ -16,8 +16,8 @@ from ..runtime.arrays import Inputs
 from ..runtime.files import replacing
 from ..runtime.progress import live
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line, was_given
-from .inputs import Reading, read_arrays, read_labels, reading_options
-from .watched import (
+from .inputs import InputOptions, read_arrays, read_labels, reading_options
+from .spiking import (
     PAGES,
     PICTURES,
     check_label,
@@ -88,7 +88,7 @@ def events(
     shrink: int,
     plot: str | None,
     html: str | None,
-    reading: Reading,
+    reading: InputOptions,
     as_json: bool,
     **options: int | float | None,
 ) -> None:
@@ -167,7 +167,7 @@ def _recording(files: tuple[str, ...], kind: str | None) -> Array:
     return read_recording(files[0], kind)
 
 
-def _image(model: Model, files: tuple[str, ...], reading: Reading, which: int) -> Inputs:
+def _image(model: Model, files: tuple[str, ...], reading: InputOptions, which: int) -> Inputs:
     (images,) = read_arrays(model, files, reading)
     if which >= len(images):
         numbers = f", 0 to {len(images) - 1}" if len(images) else ""

@@ -22,7 +22,7 @@ from ..runtime.arrays import Inputs, Shape, batched
 from ..runtime.evaluation import class_count
 from ..runtime.numpy_files import load
 from ..runtime.progress import note
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..runtime.use import PRESETS, Preprocessing
 from .pictures import EXPECTED, Unusable, in_folder, read_picture, unreadable
 
@@ -45,7 +45,7 @@ class Reads(Protocol):
 
 
 @dataclass(frozen=True)
-class Reading:
+class InputOptions:
     """What options say: values become value / scale + offset; pictures are resized.  Otherwise what the file says."""
 
     scale: float | None
@@ -73,7 +73,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def checked(*args: Any, scale: float | None, offset: float, resize: bool, **options: Any) -> Any:
         check_scaling(1 if scale is None else scale, offset)
-        return command(*args, reading=Reading(scale, offset, resize), **options)
+        return command(*args, reading=InputOptions(scale, offset, resize), **options)
 
     resized = click.option("--resize", is_flag=True,
                            help="Resize images.  Default: as NET says, or they must have its size.")  # fmt: skip
@@ -136,7 +136,7 @@ def _read_text(path: str, expected: str) -> str:
         raise unreadable(path, error, expected) from None
 
 
-def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[Inputs]:
+def read_arrays(model: Reads, files: Sequence[str], reading: InputOptions) -> list[Inputs]:
     """One array (N, *shape) per input of the model, with the images of all files and folders in order.
 
     Raises InputError with the file, what was found in it, what was expected, and the option that would help.
@@ -148,7 +148,7 @@ def read_arrays(model: Reads, files: Sequence[str], reading: Reading) -> list[In
 def read_batches(
     model: Reads,
     files: Sequence[str],
-    reading: Reading,
+    reading: InputOptions,
     skipped: dict[str, str] | None = None,
     read: Callable[[int], object] = int,
     most: int | None = None,
@@ -232,7 +232,7 @@ def random_arrays(model: Model, count: int, seed: int) -> list[Inputs]:
 
 
 def read_file(
-    model: Reads, file: str, reading: Reading, losses: dict[str, list[str]], content: bytes | Array | None = None
+    model: Reads, file: str, reading: InputOptions, losses: dict[str, list[str]], content: bytes | Array | None = None
 ) -> list[Inputs]:
     """One file's arrays.  Adds what the conversion of images lost to ``losses``, with the files.
 
@@ -331,7 +331,7 @@ def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
 
 
 def _fit(
-    array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: Reading, known: Preprocessing | None,
+    array: Array, shape: Shape, dtype: np.dtype[Any], file: str, reading: InputOptions, known: Preprocessing | None,
     made: Preprocessing, first: bool,
 ) -> Inputs:  # fmt: skip
     """(N, *shape): float32 and scaled, or bytes; an image without a batch dimension becomes a batch of one."""
@@ -372,7 +372,9 @@ def _fit(
     return np.ascontiguousarray(result)
 
 
-def _check_floats(array: Array, file: str, reading: Reading, known: Preprocessing | None, made: Preprocessing) -> None:
+def _check_floats(
+    array: Array, file: str, reading: InputOptions, known: Preprocessing | None, made: Preprocessing
+) -> None:
     """Refuse pixels if neither the file nor an option says how they become a float network's input.
 
     Integers are pixels.  Floats are the network's own inputs, unless they look like pixels: whole numbers above 1.

@@ -9,7 +9,7 @@ import click
 
 from ..runtime import Model, TensorInfo, load
 from ..runtime.arrays import batched
-from ..runtime.report import describe, table
+from ..runtime.summary import describe, table
 from .common import json_option, model_record, net_argument, print_json, print_line, use_lines
 
 

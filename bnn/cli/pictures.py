@@ -17,7 +17,7 @@ from ..errors import BnnError, InputError, ModelFileError
 from ..runtime.arrays import Shape, batched
 from ..runtime.files import file_error
 from ..runtime.numpy_files import ALWAYS_ALLOWED, most_unpacked
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..runtime.use import Preprocessing
 
 if TYPE_CHECKING:

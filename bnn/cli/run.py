@@ -20,10 +20,10 @@ from ..runtime.evaluation import class_count
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from ..runtime.progress import live, note, progress
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line
 from .inputs import (
-    Reading,
+    InputOptions,
     count_files,
     label_counts,
     read_batches,
@@ -52,7 +52,7 @@ from .inputs import (
 def run(
     net: str,
     files: tuple[str, ...],
-    reading: Reading,
+    reading: InputOptions,
     labels: str | None,
     top: int,
     rows: int,
@@ -107,7 +107,7 @@ def _run(
     model: Model,
     net: str,
     files: Sequence[str],
-    reading: Reading,
+    reading: InputOptions,
     threads: int | None,
     answers: Sequence[_Answers],
 ) -> tuple[list[str], dict[str, str]]:

@@ -11,9 +11,9 @@ import click
 from ..errors import InputError
 from ..runtime import MOST_THREADS, load
 from ..runtime.progress import live, note, progress
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from .common import json_option, net_argument, print_json, print_line
-from .inputs import Reading, read_labels, reading_options
+from .inputs import InputOptions, read_labels, reading_options
 from .scoring import Job, find_parts, go_on, on_ray, on_this_machine, output_classes, parquet, totals
 
 
@@ -40,7 +40,8 @@ from .scoring import Job, find_parts, go_on, on_ray, on_this_machine, output_cla
 @json_option
 def score(
     net: str, given: tuple[str, ...], output: str, where: str, workers: int | None, column: str | None,
-    labels: str | None, scores: bool, rows: int, reading: Reading, portable: bool, threads: int | None, as_json: bool,
+    labels: str | None, scores: bool, rows: int, reading: InputOptions, portable: bool, threads: int | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run NET.bnn on very many pictures, or on the rows of Parquet files, and write what it gives to a folder.
 

@@ -28,7 +28,7 @@ from ..runtime.arrays import Inputs
 from ..runtime.evaluation import class_count
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
-from .inputs import Reading, images_together, joined, note_losses, read_file
+from .inputs import InputOptions, images_together, joined, note_losses, read_file
 from .pictures import Unusable, in_folder
 
 PLAN = "_plan.json"  # readers of a folder of Parquet files pass over it
@@ -38,7 +38,7 @@ Losses = dict[str, tuple[str, int]]  # what reading pictures lost: of which one 
 
 
 @dataclass(frozen=True)
-class Part:
+class ScorePart:
     """Pictures; or the rows of one row group of a Parquet file, from ``first`` on."""
 
     number: int
@@ -57,7 +57,7 @@ class Job:
 
     net: str
     output: str
-    reading: Reading
+    reading: InputOptions
     labels: tuple[str, ...] | None
     column: str | None
     scores: bool
@@ -78,7 +78,7 @@ def parquet() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def find_parts(given: Sequence[str], rows: int, column: str | None) -> list[Part]:
+def find_parts(given: Sequence[str], rows: int, column: str | None) -> list[ScorePart]:
     """The parts of folders, patterns and files, in the order of their names; pictures in parts of ``rows``.
 
     Raises InputError if there is nothing, or a Parquet file has no such ``column``.
@@ -91,15 +91,15 @@ def find_parts(given: Sequence[str], rows: int, column: str | None) -> list[Part
         raise InputError(f"{stored[0]}: found an array, expected pictures or Parquet files; use bnn run for arrays")
     if kinds == {False}:
         cuts = [files[i : i + rows] for i in range(0, len(files), rows)]
-        return [Part(k, len(cut), tuple(cut)) for k, cut in enumerate(cuts)]
-    parts: list[Part] = []
+        return [ScorePart(k, len(cut), tuple(cut)) for k, cut in enumerate(cuts)]
+    parts: list[ScorePart] = []
     for file in files:
         opened = _opened(file)
         _picture_column(opened.schema_arrow, file, column)
         first, metadata = 0, opened.metadata
         for group in range(metadata.num_row_groups):
             count = metadata.row_group(group).num_rows
-            parts.append(Part(len(parts), count, (file,), group, first))
+            parts.append(ScorePart(len(parts), count, (file,), group, first))
             first += count
     return parts
 
@@ -122,7 +122,7 @@ def _opened(file: str) -> Any:
         raise InputError(f"{file}: not a Parquet file that can be read: {error}") from None
 
 
-def go_on(job: Job, parts: Sequence[Part], rows_per_part: int) -> list[Part]:
+def go_on(job: Job, parts: Sequence[ScorePart], rows_per_part: int) -> list[ScorePart]:
     """The parts that are still to be scored; writes the plan if this is the first run.
 
     Raises InputError if the folder holds results of another run.
@@ -165,7 +165,7 @@ class Scorer:
         self._model = load(job.net, kernels=PORTABLE if job.portable else None)
         self._classes = output_classes(self._model)
 
-    def score(self, part: Part) -> Losses:
+    def score(self, part: ScorePart) -> Losses:
         """Write the part's file: a row per picture or row, in order.  Returns what reading the pictures lost."""
         count, losses = images_together(self._model), dict[str, list[str]]()
         errors: dict[int, str] = {}
@@ -184,7 +184,7 @@ class Scorer:
         self._write(part, np.concatenate(found) if found else np.zeros((0, 1), np.float32), errors)
         return {loss: (where[0], len(where)) for loss, where in losses.items()}
 
-    def _values(self, part: Part) -> Iterator[tuple[str, Any]]:
+    def _values(self, part: ScorePart) -> Iterator[tuple[str, Any]]:
         """(name, Arrow's value of the row; None: the name is a picture's file)"""
         if part.group < 0:
             yield from ((file, None) for file in part.files)
@@ -204,7 +204,7 @@ class Scorer:
         result: Floats = self._model.predict(joined(batch), threads=self._job.threads)
         return result.reshape(len(result), -1)
 
-    def _write(self, part: Part, scores: Floats, errors: dict[int, str]) -> None:
+    def _write(self, part: ScorePart, scores: Floats, errors: dict[int, str]) -> None:
         pyarrow, pq = parquet()
         good = np.array([i not in errors for i in range(part.rows)])
         decided = good.copy()
@@ -278,7 +278,7 @@ def _content(value: Any, shape: tuple[int, ...], name: str) -> bytes | Array:
     return numbers.reshape(1, *shape)
 
 
-def totals(job: Job, parts: Sequence[Part]) -> tuple[int, int]:
+def totals(job: Job, parts: Sequence[ScorePart]) -> tuple[int, int]:
     """(rows, those of them with an error) in the results."""
     rows = wrong = 0
     for part in parts:
@@ -289,7 +289,7 @@ def totals(job: Job, parts: Sequence[Part]) -> tuple[int, int]:
     return rows, wrong
 
 
-def on_this_machine(job: Job, parts: Sequence[Part], advance: Callable[[int], object]) -> None:
+def on_this_machine(job: Job, parts: Sequence[ScorePart], advance: Callable[[int], object]) -> None:
     scorer = Scorer(job)
     losses: Losses = {}
     for part in parts:
@@ -305,7 +305,7 @@ def _add(losses: Losses, more: Losses) -> None:
         losses[loss] = known, before + count
 
 
-def on_ray(job: Job, parts: Sequence[Part], workers: int, advance: Callable[[int], object]) -> None:
+def on_ray(job: Job, parts: Sequence[ScorePart], workers: int, advance: Callable[[int], object]) -> None:
     """By Ray Data: each worker has one network, mapped into memory; a part of a worker that dies is scored again.
 
     RAY_ADDRESS in the environment names a cluster; its machines need the input, the network and the output under the
@@ -327,7 +327,7 @@ def on_ray(job: Job, parts: Sequence[Part], workers: int, advance: Callable[[int
             self._scorer = Scorer(job)
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            part = Part(row["number"], row["rows"], tuple(row["files"]), row["group"], row["first"])
+            part = ScorePart(row["number"], row["rows"], tuple(row["files"]), row["group"], row["first"])
             try:
                 losses = self._scorer.score(part)
             except BnnError as error:  # no retry would change it

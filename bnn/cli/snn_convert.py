@@ -10,7 +10,7 @@ import click
 
 from ..importers.common.kinds import check_kind
 from ..runtime.progress import waiting
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..snn.model import SpikingModel
 from .apart import Limits, limit_options, run_apart
 from .common import (

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .._text import printable
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from ..snn import SpikingModel, load
 from ..snn.handle import PopulationInfo, ProjectionInfo
 from ..snn.model import rule_text

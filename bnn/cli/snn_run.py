@@ -16,15 +16,15 @@ from ..errors import InputError, InputTypeError
 from ..runtime.arrays import FLOAT32, Shape
 from ..runtime.files import replacing
 from ..runtime.progress import live, progress
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from ..snn import SpikingModel, StepRun, load
+from ..snn.activity import total
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
-from ..snn.report import total
 from ..snn.runs import samples_text
 from .common import check_outputs, check_suffix, json_option, print_json, print_line, was_given
-from .inputs import Reading, read_arrays, read_labels, read_numpy, read_over_time, reading_options
+from .inputs import InputOptions, read_arrays, read_labels, read_numpy, read_over_time, reading_options
 from .snn_inspect import snn_argument
-from .watched import (
+from .spiking import (
     PAGES,
     PICTURES,
     check_label,
@@ -111,7 +111,7 @@ def snn_run(
     labels: str | None,
     plot: str | None,
     html: str | None,
-    reading: Reading,
+    reading: InputOptions,
     as_json: bool,
 ) -> None:
     """Run NET.snn and report the answer over time, spikes, operations and energy.
@@ -205,7 +205,7 @@ def _check_options(
             raise click.UsageError("--seed is for --coding rate; leave it out")
 
 
-def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, reading: Reading) -> Sequence[Any]:
+def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, reading: InputOptions) -> Sequence[Any]:
     """What :meth:`SpikingModel.run_stream` or :meth:`SpikingModel.run_image` takes, per sample."""
     names, shapes = list(model.input_shapes), list(model.input_shapes.values())
     if coding is not None:

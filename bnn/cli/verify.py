@@ -25,7 +25,7 @@ from .common import (
     unsafe_option,
     was_given,
 )
-from .inputs import Reading, reading_options
+from .inputs import InputOptions, reading_options
 
 
 @click.command(short_help="Compare a .bnn file with the model it came from.")
@@ -56,7 +56,7 @@ def verify(
     files: tuple[str, ...],
     input_shape: tuple[int, ...] | None,
     zero: int,
-    reading: Reading,
+    reading: InputOptions,
     allow_silent: bool,
     nir: bool,
     importer: str,

@@ -16,8 +16,8 @@ from ..runtime import Model
 from ..runtime.arrays import Shape, as_array, as_numbers, given, room_for
 from ..runtime.progress import progress as progress_bar
 from ..streams.grid import check_finite, place
+from .counts import EventReport, LayerCounts
 from .handle import FIRING, Engine
-from .report import LayerCounts, Report
 from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
@@ -151,7 +151,7 @@ class EventEngine:
         """Counts per layer since the last reset."""
         return self.handle.layer_counts(self._dense)
 
-    def report(self, inferences: int = 1) -> Report:
+    def report(self, inferences: int = 1) -> EventReport:
         """The counts since the last reset, compared with a synchronous engine's for ``inferences`` inputs."""
         layers = self.layers
         encoder, notes = self._mode, [_NEURONS] if self._several else []
@@ -161,7 +161,7 @@ class EventEngine:
         elif self._why:
             dense = sum(layer.dense for layer in layers if layer.kind == "encoder")
             notes.append(f"the encoder ran synchronously, {dense:,} operations each of {times:,} times: {self._why}")
-        return Report(layers, inferences, encoder, tuple(notes))
+        return EventReport(layers, inferences, encoder, tuple(notes))
 
     # -- a static image -------------------------------------------------------------------------------------------
 
@@ -347,7 +347,7 @@ class EventEngine:
             refusal = str(error)
         if made is not None and not made.looks_for_bits():
             return made
-        from .form import network_of_neurons, why_refused  # the compiler's part: imported only if needed
+        from .lowering import network_of_neurons, why_refused  # the compiler's part: imported only if needed
 
         for counters in (True, False)[: 1 if made else 2]:
             try:

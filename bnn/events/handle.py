@@ -11,7 +11,7 @@ from .._types import Array, Floats
 from ..errors import BnnError, InputError, UnsupportedOpError
 from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_field, problem_text
 from ..runtime.native import ffi, lib
-from .report import LayerCounts
+from .counts import LayerCounts
 
 FIRING = {"layers": lib.BNN_ORDER_LAYERS, "fifo": lib.BNN_ORDER_FIFO, "random": lib.BNN_ORDER_RANDOM}
 KINDS = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..streams.page import class_names, layer, page
-from .report import SPIKING, LayerCounts
+from .counts import SPIKING, LayerCounts
 from .runs import ImageRun
 
 if TYPE_CHECKING:

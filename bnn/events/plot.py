@@ -10,9 +10,9 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save
-from .report import SPIKING, LayerCounts, Report
+from .counts import SPIKING, EventReport, LayerCounts
 from .runs import ImageRun, RecordingRun, StreamRun
 
 Run = ImageRun | StreamRun | RecordingRun
@@ -90,7 +90,7 @@ def _image(run: ImageRun) -> tuple[Floats, float, float]:
     return image, min(float(image.min()), run.blank), max(float(image.max()), run.blank)
 
 
-def _operations(report: Report) -> Operations:
+def _operations(report: EventReport) -> Operations:
     inputs = f"{report.inferences} inputs" if report.inferences > 1 else "one input"
     title = f"operations: {report.synops:,}\nof {report.dense:,} dense, {inputs} ({report.share:.0%})"
     if report.encoder_dense:

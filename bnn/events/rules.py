@@ -18,7 +18,7 @@ from .._arguments import check_choice, check_count, check_number
 from .._types import Array, Floats
 from ..errors import InputError
 from ..runtime.arrays import as_numbers
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..streams.grid import Recording, check_steps
 
 #: Each rule's parameters besides ``step``, with their defaults.

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..streams.answers import Answering, class_name
-from .report import Report
+from .counts import EventReport
 from .rules import Rule
 
 
@@ -18,7 +18,7 @@ from .rules import Rule
 class EventRun(Answering):
     """A run of the event engine with its report."""
 
-    report: Report
+    report: EventReport
 
 
 @dataclass(frozen=True)

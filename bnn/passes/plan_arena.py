@@ -17,7 +17,7 @@ from ..ir.ops import replaced, rows_at_once, takes_rows
 
 
 @dataclass(frozen=True)
-class Memory:
+class ArenaMemory:
     """What a plan is for.
 
     ``alignment``: of the values, in bytes.  ``fewest_pixels``, ``least_bytes``: of a value that is passed.  ``band``:
@@ -33,10 +33,10 @@ class Memory:
 
 # Convolutions of smaller images are faster on several images at once; a smaller value is in the nearest cache, and each
 # band costs a call.
-RUNTIME = Memory(fewest_pixels=128, least_bytes=16384, band=2048)
+RUNTIME = ArenaMemory(fewest_pixels=128, least_bytes=16384, band=2048)
 
 
-def plan_arena(graph: Graph, memory: Memory = RUNTIME) -> Graph:
+def plan_arena(graph: Graph, memory: ArenaMemory = RUNTIME) -> Graph:
     """Precondition: scheduled.  Postcondition: every arena value has an offset, those alive together do not overlap,
     and ``arena_bytes`` is the space they need.  A value takes the place of an operand that nothing reads later, where
     its op allows it.  What a convolution gives to the max-pool after it is passed, not placed, if that saves space.  A
@@ -64,7 +64,7 @@ def passable(graph: Graph) -> list[Node]:
     return [n for n, pool in pairs if takes_rows(pool, n) and uses[n] == 1 and not places[n].halo]
 
 
-def arrange(graph: Graph, passed: Collection[Node], memory: Memory = RUNTIME) -> tuple[Graph, int]:
+def arrange(graph: Graph, passed: Collection[Node], memory: ArenaMemory = RUNTIME) -> tuple[Graph, int]:
     """The plan in which these values are passed, and its bytes: of the arena, and of the rows that exist at once.  What
     a passed value is made of must last until the next op has run.
 

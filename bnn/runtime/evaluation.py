@@ -15,7 +15,7 @@ from .._arguments import shown
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
 from .arrays import as_numbers
-from .report import quantity, table
+from .summary import quantity, table
 
 _MOST_COLUMNS = 20  # classes of a table as text
 _MOST_PAIRS = 10

@@ -36,8 +36,8 @@ from .use import Preprocessing
 
 if TYPE_CHECKING:  # rarely needed modules are imported when used
     from .evaluation import Evaluation
-    from .report import Profile
     from .stepper import Stepper
+    from .summary import Profile
 
 Outputs = Floats | Sequence[Floats]
 
@@ -304,7 +304,7 @@ class Model:
 
         Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
         """
-        from .report import profile
+        from .summary import profile
 
         opened = self._open()
         inputs = self.check_inputs(x, least=1)
@@ -321,7 +321,7 @@ class Model:
     def summary(self, *, warnings: bool = True) -> str:
         """A table with one line per op: layer, kind (binary, multi-bit, integer or float), output, weights, MACs, and a
         note: why the layer is not binary.  ``warnings``: with the lines of :attr:`warnings` after it."""
-        from .report import summary
+        from .summary import summary
 
         shown = self.warnings if check_flag(warnings, "warnings") else []
         return "\n".join([summary(self._open()), *shown])
@@ -330,7 +330,7 @@ class Model:
     def warnings(self) -> list[str]:
         """What the author of the network probably did not mean: a line for each, which begins with "warning:" and names
         the layer and the cause."""
-        from .report import warnings
+        from .summary import warnings
 
         return warnings(self._open())
 

@@ -17,14 +17,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .activity import ActivityReport, PopulationCounts
 from .model import SpikingModel, build, load
-from .report import Layer, Report
-from .runs import RecordingRun, Run, StepRun
+from .runs import RecordingStepRun, Run, StepRun
 
 if TYPE_CHECKING:
     from .compiler import compile
 
-__all__ = ["Layer", "RecordingRun", "Report", "Run", "SpikingModel", "StepRun", "build", "compile", "load"]
+__all__ = [
+    "PopulationCounts",
+    "RecordingStepRun",
+    "Run",
+    "ActivityReport",
+    "SpikingModel",
+    "StepRun",
+    "build",
+    "compile",
+    "load",
+]
 
 # Imported when first used, so that loading and running a network stays light.
 _LAZY = {"compile": "compiler"}

@@ -10,14 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from .._arguments import check_choice
+from .exact_weights import quantize, quantize_bias, with_int8_weights
 from .file import encode
 from .from_nir import check_options, read_network
 from .model import SpikingModel
 from .network import Network
 from .nir_file import NirGraph, NirNode, read_nir
 from .rules import Emits
-from .simulators import Options, Simulator
-from .whole import quantize, quantize_bias, with_int8_weights
+from .simulators import Simulator, SimulatorOptions
 
 WEIGHTS = ("float32", "int8")
 INPUTS = {"spikes": Emits.SPIKES, "counts": Emits.COUNTS, "values": Emits.VALUES}
@@ -91,7 +91,7 @@ def check_choices(inputs: str, weights: str) -> None:
 
 
 def network_for(
-    graph: NirGraph, told: tuple[Simulator, Options], inputs: str = "spikes", weights: str = "float32"
+    graph: NirGraph, told: tuple[Simulator, SimulatorOptions], inputs: str = "spikes", weights: str = "float32"
 ) -> tuple[Network, list[str]]:
     """The network that :func:`compile` builds, and what it warns of; ``told``: of ``check_options``."""
     network, found = read_network(quantized(graph) if weights == "int8" else graph, told, INPUTS[inputs])

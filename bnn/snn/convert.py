@@ -26,7 +26,7 @@ from ..passes import lower
 from ..runtime.arrays import as_numbers, given_shape
 from .model import SpikingModel, build
 from .network import CONVERTED, Network, Population, Projection
-from .quantize import Edge, Grid, Layer, Pair, Quantized, check_whole, quantize, reach
+from .quantize import CounterLayer, Edge, Grid, Pair, Quantized, check_whole, quantize, reach
 from .rules import RULES, Dynamics, Emits, Reset
 
 Scheme = Literal["take-back", "staged"]
@@ -193,7 +193,7 @@ class _Builder:
         self.ends[len(self.populations) - 1] = end
         return len(self.populations) - 1
 
-    def _layer(self, layer: Layer) -> _Read:
+    def _layer(self, layer: CounterLayer) -> _Read:
         feeds = [self._feed(edge) for edge in layer.edges]
         if layer.kind == "sums":
             at = self._readout(layer.name, layer.grid, layer.offset, feeds)
@@ -273,7 +273,7 @@ class _Builder:
 
     # -- maxima -----------------------------------------------------------------------------------------------------
 
-    def _maximum(self, layer: Layer) -> list[_Read]:
+    def _maximum(self, layer: CounterLayer) -> list[_Read]:
         """Along the rows, then along the columns: every further tap of a window adds what it has more than the maximum
         before it."""
         source, window, (oh, ow, c) = layer.edges[0].source, layer.window, layer.grid
@@ -283,7 +283,9 @@ class _Builder:
             reads = self._reduced(layer, reads, inner, (*size, c), axis, window.kernel[axis])
         return reads
 
-    def _reduced(self, layer: Layer, reads: list[_Read], inner: Pair, grid: Grid, axis: int, taps: int) -> list[_Read]:
+    def _reduced(
+        self, layer: CounterLayer, reads: list[_Read], inner: Pair, grid: Grid, axis: int, taps: int
+    ) -> list[_Read]:
         window, (h, w, c) = layer.window, grid
         sign = np.where(layer.falling, -1.0, 1.0)
         stride = (1, window.stride[1]) if axis else (window.stride[0], 1)

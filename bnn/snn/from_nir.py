@@ -23,7 +23,7 @@ from .network import MOST_NEURONS, Network, Population, Projection, Shape
 from .nir_file import NirGraph, NirNode
 from .nir_order import Edge, in_cycle
 from .rules import RULES, Dynamics, Emits
-from .simulators import SIMULATORS, SPIKE_FNS, Found, Neuron, Options, Simulator
+from .simulators import SIMULATORS, SPIKE_FNS, Found, Neuron, Simulator, SimulatorOptions
 from .wires import Wire, flatten, linear, places
 
 __all__ = ["check_options", "network_from_nir", "read_network"]
@@ -59,7 +59,7 @@ def network_from_nir(
     return read_network(graph, check_options(simulator, **said), inputs)[0]
 
 
-def check_options(simulator: str, **said: Any) -> tuple[Simulator, Options]:
+def check_options(simulator: str, **said: Any) -> tuple[Simulator, SimulatorOptions]:
     """A simulator's record, and what its files do not say: what was said, or is not None, and its own defaults.
 
     Raises InputError: there is no such simulator, or it has no such option.
@@ -90,7 +90,7 @@ def check_options(simulator: str, **said: Any) -> tuple[Simulator, Options]:
             check_number(given[name], name)
         if name == "tau_syn" and not (given[name] == 0 or np.float32(given[name]) > 0):
             raise InputError(f"tau_syn: found {given[name]!r}, expected a number of steps, or 0: none")
-    options = Options(**{"dt": record.dt, "reset": record.resets[0], **given}, said=frozenset(given))
+    options = SimulatorOptions(**{"dt": record.dt, "reset": record.resets[0], **given}, said=frozenset(given))
     if options.v_reset != 0 and options.reset != "value":
         raise InputError(
             f"v_reset: found {options.v_reset!r} with reset '{options.reset}', which leaves another value; leave it out"
@@ -99,7 +99,7 @@ def check_options(simulator: str, **said: Any) -> tuple[Simulator, Options]:
 
 
 def read_network(
-    graph: NirGraph, told: tuple[Simulator, Options], inputs: Emits = Emits.SPIKES
+    graph: NirGraph, told: tuple[Simulator, SimulatorOptions], inputs: Emits = Emits.SPIKES
 ) -> tuple[Network, list[str]]:
     """The network of a graph, and warnings: what was assumed, because neither the file nor the user says it, and what
     a simulator does though its user may not have meant it; ``told``: of :func:`check_options`."""
@@ -124,7 +124,7 @@ def _is_no_floor(value: Any) -> bool:
     return isinstance(value, float) and value == -math.inf
 
 
-def _assumed(record: Simulator, options: Options, nodes: list[NirNode]) -> str:
+def _assumed(record: Simulator, options: SimulatorOptions, nodes: list[NirNode]) -> str:
     """One line: what was assumed of neurons, and how to say something else."""
     assumed = {name: text for name, text in record.assumed(options, nodes).items() if name not in options.said}
     if not assumed:
@@ -209,7 +209,7 @@ def _check_late(where: str, edges: tuple[Edge, ...], late: frozenset[Edge], simu
 class _Builder:
     """Populations and projections, node by node in the order in which they run."""
 
-    def __init__(self, where: str, simulator: Simulator, options: Options, recurrent: frozenset[str]) -> None:
+    def __init__(self, where: str, simulator: Simulator, options: SimulatorOptions, recurrent: frozenset[str]) -> None:
         self.where, self.simulator, self.options, self.recurrent = where, simulator, options, recurrent
         self.populations: list[Population] = []
         self.projections: list[Projection] = []

@@ -21,8 +21,9 @@ from ..runtime.files import path_text, replacing
 from ..runtime.handles import Memory, map_file, select_kernels
 from ..runtime.native import ffi
 from ..runtime.progress import progress as progress_bar
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..streams.grid import check_finite, place
+from .activity import ActivityReport, PopulationCounts, seconds, total
 from .coding import (
     MOST_STEPS,
     as_image,
@@ -36,9 +37,8 @@ from .coding import (
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
 from .network import CONVERTED, TIMELESS, Network, Shape, longest_step
-from .report import Layer, Report, seconds, total
 from .rules import BY_OPCODE, Emits, Reset
-from .runs import SPIKE, RecordingRun, Run, StepRun, stacked
+from .runs import SPIKE, RecordingStepRun, Run, StepRun, stacked
 
 #: Spikes that a trace may keep, 16 bytes each.
 MOST_SPIKES = 40_000_000
@@ -404,7 +404,7 @@ class SpikingModel:
     def run_events(
         self, events: Any, *, dt: float | None = None, origin: tuple[int, int] | None = None, shrink: int | None = None,
         label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False,
-    ) -> RecordingRun:  # fmt: skip
+    ) -> RecordingStepRun:  # fmt: skip
         """An event camera's recording steps the network in its own time: one step per ``dt``, from its first event on.
 
         Args:
@@ -455,7 +455,7 @@ class SpikingModel:
             note = [f"a step is {lasts:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
         watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
         watched = replace(watched, report=replace(watched.report, dt=lasts))
-        return RecordingRun(
+        return RecordingStepRun(
             **vars(watched), start=int(recording.t[0]), step_seconds=lasts, seen=seen, events=len(recording.t),
             dropped=recording.dropped, merged=len(recording.t) - taken,
         )  # fmt: skip
@@ -495,7 +495,7 @@ class SpikingModel:
                     )
                 advance(count)
         together = total(reports)
-        report = Report(together.layers, steps, 1, self.dt, (*notes, *self._unfinished()))
+        report = ActivityReport(together.layers, steps, 1, self.dt, (*notes, *self._unfinished()))
         traced = np.concatenate(spikes) if spikes else np.zeros(0, SPIKE)
         shapes = tuple(p.shape for p in self.populations)
         return StepRun(outputs, label, report, sent, self.dt, what, shapes, traced if trace else None)
@@ -621,7 +621,7 @@ class SpikingModel:
         )
 
     @cached_property
-    def _layers(self) -> list[tuple[Layer, list[int], list[int]]]:
+    def _layers(self) -> list[tuple[PopulationCounts, list[int], list[int]]]:
         """Per population: its counts in one step in which all sources send, and the projections that bring it spikes,
         and real values."""
         found = []
@@ -632,11 +632,11 @@ class SpikingModel:
                     into[self.populations[q.source].emits == Emits.VALUES].append(q.index)
             dense, multiplied = (sum(self.synapses[i] for i in part) for part in into)
             kind = p.emits.name.lower() if p.opcode else "input"
-            layer = Layer(p.name, rule_text(p), p.size, 0, 0, kind, 0, dense + multiplied, multiplied)
+            layer = PopulationCounts(p.name, rule_text(p), p.size, 0, 0, kind, 0, dense + multiplied, multiplied)
             found.append((layer, *into))
         return found
 
-    def _report(self, before: tuple[list[int], list[int]] | None, steps: int) -> Report:
+    def _report(self, before: tuple[list[int], list[int]] | None, steps: int) -> ActivityReport:
         sent, synops = self._counts()
         if before is not None:
             sent = [a - b for a, b in zip(sent, before[0], strict=True)]
@@ -646,12 +646,12 @@ class SpikingModel:
             multiplied = sum(synops[i] for i in others)
             done = sum(synops[i] for i in by_spikes) + multiplied
             layers.append(
-                Layer(
+                PopulationCounts(
                     layer.name, layer.rule, layer.neurons, spikes, done, layer.kind, multiplied, layer.dense * steps,
                     layer.dense_multiplied * steps,
                 )
             )  # fmt: skip
-        return Report(tuple(layers), steps, 1, self.dt, self._unfinished())
+        return ActivityReport(tuple(layers), steps, 1, self.dt, self._unfinished())
 
     def _unfinished(self) -> tuple[str, ...]:
         """A note, if the steps since the last reset are fewer than the longest delay."""

@@ -24,7 +24,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import CompileError
 from .learning import Learning
-from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, Reset, Rule
+from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, NeuronRule, Reset
 
 #: The simulator that a converted network names: its input takes an image once, as whole numbers.
 CONVERTED = "bnn"
@@ -225,7 +225,7 @@ _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(_is_whole, v)),
         "two whole numbers: of rows, of columns",
     ),
-    Rule: (_is_a(Rule), f"one of RULES: {', '.join(RULES)}"),
+    NeuronRule: (_is_a(NeuronRule), f"one of RULES: {', '.join(RULES)}"),
     Reset: (_is_a(Reset), "one of Reset"),
     Emits: (_is_a(Emits), "one of Emits"),
     dict[str, Floats]: (lambda v: isinstance(v, dict) and all(map(_is_array, v.values())), "NumPy arrays by name"),

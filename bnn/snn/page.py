@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..streams.page import class_names, layer, page
-from .runs import RecordingRun, StepRun
+from .runs import RecordingStepRun, StepRun
 
 #: The most steps and spikes of a page: a browser draws all of them.
 MOST_STEPS, MOST_SPIKES = 20_000, 5_000_000
@@ -34,7 +34,7 @@ def run_page(run: StepRun, names: Sequence[str] | None = None) -> str:
             f"html: found {run.moments:,} steps and {len(run.spikes):,} spikes, expected at most {MOST_STEPS:,} and "
             f"{MOST_SPIKES:,}; show fewer steps, or draw a picture"
         )
-    title = f"{run.events:,} events of a camera" if isinstance(run, RecordingRun) else run.what.capitalize()
+    title = f"{run.events:,} events of a camera" if isinstance(run, RecordingStepRun) else run.what.capitalize()
     if run.label is not None:
         title = f"“{class_names(run, names)[run.label]}”: {title[0].lower()}{title[1:]}"
     kinds = [x.kind for x in run.report.layers]
@@ -75,7 +75,7 @@ def run_page(run: StepRun, names: Sequence[str] | None = None) -> str:
         pulses=True,
         still=still,
         input=None if still else _layer(run, inputs[0]),
-        seconds=run.step_seconds if isinstance(run, RecordingRun) else run.dt,
+        seconds=run.step_seconds if isinstance(run, RecordingStepRun) else run.dt,
         digits=0 if np.array_equal(run.outputs, np.rint(run.outputs)) else 2,
         height=shape[0],
         width=shape[1],

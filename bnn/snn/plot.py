@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._types import Array, Floats
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..streams.plot import DOWN, INPUT, UP, Chart, Counts, Operations, Raster, save, short
-from .runs import RecordingRun, StepRun
+from .runs import RecordingStepRun, StepRun
 
 _MOST_ROWS = 24
 _MOST_STEPS = 2000  # of a raster; a longer run shows numbers of spikes
@@ -62,14 +62,14 @@ def save_run(run: StepRun, path: str | os.PathLike[str], class_names: Sequence[s
 
 
 def _title(run: StepRun) -> str:
-    if isinstance(run, RecordingRun):
+    if isinstance(run, RecordingStepRun):
         return f"{run.events:,} camera events in {quantity(run.moments, 'step')}"
     return run.what
 
 
 def _milliseconds(run: StepRun) -> float:
     """Of a step; 0: nobody said."""
-    return 1000 * (run.step_seconds if isinstance(run, RecordingRun) else run.dt)
+    return 1000 * (run.step_seconds if isinstance(run, RecordingStepRun) else run.dt)
 
 
 def _times(run: StepRun) -> tuple[Array, str]:
@@ -77,7 +77,7 @@ def _times(run: StepRun) -> tuple[Array, str]:
     moments, step = np.arange(len(run.outputs)), _milliseconds(run)
     if not step:
         return moments, "steps"
-    since = "milliseconds since the first event" if isinstance(run, RecordingRun) else "milliseconds"
+    since = "milliseconds since the first event" if isinstance(run, RecordingStepRun) else "milliseconds"
     return moments * float(f"{step:.9g}"), f"{since} (a step is {step:.4g} ms)"
 
 

@@ -63,7 +63,7 @@ class Edge:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class CounterLayer:
     """``kind``: "input", "levels", "max" (of the levels of a window; the minimum in channels that are ``falling``) or
     "sums" (without a threshold: the readout).  ``grid``: (h, w, c).  ``threshold``: (c,); ``offset``: (1, 1, c) or
     (h, w, c).  ``step``: what one level, or one unit of a sum, stands for."""
@@ -85,14 +85,14 @@ class Quantized:
     """Layers, sources first; the last is the output.  ``shape``: of the input, channels last.  ``bits``: of weights.
     ``agreement``: the share of the images it was made with that get the class that the model gives them."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[CounterLayer, ...]
     shape: tuple[int, ...]
     channels_first: bool
     bits: int
     agreement: float = 0.0
 
     @property
-    def output(self) -> Layer:
+    def output(self) -> CounterLayer:
         return self.layers[-1]
 
     def classes(self, images: Any) -> Array:
@@ -140,7 +140,7 @@ class Quantized:
         }
 
 
-def _node(layer: Layer, values: Sequence[Node]) -> Node:
+def _node(layer: CounterLayer, values: Sequence[Node]) -> Node:
     """A layer as ops."""
     channels = layer.grid[2]
     if layer.kind == "max":
@@ -230,11 +230,11 @@ class _Reader:
 
     def __init__(self, graph: Graph, largest: Mapping[Node, float], most: int, bits: int) -> None:
         self.graph, self.largest, self.most, self.limit = graph, largest, most, 2 ** (bits - 1) - 1
-        self.layers: list[Layer] = []
+        self.layers: list[CounterLayer] = []
         self.values: dict[Node, _Value] = {}
         self._names: set[str] = {"clock"}
 
-    def add(self, layer: Layer) -> int:
+    def add(self, layer: CounterLayer) -> int:
         name, i = layer.name, 2
         while name in self._names:
             name, i = f"{layer.name}_{i}", i + 1
@@ -244,7 +244,7 @@ class _Reader:
 
     def input(self, node: Node, scale: float, offset: float, most: int) -> None:
         grid = _grid(node.type.shape)
-        at = self.add(Layer(node.name or "input", "input", grid, most, scale))
+        at = self.add(CounterLayer(node.name or "input", "input", grid, most, scale))
         bias = np.full((1, 1, grid[2]), float(offset))
         self.values[node] = _Value(grid, (_Part(at, np.full(grid[2], float(scale))),), bias)
 
@@ -274,7 +274,9 @@ class _Reader:
         total = self._reach(value) + np.abs(value.bias).max(axis=(0, 1))
         scale = max(scale, float(total.max()) / (0.9 * LARGEST))
         edges = tuple(p.edge(np.rint(t / scale)) for p, t in zip(value.parts, taps, strict=True))
-        layer = Layer(node.name or "sums", "sums", value.grid, 0, scale, edges, offset=np.rint(value.bias / scale))
+        layer = CounterLayer(
+            node.name or "sums", "sums", value.grid, 0, scale, edges, offset=np.rint(value.bias / scale)
+        )
         self._check(node, layer)
         self.add(layer)
 
@@ -417,7 +419,7 @@ class _Reader:
         edges = tuple(p.edge(np.rint(t / unit)) for p, t in zip(value.parts, taps, strict=True))
         offset = np.rint(bias / unit) + threshold
         name = node.name or "levels"
-        layer = Layer(name, "levels", grid, most, step, edges, threshold, offset)
+        layer = CounterLayer(name, "levels", grid, most, step, edges, threshold, offset)
         self._check(node, layer)
         at = self.add(layer)
         scale, bias = np.full(channels, step), np.full((1, 1, channels), low)
@@ -444,7 +446,7 @@ class _Reader:
         h, w, c = value.grid
         out = _pooled_grid((h, w, c), window)
         below = self.layers[part.layer]
-        layer = Layer(
+        layer = CounterLayer(
             f"{below.name}_max", "max", out, below.most, below.step, (Edge(part.layer, np.ones((1, 1, 1, 1))),),
             window=window, falling=np.broadcast_to(falling, c),
         )  # fmt: skip
@@ -485,7 +487,7 @@ class _Reader:
             )
         )
 
-    def _check(self, node: Node, layer: Layer) -> None:
+    def _check(self, node: Node, layer: CounterLayer) -> None:
         if reach(layer, self.layers).max() > LARGEST:
             raise _refused(
                 node, f"found sums up to {int(reach(layer, self.layers).max()):,}, expected at most {LARGEST:,}; give "
@@ -493,7 +495,7 @@ class _Reader:
             )  # fmt: skip
 
 
-def reach(layer: Layer, layers: Sequence[Layer]) -> Array:
+def reach(layer: CounterLayer, layers: Sequence[CounterLayer]) -> Array:
     """|sum| + |offset| + threshold at most, per channel."""
     sums = sum(np.abs(e.weights).sum(axis=(0, 1, 2)) * e.taps * layers[e.source].most for e in layer.edges)
     return np.asarray(sums + np.abs(layer.offset).max(axis=(0, 1)) + layer.threshold)

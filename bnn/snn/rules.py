@@ -46,7 +46,7 @@ class Emits(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class NeuronRule:
     """One rule.
 
     ``parameters`` and ``states`` are float32 arrays by name; ``charge(p, s, x)`` returns the new membrane (float32, the
@@ -64,8 +64,8 @@ class Rule:
     recurrent: bool = False
 
 
-RULES: dict[str, Rule] = {}
-BY_OPCODE: dict[int, Rule] = {}
+RULES: dict[str, NeuronRule] = {}
+BY_OPCODE: dict[int, NeuronRule] = {}
 #: Parameters that every rule has, in the order of the file; a rule's own follow.
 COMMON = ("threshold", "reset", "initial")
 
@@ -75,7 +75,7 @@ def _rule(
 ) -> Callable[[Callable[..., Floats]], None]:
     def add(charge: Callable[..., Floats]) -> None:
         text = " ".join((charge.__doc__ or "").split())
-        rule = Rule(name, opcode, tuple(parameters.split()), tuple(states.split()), charge, text, recurrent)
+        rule = NeuronRule(name, opcode, tuple(parameters.split()), tuple(states.split()), charge, text, recurrent)
         if not text or name in RULES or opcode in BY_OPCODE:
             raise AssertionError(f"rule {name}: has no text, or its name or opcode is taken")
         RULES[name] = BY_OPCODE[opcode] = rule
@@ -219,7 +219,7 @@ class Dynamics:
     spike (the first of equals); the others are reset, too.
     """
 
-    rule: Rule
+    rule: NeuronRule
     reset: Reset = Reset.NONE
     emits: Emits = Emits.SPIKES
     at_least: bool = False

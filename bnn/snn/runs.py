@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._types import Array, Floats
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from ..streams.answers import Answering, class_name
-from .report import Layer, Report, seconds, total
+from .activity import ActivityReport, PopulationCounts, seconds, total
 
 #: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
 #: were taken back.
@@ -32,11 +32,11 @@ class Run:
     recorded: dict[str, Array]
     membranes: dict[str, Floats]
     currents: dict[str, Floats]
-    report: Report
+    report: ActivityReport
     samples: int | None = None
 
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[PopulationCounts, ...]:
         """What each population did."""
         return self.report.layers
 
@@ -90,7 +90,7 @@ class StepRun(Answering):
     output sent anything.
     """
 
-    report: Report
+    report: ActivityReport
     sent: Array
     dt: float
     what: str
@@ -134,7 +134,7 @@ class StepRun(Answering):
 
 
 @dataclass(frozen=True)
-class RecordingRun(StepRun):
+class RecordingStepRun(StepRun):
     """An event camera's recording, one step per ``step_seconds`` of it.
 
     ``start``: the first event's time in microseconds; ``seen`` (steps,): camera events until the end of each step;

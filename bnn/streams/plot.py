@@ -16,7 +16,7 @@ from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, SetupError
 from ..runtime.files import path_text, replacing
-from ..runtime.report import quantity
+from ..runtime.summary import quantity
 from .answers import Answering, class_name
 
 UP, DOWN, INPUT = "#1f6f8b", "#d1495b", "#8a7f6a"  # a spike, a spike taken back, what arrives

@@ -16,11 +16,11 @@ import numpy as np
 from .._distribution import install_packages
 from .._types import Array, Floats
 from ..errors import BnnError, CompileError, InputError, InputTypeError, SetupError
+from ..snn.exact_weights import quantize, quantize_bias
 from ..snn.from_nir import check_options
-from ..snn.simulators import SIMULATORS, Options
+from ..snn.simulators import SIMULATORS, SimulatorOptions
 from ..snn.simulators.norse import lif_cell
 from ..snn.simulators.snntorch import recurrent
-from ..snn.whole import quantize, quantize_bias
 from .simulators import quiet
 
 _TORCH = ("torch", "nir", "nirtorch")
@@ -120,7 +120,7 @@ def _prepare(graph: Any, quantized: bool) -> None:
                 node.bias = quantize_bias(bias.astype(np.float32), single).astype(bias.dtype)
 
 
-def _norse(graph: Any, options: Options, dt: dict[str, float]) -> Any:
+def _norse(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
     import nir
     import nirtorch
     import norse.torch.functional.reset as resets
@@ -149,7 +149,7 @@ def _norse(graph: Any, options: Options, dt: dict[str, float]) -> Any:
     return module
 
 
-def _snntorch(graph: Any, options: Options, dt: dict[str, float]) -> Any:
+def _snntorch(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
     import nir
     import nirtorch
     import snntorch
@@ -187,7 +187,7 @@ def _snntorch(graph: Any, options: Options, dt: dict[str, float]) -> Any:
     return module
 
 
-def _spikingjelly(graph: Any, options: Options, dt: dict[str, float]) -> Any:
+def _spikingjelly(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
     from spikingjelly.activation_based.neuron import LIFNode, ParametricLIFNode
     from spikingjelly.activation_based.nir_exchange import import_from_nir
 
@@ -215,7 +215,7 @@ def _logit(rate: float) -> Any:
     return w
 
 
-def _sinabs(graph: Any, options: Options, dt: dict[str, float]) -> Any:
+def _sinabs(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
     import nirtorch
     import torch
     from sinabs import activation
@@ -239,7 +239,7 @@ def _sinabs(graph: Any, options: Options, dt: dict[str, float]) -> Any:
     return nirtorch.load(graph, part_of)  # as its from_nir does
 
 
-_IMPORTERS: dict[str, Callable[[Any, Options, dict[str, float]], Any]] = {
+_IMPORTERS: dict[str, Callable[[Any, SimulatorOptions, dict[str, float]], Any]] = {
     "norse": _norse, "snntorch": _snntorch, "spikingjelly": _spikingjelly, "sinabs": _sinabs,
 }  # fmt: skip
 

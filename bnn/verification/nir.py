@@ -22,7 +22,7 @@ from .._arguments import check_callable, check_choice, check_count, check_flag
 from .._distribution import install
 from .._text import printable
 from .._types import Array
-from ..emit.nir.layers import Layer, LayeredNetwork
+from ..emit.nir.layered import LayeredNetwork, NirLayer
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
 from ..emit.nir.write import PROFILES, digest, layers_for, nir_nodes
 from ..errors import CompileError, ModelFormatError, SetupError
@@ -37,11 +37,11 @@ from ..snn.nir_file import read_nir
 from .changes import ACCEPT, Changes
 from .simulators import IMPORTERS, Importer
 
-__all__ = ["IMPORTERS", "ImporterReport", "LayerReport", "NirReport", "verify_nir"]
+__all__ = ["IMPORTERS", "ImporterReport", "NirLayerCheck", "NirReport", "verify_nir"]
 
 
 @dataclass
-class LayerReport:
+class NirLayerCheck:
     """One layer in one importer: the numbers of ``compared`` spikes (or sums), of different ones, and of values other
     than 0 and 1 (from a node that the importer took for the identity).  ``first``: the first wrong value.  ``fired``:
     spikes of the C runtime.  ``unchanged``: its spikes were those of the first image, whatever the image."""
@@ -75,7 +75,7 @@ class ImporterReport:
     version: str
     profile: str
     images: int = 0
-    layers: list[LayerReport] = field(default_factory=list)
+    layers: list[NirLayerCheck] = field(default_factory=list)
     classes_different: int = 0
     seconds: float = 0.0
     error: str = ""
@@ -285,7 +285,7 @@ def _run(
 ) -> None:
     start = time.perf_counter()
     run.layers = [
-        LayerReport(x.neuron_name if x.neurons else x.name, "spikes" if x.neurons else "sums") for x in chain.layers
+        NirLayerCheck(x.neuron_name if x.neurons else x.name, "spikes" if x.neurons else "sums") for x in chain.layers
     ]
     runtime = _RuntimeBits(model, chain.network.form, batch_size)
     changes = [Changes() for _ in run.layers]
@@ -312,7 +312,7 @@ def _run(
 
 
 def _compare(
-    report: LayerReport, layer: Layer, found: Array, bits: dict[Node, Array], chain: LayeredNetwork, begin: int
+    report: NirLayerCheck, layer: NirLayer, found: Array, bits: dict[Node, Array], chain: LayeredNetwork, begin: int
 ) -> Array:
     """Count what differs from what is expected, which is returned."""
     count = len(next(iter(bits.values())))

@@ -27,7 +27,7 @@ from ..snn.model import SpikingModel
 from ..snn.network import Network, Population
 from ..snn.nir_file import read_nir
 from ..snn.oracle import Oracle, Record
-from ..snn.risk import Risk, excused, find_risk
+from ..snn.rounding_risk import Risk, excused, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from ..snn.simulators.sinabs import tau_of
@@ -35,7 +35,7 @@ from .modules import WAYS, import_file, imported_way, run_module, trained_way, v
 
 
 @dataclass
-class LayerReport:
+class PopulationCheck:
     """One population over all samples.
 
     ``decisions``: neurons times steps.  ``fed``: decisions of the engine that differ from the simulator's when it gets
@@ -74,7 +74,7 @@ class SpikeReport:
     samples: int
     steps: int
     oracle: int
-    layers: list[LayerReport] = field(default_factory=list)
+    layers: list[PopulationCheck] = field(default_factory=list)
     first: tuple[int, int, str, int] | None = None
     excused: bool = False
     first_trained: tuple[int, int, str, int] | None = None
@@ -235,7 +235,7 @@ def verify(
     if module is not None:
         sizes = ", ".join(map(str, given.shape[2:]))
         report.module = WAYS[modules[1][1]].replace("*shape", sizes)
-    layers = {i: LayerReport(p.name, p.size) for i, p in enumerate(network.populations) if p.dynamics is not None}
+    layers = {i: PopulationCheck(p.name, p.size) for i, p in enumerate(network.populations) if p.dynamics is not None}
     for number in range(given.shape[1]):
         _compare(model._opened, network, modules, given[:, number], number, report, layers)
         progress(1)
@@ -347,7 +347,7 @@ def _differ(a: Record, b: Record) -> int:
 
 def _compare(
     opened: OpenedNetwork, network: Network, modules: list[tuple[Any, str]], x: Floats, number: int,
-    report: SpikeReport, layers: dict[int, LayerReport],
+    report: SpikeReport, layers: dict[int, PopulationCheck],
 ) -> None:  # fmt: skip
     """One sample, (T, *shape); ``modules``: the importer's, and the trained one, with how they are called."""
     moved = np.moveaxis(x, 1, -1) if x.ndim > 2 else x

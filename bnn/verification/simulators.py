@@ -40,13 +40,13 @@ class Importer:
         except importlib.metadata.PackageNotFoundError:
             return None
 
-    def load(self, graph: Any, profile: str, stream: bool) -> Network:
+    def load(self, graph: Any, profile: str, stream: bool) -> ImportedNetwork:
         """Import a NIR graph, quietly.  Raises whatever the importer raises."""
         with quiet():
-            return Network(self.build(graph, profile), stream, self.time_axis)
+            return ImportedNetwork(self.build(graph, profile), stream, self.time_axis)
 
 
-class Network:
+class ImportedNetwork:
     """An imported network.  ``stream``: it keeps its state from one call to the next."""
 
     def __init__(self, module: Any, stream: bool, time_axis: bool) -> None:

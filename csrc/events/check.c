@@ -14,8 +14,8 @@ int bnn_events_find_kind(const struct bnn_model *m, const struct bnn_op *op, bnn
         return 1;
     case BNN_OP_binarize:
     case BNN_OP_binarize_levels: {
-        struct bnn_sight sight;
-        *kind = bnn_events_find_sight(m, op, &sight) ? BNN_LAYER_COUNTER : BNN_LAYER_ENCODER;
+        struct bnn_counter_ops ops;
+        *kind = bnn_events_find_counter_ops(m, op, &ops) ? BNN_LAYER_COUNTER : BNN_LAYER_ENCODER;
         return 1;
     }
     case BNN_OP_conv2d:

@@ -203,14 +203,14 @@ static inline int bnn_events_is_layer(const struct bnn_model *m, const struct bn
     return bnn_events_is_bits(&m->tensors[op->output]) || op->row->opcode == BNN_OP_bconv2d;
 }
 
-/* sight.c */
+/* counter_ops.c */
 /* What a counter looks at: the op with its sums, perhaps a max-pool of them, and functions of a channel between. */
-struct bnn_sight {
+struct bnn_counter_ops {
     uint32_t sums, pool; /* BNN_NONE: no pool */
     uint32_t functions;
 };
 /* Whether an op's bits depend on the sums of one layer of spikes in this way, element by element. */
-int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, struct bnn_sight *sight);
+int bnn_events_find_counter_ops(const struct bnn_model *m, const struct bnn_op *op, struct bnn_counter_ops *ops);
 /* The members of a counter that follow from it. */
 void bnn_events_describe_counter(const struct bnn_model *m, const struct bnn_op *op, struct bnn_layer *layer);
 /* Memory for what neurons of several levels compare sums with. */

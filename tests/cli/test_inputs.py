@@ -18,9 +18,9 @@ from PIL import Image
 import bnn
 from bnn._types import Array
 from bnn.cli import inputs
-from bnn.cli.inputs import Reading
+from bnn.cli.inputs import InputOptions
 
-PLAIN = Reading(None, 0.0, False)
+PLAIN = InputOptions(None, 0.0, False)
 U8, I8, F32 = np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.float32)
 
 
@@ -91,11 +91,11 @@ class TestScale:
     ("array", "dtype", "reading", "found"),
     [
         (np.float32([[1, 2]]), F32, PLAIN, [[1, 2]]), (np.float32([1, 2]), F32, PLAIN, [[1, 2]]),
-        (np.uint8([[1, 2]]), F32, Reading(2.0, 0.0, False), [[0.5, 1]]),
-        (np.array([[1, 2]], ">i2"), F32, Reading(2.0, 0.0, False), [[0.5, 1]]),
-        (np.array([[True, False]]), F32, Reading(1.0, 0.5, False), [[1.5, 0.5]]),
-        (np.float32([[1, 2]]), F32, Reading(None, 1.0, False), [[2, 3]]),
-        (np.float32([[np.inf, 2]]), F32, Reading(2.0, 0.0, False), [[np.inf, 1]]),
+        (np.uint8([[1, 2]]), F32, InputOptions(2.0, 0.0, False), [[0.5, 1]]),
+        (np.array([[1, 2]], ">i2"), F32, InputOptions(2.0, 0.0, False), [[0.5, 1]]),
+        (np.array([[True, False]]), F32, InputOptions(1.0, 0.5, False), [[1.5, 0.5]]),
+        (np.float32([[1, 2]]), F32, InputOptions(None, 1.0, False), [[2, 3]]),
+        (np.float32([[np.inf, 2]]), F32, InputOptions(2.0, 0.0, False), [[np.inf, 1]]),
         (np.int8([1, -2]), I8, PLAIN, [[1, -2]]), (np.uint8([[1, 200]]), U8, PLAIN, [[1, 200]]),
         (np.zeros((1, 3), np.float32), F32, PLAIN, "found shape (1, 3), expected (N, 2) or one image (2,)"),
         (np.array([[0, 0.1]]), F32, PLAIN, [[0, float(np.float32(0.1))]]),
@@ -105,13 +105,13 @@ class TestScale:
         (np.zeros((1, 2), np.uint8), I8, PLAIN, "convert it like the training data"),
         (np.zeros((1, 2), np.int8), U8, PLAIN, "the type of image files"),
         *((np.zeros((1, 2), dtype), dtype, reading, "scales the bytes itself; leave out --scale and --offset")
-          for dtype in (U8, I8) for reading in (Reading(1.0, 0.0, False), Reading(None, 1.0, False))),
-        *((np.zeros((1, 2), dtype), F32, Reading(1.0, 0.0, False), "expected numbers")
+          for dtype in (U8, I8) for reading in (InputOptions(1.0, 0.0, False), InputOptions(None, 1.0, False))),
+        *((np.zeros((1, 2), dtype), F32, InputOptions(1.0, 0.0, False), "expected numbers")
           for dtype in (np.complex64, "U3", "M8[s]")),
-        (np.float32([[3e38, 2]]), F32, Reading(0.5, 0.0, False), "too large for float32 when divided by 0.5"),
+        (np.float32([[3e38, 2]]), F32, InputOptions(0.5, 0.0, False), "too large for float32 when divided by 0.5"),
     ],
 )  # fmt: skip
-def test_arrays_that_fit(array: Array, dtype: np.dtype[Any], reading: Reading, found: Any, tmp_path: Path) -> None:
+def test_arrays_that_fit(array: Array, dtype: np.dtype[Any], reading: InputOptions, found: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", array)
     if not isinstance(found, str):
         (fitted,) = inputs.read_arrays(model((2,), dtype), [str(tmp_path / "x.npy")], reading)
@@ -188,7 +188,7 @@ def picture(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Any:
 
     def read(image: Image.Image, shape: tuple[int, ...] = (3, 2, 1), resize: bool = False, **options: Any) -> Any:
         image.save(tmp_path / "a.png", **options)
-        found = inputs.read_arrays(model(shape), [str(tmp_path / "a.png")], Reading(1.0, 0.0, resize))
+        found = inputs.read_arrays(model(shape), [str(tmp_path / "a.png")], InputOptions(1.0, 0.0, resize))
         return found[0][0], capfd.readouterr().err.splitlines()
 
     return read
@@ -219,7 +219,7 @@ def test_pixels_of_more_bits(picture: Any, tmp_path: Path) -> None:
     assert pixels[..., 0].tolist() == [[0, 0], [1, 127], [255, 255]] and "the upper 8 of 16 bits are read" in notes[0]
     with pytest.raises(bnn.InputError, match="has mode I; convert it to 8 bits"):
         Image.fromarray(np.zeros((3, 2), np.int32)).save(tmp_path / "a.tiff")
-        inputs.read_arrays(model((3, 2, 1)), [str(tmp_path / "a.tiff")], Reading(1.0, 0.0, False))
+        inputs.read_arrays(model((3, 2, 1)), [str(tmp_path / "a.tiff")], InputOptions(1.0, 0.0, False))
 
 
 @pytest.mark.parametrize(("channels", "loss"), [(1, 1), (3, 1), (4, 0)])
@@ -251,4 +251,4 @@ def test_how_far_an_image_may_unpack(tmp_path: Path) -> None:
         body = chunk(b"IHDR", header) + chunk(b"tEXt", bytes(padding)) * bool(padding) + chunk(b"IDAT", b"no")
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
         with pytest.raises(bnn.InputError, match=words):
-            inputs.read_arrays(model((3, 2, 1)), [str(path)], Reading(1.0, 0.0, True))
+            inputs.read_arrays(model((3, 2, 1)), [str(path)], InputOptions(1.0, 0.0, True))

@@ -12,13 +12,13 @@ from PIL import Image
 
 import bnn
 from bnn._types import Array
-from bnn.cli.inputs import Reading, read_arrays
+from bnn.cli.inputs import InputOptions, read_arrays
 from bnn.ir.graph import DType
 from bnn.runtime.use import PRESETS
 from uses import using
 
 RNG = np.random.default_rng(2)
-PLAIN = Reading(None, 0.0, False)
+PLAIN = InputOptions(None, 0.0, False)
 
 
 def picture(path: Path, size: tuple[int, int], mode: str = "RGB") -> Path:
@@ -28,7 +28,7 @@ def picture(path: Path, size: tuple[int, int], mode: str = "RGB") -> Path:
     return path
 
 
-def read(model: bnn.Model, path: Path, reading: Reading = PLAIN) -> Array:
+def read(model: bnn.Model, path: Path, reading: InputOptions = PLAIN) -> Array:
     (found,) = read_arrays(model, [str(path)], reading)
     return np.asarray(found[0])
 
@@ -114,11 +114,11 @@ def test_options_come_before_the_file(tmp_path: Path) -> None:
     model = using({"preprocessing": {**PRESETS["caffe"], "fit": "exact", "std": 2}}, shape=(4, 4, 3))
     path = picture(tmp_path / "a.png", (4, 4))
     pixels = np.asarray(Image.open(path)).astype(np.float32)[..., ::-1]
-    assert np.array_equal(read(model, path, Reading(2.0, -1.0, False)), pixels / 2 - 1)
-    assert np.array_equal(read(model, path, Reading(None, 3.0, False)), pixels + 3)  # the file's scale
+    assert np.array_equal(read(model, path, InputOptions(2.0, -1.0, False)), pixels / 2 - 1)
+    assert np.array_equal(read(model, path, InputOptions(None, 3.0, False)), pixels + 3)  # the file's scale
     large = picture(tmp_path / "b.png", (9, 7))
     resized = np.asarray(Image.open(large).resize((4, 4), Image.Resampling.BILINEAR)).astype(np.float32)[..., ::-1]
-    assert np.array_equal(read(model, large, Reading(1.0, 0.0, True)), resized)
+    assert np.array_equal(read(model, large, InputOptions(1.0, 0.0, True)), resized)
 
 
 def test_arrays(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_arrays(tmp_path: Path) -> None:
         np.save(tmp_path / "x.npy", pixels.astype(dtype))
         with pytest.raises(bnn.InputTypeError, match="probably pixels, which would not be scaled; save them as uint8"):
             read(model, tmp_path / "x.npy")
-        assert np.array_equal(read(model, tmp_path / "x.npy", Reading(1.0, 0.0, False)), pixels[0])
+        assert np.array_equal(read(model, tmp_path / "x.npy", InputOptions(1.0, 0.0, False)), pixels[0])
     reads_bytes = using({"preprocessing": {"order": "BGR"}}, shape=(4, 4, 3), dtype=DType.u8)
     np.save(tmp_path / "x.npy", pixels)
     assert np.array_equal(read(reads_bytes, tmp_path / "x.npy"), pixels[0])

@@ -12,7 +12,7 @@ import pytest
 
 from bnn.cli.verify import check_kinds
 from bnn.errors import InputError
-from bnn.verification.nir import ImporterReport, LayerReport, NirReport
+from bnn.verification.nir import ImporterReport, NirLayerCheck, NirReport
 
 
 def test_which_files_are_which() -> None:
@@ -31,7 +31,7 @@ def test_which_files_are_which() -> None:
 
 RUNS = [
     ImporterReport(
-        "norse", "1.0", "if", 7, [LayerReport("a", "spikes", 5, fired=2), LayerReport("b", "sums", 3, 1, 0, "at 0")]
+        "norse", "1.0", "if", 7, [NirLayerCheck("a", "spikes", 5, fired=2), NirLayerCheck("b", "sums", 3, 1, 0, "at 0")]
     ),
     ImporterReport("snntorch", "", "if", skipped="not installed"),
 ]

@@ -38,7 +38,7 @@ def check_events(compiled: bnn.Model, inputs: list[Array], seed: int) -> bool:
 def check_neurons(compiled: bnn.Model, inputs: list[Array], exact: list[bool], profile: str) -> bool:
     """Spikes and sums of the emitted layers against the oracle's, outputs against the runtime's; False where the model
     is refused."""
-    with mock.patch("bnn.emit.nir.layers.LARGEST_MATRIX", SMALL):
+    with mock.patch("bnn.emit.nir.layered.LARGEST_MATRIX", SMALL):
         try:
             chain = layers_for(decode(compiled.to_bytes()), profile)
         except bnn.CompileError as error:

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import bnn
 from bnn.importers.tensorflow.load import freeze
-from bnn.verification.layers import verify
+from bnn.verification.synchronous import verify
 from seed import seeds
 
 from .claims import broken_claims, layers_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.events.report import LayerCounts, Report
+from bnn.events.counts import EventReport, LayerCounts
 from bnn.events.rules import Rule
 from bnn.events.runs import ImageRun, RecordingRun, StreamRun
 from bnn.streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SYNOP, _joules
@@ -25,7 +25,7 @@ def test_energy_of_one_and_of_several_inputs() -> None:
         "Loihi": (23.6e-12, 23.6e-12), "SpiNNaker2": (10e-12, 10e-12), "TrueNorth": (2.5e-12, 26e-12),
     }  # fmt: skip
     for n in (1, 2):
-        report = Report(layers, n, "incremental")
+        report = EventReport(layers, n, "incremental")
         assert (report.synops, report.dense, report.spikes) == (113, 224 * n, 33)
         assert (report.encoder_synops, report.encoder_dense) == (13, 24 * n)
         assert report.share == 113 / (224 * n) and report.share_without_encoder == 100 / (200 * n)
@@ -36,10 +36,10 @@ def test_energy_of_one_and_of_several_inputs() -> None:
             (100, 100 * 2.5e-12, 100 * 26e-12),
         ], rtol=1e-12, atol=0)  # fmt: skip
         assert f"\n{n} input{'s' if n > 1 else ''}; encoder: incremental\n" in str(report)
-    none = Report((counts("encoder", 0, 7),), 1, "synchronous")
+    none = EventReport((counts("encoder", 0, 7),), 1, "synchronous")
     assert none.share_without_encoder == 0.0 and "without encoder" in str(none)
-    assert "without encoder" not in str(Report(layers[2:], 1, "none"))
-    assert Report((), 0, "none").share == 0.0
+    assert "without encoder" not in str(EventReport(layers[2:], 1, "none"))
+    assert EventReport((), 0, "none").share == 0.0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_units_of_energy(joules: float, text: str) -> None:
 def image_run(answers: list[int], label: int | None, **more: Any) -> ImageRun:
     outputs = np.eye(4, dtype=np.float32)[answers]
     shape = more.pop("image", np.zeros((1, len(answers) - 1, 1), np.float32))
-    return ImageRun(outputs, label, Report((), 1, "none"), shape, np.arange(len(answers) - 1), "raster", **more)
+    return ImageRun(outputs, label, EventReport((), 1, "none"), shape, np.arange(len(answers) - 1), "raster", **more)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_units() -> None:
 
 def recording_run(seen: list[int], answers: list[int], count: int) -> RecordingRun:
     outputs, steps = np.eye(4, dtype=np.float32)[answers], np.zeros(len(seen), np.int64)
-    return RecordingRun(outputs, None, Report((), 1, "none"), Rule(step=10), 0, steps, np.array(seen, np.int64), steps,
-                        steps, steps, count, 0)  # fmt: skip
+    return RecordingRun(outputs, None, EventReport((), 1, "none"), Rule(step=10), 0, steps, np.array(seen, np.int64),
+                        steps, steps, steps, count, 0)  # fmt: skip
 
 
 def test_moments_of_recordings() -> None:
@@ -100,5 +100,5 @@ def test_moments_of_recordings() -> None:
     assert recording_run([4, 4], [0, 1, 1], 4).moments == 1
     empty = recording_run([], [3], 0)
     assert (empty.moments, empty.answer, empty.events_share(0), empty.most_frequent) == (0, 3, 0, (0, 0))
-    stream = StreamRun(np.zeros((2, 1), np.float32), None, Report((), 1, "none"), *[np.zeros(1)] * 7, 0, True)  # type: ignore[arg-type]
+    stream = StreamRun(np.zeros((2, 1), np.float32), None, EventReport((), 1, "none"), *[np.zeros(1)] * 7, 0, True)  # type: ignore[arg-type]
     assert stream.moments == 1

@@ -91,7 +91,7 @@ def arrays(data: bytes) -> None:
     """The first byte: .npy or .npz, and whether numbers are scaled."""
     if not data:
         return
-    how = inputs.Reading(255.0 if data[0] & 2 else None, 0.0, resize=False)
+    how = inputs.InputOptions(255.0 if data[0] & 2 else None, 0.0, resize=False)
     model = models()[data[0] >> 2 & 1]
     with reading(data[1:], "input.npz" if data[0] & 1 else "input.npy") as path:
         read = inputs.read_arrays(model, [str(path)], how)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
-from bnn.passes.plan_arena import RUNTIME, Memory
+from bnn.passes.plan_arena import RUNTIME, ArenaMemory
 
 
 def needed(node: Node, graph: Graph) -> int:
@@ -20,7 +20,7 @@ def needed(node: Node, graph: Graph) -> int:
     return (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
 
 
-def check_plan(graph: Graph, memory: Memory = RUNTIME) -> None:
+def check_plan(graph: Graph, memory: ArenaMemory = RUNTIME) -> None:
     """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right.
 
     (An op reads before it writes here, so that a value may be over its operand.  A passed value's rows, and what it is

@@ -10,7 +10,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret, spec
 from bnn.ir.graph import Graph, Node
 from bnn.passes import PIPELINE, lower
-from bnn.passes.plan_arena import Memory, plan_arena
+from bnn.passes.plan_arena import ArenaMemory, plan_arena
 from graphs import Array, Sample, random_graph
 from seed import seeds
 
@@ -50,7 +50,7 @@ def test_passes_change_no_bit(first: int) -> None:
     for seed in range(first, min(first + GROUP, SEEDS.stop)):
         graph = check_sample(random_graph(seed))
         check_plan(graph)
-        firmware = Memory(alignment=8)
+        firmware = ArenaMemory(alignment=8)
         check_plan(plan_arena(graph, firmware), firmware)
 
 

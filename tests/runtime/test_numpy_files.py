@@ -339,11 +339,11 @@ def test_commands(small: Any, tmp_path: Path, name: str, content: bytes, options
 
 def test_numbers_in_another_order_of_bytes(small: Any, tmp_path: Path) -> None:
     pytest.importorskip("click")
-    from bnn.cli.inputs import Reading, read_arrays
+    from bnn.cli.inputs import InputOptions, read_arrays
 
     model = bnn.Model.from_bytes(small.data)
     x = small.inputs(3)[0]
     for name, array in (("a", x.astype(">f4")), ("b", np.asfortranarray(x)), ("c", x)):
         np.save(tmp_path / f"{name}.npy", array)
-        (found,) = read_arrays(model, [str(tmp_path / f"{name}.npy")], Reading(None, 0.0, False))
+        (found,) = read_arrays(model, [str(tmp_path / f"{name}.npy")], InputOptions(None, 0.0, False))
         assert found.dtype == np.float32 and found.flags.c_contiguous and np.array_equal(found, x)

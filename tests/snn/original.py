@@ -19,7 +19,7 @@ from bnn.ir.ops import ConvAttrs, constant, make
 from bnn.ir.ops.sources import input_node
 from bnn.passes.levels import levels as levels_of
 from bnn.passes.levels import thresholds_of
-from bnn.snn.quantize import LARGEST, Layer, Quantized, reach
+from bnn.snn.quantize import LARGEST, CounterLayer, Quantized, reach
 
 
 def check_layers(graph: Graph, quantized: Quantized, images: Array, offset: float, percentile: float) -> int:
@@ -69,7 +69,7 @@ def check_layers(graph: Graph, quantized: Quantized, images: Array, offset: floa
     return certain
 
 
-def fan(layer: Layer, quantized: Quantized, found: dict[str, Array]) -> Array:
+def fan(layer: CounterLayer, quantized: Quantized, found: dict[str, Array]) -> Array:
     """The sum of all levels that each of a layer's sums reads, and one for its offset: (N, h, w, c)."""
     total = np.ones(1)
     for edge in layer.edges:
@@ -97,14 +97,14 @@ def _slack(x: Array) -> float:
     return 1e-5 * float(np.abs(x).max(initial=0))
 
 
-def _check_unit(layer: Layer, quantized: Quantized) -> None:
+def _check_unit(layer: CounterLayer, quantized: Quantized) -> None:
     """It is as small as the bits of the weights allow, or as float32 holds the sums, or it is a whole stair."""
     weights = np.max([np.abs(e.weights).max(axis=(0, 1, 2)) for e in layer.edges], axis=0)
     room = reach(layer, quantized.layers) + 3 * layer.threshold > 0.8 * LARGEST
     assert ((weights >= (2 ** (quantized.bits - 1) - 1) / 2) | room | (layer.threshold < 2)).all(), layer.name
 
 
-def _rounded(layer: Layer) -> Callable[[Array], Array]:
+def _rounded(layer: CounterLayer) -> Callable[[Array], Array]:
     return lambda x: np.clip(np.floor(x / layer.step + 0.5), 0, layer.most) * layer.step
 
 

@@ -22,7 +22,7 @@ from bnn.snn.coding import image_frames
 from bnn.snn.convert import ORDERS, Conversion, spiking
 from bnn.snn.file import encode
 from bnn.snn.model import SpikingModel
-from bnn.snn.quantize import LARGEST, Edge, Layer, Quantized, quantize, reach
+from bnn.snn.quantize import LARGEST, CounterLayer, Edge, Quantized, quantize, reach
 from seed import SEED, numbers
 from snn.original import check_layers
 
@@ -194,7 +194,7 @@ def test_weights_beside_the_range_of_bytes(most: int, sign: int, scheme: Any, rn
         ((1, 1, 2), Edge(0, whole), (1, 1, 4)), ((2, 3, 2), Edge(0, whole), (2, 3, 4)),
         ((3, 4, 2), Edge(0, quarters, pool=windows), (1, 2, 1)),
     ):  # fmt: skip
-        layers = (Layer("in", "input", grid, 3), Layer("out", "sums", out, edges=(edge,)))
+        layers = (CounterLayer("in", "input", grid, 3), CounterLayer("out", "sums", out, edges=(edge,)))
         quantized = Quantized(layers, grid if grid[0] > 1 else grid[2:], False, 9)
         image = rng.integers(1, 4, quantized.shape)
         pixels = image.reshape(grid)
@@ -269,9 +269,11 @@ def test_the_reach_of_sums(window: tuple[int, int] | None) -> None:
     weights = np.random.default_rng(SEED).integers(-9, 10, (1, 2, 3, 2))
     weights[..., 0] = np.abs(weights[..., 0])
     edge = Edge(0, weights, pool=pool)
-    image = Layer("image", "input", (4, 6, 3), most=7)
+    image = CounterLayer("image", "input", (4, 6, 3), most=7)
     h, w, _ = image.grid if window is None else (4 // window[0], 6 // window[1], 3)
-    sums = Layer("sums", "sums", (h, w - 1, 2), edges=(edge,), threshold=np.zeros(2), offset=np.full((1, 1, 2), 5))
+    sums = CounterLayer(
+        "sums", "sums", (h, w - 1, 2), edges=(edge,), threshold=np.zeros(2), offset=np.full((1, 1, 2), 5)
+    )
     found = Quantized((image, sums), image.grid, False, 8).run(np.full((1, *image.grid), 7))["sums"]
     assert found[..., 0].max() == reach(sums, (image, sums))[0] and found[..., 1].max() <= reach(sums, (image, sums))[1]
 

@@ -18,7 +18,7 @@ from bnn.runtime.native import ffi, lib
 from bnn.snn import build
 from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.oracle import Oracle
-from bnn.snn.risk import excused, find_risk
+from bnn.snn.rounding_risk import excused, find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from seed import SEED, numbers
 

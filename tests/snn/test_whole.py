@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bnn._types import Floats
+from bnn.snn.exact_weights import grid, inexact, quantize, quantize_bias, with_int8_weights
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
-from bnn.snn.risk import Risk, excused, find_risk
+from bnn.snn.rounding_risk import Risk, excused, find_risk
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
-from bnn.snn.whole import grid, inexact, quantize, quantize_bias, with_int8_weights
 from seed import SEED
 
 from .networks import draw_inputs, draw_network

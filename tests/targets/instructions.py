@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 
 from bnn.emit.c.costs import COSTS, Costs  # noqa: E402
 from bnn.emit.c.interface import TARGETS as EMITTED  # noqa: E402
-from bnn.emit.c.layers import emit_node  # noqa: E402
+from bnn.emit.c.nodes import emit_node  # noqa: E402
 from bnn.emit.c.program import Program  # noqa: E402
 from bnn.ir.graph import Graph  # noqa: E402
 from bnn.runtime import Model  # noqa: E402

@@ -13,7 +13,7 @@ import pytest
 from bnn.ir import ops
 from bnn.ir.graph import DType
 from bnn.ir.ops.rounding import FUNCTION, NOTHING, TINY, UNIT, gamma, moved
-from bnn.verification.report import ROUNDING
+from bnn.verification.results import ROUNDING
 from bnn.verification.rounding import bound
 from bounds import U, binary, dense, g, limit, of_dense, pair, rounded, unary, vector
 

@@ -16,8 +16,8 @@ from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import Graph
-from bnn.verification import layers
-from bnn.verification.layers import _Run, _Verifier
+from bnn.verification import synchronous
+from bnn.verification.synchronous import _Run, _Verifier
 
 Verifier: Any = _Verifier  # its methods, of something that has what they read
 
@@ -96,7 +96,7 @@ def test_which_layers_are_of_bits(name: str, inputs: list[int], output: int, bin
     tensors = [tensor(0), tensor(1, "b1"), tensor(2, "u8"), tensor(3, "i8"), tensor(4, "f32", storage="constant"),
                tensor(5), tensor(6), tensor(7, "b1"), tensor(8, "b1"), tensor(9, "b1", "bits:0")]  # fmt: skip
     ops_ = [op(0, name, inputs, output)]
-    assert layers.binary_ops(SimpleNamespace(tensors=tensors, ops=ops_)) == {0: binary}  # type: ignore[arg-type]
+    assert synchronous.binary_ops(SimpleNamespace(tensors=tensors, ops=ops_)) == {0: binary}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_layers_behind_bits(dtype: str, origin: str, first: str, binary: bool) -
     """Of bits where these are Keras' own, or follow from such."""
     tensors = [tensor(0), tensor(1, "b1"), tensor(2, dtype, origin), tensor(3)]
     ops_ = [op(0, first, [0 if first == "add" else 1], 2), op(1, "copy", [2], 3)]
-    assert layers.binary_ops(SimpleNamespace(tensors=tensors, ops=ops_))[1] == binary  # type: ignore[arg-type]
+    assert synchronous.binary_ops(SimpleNamespace(tensors=tensors, ops=ops_))[1] == binary  # type: ignore[arg-type]
 
 
 # -- against Keras' values --------------------------------------------------------------------------------------------

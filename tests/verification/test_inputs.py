@@ -19,8 +19,8 @@ from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import Graph
 from bnn.runtime.arrays import check_array
-from bnn.verification.layers import _Verifier
-from bnn.verification.report import EndToEnd
+from bnn.verification.results import EndToEnd
+from bnn.verification.synchronous import _Verifier
 
 Verifier: Any = _Verifier  # its methods, of something that has what they read
 F32 = np.dtype(np.float32)

@@ -13,14 +13,14 @@ import bnn
 from bnn._types import Array
 from bnn.file.read import decode
 from bnn.ir.ops.rounding import NOTHING
-from bnn.verification.report import ROUNDING, compare_bits, compare_floats, distances
+from bnn.verification.results import ROUNDING, compare_bits, compare_floats, distances
 from bnn.verification.rounding import bound
 from seed import some
 
 tf = pytest.importorskip("tensorflow")
 lq = pytest.importorskip("larq")
 
-from bnn.verification.layers import VerifyReport, verify  # noqa: E402
+from bnn.verification.synchronous import VerifyReport, verify  # noqa: E402
 
 QUANTIZED = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
 

@@ -12,13 +12,13 @@ import pytest
 
 import bnn
 from bnn.verification.changes import ACCEPT
-from bnn.verification.nir import ImporterReport, LayerReport, NirReport
+from bnn.verification.nir import ImporterReport, NirLayerCheck, NirReport
 
 # -- the verdict ------------------------------------------------------------------------------------------------------
 
 
-def layer(**changed: Any) -> LayerReport:
-    return LayerReport(**{"layer": "a", "kind": "spikes", "compared": 5, "fired": 2, **changed})
+def layer(**changed: Any) -> NirLayerCheck:
+    return NirLayerCheck(**{"layer": "a", "kind": "spikes", "compared": 5, "fired": 2, **changed})
 
 
 def run(**changed: Any) -> ImporterReport:

@@ -16,8 +16,8 @@ from bnn.importers.tensorflow.load import TensorFlowModel
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import lower
-from bnn.verification import source
-from bnn.verification.source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
+from bnn.verification import reference
+from bnn.verification.reference import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
 KERAS = TensorFlowModel(Frozen([], [], [], [], [], lambda *_: [], lambda *_: np.zeros(0)))
 
@@ -164,7 +164,7 @@ def test_onednn_is_the_next_likely_cause(value: str | None, onednn: bool, monkey
 def test_constants_of_layers() -> None:
     """By their bytes and shapes: the same numbers in another shape are others."""
     one, two = (ops.make("mul", x(2, 2), ops.constant(np.ones(shape)), name="a") for shape in ((2,), (2, 1)))
-    found = [source._constants([n, x(3), n]) for n in (one, two)]
+    found = [reference._constants([n, x(3), n]) for n in (one, two)]
     assert [len(f["a"]) for f in found] == [2, 2] and found[0] != found[1]
 
 

@@ -17,10 +17,10 @@ from bnn.ir import ops
 from bnn.ir.graph import Graph
 from bnn.ir.ops.rounding import FUNCTION, NOTHING, TINY
 from bnn.passes import lower
-from bnn.verification import layers
-from bnn.verification.layers import _Verifier
-from bnn.verification.report import Comparison, EndToEnd
-from bnn.verification.source import exact_layers
+from bnn.verification import synchronous
+from bnn.verification.reference import exact_layers
+from bnn.verification.results import Comparison, EndToEnd
+from bnn.verification.synchronous import _Verifier
 
 U = 2.0**-24
 
@@ -121,7 +121,7 @@ def test_inputs_of_as_many_images_and_of_the_right_shape() -> None:
     model = bnn.Model.from_bytes(encode(op_graphs.plan([x, y], [ops.make("add", x, y)])))
     for first, second in (((2, 3), (1, 3)), ((1, 3), (2, 3)), ((2, 3), (2, 4)), ((0, 3), (0, 3))):
         with pytest.raises(bnn.InputError, match=r"input '[xy]'(: found (shape|an empty batch)| has [12] images but)"):
-            layers.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
+            synchronous.verify(None, model, [np.zeros(first, np.float32), np.zeros(second, np.float32)])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bnn.verification import nir, over_time
-from bnn.verification.report import EndToEnd, LayerCheck, VerifyReport
+from bnn.verification.results import EndToEnd, LayerCheck, VerifyReport
 
 
 class Informs(str):
@@ -32,9 +32,9 @@ TEXT = Informs("words for whoever reads the report")
 CHECK = LayerCheck("a", "add", "floats", False, compared=10, different=3)
 VERIFIED = VerifyReport(9, [CHECK], EndToEnd([CHECK], images_judged=5, classes_different=2, first_differences=3))
 WRONG = replace(CHECK, beyond=1)
-LAYER = nir.LayerReport("a", "spikes", compared=5, fired=2)
+LAYER = nir.NirLayerCheck("a", "spikes", compared=5, fired=2)
 RUN = nir.ImporterReport("norse", "1", "if", 5, [LAYER])
-SPIKES = over_time.LayerReport("a", 3, 30, 4, fed=0, alone=0, trained=0)
+SPIKES = over_time.PopulationCheck("a", 3, 30, 4, fed=0, alone=0, trained=0)
 TIMES = over_time.SpikeReport("norse", "1", 2, 5, 0, [SPIKES])
 DEAD = [replace(SPIKES, spikes=0)]
 

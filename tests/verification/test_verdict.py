@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bnn.verification.changes import Changes
-from bnn.verification.report import EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
+from bnn.verification.results import EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 
 
 def test_floats_differ_beyond_their_limit() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bnn._types import Array
-from bnn.snn.quantize import Edge, Layer, Quantized
+from bnn.snn.quantize import CounterLayer, Edge, Quantized
 from training import _tf
 
 
@@ -39,7 +39,7 @@ def keras_model(quantized: Quantized) -> Any:
     return keras.Model(image, values[1:])
 
 
-def _layer(layer: Layer, values: list[Any]) -> Any:
+def _layer(layer: CounterLayer, values: list[Any]) -> Any:
     tf, keras, _ = _tf.load()
     if layer.kind == "max":
         (edge,) = layer.edges

@@ -18,7 +18,7 @@ import bnn
 from bench import peers
 from bench.timing import measure
 from bnn.importers.tensorflow.load import load_keras
-from bnn.verification.layers import VerifyReport, verify
+from bnn.verification.synchronous import VerifyReport, verify
 from training import _tf, datasets, fit
 
 Floats = NDArray[np.float32]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .program import Layer
+from .program import EmittedLayer
 
 Line = tuple[float, float]
 Bytes = tuple[float, float, float]
@@ -36,7 +36,7 @@ class Costs:
     sign: float
     element: float
 
-    def layer(self, layer: Layer) -> float:
+    def layer(self, layer: EmittedLayer) -> float:
         """All of a layer."""
         after = self.finished * layer.finished + self.sign * layer.signs
         if layer.kind == "bytes":
@@ -47,7 +47,7 @@ class Costs:
             return layer.pixels * self.element + after
         return layer.pixels * layer.outputs * self._output(layer) + after
 
-    def _output(self, layer: Layer) -> float:
+    def _output(self, layer: EmittedLayer) -> float:
         if layer.way == "fixed" and layer.window in (9, 18, 36):
             return self.fixed[(9, 18, 36).index(layer.window)]
         shared, shared_5 = self.shared

@@ -38,7 +38,7 @@ TARGETS: Mapping[str, Target] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class EmitOptions:
     """See :func:`bnn.emit_c`."""
 
     name: str

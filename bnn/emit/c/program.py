@@ -74,7 +74,7 @@ class View:
 
 
 @dataclass
-class Layer:
+class EmittedLayer:
     """``flash``: bytes of its tables.  ``macs``: products of one image."""
 
     name: str
@@ -105,7 +105,7 @@ class Program:
         self.functions: set[str] = set()
         self.arena = graph.arena_bytes
         self.passed: tuple[str, ...] = ()  # statements that compute a row for the next op
-        self.layers: list[Layer] = []
+        self.layers: list[EmittedLayer] = []
         self.nan = False  # whether floats become bits
         self._names = {"run", "input", "hook"} | all_names()
         self._known: dict[tuple[str, bytes], str] = {}
@@ -222,13 +222,13 @@ class Program:
     # -- statements ----------------------------------------------------------------------------------------------------
 
     @property
-    def layer(self) -> Layer:
+    def layer(self) -> EmittedLayer:
         return self.layers[-1]
 
     def begin(self, node: Node) -> None:
         self.current = node
         name = identifier(node.name.rsplit("/", 1)[-1] or node.op)[:_LONGEST]
-        self.layers.append(Layer(name, node.op, str(node.type)))
+        self.layers.append(EmittedLayer(name, node.op, str(node.type)))
 
     def line(self, text: str) -> None:
         self.layer.lines.append(text)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 
 from ...ir.graph import DType
-from .interface import CSummary, Interface, Options
-from .sources import Part
+from .interface import CSummary, EmitOptions, Interface
+from .sources import SourcePart
 
 _LIBRARY = ("memcpy", "memset", "sqrtf", "fabsf", "copysignf")
 
@@ -85,7 +85,9 @@ def _rounded(number: int) -> int:
     return int(round(number / unit)) * unit
 
 
-def text(interface: Interface, summary: CSummary, compiler: str, options: Options, tested: bool, part: Part) -> str:
+def text(
+    interface: Interface, summary: CSummary, compiler: str, options: EmitOptions, tested: bool, part: SourcePart
+) -> str:
     """The whole file."""
     name, prefix, program = interface.name, interface.prefix, interface.program
     code = [part.definitions, part.declarations, *program.tables, *(s for x in program.layers for s in x.lines)]

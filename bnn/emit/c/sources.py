@@ -45,7 +45,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Part:
+class SourcePart:
     """What a program takes: declarations (of headers) and definitions, each as C text, and the system's headers.
     ``names``: all that these texts define."""
 
@@ -74,7 +74,7 @@ def files() -> list[str]:
     return list(order)
 
 
-def part(names: Iterable[str]) -> Part:
+def part(names: Iterable[str]) -> SourcePart:
     """All that these functions need.
 
     Raises KeyError for a name that no source file defines.
@@ -106,7 +106,7 @@ def part(names: Iterable[str]) -> Part:
         for header in (True, False)
     )
     names = frozenset(name for item in chosen for name in item.defines)
-    return Part(tuple(sorted(system)), declarations, definitions, names)
+    return SourcePart(tuple(sorted(system)), declarations, definitions, names)
 
 
 def all_names() -> frozenset[str]:

@@ -11,7 +11,7 @@ from ..._types import Array
 from ...ir.graph import Storage
 from .interface import Interface, Vectors
 from .program import ALIGNMENT, C_TYPES, array, private
-from .sources import Part
+from .sources import SourcePart
 
 _PROTOTYPE = re.compile(r"^((?:void |int |size_t |const uint32_t \*)\w+\()", re.M)
 # Around what is exact in a file of the user's own.
@@ -45,7 +45,7 @@ _EXACT = """\
 """
 
 
-def files(interface: Interface, part: Part, single: bool) -> dict[str, str]:
+def files(interface: Interface, part: SourcePart, single: bool) -> dict[str, str]:
     """The header and the code."""
     name = interface.name
 
@@ -79,7 +79,7 @@ def files(interface: Interface, part: Part, single: bool) -> dict[str, str]:
     return {f"{name}.h": _header(interface, own(body))}
 
 
-def _private(text: str, part: Part, name: str) -> str:
+def _private(text: str, part: SourcePart, name: str) -> str:
     """The text with the network's name in front of all that the runtime's sources define, so that several networks,
     of other versions too, can be in one program and in one file."""
 
@@ -214,7 +214,7 @@ def _broken(line: str) -> list[str]:
     return [*lines, line]
 
 
-def _kernel_header(interface: Interface, part: Part) -> str:
+def _kernel_header(interface: Interface, part: SourcePart) -> str:
     guard = f"{interface.prefix}_KERNELS_H"
     return "\n".join(
         [
@@ -229,7 +229,7 @@ def _kernel_header(interface: Interface, part: Part) -> str:
     )
 
 
-def _kernels(interface: Interface, part: Part) -> str:
+def _kernels(interface: Interface, part: SourcePart) -> str:
     return "\n".join(
         [
             _title(interface, "The functions that the network calls."),

@@ -18,15 +18,15 @@ from ...file.coding import aligned
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
 from .costs import COSTS
-from .interface import OUTPUTS, TARGETS, CSummary, Interface, LayerCost, Options, Vectors
-from .layers import emit_node
+from .interface import OUTPUTS, TARGETS, CSummary, EmitOptions, Interface, LayerCost, Vectors
+from .nodes import emit_node
 from .program import ALIGNMENT, Program, identifier, lowest
 
 # Of the C library: files named like the network would hide its headers, and a network called main its test program.
 _HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "stdlib", "string")
 
 
-def check_options(options: Options) -> None:
+def check_options(options: EmitOptions) -> None:
     """Raises :class:`InputError` for what cannot be asked for."""
     check_text(options.name, "name", "a C identifier in lower case, like 'digits'")
     for flag in ("fast", "single_file", "trace"):
@@ -61,7 +61,7 @@ def last_values(graph: Graph, output: str) -> Graph:
     return replace(graph, outputs=(last,), schedule=schedule, placements=places)
 
 
-def emit(graph: Graph, options: Options, digest: str, vectors: Vectors | None) -> tuple[CSummary, dict[str, str]]:
+def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | None) -> tuple[CSummary, dict[str, str]]:
     """The summary, and the texts of the files by their names.  The graph is that of :func:`last_values`, with a plan
     for an arena in which passed rows lie.
 

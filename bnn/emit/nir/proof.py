@@ -13,7 +13,7 @@ from ...ir import interpret
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import conv_attrs
 from ...ir.ops.conv import conv_accumulate
-from .layers import Field, Layer, LayeredNetwork
+from .layered import Field, LayeredNetwork, NirLayer
 
 PROOF_IMAGES = 4
 
@@ -37,13 +37,13 @@ def unpack_field(f: Field, values: Array, flat: bool) -> Array:
     return np.ascontiguousarray(part.transpose(0, 2, 3, 1))
 
 
-def simulate(layer: Layer, x: Array) -> Array:
+def simulate(layer: NirLayer, x: Array) -> Array:
     """A layer's output for spikes (N, ...): spikes, or a readout's sums.  In float64, which is exact here."""
     v = x.astype(np.float64) @ layer.weight.T.astype(np.float64) if layer.flat else _convolve(layer, x)
     return (v > 1).astype(np.float32) if layer.neurons else v
 
 
-def _convolve(layer: Layer, x: Array) -> Array:
+def _convolve(layer: NirLayer, x: Array) -> Array:
     (ph, pw), (sh, sw) = layer.padding, layer.stride
     x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     _, oh, ow = layer.shape
@@ -132,7 +132,7 @@ def bits_of(x: Node, values: Mapping[Node, Array]) -> Array:
     return interpret.evaluate(x, [bits_of(i, values) for i in x.inputs])
 
 
-def expected_sums(chain: LayeredNetwork, layer: Layer, values: Mapping[Node, Array]) -> Array:
+def expected_sums(chain: LayeredNetwork, layer: NirLayer, values: Mapping[Node, Array]) -> Array:
     """The expected output of a readout layer, from the bits of its sources (+1 and -1)."""
     ops = {op.node: op for op in chain.network.readouts}
     sums = []

@@ -25,7 +25,7 @@ from ..._types import Array
 from ...errors import CompileError, SetupError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import conv_attrs
-from .layers import Field, Layer, LayeredNetwork, layered
+from .layered import Field, LayeredNetwork, NirLayer, layered
 from .network import spike_network
 from .proof import prove, random_inputs
 
@@ -245,12 +245,12 @@ def _summary(chain: LayeredNetwork, path: str, profile: str, sha256: str, images
     )  # fmt: skip
 
 
-def _names(layer: Layer, *kinds: str) -> tuple[str, ...]:
+def _names(layer: NirLayer, *kinds: str) -> tuple[str, ...]:
     """The names of the fields of these kinds, each once: the groups of a layer have the same name."""
     return tuple(dict.fromkeys(f.name for f in layer.fields if f.kind in kinds))
 
 
-def synapses(layer: Layer, before: tuple[int, ...]) -> int:
+def synapses(layer: NirLayer, before: tuple[int, ...]) -> int:
     """Connections between elements: a kernel's weight makes one wherever its tap is inside the image."""
     if layer.flat:
         return int(np.count_nonzero(layer.weight))

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from ...ir.graph import Node
 from ...ir.ops import INF, ClampAttrs, constant
-from .layer import Layer
+from .layer import SourceOp
 
 
-def absolute(s: Layer, x: Node, final: bool = True) -> Node:
+def absolute(s: SourceOp, x: Node, final: bool = True) -> Node:
     return s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False), final=final)
 
 
-def _above(s: Layer, x: Node) -> Node:
+def _above(s: SourceOp, x: Node) -> Node:
     return s.make("clamp", x, attrs=ClampAttrs(0.0, INF), final=False)
 
 
-def selu(s: Layer, x: Node) -> Node:
+def selu(s: SourceOp, x: Node) -> Node:
     """scale * x where x >= 0, else scale * alpha * (exp(x) - 1)."""
     alpha, scale = 1.6732632423543772, 1.0507009873554805
     below = s.make("elu", s.make("clamp", x, attrs=ClampAttrs(-INF, 0.0), final=False), final=False)
@@ -30,19 +30,19 @@ def selu(s: Layer, x: Node) -> Node:
     return s.make("add", *parts)
 
 
-def softsign(s: Layer, x: Node) -> Node:
+def softsign(s: SourceOp, x: Node) -> Node:
     """x / (|x| + 1)"""
     return s.make("div", x, s.make("add", absolute(s, x, final=False), constant([1.0]), final=False))
 
 
-def softplus(s: Layer, x: Node) -> Node:
+def softplus(s: SourceOp, x: Node) -> Node:
     """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
     falling = s.make("mul", absolute(s, x, final=False), constant([-1.0]), final=False)
     rest = s.make("log1p", s.make("exp", falling, final=False), final=False)
     return s.make("add", _above(s, x), rest)
 
 
-def step(s: Layer, x: Node, strict: bool = False, final: bool = True) -> Node:
+def step(s: SourceOp, x: Node, strict: bool = False, final: bool = True) -> Node:
     """+1 where x >= 0 (``strict``: > 0), else -1, as the source's comparisons see x.
 
     sign(sign(x) + 0.5) is a form that is recognized as a quantizer.
@@ -51,7 +51,7 @@ def step(s: Layer, x: Node, strict: bool = False, final: bool = True) -> Node:
     return s.make("sign", s.make("add", three, constant([-0.5 if strict else 0.5]), final=False), final=final)
 
 
-def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
+def compare(s: SourceOp, relation: str, a: Node, b: Node) -> Node:
     """``a relation b``, which is one of >=, >, <=, <, == and !=; exact for equal floats, too."""
     difference = s.make("sub", a, b, final=False)
     if relation in ("==", "!="):
@@ -63,11 +63,11 @@ def compare(s: Layer, relation: str, a: Node, b: Node) -> Node:
     return s.make("add", half, constant([0.5]))
 
 
-def opposite(s: Layer, truth: Node, final: bool = True) -> Node:
+def opposite(s: SourceOp, truth: Node, final: bool = True) -> Node:
     return s.make("add", s.make("mul", truth, constant([-1.0]), final=False), constant([1.0]), final=final)
 
 
-def select(s: Layer, condition: Node, a: Node, b: Node) -> Node:
+def select(s: SourceOp, condition: Node, a: Node, b: Node) -> Node:
     """condition * a + (1 - condition) * b: for finite values, exactly the chosen one."""
     otherwise = opposite(s, condition, final=False)
     chosen = s.make("mul", condition, a, final=False)

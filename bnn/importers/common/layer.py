@@ -18,7 +18,7 @@ from .remedies import CUT
 _MOST_PARTS = 32  # parts of one concatenation
 
 
-class Layer(ABC):
+class SourceOp(ABC):
     """One op of a source model; ``layer``: the source's layer that it belongs to."""
 
     layer: str

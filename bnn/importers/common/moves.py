@@ -17,7 +17,7 @@ from ..._types import Array
 from ...errors import CompileError
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, ReshapeAttrs, SliceAttrs, constant
-from .layer import Layer
+from .layer import SourceOp
 
 OF_THE_NUMBER = "where its elements go depends on the number of images in the batch"
 
@@ -90,7 +90,7 @@ def start(base: Node, batches: Sequence[int]) -> Moved:
 
 
 def move(
-    s: Layer, operands: Sequence[Moved | tuple[Array, ...]], run: Callable[[list[Array]], Sequence[Any]]
+    s: SourceOp, operands: Sequence[Moved | tuple[Array, ...]], run: Callable[[list[Array]], Sequence[Any]]
 ) -> list[Moved]:
     """The results of a moving op, which ``run`` executes; constants are given for every batch."""
     data = [o for o in operands if isinstance(o, Moved)]
@@ -117,7 +117,7 @@ def move(
     return [Moved(joined, layouts) for layouts in zip(*results, strict=True)]
 
 
-def in_order(s: Layer, x: Moved) -> Moved | None:
+def in_order(s: SourceOp, x: Moved) -> Moved | None:
     """The same tensor, moved from rows (positions, channels) per image, in order; None where rows mix images."""
     width = x.index.shape[-1]
     if any(a.index.size % a.images or a.index.shape[-1] != width for a in x.layouts):
@@ -129,7 +129,7 @@ def in_order(s: Layer, x: Moved) -> Moved | None:
     return replace(x, base=base).mapped(lambda a: numbers(*a.index.shape))
 
 
-def arrange(s: Layer, base: Node, elements: Array, output: int = 0) -> Node:
+def arrange(s: SourceOp, base: Node, elements: Array, output: int = 0) -> Node:
     """A node with these elements of a value (without the batch), as result number ``output``."""
     shape, every = elements.shape, numbers(*base.type.shape)
     if np.array_equal(elements.reshape(-1), every.reshape(-1)):
@@ -142,7 +142,7 @@ def arrange(s: Layer, base: Node, elements: Array, output: int = 0) -> Node:
     return gathered if flat is elements else s.make("reshape", gathered, attrs=ReshapeAttrs(shape), output=output)
 
 
-def product(s: Layer, moved: Moved, weights: Array) -> Moved:
+def product(s: SourceOp, moved: Moved, weights: Array) -> Moved:
     """A matrix product over positions: rows (images * positions, channels) by one matrix, or, with three dimensions of
     weights, batches (positions, images, channels) by one matrix per position."""
     own = weights.ndim == 3

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..._types import Array
 from ...ir.graph import Node
 from ...ir.ops import PadAttrs, PadChannelsAttrs, ReshapeAttrs
-from .layer import Layer
+from .layer import SourceOp
 
 
 def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -16,7 +16,7 @@ def same_pads(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[i
     return total // 2, total - total // 2
 
 
-def pad(s: Layer, x: Node, pads: Array, value: float) -> Node:
+def pad(s: SourceOp, x: Node, pads: Array, value: float) -> Node:
     """``pads``: (before, after) for every dimension, the batch included."""
     rank = len(pads)
     if pads[0].any() or rank not in (2, 3, 4):
@@ -33,7 +33,7 @@ def pad(s: Layer, x: Node, pads: Array, value: float) -> Node:
     return s.make("pad_channels", x, attrs=channels) if before or after else x
 
 
-def as_image(s: Layer, x: Node) -> Node:
+def as_image(s: SourceOp, x: Node) -> Node:
     """(W, C) as an image of one row."""
     one_row = ReshapeAttrs((1, *x.type.shape))
     return s.make("reshape", x, attrs=one_row, final=False) if len(x.type.shape) == 2 else x

@@ -15,10 +15,12 @@ import numpy as np
 from ..._notes import warning
 from ...ir.graph import Node
 from ...ir.ops import BatchSizeAttrs, PoolAttrs, ReshapeAttrs, constant
-from .layer import Layer
+from .layer import SourceOp
 
 
-def reduction(s: Layer, op: str, x: Node, axes: Sequence[int], shape: tuple[int, ...], negated: bool = False) -> Node:
+def reduction(
+    s: SourceOp, op: str, x: Node, axes: Sequence[int], shape: tuple[int, ...], negated: bool = False
+) -> Node:
     """A pool over ``axes``, which rise and count the batch as axis 0; ``shape``: of the result, without the batch.
 
     ``negated``: negate the values, and then the result: a minimum is a negated maximum.
@@ -52,7 +54,7 @@ def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], tu
     return (before, inside, after), (1, inside)
 
 
-def layer_norm(s: Layer, x: Node, epsilon: float) -> Node:
+def layer_norm(s: SourceOp, x: Node, epsilon: float) -> Node:
     """(x - mean) * rsqrt(variance + epsilon) of every row of (vectors, size); the result is (vectors, size, 1)."""
     data = s.make("reshape", x, attrs=ReshapeAttrs((*x.type.shape, 1)), final=False)
     mean = PoolAttrs(kernel=(1, x.type.shape[-1]))
@@ -70,7 +72,7 @@ class Shared:
     node: Node
     shape: tuple[int, ...]
 
-    def of_rank(self, s: Layer, rank: int) -> Node:
+    def of_rank(self, s: SourceOp, rank: int) -> Node:
         """The value with ``rank`` dimensions; it broadcasts like the source's."""
         over = len(self.shape) - rank
         if set(self.shape[: max(over, 0)]) - {1}:
@@ -86,7 +88,7 @@ def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[next((i for i, d in enumerate(shape) if d != 1), len(shape)) :]
 
 
-def over_batch(s: Layer, x: Node, axes: Sequence[int], shape: tuple[int, ...], mean: bool) -> Shared:
+def over_batch(s: SourceOp, x: Node, axes: Sequence[int], shape: tuple[int, ...], mean: bool) -> Shared:
     """A sum or mean over the batch (axis 0) and the dimensions that follow it; a mean is the sum, divided by the number
     of elements.  ``axes``: rising; ``shape``: of the result in the source."""
     axes, dims = list(axes), x.type.shape
@@ -101,12 +103,12 @@ def over_batch(s: Layer, x: Node, axes: Sequence[int], shape: tuple[int, ...], m
     return Shared(total, shape)
 
 
-def noted(s: Layer, x: Node) -> Node:
+def noted(s: SourceOp, x: Node) -> Node:
     text = f"an image's result depends on the other images of its batch, as in {s.framework}"
     return replace(x, note=warning(x.name, text))
 
 
-def batch_size(s: Layer, x: Node, per_image: int) -> Node:
+def batch_size(s: SourceOp, x: Node, per_image: int) -> Node:
     """The number of images times ``per_image``; ``x``: any value of the batch."""
     count = s.make("batch_size", x, attrs=BatchSizeAttrs(per_image), final=False)
     one = ReshapeAttrs((1,) * len(x.type.shape))

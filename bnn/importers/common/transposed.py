@@ -8,11 +8,11 @@ import numpy as np
 from ..._types import Array
 from ...ir.graph import DType, Node
 from ...ir.ops import ConvAttrs, constant
-from .layer import Layer
+from .layer import SourceOp
 
 
 def transposed(
-    s: Layer, x: Node, w: Array, size: tuple[int, int], strides: tuple[int, int], before: tuple[int, int]
+    s: SourceOp, x: Node, w: Array, size: tuple[int, int], strides: tuple[int, int], before: tuple[int, int]
 ) -> Node:
     """Output row y gets x[i] w[k] for every stride * i + k - before = y, in an image of some size; filters OHWI.
 

@@ -18,8 +18,8 @@ from ..common.inputs import InputDType
 from .external import load_weights
 from .functions import check_nodes
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode, from_model
-from .read import Reading, read
-from .run import Runner, execute, packages
+from .read import ReadGraph, read
+from .run import OnnxRunner, execute, packages
 from .values import Laid, in_node
 from .wire import check_counts
 
@@ -33,8 +33,8 @@ class OnnxModel:
 
     def __init__(self, onnx: OnnxGraph, zero: int = 0) -> None:
         self._onnx, self._zero = onnx, zero
-        self._runner = Runner(onnx)
-        self._reading: Reading | None = None
+        self._runner = OnnxRunner(onnx)
+        self._reading: ReadGraph | None = None
         self.input_names: Sequence[str] = [i.name for i in onnx.inputs]
         # An output's dimensions may be in another order than those of the node with its values.
         self._named = {f"output {name}": name for name in onnx.outputs}

@@ -27,10 +27,10 @@ from ..common.moves import Moved
 from ..common.padding import as_image, same_pads
 from ..common.transposed import transposed
 from .run import integer_range
-from .source import Source
+from .source import OnnxSource
 from .values import Laid, Value, channels_last, permutation
 
-Reader = Callable[["Source"], "Node | Value"]
+Reader = Callable[["OnnxSource"], "Node | Value"]
 READERS: dict[str, Reader] = {}
 # Operators that pass on their first operand.  Dropout does, outside of training.
 ALIASES = frozenset({"Identity", "Dropout"})
@@ -58,7 +58,7 @@ def reader(*ops: str) -> Callable[[Reader], Reader]:
 # -- convolutions and products ----------------------------------------------------------------------------------------
 
 
-def _window(s: Source, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> dict[str, Any]:
+def _window(s: OnnxSource, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> dict[str, Any]:
     """Stride and padding (top, left, bottom, right) of a window over rows and columns, or over one of them."""
     spatial = _spatial(s)
     strides = tuple(int(v) for v in s.attr("strides") or [1] * len(kernel))
@@ -73,7 +73,7 @@ def _window(s: Source, kernel: tuple[int, ...], dilations: tuple[int, ...]) -> d
     return {"stride": strides, "pads": tuple(pads)}
 
 
-def _spatial(s: Source) -> tuple[int, ...]:
+def _spatial(s: OnnxSource) -> tuple[int, ...]:
     """The rows and columns of operand 0, or one of them."""
     found = s.shape(0)[2:]
     if len(found) > 2:
@@ -90,7 +90,7 @@ def _same(
     return before + after if upper else after + before
 
 
-def _in_order(s: Source, make: Callable[[Node], Node]) -> Value:
+def _in_order(s: OnnxSource, make: Callable[[Node], Node]) -> Value:
     """A result with channels last from operand 0 as an image (H, W, C), or (1, L, C) of (N, C, L)."""
     rank = len(s.shape(0)) - 1
     result = make(as_image(s, s.laid(0)))
@@ -99,7 +99,7 @@ def _in_order(s: Source, make: Callable[[Node], Node]) -> Value:
     return Laid(result, channels_last(rank))
 
 
-def _snapped(s: Source, w: Array, transposed: bool = False) -> Array:
+def _snapped(s: OnnxSource, w: Array, transposed: bool = False) -> Array:
     """Operand 1 as weights (filters, ...): ``w``; where all are +-alpha per filter, or zero, up to a few units in the
     last place, they become so.
 
@@ -128,7 +128,7 @@ _FOLDED = (
 )
 
 
-def _looks_folded(s: Source, w: Array) -> bool:
+def _looks_folded(s: OnnxSource, w: Array) -> bool:
     """Whether weights are +-alpha with an alpha of its own per filter, and the sums go to a quantizer without another
     batch norm."""
     rows = np.abs(w.reshape(len(w), -1))
@@ -138,12 +138,12 @@ def _looks_folded(s: Source, w: Array) -> bool:
     return s.context.reaches_quantizer(s.onnx.outputs[0])
 
 
-def _bias(s: Source, x: Node, i: int) -> Node:
+def _bias(s: OnnxSource, x: Node, i: int) -> Node:
     return s.make("add", x, constant(np.asarray(s.constant(i), np.float32).reshape(-1), name=s.layer))
 
 
 @reader("Conv")
-def _conv(s: Source) -> Value:
+def _conv(s: OnnxSource) -> Value:
     w = _snapped(s, np.asarray(s.constant(1), np.float32))
     kernel = w.shape[2:]
     dilation = tuple(int(v) for v in s.attr("dilations") or [1] * len(kernel))
@@ -165,7 +165,7 @@ def _conv(s: Source) -> Value:
 
 
 @reader("ConvTranspose")
-def _conv_transpose(s: Source) -> Value:
+def _conv_transpose(s: OnnxSource) -> Value:
     w = _snapped(s, np.asarray(s.constant(1), np.float32).swapaxes(0, 1), transposed=True)
     if s.attr("group", 1) != 1 or set(s.attr("dilations") or [1]) != {1}:
         raise s.unsupported("groups or dilations")
@@ -192,7 +192,7 @@ def _conv_transpose(s: Source) -> Value:
 
 
 @reader("Gemm")
-def _gemm(s: Source) -> Value:
+def _gemm(s: OnnxSource) -> Value:
     if s.attr("transA", 0) or s.attr("alpha", 1.0) != 1.0 or s.has(2) and s.attr("beta", 1.0) != 1.0:
         raise s.unsupported("a transposed data matrix, or factors other than 1")
     w, rows = np.asarray(s.constant(1), np.float32), bool(s.attr("transB", 0))
@@ -210,7 +210,7 @@ def _gemm(s: Source) -> Value:
 
 
 @reader("MatMul")
-def _matmul(s: Source) -> Value:
+def _matmul(s: OnnxSource) -> Value:
     if s.is_constant(0) or not s.is_constant(1):
         raise s.unsupported(
             "a product of two values that both depend on the data (attention), or with constant weights first; only "
@@ -226,7 +226,7 @@ def _matmul(s: Source) -> Value:
     return _dense(s, value, w, final=True)
 
 
-def _dense(s: Source, value: Value, w: Array, final: bool) -> Laid:
+def _dense(s: OnnxSource, value: Value, w: Array, final: bool) -> Laid:
     """Rows (..., channels) by weights (units, channels)."""
     rank = len(s.shape(0)) - 1
     if isinstance(value, Moved) and rank == 1:
@@ -250,7 +250,7 @@ def _dense(s: Source, value: Value, w: Array, final: bool) -> Laid:
 
 
 @reader("BatchNormalization")
-def _batch_norm(s: Source) -> Value:
+def _batch_norm(s: OnnxSource) -> Value:
     """x * s + (beta - mean * s) with s = gamma / sqrt(variance + epsilon), in ONNX Runtime's order of operations."""
     if s.attr("training_mode", 0) or len(s.onnx.outputs) > 1 and any(s.onnx.outputs[1:]):
         raise s.unsupported("batch norm in training mode", "export the model after model.eval()")
@@ -264,7 +264,7 @@ def _batch_norm(s: Source) -> Value:
 
 
 def _pair(op: str) -> Reader:
-    def read(s: Source) -> Value:
+    def read(s: OnnxSource) -> Value:
         a, b = s.framed(0, 1)
         return s.result(s.make(op, a, b))
 
@@ -276,7 +276,7 @@ for _name, _op in {"Sub": "sub", "Mul": "mul", "Div": "div", "And": "minimum", "
 
 
 @reader("Add")
-def _add(s: Source) -> Value:
+def _add(s: OnnxSource) -> Value:
     """A sum; (q - c) + c is q, which straight-through estimators write, where q is a quantizer."""
     context = s.context
     for i in (0, 1):
@@ -292,7 +292,7 @@ def _add(s: Source) -> Value:
     return _pair("add")(s)  # type: ignore[return-value]
 
 
-def _equal(s: Source, a: str, b: str, depth: int = 8, known: dict[tuple[str, str], bool] | None = None) -> bool:
+def _equal(s: OnnxSource, a: str, b: str, depth: int = 8, known: dict[tuple[str, str], bool] | None = None) -> bool:
     """Whether two tensors are one, or the same operators of the same operands; ``known``: of pairs."""
     onnx, known = s.context.onnx, {} if known is None else known
     a, b = onnx.behind(a), onnx.behind(b)
@@ -303,7 +303,7 @@ def _equal(s: Source, a: str, b: str, depth: int = 8, known: dict[tuple[str, str
     return known[a, b]
 
 
-def _alike(s: Source, a: str, b: str, depth: int, known: dict[tuple[str, str], bool]) -> bool:
+def _alike(s: OnnxSource, a: str, b: str, depth: int, known: dict[tuple[str, str], bool]) -> bool:
     """Whether two tensors have the same value, or come from the same operator of equal operands."""
     onnx = s.context.onnx
     if s.context.value(a) is None and s.context.value(b) is None:
@@ -318,7 +318,7 @@ def _alike(s: Source, a: str, b: str, depth: int, known: dict[tuple[str, str], b
 _QUANTIZERS = frozenset({"Sign", "Where", "BipolarQuant", "Quant", "Round", "Clip"})
 
 
-def _is_quantizer(s: Source, tensor: str) -> bool:
+def _is_quantizer(s: OnnxSource, tensor: str) -> bool:
     """Whether a tensor that depends on the data comes from an operator that ends a quantizer: perhaps scaled by
     constants, and perhaps an estimator itself."""
     for _ in range(8):
@@ -337,7 +337,7 @@ def _is_quantizer(s: Source, tensor: str) -> bool:
 
 
 def _many(op: str, mean: bool = False) -> Reader:
-    def read(s: Source) -> Value:
+    def read(s: OnnxSource) -> Value:
         first, *others = s.framed(*range(len(s.onnx.inputs)))
         for i, other in enumerate(others, 1):
             first = s.make(op, first, other, final=i == len(others) and not mean)
@@ -354,8 +354,8 @@ READERS["Sum"] = _many("add")
 READERS["Mean"] = _many("add", mean=True)
 
 
-def _of_one(function: Callable[[Source, Node], Node]) -> Reader:
-    def read(s: Source) -> Value:
+def _of_one(function: Callable[[OnnxSource, Node], Node]) -> Reader:
+    def read(s: OnnxSource) -> Value:
         (x,) = s.framed(0)
         return s.result(function(s, x))
 
@@ -384,7 +384,7 @@ READERS["Tanh"] = _plain("tanh")
 
 
 @reader("Softsign")
-def _softsign(s: Source) -> Value:
+def _softsign(s: OnnxSource) -> Value:
     """x * (1 / (1 + |x|)), in ONNX Runtime's order of operations."""
     (x,) = s.framed(0)
     below = s.make("add", s.inner(elementwise.absolute(s, x, final=False)), constant([1.0]), final=False)
@@ -392,14 +392,14 @@ def _softsign(s: Source) -> Value:
 
 
 @reader("Sign")
-def _sign(s: Source) -> Value:
+def _sign(s: OnnxSource) -> Value:
     (x,) = s.framed(0)
     zero = s.context.zero
     return s.result(elementwise.step(s, x, strict=zero < 0) if zero else s.sign(x))
 
 
 def _comparison(relation: str) -> Reader:
-    def read(s: Source) -> Value:
+    def read(s: OnnxSource) -> Value:
         a, b = s.framed(0, 1)
         return s.result(elementwise.compare(s, relation, a, b))
 
@@ -411,28 +411,28 @@ READERS.update((op, _comparison(relation)) for op, relation in _RELATIONS.items(
 
 
 @reader("Xor")
-def _xor(s: Source) -> Value:
+def _xor(s: OnnxSource) -> Value:
     a, b = s.framed(0, 1)
     difference = s.make("sub", a, b, final=False)
     return s.result(s.make("mul", difference, difference))
 
 
 @reader("Where")
-def _where(s: Source) -> Value:
+def _where(s: OnnxSource) -> Value:
     if s.is_constant(0):
         raise s.unsupported("a condition that does not depend on the data")
     return s.result(elementwise.select(s, *s.framed(0, 1, 2)))
 
 
 @reader("Clip")
-def _clip(s: Source) -> Value:
+def _clip(s: OnnxSource) -> Value:
     limits = [float(np.reshape(s.constant(i), ())) if s.has(i) else sign * INF for i, sign in ((1, -1), (2, 1))]
     (x,) = s.framed(0)
     return s.result(s.make("clamp", x, attrs=ClampAttrs(*limits)))
 
 
 @reader("Cast", "CastLike")
-def _cast(s: Source) -> Value:
+def _cast(s: OnnxSource) -> Value:
     """Floats stay floats, and truth values are 1 and 0 already."""
     before, after = (s.context.dtype(name) for name in (s.onnx.inputs[0], s.onnx.outputs[0]))
     if after == np.bool_ != before:
@@ -442,7 +442,7 @@ def _cast(s: Source) -> Value:
 
 
 @reader("PRelu", "LeakyRelu")
-def _prelu(s: Source) -> Value:
+def _prelu(s: OnnxSource) -> Value:
     if s.onnx.op == "LeakyRelu":
         (x,) = s.framed(0)
         slope = constant([float(s.attr("alpha", 0.01))])
@@ -456,7 +456,7 @@ def _prelu(s: Source) -> Value:
 
 
 @reader("Elu", "Celu")
-def _elu(s: Source) -> Value:
+def _elu(s: OnnxSource) -> Value:
     """alpha * (exp(x / a) - 1) below zero, a: 1 for Elu, alpha for Celu."""
     alpha = float(s.attr("alpha", 1.0))
     (x,) = s.framed(0)
@@ -470,7 +470,7 @@ def _elu(s: Source) -> Value:
 
 
 @reader("Selu")
-def _selu(s: Source) -> Value:
+def _selu(s: OnnxSource) -> Value:
     standard = np.isclose(s.attr("alpha", 1.67326319), 1.67326319) and np.isclose(
         s.attr("gamma", 1.05070102), 1.05070102
     )
@@ -480,7 +480,7 @@ def _selu(s: Source) -> Value:
 
 
 @reader("HardSigmoid", "HardSwish")
-def _hard(s: Source) -> Value:
+def _hard(s: OnnxSource) -> Value:
     swish = s.onnx.op == "HardSwish"
     alpha, beta = (1 / 6, 0.5) if swish else (s.attr("alpha", 0.2), s.attr("beta", 0.5))
     (x,) = s.framed(0)
@@ -490,7 +490,7 @@ def _hard(s: Source) -> Value:
 
 
 @reader("Gelu")
-def _gelu(s: Source) -> Value:
+def _gelu(s: OnnxSource) -> Value:
     """x * (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh."""
     (x,) = s.framed(0)
 
@@ -507,14 +507,14 @@ def _gelu(s: Source) -> Value:
 
 
 @reader("Mish")
-def _mish(s: Source) -> Value:
+def _mish(s: OnnxSource) -> Value:
     (x,) = s.framed(0)
     curve = s.make("tanh", s.inner(elementwise.softplus(s, x)), final=False)
     return s.result(s.make("mul", x, curve))
 
 
 @reader("Pow")
-def _pow(s: Source) -> Value:
+def _pow(s: OnnxSource) -> Value:
     exponent = s.constant(1)
     if exponent.size != 1:
         raise s.unsupported("an exponent that is not one constant number")
@@ -526,14 +526,14 @@ def _pow(s: Source) -> Value:
 # -- quantizers -------------------------------------------------------------------------------------------------------
 
 
-def _scaled(s: Source, data: int, *others: int) -> list[Node]:
+def _scaled(s: OnnxSource, data: int, *others: int) -> list[Node]:
     if s.is_constant(data) or not all(map(s.is_constant, others)):
         raise s.unsupported("a scale or a zero point that depends on the data")
     return s.framed(data, *others)
 
 
 @reader("BipolarQuant")
-def _bipolar(s: Source) -> Value:
+def _bipolar(s: OnnxSource) -> Value:
     """+scale where x >= 0, else -scale."""
     x, scale = _scaled(s, 0, 1)
     plain = bool((scale.value == 1).all())
@@ -542,7 +542,7 @@ def _bipolar(s: Source) -> Value:
 
 
 @reader("Quant", "IntQuant")
-def _quant(s: Source) -> Value:
+def _quant(s: OnnxSource) -> Value:
     """(round(clip(x / scale + zero)) - zero) * scale; a signed number of one bit is +1 or -1."""
     width, signed = float(s.constant(3).reshape(())), bool(s.attr("signed"))
     low, high = integer_range(width, signed, bool(s.attr("narrow")))
@@ -561,7 +561,7 @@ def _quant(s: Source) -> Value:
     return s.result(y if plain else s.make("mul", y, scale))
 
 
-def _along(s: Source, i: int, axis: int, default: float) -> Array:
+def _along(s: OnnxSource, i: int, axis: int, default: float) -> Array:
     """A constant for an image: one number, or one per element of an axis."""
     if not s.has(i):
         return np.full(1, default, np.float32)
@@ -574,7 +574,7 @@ def _along(s: Source, i: int, axis: int, default: float) -> Array:
 
 
 @reader("QuantizeLinear")
-def _quantize(s: Source) -> Value:
+def _quantize(s: OnnxSource) -> Value:
     """clip(round(x / scale) + zero): whole numbers, held as floats."""
     (x,) = s.framed(0)
     axis = int(s.attr("axis", 1))
@@ -587,7 +587,7 @@ def _quantize(s: Source) -> Value:
 
 
 @reader("DequantizeLinear")
-def _dequantize(s: Source) -> Value:
+def _dequantize(s: OnnxSource) -> Value:
     """(x - zero) * scale"""
     (x,) = s.framed(0)
     axis = int(s.attr("axis", 1))
@@ -601,7 +601,7 @@ def _dequantize(s: Source) -> Value:
 
 
 def _pool(op: str) -> Reader:
-    def read(s: Source) -> Value:
+    def read(s: OnnxSource) -> Value:
         kernel = tuple(int(v) for v in s.attr("kernel_shape"))
         if set(s.attr("dilations") or [1]) != {1} or s.attr("storage_order", 0):
             raise s.unsupported("dilations or a storage order")
@@ -628,7 +628,7 @@ READERS["AveragePool"] = _pool("avg_pool")
 READERS["MaxPool"] = _pool("max_pool")
 
 
-def _reduced(s: Source, op: str, axes: list[int], keep: bool, negated: bool = False) -> Value:
+def _reduced(s: OnnxSource, op: str, axes: list[int], keep: bool, negated: bool = False) -> Value:
     """A reduction over axes of the source, 0 being the batch."""
     if 0 in axes:
         raise s.unsupported("it reduces over the batch")
@@ -648,7 +648,7 @@ def _reduced(s: Source, op: str, axes: list[int], keep: bool, negated: bool = Fa
 
 
 def _reduction(op: str, negated: bool = False) -> Reader:
-    def read(s: Source) -> Value:
+    def read(s: OnnxSource) -> Value:
         rank = len(s.shape(0))
         given = s.constant(1).reshape(-1).tolist() if s.has(1) else s.attr("axes")
         if not given:
@@ -668,13 +668,13 @@ READERS["ReduceSum"] = _reduction("sum_pool")
 
 
 @reader("GlobalAveragePool", "GlobalMaxPool")
-def _global(s: Source) -> Value:
+def _global(s: OnnxSource) -> Value:
     op = "avg_pool" if s.onnx.op == "GlobalAveragePool" else "max_pool"
     return _reduced(s, op, list(range(2, len(s.shape(0)))), keep=True)
 
 
 @reader("Softmax", "LogSoftmax")
-def _softmax(s: Source) -> Value:
+def _softmax(s: OnnxSource) -> Value:
     """Over one axis.  log(softmax(x)) = x - max - log1p(sum(exp(x - max)) - 1)."""
     rank = len(s.shape(0)) - 1
     axis = int(s.attr("axis", -1 if s.context.onnx.opset >= 13 else 1)) % (rank + 1)
@@ -701,7 +701,7 @@ def _softmax(s: Source) -> Value:
 # -- moves that the IR has --------------------------------------------------------------------------------------------
 
 
-def concat(s: Source) -> Value | None:
+def concat(s: OnnxSource) -> Value | None:
     """A concatenation of channels; None for any other one, which is read as a move."""
     rank = len(s.shape(0)) - 1
     axis = int(s.attr("axis")) % (rank + 1)
@@ -714,7 +714,7 @@ def concat(s: Source) -> Value | None:
     return Laid(s.concat([v.node for v in laid], final=True), laid[0].order)
 
 
-def pad(s: Source) -> Value | None:
+def pad(s: OnnxSource) -> Value | None:
     """Padding with a number; None if it repeats elements, which is a move."""
     if s.attr("mode", "constant") != "constant":
         return None
@@ -742,7 +742,7 @@ def pad(s: Source) -> Value | None:
     return Laid(padding.pad(s, x, np.vstack([[0, 0], own]), number), order)
 
 
-def transpose(s: Source) -> Value | None:
+def transpose(s: OnnxSource) -> Value | None:
     """An image with its dimensions in another order; None if the batch moves."""
     rank = len(s.shape(0))
     perm = [int(p) for p in s.attr("perm") or reversed(range(rank))]

@@ -21,8 +21,8 @@ from ..common.remedies import CUT, KINDS
 from .call import Spec, of
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
 from .protos import Input, OnnxGraph, OnnxNode
-from .run import SHAPES, Runner
-from .source import Context, Source
+from .run import SHAPES, OnnxRunner
+from .source import OnnxReading, OnnxSource
 from .values import Laid, Order, Value, channels_last, inverse, permutation
 
 # Sizes of the batches in which a model without a fixed one is followed: with one size, images could seem to be treated
@@ -39,7 +39,7 @@ _FIRST = {"concat": concat, "pad": pad, "transpose": transpose}
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadGraph:
     """What a graph was read as."""
 
     graph: Graph
@@ -50,7 +50,7 @@ class Reading:
     hints: Mapping[str, Sequence[str]]  # for people, by layer
 
 
-def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: int = 0) -> Reading:
+def read(onnx: OnnxGraph, runner: OnnxRunner, input_dtype: InputDType = None, zero: int = 0) -> ReadGraph:
     """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``; ``zero``: what Sign gives for zero.
 
     Every shape is found first.  Everything that does not depend on the data (weights and their quantizers, shape
@@ -60,7 +60,7 @@ def read(onnx: OnnxGraph, runner: Runner, input_dtype: InputDType = None, zero: 
         UnsupportedOpError: an unsupported operator that depends on the data; names it, its layer and the remedy.
     """
     dtypes = _checked_dtypes(onnx.inputs, input_dtype)
-    return GraphReader(onnx, runner, zero).read(dtypes)
+    return OnnxReader(onnx, runner, zero).read(dtypes)
 
 
 def _checked_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
@@ -72,8 +72,8 @@ def _checked_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
     return input_dtypes([i.name for i in inputs], [i.dtype for i in inputs], wanted)
 
 
-class GraphReader(Context):
-    def __init__(self, onnx: OnnxGraph, runner: Runner, zero: int) -> None:
+class OnnxReader(OnnxReading):
+    def __init__(self, onnx: OnnxGraph, runner: OnnxRunner, zero: int) -> None:
         self.onnx, self.runner, self.zero = onnx, runner, zero
         self.signs, self.snapped, self.hints = {}, {}, {}
         self.batches = _BATCHES if onnx.images is None else (onnx.images,)
@@ -190,7 +190,7 @@ class GraphReader(Context):
 
     # -- reading
 
-    def read(self, dtypes: Sequence[DType]) -> Reading:
+    def read(self, dtypes: Sequence[DType]) -> ReadGraph:
         self._check_outputs()
         last = self._images_channels_last()
         inputs = []
@@ -210,7 +210,7 @@ class GraphReader(Context):
                 self._try_to_read(reader)
         outputs = tuple(self._output(o, last) for o in self.onnx.outputs)
         graph = Graph(tuple(inputs), outputs, tuple(self.onnx.outputs), channels_first=not last)
-        return Reading(graph, self.values, self.signs, self.snapped, last, self.hints)
+        return ReadGraph(graph, self.values, self.signs, self.snapped, last, self.hints)
 
     def _check_outputs(self) -> None:
         """Refuse what cannot be an output of images, before many elements are followed."""
@@ -245,7 +245,7 @@ class GraphReader(Context):
             ) from error
 
     def _read(self, node: OnnxNode) -> None:
-        source = Source(self, node)
+        source = OnnxSource(self, node)
         names = [o for o in node.outputs if o and o in self.dependent]
         if node.op in ALIASES:
             self.values[node.outputs[0]] = source.value(0)
@@ -263,7 +263,7 @@ class GraphReader(Context):
         for name, value in zip(names, results, strict=False):
             self.values[name] = self._checked(source, name, value)
 
-    def _check_type(self, source: Source) -> None:
+    def _check_type(self, source: OnnxSource) -> None:
         """Numbers are floats here: arithmetic that wraps, or divides, in whole numbers would give others."""
         dtype = self.dtype(source.onnx.outputs[0])
         if dtype.kind in "iu" and source.onnx.op not in MOVES | _KEEP_INTEGERS:
@@ -273,7 +273,7 @@ class GraphReader(Context):
         if dtype.kind not in "iub" and dtype != np.float32:
             raise source.unsupported(f"numbers of type {dtype}; only float32 arithmetic is supported")
 
-    def _checked(self, source: Source, name: str, value: Value) -> Value:
+    def _checked(self, source: OnnxSource, name: str, value: Value) -> Value:
         shape = self.shape(name)
         if isinstance(value, Laid):
             if (self.batches[0], *value.shape) != shape:
@@ -283,7 +283,7 @@ class GraphReader(Context):
             return replace(value, base=replace(value.base, origin=""))
         return value
 
-    def _move(self, source: Source) -> list[Value]:
+    def _move(self, source: OnnxSource) -> list[Value]:
         node = source.onnx
         crop = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
         if node.op == "Resize" and (node.attrs.get("mode", "nearest") != "nearest" or crop):
@@ -330,7 +330,7 @@ class GraphReader(Context):
 
         return [self._settled(source, moved) for moved in move(source, given, run)]
 
-    def _settled(self, source: Source, moved: Moved) -> Value:
+    def _settled(self, source: OnnxSource, moved: Moved) -> Value:
         """What only drops or adds dimensions of 1 is a node again."""
         own = moved.per_image()
         if own is None or not 1 <= own.ndim <= 3 or own.size != moved.size:
@@ -349,7 +349,7 @@ class GraphReader(Context):
         node = self.onnx.producers.get(name) or OnnxNode("Output", name, (name,), (name,), {}, False, name)
         rank = len(self.shape(name)) - 1
         order = tuple(range(rank)) if last else channels_last(rank)
-        return Source(self, node).arranged(value, order, f"output '{name}'")
+        return OnnxSource(self, node).arranged(value, order, f"output '{name}'")
 
 
 def _operands(node: OnnxNode, tensors: Mapping[str, Spec]) -> list[Spec | None]:

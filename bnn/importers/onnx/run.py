@@ -52,7 +52,7 @@ def quant(x: Array, scale: Array, zero: Array, width: float, signed: bool, narro
     return np.asarray((number - zero) * scale, np.float32)
 
 
-class Runner:
+class OnnxRunner:
     """Runs single nodes; their sessions are kept, and serve all nodes that are alike."""
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -199,7 +199,7 @@ def packages() -> tuple[Any, Any]:
 Visit = Callable[[OnnxNode, list[Array]], object]
 
 
-def execute(graph: OnnxGraph, runner: Runner, inputs: Sequence[Array], visit: Visit) -> None:
+def execute(graph: OnnxGraph, runner: OnnxRunner, inputs: Sequence[Array], visit: Visit) -> None:
     """Run every node in order; ``visit`` sees each node with its results, which are freed after their last use."""
     left: dict[str, int] = {}
     for node in graph.nodes:

@@ -13,7 +13,7 @@ from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import constant, make
-from ..common.layer import Layer
+from ..common.layer import SourceOp
 from ..common.moves import Moved, arrange
 from ..common.remedies import CUT
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode
@@ -24,7 +24,7 @@ _NORMAL = 2.0**24
 _NEAR = 64  # tensors that are looked at to find a quantizer
 
 
-class Context(ABC):
+class OnnxReading(ABC):
     """What is known about a graph while it is read."""
 
     onnx: OnnxGraph
@@ -65,7 +65,7 @@ class Context(ABC):
         """Of a tensor in ONNX; here all are floats."""
 
 
-class Source(Layer):
+class OnnxSource(SourceOp):
     """One node as its reader sees it.
 
     ``framed`` brings operands into one frame, an order of the dimensions; then nodes that the reader makes of them are
@@ -74,7 +74,7 @@ class Source(Layer):
 
     framework = FRAMEWORK
 
-    def __init__(self, context: Context, node: OnnxNode) -> None:
+    def __init__(self, context: OnnxReading, node: OnnxNode) -> None:
         self.context = context
         self.onnx = node
         self.layer = node.layer

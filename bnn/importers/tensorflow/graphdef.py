@@ -33,7 +33,7 @@ from .ops import (
     sparse_product,
     unsupported_alone,
 )
-from .source import PROBE_BATCH, Reading, Source
+from .source import PROBE_BATCH, TfReading, TfSource
 
 # Images in the larger batch in which moves are followed; many if all tensors that move have few elements.
 _MORE, _MANY, _SMALL = 7, 67, 2**14
@@ -53,7 +53,7 @@ def read(frozen: Frozen, input_dtype: InputDType = None) -> Graph:
     Raises:
         UnsupportedOpError: an op that depends on the data and has no reader; names the op, the layer and the remedy.
     """
-    return GraphReader(frozen).graph(_input_dtypes(frozen, input_dtype))
+    return TfReader(frozen).graph(_input_dtypes(frozen, input_dtype))
 
 
 def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
@@ -61,7 +61,7 @@ def _input_dtypes(frozen: Frozen, wanted: InputDType) -> list[DType]:
     return input_dtypes(frozen.input_names, own, wanted)
 
 
-class GraphReader(Reading):
+class TfReader(TfReading):
     def __init__(self, frozen: Frozen) -> None:
         super().__init__(frozen)
         for node in frozen.nodes:
@@ -94,7 +94,7 @@ class GraphReader(Reading):
             order, training = node.attrs.get("data_format"), node.attrs.get("is_training")
             # Some versions of TensorFlow cannot even execute convolutions of such data.
             if order in ("NCHW", "NCDHW") and not training:
-                raise Source(self, node).unsupported(
+                raise TfSource(self, node).unsupported(
                     f"data format {order}", "build the model with channels last (NHWC)"
                 )
 
@@ -186,7 +186,7 @@ class GraphReader(Reading):
         return Graph(tuple(inputs), outputs, tuple(frozen.output_names))
 
     def _read(self, node: TfNode) -> tuple[Node | Moved | Shared, ...]:
-        source = Source(self, node)
+        source = TfSource(self, node)
         operands = [self._of_batch(node, t) for t in node.inputs]
         if any(operands):
             return (self._with_batch(node, operands),)
@@ -212,7 +212,7 @@ class GraphReader(Reading):
                 raise CompileError(f"layer '{source.layer}': {node.op} gives {shape[1:]}, read as {result.type}")
         return results
 
-    def _read_loose(self, source: Source) -> Moved:
+    def _read_loose(self, source: TfSource) -> Moved:
         """An op on values that do not keep the batch first."""
         node = source.tf
         if node.op in POINTWISE:
@@ -228,7 +228,7 @@ class GraphReader(Reading):
     def _loose(self, node: TfNode, output: int = 0) -> UnsupportedOpError:
         known = map(self._result, ((node.name, output), *node.inputs))
         if any(isinstance(m, Moved) and m.layouts[0].per_image(m.size) is not None for m in known):
-            return Source(self, node).unsupported(OF_THE_NUMBER)
+            return TfSource(self, node).unsupported(OF_THE_NUMBER)
         return UnsupportedOpError(
             f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
             f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; such values support "
@@ -246,7 +246,7 @@ class GraphReader(Reading):
 
     def _with_batch(self, node: TfNode, operands: Sequence[Shared | int]) -> Node | Shared:
         """An elementwise op on values of the whole batch, and perhaps on values of an image."""
-        source = Source(self, node)
+        source = TfSource(self, node)
         known = [self._result(t) for t in node.inputs]
         images = [x for x in known if isinstance(x, Node)]
         if any(isinstance(x, Moved) for x in known):
@@ -262,7 +262,7 @@ class GraphReader(Reading):
             if isinstance(o, int) and o:
                 count = batch_size(source, anything, o)
                 bases[i] = count if any(isinstance(other, Shared) for other in operands) else noted(source, count)
-        result = READERS[node.op](Source(self, node, bases))
+        result = READERS[node.op](TfSource(self, node, bases))
         shape, own = self.shapes[node.name, 0], result.type.shape
         if images and shape != (PROBE_BATCH, *own) or not images and without_ones(shape) != without_ones(own):
             raise self._loose(node)
@@ -274,7 +274,7 @@ class GraphReader(Reading):
         operands = [self._operand(t) for t in node.inputs]
         moved = [o for o in operands if isinstance(o, Moved)]
         constants = [o for o in operands if not isinstance(o, Moved)]
-        source = Source(self, node)
+        source = TfSource(self, node)
         if not all(moved[0].like(o) for o in moved):
             ordered = [in_order(source, o) if isinstance(o, Moved) else o for o in operands]
             operands = [o for o in ordered if o is not None]
@@ -285,7 +285,7 @@ class GraphReader(Reading):
         if not alike or self.shapes[node.name, 0] != moved[0].index.shape:
             raise self._loose(node)
         bases = [o.base if isinstance(o, Moved) else None for o in operands]
-        result = READERS[node.op](Source(self, node, bases))
+        result = READERS[node.op](TfSource(self, node, bases))
         return replace(moved[0], base=result)
 
     def _result(self, tensor: Tensor) -> Node | Moved | Shared | None:
@@ -307,7 +307,7 @@ class GraphReader(Reading):
                 f"bytes at '{name}'; at most {self.most:,} are kept; {CUT}"
             )
 
-    def _move(self, source: Source) -> tuple[Node | Moved, ...]:
+    def _move(self, source: TfSource) -> tuple[Node | Moved, ...]:
         op, given, results = source.tf.op, list[Moved | tuple[Array, ...]](), list[Node | Moved]()
         for tensor in map(self.frozen.resolve, source.tf.inputs):
             operand = self._operand(tensor)

@@ -28,7 +28,7 @@ from .graphdef import read
 from .keras_files import check_trusted, read_config
 from .keras_inputs import check_single, checked_shape, fitted, model_inputs
 from .reason import reason
-from .run import Runner, check_pure
+from .run import TfRunner, check_pure
 from .saved_models import check_files, check_saved_model, read_signature
 from .source import FRAMEWORK
 
@@ -193,7 +193,7 @@ def freeze_nodes(
         input_names=inputs,
         outputs=list(outputs),
         output_names=output_names,
-        run_op=Runner(tf, unsafe),
+        run_op=TfRunner(tf, unsafe),
         multiplier=lambda variance, epsilon, gamma: np.asarray(
             tf.math.rsqrt(tf.constant(variance) + tf.constant(epsilon, tf.float32)) * tf.constant(gamma)
         ),

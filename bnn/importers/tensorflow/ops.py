@@ -31,9 +31,9 @@ from ..common.padding import as_image, pad, same_pads
 from ..common.reduce import Shared
 from ..common.remedies import CUT, LOOK_UP
 from ..common.transposed import transposed
-from .source import Source
+from .source import TfSource
 
-Reader = Callable[["Source"], Node]
+Reader = Callable[["TfSource"], Node]
 READERS: dict[str, Reader] = {}
 REDUCTIONS = frozenset({"Mean", "Sum"})  # reductions that may be over the batch
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
@@ -51,7 +51,7 @@ def reader(*ops: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
+def _spatial(s: TfSource, kernel: tuple[int, int]) -> dict[str, Any]:
     """Stride, dilation and padding of a convolution or a pool."""
     strides = tuple(s.attr("strides"))
     dilations = tuple(s.attr("dilations") or (1, 1, 1, 1))
@@ -75,13 +75,13 @@ def _spatial(s: Source, kernel: tuple[int, int]) -> dict[str, Any]:
 
 
 @reader("Conv2D", "DepthwiseConv2dNative")
-def _conv2d(s: Source) -> Node:
+def _conv2d(s: TfSource) -> Node:
     w, groups = _filters(s)
     attrs = ConvAttrs(**_spatial(s, (w.shape[1], w.shape[2])), groups=groups)
     return s.make("conv2d", s.value(0), constant(w, name=s.layer), attrs=attrs)
 
 
-def _filters(s: Source) -> tuple[Array, int]:
+def _filters(s: TfSource) -> tuple[Array, int]:
     """Filters as OHWI, and the number of groups."""
     w = s.constant(1)
     if s.tf.op == "DepthwiseConv2dNative":  # kh, kw, C, multiplier
@@ -90,7 +90,7 @@ def _filters(s: Source) -> tuple[Array, int]:
     return w.transpose(3, 0, 1, 2), s.shape(0)[3] // w.shape[2]  # kh, kw, I, O
 
 
-def unsupported_alone(s: Source) -> UnsupportedOpError:
+def unsupported_alone(s: TfSource) -> UnsupportedOpError:
     """The error for an op that is read only together with others."""
     if s.tf.op == "SpaceToBatchND":
         return s.unsupported("it does not belong to a dilated convolution")
@@ -103,7 +103,7 @@ def unsupported_alone(s: Source) -> UnsupportedOpError:
 
 
 @reader("MatMul", "SparseMatMul")
-def _matmul(s: Source) -> Node:
+def _matmul(s: TfSource) -> Node:
     if s.attr("transpose_a"):
         raise s.unsupported("a transposed data matrix")
     w = s.constant(1)
@@ -113,7 +113,7 @@ def _matmul(s: Source) -> Node:
 
 
 @reader(*NORMS)
-def _batch_norm(s: Source) -> Node:
+def _batch_norm(s: TfSource) -> Node:
     """(x - mean) * (rsqrt(variance + epsilon) * gamma) + beta, in TensorFlow's order of operations."""
     if s.attr("is_training"):
         raise s.unsupported("batch norm in training mode", "call the model with training=False")
@@ -124,13 +124,13 @@ def _batch_norm(s: Source) -> Node:
     return s.make("add", x, constant(beta))
 
 
-def _operands(s: Source) -> list[Node]:
+def _operands(s: TfSource) -> list[Node]:
     """The operands of an elementwise op."""
     rank = max(len(s.shape(i)) for i in range(len(s.tf.inputs)))
     return [_operand(s, i, rank) for i in range(len(s.tf.inputs))]
 
 
-def _operand(s: Source, i: int, rank: int) -> Node:
+def _operand(s: TfSource, i: int, rank: int) -> Node:
     """Operand i; a constant without its batch dimension and leading ones."""
     if not s.is_constant(i):
         return s.value(i)
@@ -143,7 +143,7 @@ def _operand(s: Source, i: int, rank: int) -> Node:
 
 
 def _elementwise(op: str) -> Callable[..., Node]:
-    def read(s: Source, final: bool = True) -> Node:
+    def read(s: TfSource, final: bool = True) -> Node:
         a, b = _operands(s)
         if not a.is_constant and not b.is_constant and len(a.type.shape) != len(b.type.shape):
             raise s.unsupported(f"operands of different rank, {a.type} and {b.type}")
@@ -161,12 +161,12 @@ READERS.update((tf_op, _elementwise(op)) for tf_op, op in _PAIRS.items())
 
 
 @reader("FloorDiv")
-def _floor_div(s: Source) -> Node:
+def _floor_div(s: TfSource) -> Node:
     return s.make("round", _elementwise("div")(s, final=False), attrs=RoundAttrs(-1))
 
 
 @reader("AddN")
-def _add_n(s: Source) -> Node:
+def _add_n(s: TfSource) -> Node:
     total, *others = _operands(s)
     for i, other in enumerate(others, 1):
         total = s.make("add", total, other, final=i == len(others))
@@ -194,31 +194,31 @@ READERS.update(
 
 
 @reader("LeakyRelu")
-def _leaky_relu(s: Source) -> Node:
+def _leaky_relu(s: TfSource) -> Node:
     x = s.value(0)
     slope = np.full(x.type.shape[-1], s.attr("alpha"), np.float32)
     return s.make("prelu", x, constant(slope, name=s.layer))
 
 
 @reader("Neg")
-def _neg(s: Source) -> Node:
+def _neg(s: TfSource) -> Node:
     return s.make("mul", s.value(0), constant([-1.0], name=s.layer))
 
 
 @reader("ClipByValue")
-def _clip(s: Source) -> Node:
+def _clip(s: TfSource) -> Node:
     lo, hi = (float(np.reshape(s.constant(i), ())) for i in (1, 2))
     return s.make("clamp", s.value(0), attrs=ClampAttrs(lo, hi))
 
 
 @reader("Square", "SquaredDifference")
-def _square(s: Source) -> Node:
+def _square(s: TfSource) -> Node:
     x = s.value(0) if s.tf.op == "Square" else _elementwise("sub")(s, final=False)
     return s.make("mul", x, x)
 
 
 @reader("Cast")
-def _cast(s: Source) -> Node:
+def _cast(s: TfSource) -> Node:
     """Floats stay as they are, booleans already are 1 or 0, and integer inputs are held as floats."""
     if s.attr("DstT") != "float32":
         raise s.unsupported(
@@ -228,7 +228,7 @@ def _cast(s: Source) -> Node:
     return s.value(0)
 
 
-def _of_one(function: Callable[[Source, Node], Node]) -> Reader:
+def _of_one(function: Callable[[TfSource, Node], Node]) -> Reader:
     return lambda s: function(s, s.value(0))
 
 
@@ -240,14 +240,14 @@ READERS["Softsign"] = _of_one(elementwise.softsign)
 
 
 @reader("Pow")
-def _pow(s: Source) -> Node:
+def _pow(s: TfSource) -> Node:
     if not s.is_constant(1) or np.size(s.constant(1)) != 1:
         raise s.unsupported("an exponent that is not one constant number")
     return s.make("pow", s.value(0), attrs=PowAttrs(float(np.reshape(s.constant(1), ()))))
 
 
 def _comparison(relation: str) -> Reader:
-    def read(s: Source) -> Node:
+    def read(s: TfSource) -> Node:
         return elementwise.compare(s, relation, *_operands(s))
 
     return read
@@ -258,14 +258,14 @@ READERS.update((tf_op, _comparison(relation)) for tf_op, relation in _RELATIONS.
 
 
 @reader("Select", "SelectV2")
-def _select(s: Source) -> Node:
+def _select(s: TfSource) -> Node:
     if s.is_constant(0):
         raise s.unsupported("a condition that does not depend on the data")
     return elementwise.select(s, *_operands(s))
 
 
 def _pool(op: str) -> Reader:
-    def read(s: Source) -> Node:
+    def read(s: TfSource) -> Node:
         kernel = s.attr("ksize")
         if kernel[0] != 1 or kernel[3] != 1:
             raise s.unsupported(f"a window of {kernel} over the batch or the channels")
@@ -281,12 +281,12 @@ READERS["AvgPool"] = _pool("avg_pool")
 
 
 @reader("Pad", "PadV2")
-def _pad(s: Source) -> Node:
+def _pad(s: TfSource) -> Node:
     value = float(np.reshape(s.constant(2), ())) if len(s.tf.inputs) > 2 else 0.0
     return pad(s, s.value(0), s.constant(1), value)
 
 
-def concat(s: Source) -> Node | None:
+def concat(s: TfSource) -> Node | None:
     """A concatenation of channels; None for any other concatenation, which is read as a move."""
     rank = len(s.shape(0))
     parts = range(len(s.tf.inputs) - 1)
@@ -296,7 +296,7 @@ def concat(s: Source) -> Node | None:
     return s.concat([s.value(i) for i in parts], final=True)
 
 
-def _dilated_transposed(s: Source, conv: Source, space: Source, pads: Array, crops: Array) -> Node:
+def _dilated_transposed(s: TfSource, conv: TfSource, space: TfSource, pads: Array, crops: Array) -> Node:
     """Output o gets x[o + crop - dilation * k] w[k]: an ordinary dilated convolution by the filters in reverse."""
     w = conv.constant(1).transpose(2, 0, 1, 3)[:, ::-1, ::-1]  # (kh, kw, O, I) to OHWI
     x, dilation = space.value(0), space.constant(1)
@@ -312,7 +312,7 @@ def _dilated_transposed(s: Source, conv: Source, space: Source, pads: Array, cro
 
 
 @reader("BatchToSpaceND")
-def _batch_to_space(s: Source) -> Node:
+def _batch_to_space(s: TfSource) -> Node:
     """SpaceToBatchND, a convolution, BatchToSpaceND: how Keras writes a dilated convolution."""
     conv = s.producer(0, through=("Squeeze",))
     if conv is None or conv.tf.op not in ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"):
@@ -337,7 +337,7 @@ def _batch_to_space(s: Source) -> Node:
 
 
 @reader("Conv2DBackpropInput")
-def _transposed(s: Source) -> Node:
+def _transposed(s: TfSource) -> Node:
     if any(d != 1 for d in s.attr("dilations")):
         raise s.unsupported("a dilation")
     w = s.constant(1).transpose(2, 0, 1, 3)  # (kh, kw, O, I) to OHWI
@@ -352,22 +352,22 @@ def _transposed(s: Source) -> Node:
 
 
 @reader("ResizeBilinear")
-def _resize(s: Source) -> Node:
+def _resize(s: TfSource) -> Node:
     height, width = (int(n) for n in np.reshape(s.constant(1), -1))
     attrs = ResizeAttrs((height, width), int(s.attr("align_corners")), int(s.attr("half_pixel_centers")))
     return s.make("resize_bilinear", s.value(0), attrs=attrs)
 
 
-def _axes(s: Source) -> list[int]:
+def _axes(s: TfSource) -> list[int]:
     return sorted(int(a) % len(s.shape(0)) for a in np.reshape(s.constant(1), -1))
 
 
-def over_batch(s: Source) -> bool:
+def over_batch(s: TfSource) -> bool:
     """Whether it is a reduction over the batch."""
     return s.tf.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
 
 
-def batch_reduction(s: Source) -> Shared:
+def batch_reduction(s: TfSource) -> Shared:
     return reduce.over_batch(s, s.value(0), _axes(s), s.reading.shapes[s.tf.name, 0], mean=s.tf.op == "Mean")
 
 
@@ -381,7 +381,7 @@ READERS["Max"] = _reduction("max_pool")
 READERS["Min"] = _reduction("max_pool", negated=True)
 
 
-def layer_norm(s: Source, x: Moved) -> Moved:
+def layer_norm(s: TfSource, x: Moved) -> Moved:
     """Layer normalization as Keras 2 writes it: batch norm in training mode on one image (1, images * vectors, size, 1)
     whose channels are all vectors, in their order.
 
@@ -397,7 +397,7 @@ def layer_norm(s: Source, x: Moved) -> Moved:
     return replace(rows, base=result).mapped(lambda a: a.index[..., None])
 
 
-def product(s: Source, moved: Moved) -> Moved:
+def product(s: TfSource, moved: Moved) -> Moved:
     """A matrix product over positions by one matrix, or by one per position."""
     weights = s.constant(1)
     own = s.tf.op == "BatchMatMulV2"
@@ -406,7 +406,7 @@ def product(s: Source, moved: Moved) -> Moved:
     return moves.product(s, moved, weights.T if s.attr("transpose_b") else weights)
 
 
-def sparse_product(s: Source) -> Moved:
+def sparse_product(s: TfSource) -> Moved:
     """A sparse matrix times the flat images as columns, which gives columns, too: a dense layer with many zero weights
     (a locally connected layer with Keras' implementation 3)."""
     if not s.attr("adjoint_b"):

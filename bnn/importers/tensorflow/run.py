@@ -36,7 +36,7 @@ def check_pure(node: TfNode) -> None:
     )
 
 
-class Runner:
+class TfRunner:
     """Runs single nodes eagerly through tf.raw_ops.  No other code executes any part of a model.
 
     ``unsafe``: also run ops that may do more than compute, and without limits.

@@ -13,7 +13,7 @@ from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import make
-from ..common.layer import Layer
+from ..common.layer import SourceOp
 from ..common.remedies import CUT
 from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
@@ -22,7 +22,7 @@ FRAMEWORK = "Keras"
 PROBE_BATCH = 3  # images in the batch that finds shapes
 
 
-class Reading(ABC):
+class TfReading(ABC):
     """What is known about a graph while it is read."""
 
     foreign: set[str]  # ops whose value leaves their layer
@@ -41,12 +41,12 @@ class Reading(ABC):
         """What a tensor was read as; a constant if it does not depend on the data."""
 
 
-class Source(Layer):
+class TfSource(SourceOp):
     """One TensorFlow node as its reader sees it; ``bases``: values that stand for some of its operands."""
 
     framework = FRAMEWORK
 
-    def __init__(self, reading: Reading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
+    def __init__(self, reading: TfReading, node: TfNode, bases: Sequence[Node | None] = ()) -> None:
         self.reading = reading
         self.tf = node
         self._bases = dict(enumerate(bases))
@@ -94,13 +94,13 @@ class Source(Layer):
         base = self._bases.get(i)
         return self.reading.shapes[self.tf.inputs[i]] if base is None else (PROBE_BATCH, *base.type.shape)
 
-    def producer(self, i: int, through: tuple[str, ...] = ()) -> Source | None:
+    def producer(self, i: int, through: tuple[str, ...] = ()) -> TfSource | None:
         """The TensorFlow node that makes operand i, seen through ops of some types."""
         frozen = self.reading.frozen
         node = frozen.by_name[frozen.resolve(self.tf.inputs[i])[0]]
         while node.op in through:
             node = frozen.by_name[frozen.resolve(node.inputs[0])[0]]
-        return Source(self.reading, node) if node.inputs else None
+        return TfSource(self.reading, node) if node.inputs else None
 
     @property
     def output_shape(self) -> tuple[int, ...]:

@@ -98,7 +98,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Network:
+class TfliteNetwork:
     """``labels``: names of inputs and outputs in the file's signature, by tensor."""
 
     where: str  # the file, for messages
@@ -109,7 +109,7 @@ class Network:
     labels: Mapping[int, str]
 
 
-def read_file(path: str | os.PathLike[str], *, unsafe: bool = False) -> Network:
+def read_file(path: str | os.PathLike[str], *, unsafe: bool = False) -> TfliteNetwork:
     """Read a .tflite file.  ``unsafe``: of any size.
 
     Raises:
@@ -167,7 +167,7 @@ class _Reader:
         self.names = 0  # bytes of names read so far
         self.numbers = 0  # elements of vectors read so far
 
-    def network(self) -> Network:
+    def network(self) -> TfliteNetwork:
         if self.model.Version() != VERSION:
             raise self._wrong(f"version {self.model.Version()} of the format; expected {VERSION}")
         if self.model.SubgraphsLength() != 1:
@@ -184,7 +184,7 @@ class _Reader:
         operators = [
             self._operator(graph.Operators(i), i, known) for i in self._count(graph.OperatorsLength(), "operators")
         ]
-        return Network(self.where, tensors, operators, ends[0], ends[1], self._labels())
+        return TfliteNetwork(self.where, tensors, operators, ends[0], ends[1], self._labels())
 
     def _wrong(self, what: str) -> CompileError:
         return CompileError(f"{self.where}: {what}")

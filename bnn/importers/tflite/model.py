@@ -19,10 +19,10 @@ from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_CONSTANTS, PERMISSION
 from ..common.remedies import CUT, KINDS, OUTSIDE
 from .evaluate import SUM, evaluated, folded, from_sums, sums
-from .file import Network, Operator, read_file
+from .file import Operator, TfliteNetwork, read_file
 from .larq import words
 from .ops import READERS
-from .source import Source
+from .source import TfliteSource
 from .step import FRAMEWORK, Step
 from .types import FLOATS, check_types, unsupported_type
 
@@ -62,7 +62,7 @@ class TfliteModel:
             inputs.append(input_node(label, network.tensors[number].shape[1:], dtype))
             nodes[number] = as_floats(inputs[-1])
         for operator in self.dependent():
-            source = Source(network, operator, self.constants, nodes)
+            source = TfliteSource(network, operator, self.constants, nodes)
             nodes.update(zip(operator.outputs, _read(source), strict=True))
         outputs = tuple(nodes[i] for i in network.outputs)
         self._fits = True
@@ -173,7 +173,7 @@ class TfliteModel:
         return UnsupportedOpError(f"{self.network.where}: '{self.network.tensors[number].name}': {why}; {remedy}")
 
 
-def _needed(network: Network) -> list[Operator]:
+def _needed(network: TfliteNetwork) -> list[Operator]:
     """The operators that the outputs need, in the order of the file; each reads only what came before it."""
     made = Counter(i for operator in network.operators for i in operator.outputs)
     for number, count in made.items():
@@ -202,7 +202,7 @@ def _needed(network: Network) -> list[Operator]:
     return needed[::-1]
 
 
-def _read(source: Source) -> list[Node]:
+def _read(source: TfliteSource) -> list[Node]:
     """An operator's results as nodes; those that its reader made have the tensors' names as their origins."""
     read = READERS[source.op](source)
     results = read if isinstance(read, list) else [read]
@@ -221,7 +221,7 @@ def _read(source: Source) -> list[Node]:
     return found
 
 
-def _labels(network: Network, numbers: Sequence[int]) -> list[str]:
+def _labels(network: TfliteNetwork, numbers: Sequence[int]) -> list[str]:
     """Names of inputs or outputs: the signature's, or, if it has none, the tensors'."""
     names = [network.labels.get(i, network.tensors[i].name) for i in numbers]
     return names if len({*names}) == len(names) else [network.tensors[i].name for i in numbers]

@@ -15,10 +15,10 @@ from ..common import elementwise, reduce
 from ..common.padding import pad
 from .evaluate import CLAMPS, PAIRS, SUM, pad_value, padding
 from .larq import binary_convolution
-from .source import Source
+from .source import TfliteSource
 from .step import Window, layer_of
 
-Reader = Callable[[Source], "Node | list[Node]"]
+Reader = Callable[[TfliteSource], "Node | list[Node]"]
 READERS: dict[str, Reader] = {}
 
 
@@ -32,11 +32,11 @@ def reader(*ops: str) -> Callable[[Reader], Reader]:
     return register
 
 
-def _clamped(s: Source, x: Node, limits: tuple[float, float]) -> Node:
+def _clamped(s: TfliteSource, x: Node, limits: tuple[float, float]) -> Node:
     return x if limits == (-INF, INF) else s.make("clamp", x, attrs=ClampAttrs(*limits))
 
 
-def _reshaped(s: Source, x: Node, shape: tuple[int, ...]) -> Node:
+def _reshaped(s: TfliteSource, x: Node, shape: tuple[int, ...]) -> Node:
     return x if x.type.shape == shape else s.make("reshape", x, attrs=ReshapeAttrs(shape))
 
 
@@ -44,17 +44,17 @@ def _reshaped(s: Source, x: Node, shape: tuple[int, ...]) -> Node:
 
 
 @reader("LceQuantize")
-def _quantize(s: Source) -> Node:
+def _quantize(s: TfliteSource) -> Node:
     return elementwise.step(s, s.value(0))
 
 
 @reader("LceDequantize")
-def _dequantize(s: Source) -> Node:
+def _dequantize(s: TfliteSource) -> Node:
     return s.value(0)
 
 
 @reader("LceBconv2d")
-def _binary_convolution(s: Source) -> Node:
+def _binary_convolution(s: TfliteSource) -> Node:
     conv, x = binary_convolution(s), s.value(0)
     w = conv.window
     if conv.pad_value and any(w.pads):
@@ -75,19 +75,19 @@ def _binary_convolution(s: Source) -> Node:
 
 
 @reader("LceBMaxPool2d")
-def _binary_max_pool(s: Source) -> Node:
+def _binary_max_pool(s: TfliteSource) -> Node:
     return _pool(s, "max_pool")
 
 
 # -- floats -----------------------------------------------------------------------------------------------------------
 
 
-def _convolution(s: Source, x: Node, filters: Array, w: Window, groups: int) -> Node:
+def _convolution(s: TfliteSource, x: Node, filters: Array, w: Window, groups: int) -> Node:
     attrs = ConvAttrs(w.stride, w.dilation, w.pads, groups=groups)
     return s.make("conv2d", x, constant(filters, name=s.layer), attrs=attrs)
 
 
-def _with_bias(s: Source, y: Node, filters: int) -> Node:
+def _with_bias(s: TfliteSource, y: Node, filters: int) -> Node:
     """The bias, if there is one, and the fused activation."""
     if s.has(2):
         y = s.make("add", y, constant(s.per_filter(2, filters), name=s.layer))
@@ -95,7 +95,7 @@ def _with_bias(s: Source, y: Node, filters: int) -> Node:
 
 
 @reader("CONV_2D", "DEPTHWISE_CONV_2D")
-def _conv2d(s: Source) -> Node:
+def _conv2d(s: TfliteSource) -> Node:
     x, w = s.value(0), s.constant(1, rank=4)
     if s.op == "DEPTHWISE_CONV_2D":  # (1, kh, kw, O)
         if w.shape[0] != 1:
@@ -109,7 +109,7 @@ def _conv2d(s: Source) -> Node:
 
 
 @reader("FULLY_CONNECTED")
-def _fully_connected(s: Source) -> Node:
+def _fully_connected(s: TfliteSource) -> Node:
     x, w = s.value(0), s.constant(1, rank=2)
     if s.option("weights_format"):
         raise s.unsupported(f"weights in format {s.option('weights_format')}; only the plain one is supported")
@@ -120,17 +120,17 @@ def _fully_connected(s: Source) -> Node:
     return _reshaped(s, _with_bias(s, y, len(w)), s.output().shape[1:])
 
 
-def _pool(s: Source, op: str) -> Node:
+def _pool(s: TfliteSource, op: str) -> Node:
     w = s.window()
     return s.make(op, s.value(0), attrs=PoolAttrs(w.kernel, w.stride, w.pads))
 
 
 @reader("MAX_POOL_2D", "AVERAGE_POOL_2D")
-def _float_pool(s: Source) -> Node:
+def _float_pool(s: TfliteSource) -> Node:
     return _clamped(s, _pool(s, "max_pool" if s.op == "MAX_POOL_2D" else "avg_pool"), s.clamp())
 
 
-def _operand(s: Source, i: int, rank: int) -> Node:
+def _operand(s: TfliteSource, i: int, rank: int) -> Node:
     """An operand of an elementwise op, whose result has ``rank`` dimensions, the batch included."""
     shape = s.input(i).shape
     if s.is_constant(i):
@@ -147,7 +147,7 @@ def _operand(s: Source, i: int, rank: int) -> Node:
 
 
 def _pair(op: str) -> Reader:
-    def read(s: Source) -> Node:
+    def read(s: TfliteSource) -> Node:
         operands = [_operand(s, i, len(s.output().shape)) for i in range(2)]
         return _clamped(s, s.make(op, *operands), s.clamp())
 
@@ -158,26 +158,26 @@ READERS.update((op, _pair(name)) for op, name in PAIRS.items())
 
 
 @reader("ABS")
-def _absolute(s: Source) -> Node:
+def _absolute(s: TfliteSource) -> Node:
     return elementwise.absolute(s, s.value(0))
 
 
 @reader(*CLAMPS)
-def _relu(s: Source) -> Node:
+def _relu(s: TfliteSource) -> Node:
     return _clamped(s, s.value(0), CLAMPS[s.op])
 
 
 @reader("PRELU")
-def _prelu(s: Source) -> Node:
+def _prelu(s: TfliteSource) -> Node:
     return _sloped(s, s.constant(1))
 
 
 @reader("LEAKY_RELU")
-def _leaky_relu(s: Source) -> Node:
+def _leaky_relu(s: TfliteSource) -> Node:
     return _sloped(s, np.asarray(s.option("alpha"), np.float32))
 
 
-def _sloped(s: Source, slope: Array) -> Node:
+def _sloped(s: TfliteSource, slope: Array) -> Node:
     x, channels = s.value(0), s.value(0).type.shape[-1]
     if slope.size not in (1, channels) or slope.size != 1 and slope.shape[-1] != channels:
         raise s.unsupported(f"slopes of shape {slope.shape}; expected one for each of {channels} channels")
@@ -194,13 +194,13 @@ READERS["TANH"] = _plain("tanh")
 
 
 @reader("SOFTMAX")
-def _softmax(s: Source) -> Node:
+def _softmax(s: TfliteSource) -> Node:
     x, beta = s.value(0), s.option("beta")
     return s.make("softmax", x if beta == 1 else s.make("mul", x, constant([beta])))
 
 
 @reader("MEAN")
-def _mean(s: Source) -> Node:
+def _mean(s: TfliteSource) -> Node:
     return reduce.reduction(s, "avg_pool", s.value(0), s.axes(1, len(s.input(0).shape)), s.output().shape[1:])
 
 
@@ -208,12 +208,12 @@ def _mean(s: Source) -> Node:
 
 
 @reader("PAD", "PADV2")
-def _pad(s: Source) -> Node:
+def _pad(s: TfliteSource) -> Node:
     return pad(s, s.value(0), padding(s), pad_value(s))
 
 
 @reader("CONCATENATION")
-def _concatenation(s: Source) -> Node:
+def _concatenation(s: TfliteSource) -> Node:
     count, rank = max(len(s.operator.inputs), 1), len(s.output().shape)
     axis = s.axis(s.option("axis"), rank)
     if axis != rank - 1:
@@ -224,7 +224,7 @@ def _concatenation(s: Source) -> Node:
 
 
 @reader("SPLIT")
-def _split(s: Source) -> list[Node]:
+def _split(s: TfliteSource) -> list[Node]:
     x, count, rank = s.value(1), len(s.operator.outputs), len(s.input(1).shape)
     if s.axes(0, rank) != [rank - 1] or x.type.shape[-1] % count:
         raise s.unsupported(f"dimensions {s.axes(0, rank)} of {rank}; supported: the channels, which are last")
@@ -233,5 +233,5 @@ def _split(s: Source) -> list[Node]:
 
 
 @reader("RESHAPE")
-def _reshape(s: Source) -> Node:
+def _reshape(s: TfliteSource) -> Node:
     return _reshaped(s, s.value(0), s.output().shape[1:])

@@ -10,13 +10,13 @@ from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import make
-from ..common.layer import Layer
+from ..common.layer import SourceOp
 from ..common.remedies import CUT
-from .file import Network, Operator
+from .file import Operator, TfliteNetwork
 from .step import FRAMEWORK, Step
 
 
-class Source(Step, Layer):
+class TfliteSource(Step, SourceOp):
     """``nodes``: what the tensors were read as that depend on the data; bits as floats +1 and -1.
 
     The reader's result gets the tensor's name as its origin afterwards, whatever nodes were final.
@@ -25,7 +25,7 @@ class Source(Step, Layer):
     framework = FRAMEWORK
 
     def __init__(
-        self, network: Network, operator: Operator, constants: Mapping[int, Array], nodes: Mapping[int, Node]
+        self, network: TfliteNetwork, operator: Operator, constants: Mapping[int, Array], nodes: Mapping[int, Node]
     ) -> None:
         super().__init__(network, operator, constants)
         self._nodes = nodes

@@ -14,7 +14,7 @@ from ...ir.ops import INF
 from ..common.limits import MOST_BYTES
 from ..common.padding import same_pads
 from ..common.remedies import CUT
-from .file import Network, Operator, Tensor
+from .file import Operator, Tensor, TfliteNetwork
 
 FRAMEWORK = "TensorFlow Lite"
 # Fused activations by their numbers in the schema, of which Larq has these.
@@ -37,7 +37,7 @@ class Window:
 class Step:
     """``constants``: the tensors that do not depend on the data."""
 
-    def __init__(self, network: Network, operator: Operator, constants: Mapping[int, Array]) -> None:
+    def __init__(self, network: TfliteNetwork, operator: Operator, constants: Mapping[int, Array]) -> None:
         self.network, self.operator, self.constants = network, operator, constants
         self.layer = layer_of(network, operator.outputs[0])
 
@@ -142,7 +142,7 @@ class Step:
         return UnsupportedOpError(f"layer '{self.layer}': {self.op} ('{self.output().name}'): {why}; {remedy}")
 
 
-def layer_of(network: Network, number: int) -> str:
+def layer_of(network: TfliteNetwork, number: int) -> str:
     """The layer that makes a tensor: the name in the signature, or the part of the tensor's name after the model's.
 
     The converter gives an operator the names of the TensorFlow ops that it stands for, in a row:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..common.limits import MOST_NODES
-from .file import OPERATORS, Network, Operator
+from .file import OPERATORS, Operator, TfliteNetwork
 from .step import Step
 
 _FLOATS, _BITS, _NUMBERS = ("FLOAT32",), ("INT32",), ("INT32", "INT64")
@@ -27,7 +27,7 @@ _COUNTS: dict[str, tuple[int, int]] = {
 _QUANTIZED = frozenset({"INT4", "INT8", "INT16", "UINT8", "UINT16"})
 
 
-def check_types(network: Network, operators: Sequence[Operator]) -> None:
+def check_types(network: TfliteNetwork, operators: Sequence[Operator]) -> None:
     """Refuse operators on other types, quantized ones in particular, or of another number of tensors than they take.
     Of unknown operators, only quantized tensors."""
     for operator in operators:
@@ -43,7 +43,7 @@ def check_types(network: Network, operators: Sequence[Operator]) -> None:
                 raise Step(network, operator, {}).unsupported(f"'{network.tensors[i].name}' {why}", FLOATS)
 
 
-def _check_counts(network: Network, operator: Operator) -> None:
+def _check_counts(network: TfliteNetwork, operator: Operator) -> None:
     least, most = _COUNTS.get(operator.op, (1, 1))
     given = len(operator.inputs)
     results = len(operator.outputs)

@@ -12,7 +12,7 @@ from ..._types import Array
 from ..nir_file import NirNode
 from ..nir_order import executor
 from ..rules import ONE, Reset
-from .record import Found, Neuron, Options, Simulator, few_groups, kinds, spiking
+from .record import Found, Neuron, Simulator, SimulatorOptions, few_groups, kinds, spiking
 
 _RESETS = {"value": Reset.VALUE, "subtract": Reset.SUBTRACT}
 _DROPS = "Norse's importer drops it, and runs the graph without it"
@@ -33,7 +33,7 @@ def _rate(tau: Array, dt: float) -> Any:
     return np.float32(dt) * (ONE / _float(tau))
 
 
-def _checked(found: Found, options: Options) -> None:
+def _checked(found: Found, options: SimulatorOptions) -> None:
     found.only("v_reset", 0, "Norse resets to 0 whatever the file says")
     if found.node.kind != "CubaLIF":
         found.only("r", 1, "Norse takes r for 1", close=True)
@@ -43,17 +43,17 @@ def _checked(found: Found, options: Options) -> None:
         )
 
 
-def _reset(options: Options) -> dict[str, Any]:
+def _reset(options: SimulatorOptions) -> dict[str, Any]:
     """What a spike leaves, where it does not subtract."""
     return {"reset": options.v_reset} if options.reset == "value" else {}
 
 
-def _if(found: Found, options: Options) -> Neuron:
+def _if(found: Found, options: SimulatorOptions) -> Neuron:
     _checked(found, options)
     return spiking("integrate", threshold=_float(found["v_threshold"]), initial=options.v_reset, **_reset(options))
 
 
-def _lif(found: Found, options: Options) -> Neuron:
+def _lif(found: Found, options: SimulatorOptions) -> Neuron:
     _checked(found, options)
     found.steps("tau", options.dt, *_STEPS)
     leak = _float(found["v_leak"])
@@ -69,7 +69,7 @@ def lif_cell(r: Any, w_in: Any) -> bool:
     return bool((np.asarray(r) == 1).all() and (np.asarray(w_in) == 1).all())
 
 
-def _cuba_lif(found: Found, options: Options) -> Neuron:
+def _cuba_lif(found: Found, options: SimulatorOptions) -> Neuron:
     if lif_cell(found["r"], found["w_in"]):
         return _lif_cell(found, options)
     _checked(found, options)
@@ -83,7 +83,7 @@ def _cuba_lif(found: Found, options: Options) -> Neuron:
     )  # fmt: skip
 
 
-def _lif_cell(found: Found, options: Options) -> Neuron:
+def _lif_cell(found: Found, options: SimulatorOptions) -> Neuron:
     _checked(found, options)
     found.steps("tau_syn", options.dt, *_STEPS)
     found.steps("tau_mem", options.dt, *_STEPS)
@@ -98,7 +98,7 @@ def _lif_cell(found: Found, options: Options) -> Neuron:
     )  # fmt: skip
 
 
-def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, str]:
     found = kinds(nodes)
     if not found & {"IF", "LIF", "CubaLIF"}:
         return {}

@@ -69,7 +69,7 @@ class Found:
             raise self.error(
                 f"{key} = {_some(value, expected)}",
                 because,
-                f"choose the simulator that trained it (--as), or train it with {key} = {expected:g}",
+                f"choose the simulator that trained it (--simulator), or train it with {key} = {expected:g}",
             )
 
     def uniform(self, key: str) -> float:
@@ -115,7 +115,7 @@ def sending_membranes(rule: str, *, floored: bool = False, **parameters: Any) ->
 
 
 @dataclass(frozen=True)
-class Options:
+class SimulatorOptions:
     """What a file does not say.
 
     ``dt``: seconds.  ``reset``: what a spike does, in the simulator's words.  ``reset_delay``: of snnTorch, whether it
@@ -154,14 +154,14 @@ class Simulator:
     title: str
     dt: float
     order: Callable[[Mapping[str, Any], tuple[Edge, ...]], Order]
-    neurons: Mapping[str, Callable[[Found, Options], Neuron]]
+    neurons: Mapping[str, Callable[[Found, SimulatorOptions], Neuron]]
     refused: Mapping[str, str]
     fixed_dt: bool = False
     batch: bool = False
     cycles: str = ""
     resets: tuple[str, ...] = ("value",)
     unsaid: tuple[str, ...] = ()
-    assumed: Callable[[Options, Sequence[NirNode]], Mapping[str, str]] = lambda options, nodes: {}
+    assumed: Callable[[SimulatorOptions, Sequence[NirNode]], Mapping[str, str]] = lambda options, nodes: {}
     check_linear: Callable[[Found], None] = lambda found: None
     recurrent: Callable[[Mapping[str, str], Sequence[Edge]], dict[str, str]] = lambda kinds, edges: {}
 

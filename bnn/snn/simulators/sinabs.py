@@ -13,7 +13,7 @@ from ..._types import Array
 from ..nir_file import NirNode
 from ..nir_order import executor
 from ..rules import ONE, Reset
-from .record import Found, Neuron, Options, Simulator, counting, few_groups, kinds, sending_membranes, spiking
+from .record import Found, Neuron, Simulator, SimulatorOptions, counting, few_groups, kinds, sending_membranes, spiking
 
 _DROPS = "sinabs' importer drops it, and runs the graph without it"
 
@@ -31,7 +31,7 @@ def tau_of(decay: float) -> float:
     return float(tau[np.argmax(_decay(tau) == np.float32(decay))])
 
 
-def _beta(found: Found, options: Options) -> Any:
+def _beta(found: Found, options: SimulatorOptions) -> Any:
     tau: Array = found["tau"].astype(np.float32)
     if not (tau > 0).all():
         raise found.error(f"tau = {tau.min():g}", "a membrane cannot decay so")
@@ -56,11 +56,11 @@ def _threshold(found: Found) -> Array:
     return threshold
 
 
-def _floor(options: Options) -> dict[str, Any]:
+def _floor(options: SimulatorOptions) -> dict[str, Any]:
     return {"floored": True, "reset": options.min_v_mem} if options.min_v_mem > -math.inf else {}
 
 
-def _spiking(found: Found, options: Options, rule: str, **parameters: Any) -> Neuron:
+def _spiking(found: Found, options: SimulatorOptions, rule: str, **parameters: Any) -> Neuron:
     """Neurons of a rule that send spikes as was said."""
     parameters |= {"threshold": _threshold(found), **_floor(options)}
     if options.spike_fn == "single":
@@ -75,7 +75,7 @@ def _spiking(found: Found, options: Options, rule: str, **parameters: Any) -> Ne
     return counting(rule, **parameters)
 
 
-def _leaky(options: Options, beta: Any) -> tuple[str, dict[str, Any]]:
+def _leaky(options: SimulatorOptions, beta: Any) -> tuple[str, dict[str, Any]]:
     """The rule of a membrane that decays, and its parameters; 1 - beta is the gain where inputs are normalized."""
     if options.norm_input:
         return "decay_scaled", {"beta": beta, "gain": ONE - beta}
@@ -90,11 +90,11 @@ def _no_leak(found: Found) -> None:
     found.only("v_leak", 0, "sinabs knows no leak")
 
 
-def _if(found: Found, options: Options) -> Neuron:
+def _if(found: Found, options: SimulatorOptions) -> Neuron:
     return _spiking(found, options, "integrate")
 
 
-def _lif(found: Found, options: Options) -> Neuron:
+def _lif(found: Found, options: SimulatorOptions) -> Neuron:
     _no_leak(found)
     rule, parameters = _leaky(options, _beta(found, options))
     if options.tau_syn:
@@ -102,14 +102,14 @@ def _lif(found: Found, options: Options) -> Neuron:
     return _spiking(found, options, rule, **parameters)
 
 
-def _li(found: Found, options: Options) -> Neuron:
+def _li(found: Found, options: SimulatorOptions) -> Neuron:
     _no_leak(found)
     found.only("r", 1, "sinabs takes r for 1")
     rule, parameters = _leaky(options, _beta(found, options))
     return sending_membranes(rule, **parameters, **_floor(options))
 
 
-def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, str]:
     found, assumed = kinds(nodes), {}
     if found & {"IF", "LIF"}:
         assumed["spike_fn"] = {"multi": "spike_fn=MultiSpike", "single": "spike_fn=SingleSpike"}[options.spike_fn]

@@ -13,12 +13,12 @@ from ..._types import Array
 from ..nir_file import NirNode
 from ..nir_order import Edge, interpreter
 from ..rules import ONE, ZERO, Reset
-from .record import Found, Neuron, Options, Simulator, few_groups, kinds, spiking
+from .record import Found, Neuron, Simulator, SimulatorOptions, few_groups, kinds, spiking
 
 _FAILS = "snnTorch's importer has no such node, and fails"
 
 
-def _reset(options: Options, zero: Reset) -> Reset:
+def _reset(options: SimulatorOptions, zero: Reset) -> Reset:
     """``zero``: what "zero" with a delay does."""
     if options.reset == "none":
         return Reset.NONE
@@ -64,7 +64,7 @@ def _check_scale(found: Found, scale: Array) -> None:
                           "snnTorch's recurrent neurons scale none", "set r or w_in to tau / dt")  # fmt: skip
 
 
-def _lif(found: Found, options: Options) -> Neuron:
+def _lif(found: Found, options: SimulatorOptions) -> Neuron:
     tau, r = np.atleast_1d(found["tau"]), np.atleast_1d(found["r"])
     threshold = _threshold(found, r * options.dt / tau)
     beta = _decay(found, options.dt, "tau")
@@ -74,7 +74,7 @@ def _lif(found: Found, options: Options) -> Neuron:
     return spiking("decay", _reset(options, Reset.LATE_ZERO), threshold=threshold, beta=beta)
 
 
-def _cuba_lif(found: Found, options: Options) -> Neuron:
+def _cuba_lif(found: Found, options: SimulatorOptions) -> Neuron:
     tau_syn, tau_mem = np.atleast_1d(found["tau_syn"]), np.atleast_1d(found["tau_mem"])
     if not np.allclose(found["r"], tau_mem.reshape(found["tau_mem"].shape) / options.dt):
         raise found.error(
@@ -92,7 +92,7 @@ def _cuba_lif(found: Found, options: Options) -> Neuron:
     return spiking(rule, reset, threshold=threshold, alpha=alpha, beta=beta)
 
 
-def _if(found: Found, options: Options) -> Neuron:
+def _if(found: Found, options: SimulatorOptions) -> Neuron:
     raise found.unsupported("snnTorch imports it as a neuron with a leak (beta = 0.9), whose output nothing can follow")
 
 
@@ -113,7 +113,7 @@ def recurrent(nodes: Mapping[str, str], edges: Sequence[Edge]) -> dict[str, str]
     return found
 
 
-def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, str]:
     if not kinds(nodes) & {"LIF", "CubaLIF"}:
         return {}
     late = {"reset_delay": f"reset_delay={options.reset_delay}"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..nir_file import NirNode
 from ..nir_order import interpreter
-from .record import Found, Neuron, Options, Simulator, spiking
+from .record import Found, Neuron, Simulator, SimulatorOptions, spiking
 
 _FAILS = "SpikingJelly's importer has no such node, and fails"
 
@@ -31,13 +31,13 @@ def _is(found: Found, key: str, *expected: tuple[float, str]) -> float:
     return value
 
 
-def _if(found: Found, options: Options) -> Neuron:
+def _if(found: Found, options: SimulatorOptions) -> Neuron:
     _is(found, "r", (1 / options.dt, "1 / dt"))
     reset = found.uniform("v_reset")
     return spiking("integrate", at_least=True, threshold=found.uniform("v_threshold"), reset=reset, initial=reset)
 
 
-def _lif(found: Found, options: Options) -> Neuron:
+def _lif(found: Found, options: SimulatorOptions) -> Neuron:
     tau = found.uniform("tau") / options.dt
     if not (math.isfinite(tau) and tau > 1):
         raise found.error(f"tau / dt = {tau:g}", "SpikingJelly's neurons need more than 1", "choose a smaller dt")
@@ -52,7 +52,7 @@ def _lif(found: Found, options: Options) -> Neuron:
     return spiking(rule, at_least=True, threshold=found.uniform("v_threshold"), **values)
 
 
-def _cuba_lif(found: Found, options: Options) -> Neuron:
+def _cuba_lif(found: Found, options: SimulatorOptions) -> Neuron:
     tau_syn, tau_mem, dt = found.uniform("tau_syn"), found.uniform("tau_mem"), options.dt
     if tau_syn < dt or tau_mem < dt:
         constants = f"time constants of {tau_syn:g} and {tau_mem:g} s"
@@ -72,7 +72,7 @@ def _check_linear(found: Found) -> None:
         raise found.error(f"groups = {int(found['groups'])}", "SpikingJelly's importer refuses grouped convolutions")
 
 
-def _assumed(options: Options, nodes: Sequence[NirNode]) -> dict[str, str]:
+def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, str]:
     taus = np.concatenate([np.unique(node["tau"]) for node in nodes if node.kind == "LIF"] or [np.ones(0)])
     if (np.frexp((taus / options.dt).astype(np.float32))[0] == 0.5).all():  # dividing is multiplying
         return {}

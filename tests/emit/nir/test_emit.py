@@ -16,7 +16,7 @@ import pytest
 import graphs
 import moves
 from bnn._types import Array
-from bnn.emit.nir.layers import LayeredNetwork
+from bnn.emit.nir.layered import LayeredNetwork
 from bnn.emit.nir.network import spike_network
 from bnn.emit.nir.proof import pack_spikes, prove, simulate
 from bnn.emit.nir.write import PROFILES, emit, layers_for

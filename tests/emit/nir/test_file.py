@@ -14,7 +14,7 @@ import pytest
 import bnn
 from bnn._distribution import install
 from bnn._types import Array
-from bnn.emit.nir.layers import Layer, LayeredNetwork
+from bnn.emit.nir.layered import LayeredNetwork, NirLayer
 from bnn.emit.nir.write import PROFILES, NirSummary, emit, layers_for, synapses
 from bnn.errors import InputError, ModelFileError
 from bnn.ir.graph import DType
@@ -133,7 +133,7 @@ def test_synapses_are_connections(small: Any, tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def without_clock(layer: Layer, chain: LayeredNetwork, i: int) -> Array:
+def without_clock(layer: NirLayer, chain: LayeredNetwork, i: int) -> Array:
     weight = layer.weight.copy()
     weight[:, (chain.layers[i - 1].fields if i else chain.inputs)[-1].start] = 0
     return weight

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnn.emit.nir import layers as nir_layers
-from bnn.emit.nir.layers import as_convolutions
+from bnn.emit.nir import layered as nir_layers
+from bnn.emit.nir.layered import as_convolutions
 from bnn.emit.nir.network import SpikeOp, Term
 from bnn.emit.nir.proof import prove, random_inputs
 from bnn.emit.nir.write import LARGEST_LEAKY_T, STEPS_PER_TAU, layers_for, synapses
@@ -224,7 +224,7 @@ def test_synapses_at_the_border(rng: Rng) -> None:
         )
         before, out = (2, *rng.integers(1, 7, 2).tolist()), rng.integers(1, 5, 2).tolist()
         weight = rng.integers(-1, 2, (3, 2, kernel, kernel)).astype(np.float32)
-        layer = nir_layers.Layer("x", weight, (sy, sx), (py, px), (3, *out), (), True, False)
+        layer = nir_layers.NirLayer("x", weight, (sy, sx), (py, px), (3, *out), (), True, False)
         count = sum(
             0 <= y * sy - py + ky < before[1] and 0 <= x * sx - px + kx < before[2]
             for y, x, (_, _, ky, kx) in itertools.product(range(out[0]), range(out[1]), np.argwhere(weight))

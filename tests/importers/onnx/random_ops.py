@@ -524,10 +524,10 @@ def _alone(
     rng: Rng, op: str, operands: list[Array | None], attrs: dict[str, Any], opset: int, outputs: list[str]
 ) -> str:
     from bnn.importers.onnx.protos import OnnxGraph, _node
-    from bnn.importers.onnx.run import Runner
+    from bnn.importers.onnx.run import OnnxRunner
 
     node = _node(onnx, _model(op, operands, attrs, opset, outputs, "")[1])
-    Runner(OnnxGraph([], {}, [], [], opset))(node, operands)
+    OnnxRunner(OnnxGraph([], {}, [], [], opset))(node, operands)
     return "ran"
 
 

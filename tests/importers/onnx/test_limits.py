@@ -19,7 +19,7 @@ import onnx
 import bnn
 from bnn.errors import CompileError
 from bnn.importers.onnx.protos import from_model
-from bnn.importers.onnx.run import Runner
+from bnn.importers.onnx.run import OnnxRunner
 from bnn.importers.onnx.sizes import RULES
 from single_ops import watch
 
@@ -98,7 +98,7 @@ def test_sessions_serve_nodes_that_are_alike(monkeypatch: pytest.MonkeyPatch) ->
     proto = model([node("Identity", "x", "t0"), *nodes], {"p": np.zeros(4, np.int64)}, (2, 3), rank=2, opset=19)
     proto.graph.output[0].name = names[-1]
     graph = from_model(proto)
-    runner, operands = Runner(graph), [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0, 1, 0, 1])]
+    runner, operands = OnnxRunner(graph), [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0, 1, 0, 1])]
     expected = {"edge": [0, 0, 1, 2, 2], "reflect": [1, 0, 1, 2, 1], "wrap": [2, 0, 1, 2, 0]}
     for most, kept in ((10, 3), (2, 2)):
         monkeypatch.setattr("bnn.importers.onnx.run._MOST_SESSIONS", most)

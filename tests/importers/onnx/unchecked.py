@@ -31,8 +31,8 @@ def case(number: int) -> str:
 def gather() -> None:
     """GatherND that reads outside its operands."""
     from bnn.importers.onnx.protos import OnnxGraph, _node
-    from bnn.importers.onnx.run import Runner
+    from bnn.importers.onnx.run import OnnxRunner
 
-    runner = Runner(OnnxGraph([], {}, [], [], 17))
+    runner = OnnxRunner(OnnxGraph([], {}, [], [], 17))
     proto = helper.make_node("GatherND", ["a", "b"], ["c"], batch_dims=-(2**40))
     runner._run(_node(onnx, proto), [np.ones((5, 3), np.float32), np.zeros(2, np.int64)])

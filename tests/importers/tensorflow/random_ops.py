@@ -542,12 +542,12 @@ def _anything(draw: Draw, definition: Any) -> tuple[dict[str, Any], list[Array]]
 
 def case(number: int) -> str:
     """Run one op, every twentieth as the SavedModel that holds it."""
-    from bnn.importers.tensorflow.run import Runner
+    from bnn.importers.tensorflow.run import TfRunner
 
     node, operands = made(Draw(number))
     if number % 20 == 0:
         return _compiled(node, operands)
-    for result in Runner(tf, False)(node, operands):
+    for result in TfRunner(tf, False)(node, operands):
         np.asarray(result)
     return "executed"
 

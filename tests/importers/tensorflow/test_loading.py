@@ -21,7 +21,7 @@ from bnn.importers.tensorflow import load as tensorflow
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.graphdef import read
 from bnn.importers.tensorflow.ops import READERS
-from bnn.importers.tensorflow.source import Source
+from bnn.importers.tensorflow.source import TfSource
 from bnn.ir import interpret
 from bnn.ir.graph import DType
 from bnn.ir.ops import PadChannelsAttrs, input_node
@@ -167,10 +167,10 @@ def test_what_is_frozen_already() -> None:
     assert tensorflow.freeze(made) is made
 
 
-def source(node: TfNode, nodes: list[TfNode] = [], foreign: frozenset[str] = frozenset()) -> Source:  # noqa: B006
+def source(node: TfNode, nodes: list[TfNode] = [], foreign: frozenset[str] = frozenset()) -> TfSource:  # noqa: B006
     graph = Frozen([node, *nodes], [], [], [], [], lambda *_: [], lambda *_: np.zeros(0))
     reader = SimpleNamespace(frozen=graph, dependent=set(), slopes={}, growing=set(), constants={}, foreign=foreign)
-    return Source(reader, node)  # type: ignore[arg-type]
+    return TfSource(reader, node)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("op", "foreign", "final", "origin", "tap"), [
@@ -294,7 +294,7 @@ def test_channels_first(order: str) -> None:
 
 @pytest.mark.parametrize("added", [(1, 0), (0, 0)])
 def test_what_is_read_has_tensorflows_shape(added: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    def wider(s: Source) -> Any:
+    def wider(s: TfSource) -> Any:
         return s.make("pad_channels", s.value(0), attrs=PadChannelsAttrs(*added, 0.0))
 
     monkeypatch.setitem(READERS, "Relu", wider)

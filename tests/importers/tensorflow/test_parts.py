@@ -17,7 +17,7 @@ from bnn.importers.tensorflow import run as tf_run
 from bnn.importers.tensorflow.allowed import PURE
 from bnn.importers.tensorflow.frozen import Frozen, TfNode
 from bnn.importers.tensorflow.reason import reason
-from bnn.importers.tensorflow.run import Runner
+from bnn.importers.tensorflow.run import TfRunner
 from bnn.importers.tensorflow.sizes import check_attributes
 
 SCOPES: list[tuple[set[str], dict[str, str], bool]] = [
@@ -172,7 +172,7 @@ RUN: dict[str, tuple[dict[str, Any], list[Any], Any]] = {
 @pytest.mark.parametrize("name", RUN)
 def test_what_is_executed(name: str) -> None:
     node, operands, expected = RUN[name]
-    run = Runner(tf, False)
+    run = TfRunner(tf, False)
     made = TfNode(**{"name": "a", "inputs": (), "attrs": {}, **node})
     if isinstance(expected, str):
         with pytest.raises(CompileError, match=expected):
@@ -192,7 +192,7 @@ def test_no_other_op_is_executed() -> None:
 
 
 def test_what_is_executed_of_a_trusted_model() -> None:
-    run = Runner(tf, True)
+    run = TfRunner(tf, True)
     empty = TfNode("Empty", "a", (), {"dtype": "float32", "init": True})
     assert run(empty, [np.array([2], "i4")])[0].numpy().tolist() == [0.0, 0.0]
     for op in ("MyOwnOp", "__doc__"):
@@ -210,7 +210,7 @@ def test_what_is_executed_of_a_trusted_model() -> None:
 ])  # fmt: skip
 def test_sizes_of_results(op: str, operands: list[Any], size: int) -> None:
     attributes = {"DstT": "int8"} if op == "Cast" else {}
-    assert Runner(tf, False).size(TfNode(op, "a", (), attributes), [np.asarray(o) for o in operands]) == size
+    assert TfRunner(tf, False).size(TfNode(op, "a", (), attributes), [np.asarray(o) for o in operands]) == size
 
 
 WINDOW = {"strides": [1, 1, 1, 1], "padding": "VALID"}
@@ -230,13 +230,13 @@ POOL = {"ksize": [1, 2, 3, 1], **WINDOW}
 def test_products(op: str, shapes: list[Any], attributes: dict[str, Any], count: int, at_most: Any) -> None:
     operands = [np.ones(x, np.float32) if isinstance(x, tuple) else np.asarray(x) for x in shapes]
     node, message = TfNode(op, "a", (), attributes), f"computes {count:,} products or comparisons; at most"
-    at_most(tf_run, "MOST_WORK", count, message, lambda: Runner(tf, False)(node, operands))
+    at_most(tf_run, "MOST_WORK", count, message, lambda: TfRunner(tf, False)(node, operands))
 
 
 def test_windows_have_a_number_for_each_dimension() -> None:
     """A kernel with too few strides ends the process."""
     for op in sorted(PURE):
-        definition = Runner(tf, False).definition(op)
+        definition = TfRunner(tf, False).definition(op)
         names = {a.name for a in definition.attr} & {"ksize", "strides", "dilations", "explicit_paddings"}
         for name in names:
             right = {0, 8} if name == "explicit_paddings" else {4}
@@ -251,7 +251,9 @@ def test_windows_have_a_number_for_each_dimension() -> None:
 
 def test_largest_result(at_most: Any) -> None:
     node, operands = TfNode("Tile", "a", (), {}), [np.zeros((2, 3), "f4"), np.array([3, 1], "i4")]
-    at_most(tf_run, "MOST_BYTES", 72, "makes 72 bytes; at most 71 are made", lambda: Runner(tf, False)(node, operands))
+    at_most(
+        tf_run, "MOST_BYTES", 72, "makes 72 bytes; at most 71 are made", lambda: TfRunner(tf, False)(node, operands)
+    )
 
 
 @pytest.mark.parametrize("node", [TfNode("Tile", "a", (), {}), TfNode("Add", "a", (), {})])
@@ -260,7 +262,7 @@ def test_a_result_that_grows_with_the_batch(node: TfNode, at_most: Any) -> None:
     other = np.array([2, 1], "i4") if node.op == "Tile" else np.zeros((2, 1, 1), "f4")
 
     def batches() -> None:
-        run = Runner(tf, False)
+        run = TfRunner(tf, False)
         for rows in (1, 7, 3):
             run(node, [np.zeros((rows, 3), "f4"), other])
 

@@ -18,7 +18,7 @@ from bnn.errors import CompileError
 from bnn.importers.common import limits
 from bnn.importers.tensorflow import graphdef
 from bnn.importers.tensorflow.frozen import TfNode, from_function, numbers
-from bnn.importers.tensorflow.run import Runner
+from bnn.importers.tensorflow.run import TfRunner
 
 from ..refusals import unmet, without_remedy
 from .models import drawn, frozen, hand_made, import_model
@@ -35,7 +35,7 @@ def node(op: str, name: str, *inputs: str, **attributes: Any) -> TfNode:
 
 
 def run(op: str, *operands: Any, **attributes: Any) -> Callable[[], object]:
-    return lambda: Runner(tf, False)(TfNode(op, "a", (), attributes), operands)
+    return lambda: TfRunner(tf, False)(TfNode(op, "a", (), attributes), operands)
 
 
 def named(name: str) -> Any:
@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         "passes on its own result",
     ),
     "an op of another program": (
-        lambda: Runner(tf, True)(TfNode("Mine", "a", (), {}), []), r"op Mine \('a'\) cannot be executed",
+        lambda: TfRunner(tf, True)(TfNode("Mine", "a", (), {}), []), r"op Mine \('a'\) cannot be executed",
     ),
     "long names": (lambda: from_function(tf, named("n" * 2**26 + "n"), {}), "nodes have more than 67,108,864 char"),
     "no value": (run("Const"), r"op Const \('a'\) has no value of numbers"),

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bnn.snn.compiler import network_for
+from bnn.snn.exact_weights import inexact
 from bnn.snn.from_nir import check_options, network_from_nir
 from bnn.snn.nir_file import read_nir
-from bnn.snn.whole import inexact
 from seed import SEED
 
 from .. import nir_graphs

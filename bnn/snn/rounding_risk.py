@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._types import Array, Floats
+from .exact_weights import inexact
 from .network import Network, Projection
 from .oracle import Oracle
 from .rules import Dynamics, Emits, Reset, Values
-from .whole import inexact
 
 UNIT = 2.0**-24  # of float32 rounding
 _PADS = 16  # roundings of a rule's operations, generously

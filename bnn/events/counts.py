@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..runtime.report import table
+from ..runtime.summary import table
 from ..streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SOURCE, SYNOP, Energy
 
 #: Kinds of layers whose neurons are drawn.
@@ -47,7 +47,7 @@ class LayerCounts:
 
 
 @dataclass(frozen=True)
-class Report:
+class EventReport:
     """Counts of all layers for ``inferences`` inputs; printing it gives a table, then energy with its constants.
 
     ``encoder`` says how real inputs became bits: "incremental" (for the pixels that changed), "synchronous", or

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from ..streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SOURCE, SYNOP, Energy
 
 _REAL = "real values"
 
 
 @dataclass(frozen=True)
-class Layer:
+class PopulationCounts:
     """What a population did in a run.
 
     ``spikes`` that it sent (of counts and values: those that are not 0); ``synops``: additions of a weight to its
@@ -32,7 +32,7 @@ class Layer:
     dense: int = 0
     dense_multiplied: int = 0
 
-    def __add__(self, other: Layer) -> Layer:
+    def __add__(self, other: PopulationCounts) -> PopulationCounts:
         """The counts of both."""
         counts = ("spikes", "synops", "multiplied", "dense", "dense_multiplied")
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counts})
@@ -43,22 +43,22 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Report:
+class ActivityReport:
     """Counts of all populations in ``steps`` steps for ``samples`` samples (all together); printing it gives a table,
     then energy with its constants.  ``dt``: seconds of a step, 0 if nobody said.  ``notes``: what a reader must know.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[PopulationCounts, ...]
     steps: int
     samples: int = 1
     dt: float = 0.0
     notes: tuple[str, ...] = ()
 
-    def __add__(self, other: Report) -> Report:
+    def __add__(self, other: ActivityReport) -> ActivityReport:
         """Of the samples of both."""
         layers = tuple(a + b for a, b in zip(self.layers, other.layers, strict=True))
         notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
-        return Report(layers, self.steps + other.steps, self.samples + other.samples, self.dt, notes)
+        return ActivityReport(layers, self.steps + other.steps, self.samples + other.samples, self.dt, notes)
 
     @property
     def spikes(self) -> int:
@@ -167,7 +167,7 @@ def seconds(value: float) -> str:
     return f"{value / 1e-9:.4g} ns"
 
 
-def total(reports: Sequence[Report]) -> Report:
+def total(reports: Sequence[ActivityReport]) -> ActivityReport:
     """That of all samples together; at least one."""
     first, *others = reports
     for other in others:

@@ -34,9 +34,9 @@ from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
 from ..runtime.arrays import given
 from .changes import Changes
-from .report import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
+from .reference import accumulators, by_functions, exact_layers, likely_cause, pre_activations
+from .results import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
-from .source import accumulators, by_functions, exact_layers, likely_cause, pre_activations
 
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "VerifyReport", "verify"]
 

@@ -44,7 +44,7 @@ static int is_sum(const struct bnn_model *m, const struct bnn_op *op)
 
 /* Back from the quantizer, an op at a time: 1 at the sums, -1 where a neuron would depend on more than one of them, or
  * on no sum of spikes. */
-static int step_back(const struct bnn_model *m, uint32_t tensor, struct bnn_sight *s, uint32_t *channels)
+static int step_back(const struct bnn_model *m, uint32_t tensor, struct bnn_counter_ops *s, uint32_t *channels)
 {
     const struct bnn_op *op = &m->ops[m->tensors[tensor].written];
     const struct bnn_tensor *other = op->input_count == 2 ? bnn_op_input(m, op, 1) : NULL;
@@ -88,12 +88,12 @@ static uint32_t before(const struct bnn_model *m, uint32_t tensor)
     return m->ops[m->tensors[tensor].written].inputs[0];
 }
 
-int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, struct bnn_sight *s)
+int bnn_events_find_counter_ops(const struct bnn_model *m, const struct bnn_op *op, struct bnn_counter_ops *s)
 {
     uint32_t tensor = op->inputs[0];
     uint32_t channels = op->input_count == 3 ? m->tensors[tensor].c : 0; /* each with a threshold of its own */
     int found = 0;
-    *s = (struct bnn_sight){BNN_NONE, BNN_NONE, 0};
+    *s = (struct bnn_counter_ops){BNN_NONE, BNN_NONE, 0};
     for (; found == 0; tensor = before(m, tensor)) {
         if (m->tensors[tensor].storage ==
             BNN_INPUT) /* nor is it a constant: bnn_model_open checked the first operands */
@@ -105,8 +105,8 @@ int bnn_events_find_sight(const struct bnn_model *m, const struct bnn_op *op, st
 
 void bnn_events_describe_counter(const struct bnn_model *m, const struct bnn_op *op, struct bnn_layer *l)
 {
-    struct bnn_sight s;
-    (void)bnn_events_find_sight(m, op, &s); /* it does: bnn_events_find_kind */
+    struct bnn_counter_ops s;
+    (void)bnn_events_find_counter_ops(m, op, &s); /* it does: bnn_events_find_kind */
     const struct bnn_tensor *sums = &m->tensors[m->ops[s.sums].output], *grid = sums;
     l->source = s.sums;
     if (s.pool != BNN_NONE) {

@@ -12,7 +12,7 @@ import numpy as np
 from .._text import printable
 from .._types import Array
 from ..ir.ops.rounding import TINY
-from ..runtime.report import quantity, table
+from ..runtime.summary import quantity, table
 from .changes import ACCEPT
 
 # A pre-activation this close to its threshold, in standard deviations of the layer's values, is within float32 rounding

@@ -17,7 +17,7 @@ from ..passes.plan_arena import plan_arena
 from ..passes.schedule import schedule
 from ..runtime import Model
 
-# What a counter sees the sums of a layer through, as csrc/events/sight.c has it.
+# What a counter sees the sums of a layer through, as csrc/events/counter_ops.c has it.
 _SEEN_THROUGH = ("bconv2d", "max_pool", "affine", "add", "sub", "mul", "clamp", "copy", "reshape")
 
 

@@ -51,7 +51,7 @@ class Field:
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class NirLayer:
     """``weight`` float32: (O, I, K, K) with its ``stride`` and ``padding``, or a matrix (out, in) where ``flat``.
     ``shape``: (C, H, W), or (n,), clock included; the last layer of a network with readouts has no ``neurons``."""
 
@@ -76,7 +76,7 @@ class LayeredNetwork:
     network: SpikeNetwork
     inputs: tuple[Field, ...]
     input_shape: tuple[int, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[NirLayer, ...]
     flat: bool
 
 
@@ -88,7 +88,7 @@ def layered(network: SpikeNetwork, flat: bool) -> LayeredNetwork:
     """
     levels = _levels(network)
     inputs = _fields([("layer", s, s.name) for s in levels[0].alive], flat)
-    layers: list[Layer] = []
+    layers: list[NirLayer] = []
     names: set[str] = {"input", "output"}
     before = inputs
     for level in levels[1:]:
@@ -214,7 +214,7 @@ def _members(level: _Level) -> list[_Scaled]:
 # -- convolutions -----------------------------------------------------------------------------------------------------
 
 
-def _convolution(level: _Level, before: Sequence[Field], name: str, readout: bool) -> Layer:
+def _convolution(level: _Level, before: Sequence[Field], name: str, readout: bool) -> NirLayer:
     members = _members(replace(level, ops=[as_convolutions(op) for op in level.ops]))
     at = {f.node: f for f in before}
     grid, out = before[0].shape[:2], members[0].op.shape[:2]
@@ -245,7 +245,7 @@ def _convolution(level: _Level, before: Sequence[Field], name: str, readout: boo
         weight[rows] /= m.T[:, None, None, None]
     if not readout:
         _add_constant(weight[-1:, -1], np.array([CLOCK]), constants[0], constants[1])
-    return Layer(name, weight.astype(np.float32), stride, padding, shape, fields, not readout, False)
+    return NirLayer(name, weight.astype(np.float32), stride, padding, shape, fields, not readout, False)
 
 
 def _sizes(name: str, size: tuple[int, ...], other: str, other_size: tuple[int, ...]) -> UnsupportedOpError:
@@ -354,7 +354,7 @@ def _as_convolution(t: Term, index: Array, name: str) -> Term:
 # -- matrices ---------------------------------------------------------------------------------------------------------
 
 
-def _matrix(level: _Level, before: Sequence[Field], name: str, readout: bool) -> Layer:
+def _matrix(level: _Level, before: Sequence[Field], name: str, readout: bool) -> NirLayer:
     members = _members(level)
     at = {f.node: f for f in before}
     fields = _fields([(m.kind, m.op.node, m.op.name) for m in members], True, [m.T for m in members])
@@ -377,7 +377,7 @@ def _matrix(level: _Level, before: Sequence[Field], name: str, readout: bool) ->
         weight[part] /= np.repeat(m.T, h * w)[:, None]
     if not readout:
         weight[-1, -1] = CLOCK
-    return Layer(name, weight, (1, 1), (0, 0), (rows,), fields, not readout, True)
+    return NirLayer(name, weight, (1, 1), (0, 0), (rows,), fields, not readout, True)
 
 
 def _unroll(t: Term, out: tuple[int, int, int], source: Shape, block: Array) -> Array:
