@@ -98,6 +98,34 @@ def test_c_includes_run_one_way() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
 
 
+def test_the_page_names_what_a_room_of_c_includes() -> None:
+    """Other rooms and kernels' headers; public headers go without saying."""
+    page = (ROOT / "docs/maintainers/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `csrc/(\w+)/` \|.*\|([^|]*)\|$", page, flags=re.MULTILINE)
+    assert {room for room, _ in rows} == set(C_ROOMS)
+    for room, may in rows:
+        files = [path for path in [*sources("core", "host"), *headers()] if path.startswith(f"csrc/{room}/")]
+        names = {name for path in files for name in c_includes(path) if not name.startswith("csrc/include/")}
+        found = {name.split("/")[1] if name.startswith("csrc/") else name for name in names} - {room}
+        assert found == {name for name in re.findall("`([^`]+)`", may) if not name.startswith("bnn")}, room
+
+
+def test_frameworks_are_imported_when_called() -> None:
+    """`import bnn` stays light, whichever module it comes to import; and the page says which read .tflite files."""
+    frameworks = {"tensorflow", "tf_keras", "keras", "larq", "torch", "onnx", "onnxruntime", "tflite", "flatbuffers",
+                  "h5py", "nir", "ray", "pyarrow", "matplotlib", "PIL"}  # fmt: skip
+    readers = set()
+    for path in (ROOT / "bnn").rglob("*.py"):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            named = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found = {name.partition(".")[0] for name in named} & frameworks
+            assert not found or node not in tree.body, f"{path} imports {found} at its top"
+            readers |= {path.name} if found & {"tflite", "flatbuffers"} else set()
+    assert readers == {"file.py"}
+
+
 def test_c_files_call_each_other_one_way(tmp_path: Path) -> None:
     """No file of csrc/ needs a symbol of one that needs, itself or through others, a symbol of the first.
 
