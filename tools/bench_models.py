@@ -204,7 +204,7 @@ def blocks(
 @options.rounds(15)
 @options.slice_ms
 @options.clock
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the networks' weights and images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the networks' weights and images.")
 @options.compiler
 @click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for performance-*.png.")
 @options.docs

@@ -175,7 +175,7 @@ def markdown(results: Sequence[Result]) -> str:
 @click.option("--images", "count", default=4, show_default=True, help="Images to compare on.")
 @click.option("--rounds", default=7, show_default=True, help="Turns of each contestant; 0: no times.")
 @click.option("--peer", "peer_names", multiple=True, default=("tensorflow", "lce"), type=click.Choice([*peers.PEERS]))
-@click.option("--seed", default=0, show_default=True, help="Of the weights and the images.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the weights and the images.")
 @click.option("--write", "path", type=click.Path(path_type=Path, exists=True), help="Write the table into this file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def main(

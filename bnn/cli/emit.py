@@ -64,7 +64,7 @@ def emit_nir_command(
 @net_argument
 @click.option("-o", "--folder", metavar="DIR", required=True, type=click.Path(path_type=str),
               help="Where to write the files; it is created if there is none.")  # fmt: skip
-@click.option("--name", help="Of the files and functions, like 'digits'.  Default: the .bnn file's name.")
+@click.option("--name", help="Name of the files and functions, like 'digits'.  Default: the .bnn file's name.")
 @click.option("--target", type=click.Choice(tuple(TARGETS)), default="generic", show_default=True,
               help="The processor; all compute the same.")  # fmt: skip
 @click.option("--output", type=click.Choice(OUTPUTS), default="values", show_default=True,

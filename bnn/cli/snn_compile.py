@@ -28,24 +28,24 @@ RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset i
               help="Output file.  Default: the file's name with .snn, in the current folder.")  # fmt: skip
 @click.option("--simulator", "--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
               help="The simulator that trained the network: its rules are what the file leaves open.")  # fmt: skip
-@click.option("--dt", type=float, metavar="SECONDS", help="Of a step.  Default: the simulator's own.")
+@click.option("--dt", type=float, metavar="SECONDS", help="Duration of a step.  Default: the simulator's own.")
 @click.option("--reset", type=click.Choice(RESETS),
-              help="What a spike does to the membrane, which NIR does not say: snnTorch's reset_mechanism; of Norse, "
-                   "value or subtract; of sinabs, subtract or zero.  Default: its own, with a warning.")  # fmt: skip
+              help="What a spike does to the membrane, which NIR does not say: snnTorch's reset_mechanism; Norse, "
+                   "value or subtract; sinabs, subtract or zero.  Default: its own, with a warning.")  # fmt: skip
 @click.option("--reset-delay", type=bool, metavar="YES|NO",
-              help="Of snnTorch: whether it does so one step later.  Default: yes, as its neurons do.")  # fmt: skip
+              help="snnTorch: whether the reset comes one step later.  Default: yes, as its neurons do.")  # fmt: skip
 @click.option("--v-reset", type=float, metavar="V",
-              help="Of Norse: what a spike leaves with --reset value.  Default: 0, as its neurons do.")  # fmt: skip
+              help="Norse: what a spike leaves with --reset value.  Default: 0, as its neurons do.")  # fmt: skip
 @click.option("--parametric", type=bool, metavar="YES|NO",
-              help="Of SpikingJelly: whether LIF is ParametricLIFNode.  Default: no, it is LIFNode.")  # fmt: skip
+              help="SpikingJelly: whether LIF is ParametricLIFNode.  Default: no, it is LIFNode.")  # fmt: skip
 @click.option("--spike-fn", type=click.Choice(SPIKE_FNS),
-              help="Of sinabs: several spikes per step, or one.  Default: multi, as its neurons do.")  # fmt: skip
+              help="sinabs: several spikes per step, or one.  Default: multi, as its neurons do.")  # fmt: skip
 @click.option("--norm-input", type=bool, metavar="YES|NO",
-              help="Of sinabs' LIF and ExpLeak.  Default: yes, as its neurons do.")  # fmt: skip
+              help="sinabs: norm_input of LIF and ExpLeak.  Default: yes, as its neurons do.")  # fmt: skip
 @click.option("--tau-syn", type=float, metavar="STEPS",
-              help="Of sinabs' LIF: the synaptic time constant; 0: none.  Default: none.")  # fmt: skip
+              help="sinabs: the synaptic time constant of LIF; 0: none.  Default: none.")  # fmt: skip
 @click.option("--min-v-mem", type=float, metavar="V",
-              help="Of sinabs: the lowest membrane; -inf: none.  Default: none.")  # fmt: skip
+              help="sinabs: the lowest membrane; -inf: none.  Default: none.")  # fmt: skip
 @click.option("--inputs", type=click.Choice(list(INPUTS)), default="spikes", show_default=True,
               help="What the input sends in a step.")  # fmt: skip
 @click.option("--weights", type=click.Choice(WEIGHTS), default="float32", show_default=True,

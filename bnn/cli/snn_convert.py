@@ -36,13 +36,13 @@ from .inputs import check_scaling
 @click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the model's name with .snn, in the current folder.")  # fmt: skip
 @click.option("--levels", type=click.IntRange(1, 255), default=15, show_default=True,
-              help="Of a ReLU, beside 0: 3 is 2 bits, 255 is 8.  Quantizers keep their own.")  # fmt: skip
+              help="Levels of a ReLU, beside 0: 3 is 2 bits, 255 is 8.  Quantizers keep their own.")  # fmt: skip
 @click.option("--scheme", type=click.Choice(["take-back", "staged"]), default="take-back", show_default=True,
               help="Neurons that take spikes back, or plain ones that fire layer by layer.")  # fmt: skip
 @click.option("--weights-bits", type=click.IntRange(2, 16), default=8, show_default=True,
-              help="Of the weights; more than 8 take four bytes each.")  # fmt: skip
+              help="Bits of the weights; with more than 8, each takes four bytes.")  # fmt: skip
 @click.option("--percentile", type=click.FloatRange(0, 100, min_open=True), default=100.0, show_default=True,
-              help="Of a ReLU's values above 0 that its highest level stands for.  With few levels, try 99."
+              help="Which of a ReLU's values above 0 its highest level stands for.  With few levels, try 99."
               )  # fmt: skip
 @click.option(
     "--scale", type=float, default=1.0, show_default=True, help="The model's input is pixel / SCALE + OFFSET."

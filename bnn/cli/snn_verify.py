@@ -20,7 +20,7 @@ from .common import json_option, print_json, was_given
 @click.option("--data", metavar="X.npy", type=click.Path(path_type=str),
               help="Inputs, channels first: .npy or .npz, (steps, ...) or (steps, samples, ...).")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Without --data: random ones.")
-@click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Of each random sample.")
+@click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Steps of each random sample.")
 @click.option("--rate", type=click.FloatRange(0, 1), default=0.1, show_default=True,
               help="With which probability an input sends in a step.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For random samples.")
@@ -28,7 +28,7 @@ from .common import json_option, print_json, was_given
               help="Compare with the trained torch module, too: NAME of this Python file, which is run, or what it "
                    "returns when called.  Only your own files: they run with your rights.")  # fmt: skip
 @click.option("--time-major", type=bool, metavar="YES|NO",
-              help="Of --model: whether it takes all steps at once, (steps, 1, ...).  Default: found out.")  # fmt: skip
+              help="Whether --model takes all steps at once, (steps, 1, ...).  Default: found out.")  # fmt: skip
 @click.option("--allow-silent", is_flag=True, help="Do not fail where a population never sent anything.")
 @limit_options
 @json_option

@@ -384,7 +384,7 @@ class EventEngine:
         return np.asarray(self.handle.output().reshape(-1, self._opened.outputs[0].shape[-1])[0])
 
     def _single_shape(self) -> Shape:
-        """Of an image as the caller has it."""
+        """The shape of an image as the caller has it."""
         shapes = self.model.input_shapes
         if len(shapes) == 1:
             return shapes[0]

@@ -55,14 +55,14 @@ class ActivityReport:
     notes: tuple[str, ...] = ()
 
     def __add__(self, other: ActivityReport) -> ActivityReport:
-        """Of the samples of both."""
+        """The report of both runs' samples together."""
         layers = tuple(a + b for a, b in zip(self.layers, other.layers, strict=True))
         notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
         return ActivityReport(layers, self.steps + other.steps, self.samples + other.samples, self.dt, notes)
 
     @property
     def spikes(self) -> int:
-        """Of neurons: neither the input's nor values."""
+        """Spikes that neurons sent; those of the input, and values, do not count."""
         return sum(layer.spikes for layer in self.layers if layer.kind not in ("input", "values"))
 
     @property

@@ -191,7 +191,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_real(value: object) -> bool:
-    """Of float's range, or infinite, as bounds may be."""
+    """Whether it is a number within float's range, or infinite, as bounds may be."""
     if isinstance(value, (float, np.floating)):
         return True
     return _is_whole(value) and abs(value) < 2**1023  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def _title(run: StepRun) -> str:
 
 
 def _milliseconds(run: StepRun) -> float:
-    """Of a step; 0: nobody said."""
+    """The duration of a step; 0 if nobody said it."""
     return 1000 * (run.step_seconds if isinstance(run, RecordingStepRun) else run.dt)
 
 

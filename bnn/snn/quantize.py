@@ -58,7 +58,7 @@ class Edge:
 
     @property
     def taps(self) -> int:
-        """Of a window."""
+        """How many values a window has."""
         return int(np.prod(self.pool.kernel)) if self.pool else 1
 
 

@@ -61,7 +61,7 @@ class Run:
 
     @property
     def spikes(self) -> int:
-        """Of neurons: neither the input's nor values."""
+        """Spikes that neurons sent; those of the input, and values, do not count."""
         return self.report.spikes
 
     def __str__(self) -> str:

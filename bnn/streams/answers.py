@@ -113,7 +113,7 @@ def class_name(answer: int, names: Sequence[str] | None) -> str:
 
 
 def given_name(answer: int, names: Sequence[str]) -> str:
-    """Of a class; raises InputTypeError or InputError if these are not names of all classes up to it."""
+    """The name of a class.  Raises InputTypeError or InputError if these are not names of all classes up to it."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise InputTypeError(f"names of classes: found {shown(names)}, expected a list of texts")
     if answer >= len(names):

@@ -86,7 +86,7 @@ class Chart:
 
     @property
     def width(self) -> float:
-        """Of a moment."""
+        """How wide a moment is drawn."""
         return self.times[1] - self.times[0] if len(self.times) > 1 else 1
 
 

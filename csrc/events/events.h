@@ -162,7 +162,7 @@ static inline bnn_status bnn_events_status(const struct bnn_events *e)
     return e->stopped ? BNN_ERROR_STOPPED : BNN_OK;
 }
 
-/* Of a layer's output. */
+/* The pixels of a layer's output. */
 static inline size_t bnn_events_pixels(const struct bnn_layer *layer)
 {
     return (size_t)layer->out_h * layer->out_w;

@@ -431,7 +431,7 @@ void bnn_pow(float *out, const float *in, size_t n, float exponent)
         FOR_LANES (i, count) {
             struct two rest = {hi[i], lo[i]};
             hi[i] = exp2_of(logs[i], rest);
-            /* Of positive normal numbers, neither sum has the sign bit. */
+            /* For positive normal numbers, neither sum has the sign bit. */
             specials[lane] |= (bits_of(v[i]) - SMALLEST_NORMAL) | (bits_of(v[i]) + SMALLEST_NORMAL);
         }
         for (size_t lane = 0; lane < BNN_LANES; lane++)

@@ -30,7 +30,7 @@ void bnn_mcu_correct(float *values, const float *corrections, size_t count);
 int bnn_mcu_signs(uint32_t *out, const float *in, size_t pixels, size_t channels);
 int bnn_mcu_signs_at(uint32_t *out, const float *in, const float *thresholds, const uint32_t *flips, size_t pixels,
                      size_t channels);
-/* Of every x, how many thresholds are <= x, as a binary number: bit p in plane p.  Planes, at most 8, begin on words.
+/* How many thresholds are <= x, for every x, as a binary number: bit p in plane p.  Planes, at most 8, begin on words.
  * There are 2^planes - 1 thresholds, which rise; those at the end that are NaN are never reached. */
 int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size_t planes, size_t pixels,
                    size_t channels);

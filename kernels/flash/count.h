@@ -16,7 +16,7 @@
 #define BNN_INLINE static inline
 #endif
 
-/* Of each bit of a, b and c: the sum's low bit, and its high one. */
+/* For each bit of a, b and c: the sum's low bit, and its high one. */
 BNN_INLINE uint32_t bnn_low(uint32_t a, uint32_t b, uint32_t c)
 {
     return a ^ b ^ c;

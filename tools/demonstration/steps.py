@@ -118,7 +118,7 @@ class Result:
     kernels: str
 
     def accuracy(self, probabilities: Floats) -> float:
-        """Of the test images, 0..1."""
+        """The share of test images whose class is right, 0 to 1."""
         return float(np.mean(probabilities.argmax(axis=1) == self.data.test.labels))
 
     def to_json(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from training import _tf
 
 tf, keras, _ = _tf.load()
 
-# Of a range.  Batch norm comes before, so few values are above the first.
+# Upper ends of a range.  Batch norm comes before, so few values are above the first.
 _FIRST_RANGE, _LEAST_RANGE = 2.0, 2.0**-10
 _DROPPED = 20  # of the 23 stored bits of a float32's significand
 # Layers are sharpened between these shares of the training.

@@ -156,7 +156,7 @@ def shares(responses: Floats, labels: datasets.Labels, classes: int) -> Floats:
 
 
 def guesses(responses: Floats, found: Floats) -> NDArray[np.int64]:
-    """Of each image: each spike votes for the classes by its neuron's shares."""
+    """The class of each image: each spike votes for the classes by its neuron's shares."""
     return np.asarray((responses @ found).argmax(axis=1))
 
 

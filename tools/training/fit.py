@@ -356,7 +356,7 @@ def _batches(settings: Settings, data: datasets.Dataset, tf: Any, done: int, ste
         order = tf.random.experimental.stateless_shuffle(tf.range(count), (settings.seed, epoch))
 
         def batch(step: Any) -> tuple[Any, Any]:
-            # Of nearly equal size, so that none is too small for batch norm.
+            # Batches have nearly equal sizes, so that none is too small for batch norm.
             chosen = order[step * count // steps : (step + 1) * count // steps]
             seed = (settings.seed, epoch * steps + step)
             found = augment(tf, tf.gather(images, chosen), settings.shift, settings.flip, seed)

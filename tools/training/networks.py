@@ -48,7 +48,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Variant:
-    """Of a network: what every layer with weights but the first does with its inputs, and what its weights are.
+    """One network: what every layer with weights but the first does with its inputs, and what its weights are.
 
     "sign": +1 and -1; "relu": the baseline; for the others see activations.py.  ``levels``: of "qcfs".  All but signs
     are padded with 0, which is silence.

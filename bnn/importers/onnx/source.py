@@ -58,11 +58,11 @@ class OnnxReading(ABC):
 
     @abstractmethod
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """Of a tensor in the first batch."""
+        """The shape of a tensor in the first batch."""
 
     @abstractmethod
     def dtype(self, tensor: str) -> np.dtype[Any]:
-        """Of a tensor in ONNX; here all are floats."""
+        """The type of a tensor in ONNX; here all are floats."""
 
 
 class OnnxSource(SourceOp):

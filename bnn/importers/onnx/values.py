@@ -31,7 +31,7 @@ class Laid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of an image in ONNX."""
+        """The shape that an image has in ONNX."""
         return tuple(self.node.type.shape[i] for i in self.order)
 
     def elements(self) -> Array:

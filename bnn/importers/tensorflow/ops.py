@@ -152,7 +152,7 @@ def _elementwise(op: str) -> Callable[..., Node]:
     return read
 
 
-# Of truth values, true is 1, false is 0.
+# Truth values are numbers: true is 1, false is 0.
 _PAIRS = {
     "Add": "add", "AddV2": "add", "BiasAdd": "add", "Div": "div", "LogicalAnd": "minimum", "LogicalOr": "maximum",
     "Maximum": "maximum", "Minimum": "minimum", "Mul": "mul", "RealDiv": "div", "Sub": "sub",

@@ -308,7 +308,7 @@ def _true_softmax(x: Array, a: Attrs) -> Array:
 
 
 def _each(function: Callable[[float], float]) -> Callable[[Array, Attrs], Array]:
-    """Of Python's function, that of arrays."""
+    """Make a function of arrays from Python's own."""
     vector = np.vectorize(function, otypes=[np.float64])
     return lambda x, a: np.asarray(vector(x))
 

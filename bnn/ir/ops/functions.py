@@ -28,7 +28,7 @@ _SHIFT, _SHIFT_BITS = np.float32(1.5 * 2**23), np.uint32(0x4B400000)  # no bits 
 
 
 def _of_vectors(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Of a function of vectors, one of any array."""
+    """Make a function of any array from one of vectors."""
 
     @wraps(function)
     def wrapped(x: Array, *args: float) -> Array:
@@ -218,7 +218,7 @@ def log1p(x: Array) -> Array:
 
 
 def _log2(x: Array) -> Two:
-    """Of positive normal numbers; the first has 12 bits."""
+    """The logarithm of positive normal numbers as two floats, of which the first has 12 bits."""
     biased, m = _exponent_of(x)
     above, under, k = m - 1.0, m + 1.0, _unbiased(biased)
     inverse = 1.0 / under

@@ -57,7 +57,7 @@ static float part(const struct bnn_conv_shape *s, const float *sums, struct bnn_
     return below[columns.end] - below[columns.begin] - (above[columns.end] - above[columns.begin]);
 }
 
-/* Of a filter where these taps are inside the image. */
+/* What corrects the sum of a filter where these taps are inside the image. */
 static float correction(const struct bnn_conv_shape *s, const float *sums, struct bnn_conv_range rows,
                         struct bnn_conv_range columns)
 {

@@ -14,7 +14,7 @@ enum {
     MAX_SHIFT = 16 /* a byte times 2^16 is just below 2^24, as all sums are */
 };
 
-/* Of a list of signs. */
+/* The words of a list of signs. */
 static size_t sign_words(const struct bnn_conv_shape *s)
 {
     return (bnn_flash_window(s) + 31) / 32;

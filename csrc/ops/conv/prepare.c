@@ -220,14 +220,14 @@ const struct bnn_op_row bnn_op_row_conv2d = {
     .run = bnn_conv_run,
 };
 
-/* Of bits by binary filters. */
+/* Convolutions of bits by binary filters. */
 const struct bnn_op_row bnn_op_row_bconv2d = {
     BNN_ROW(bconv2d),
     .prepare = prepare_bits,
     .run = bnn_conv_run,
 };
 
-/* Of bytes by signs, or by -1, 0 and +1, in integers. */
+/* Convolutions of bytes by signs, or by -1, 0 and +1, in integers. */
 const struct bnn_op_row bnn_op_row_iconv2d = {
     BNN_ROW(iconv2d),
     .prepare = prepare_bytes,
