@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arguments import check_callable, check_flag, check_text
+from ._arguments import check_callable, check_flag, check_text, shown
 from ._notes import WARNING, parted
 from ._types import Array
 from .emit.c import write as c
@@ -22,7 +22,7 @@ from .emit.c.interface import CSummary, EmitOptions, Vectors
 from .emit.c.program import ALIGNMENT, identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
-from .errors import CompileError, CompileWarning, InputError, InputTypeError
+from .errors import CompileError, CompileWarning, InputError
 from .file.read import decode
 from .file.write import encode
 from .importers import open_source
@@ -97,7 +97,8 @@ def compile(
 
     Warns:
         CompileWarning: a layer is probably not what the model's author meant: its bits never change, or it could be
-            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.
+            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.  Or a text of an ONNX
+            model's metadata has more than 65,536 characters, and is not kept.
 
     Raises:
         UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
@@ -108,8 +109,6 @@ def compile(
     check_flag(require_binary, "require_binary")
     check_text("" if dump_after is None else dump_after, "dump_after", "the name of a pass")
     check_callable(dump, "dump")
-    if isinstance(model, Model):
-        raise InputTypeError(f"model: found {model!r}, which is compiled; expected the model that was trained")
     opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
     source = opened.graph(input_dtype)
     graph = with_hints(lower(source, dump_after, dump), opened.hints())
@@ -136,6 +135,11 @@ def _use(
     metadata: Mapping[str, str] | None,
 ) -> Use:
     """What the caller says, and where it says nothing, what the source says for certain; ``found``: its metadata."""
+    for key, text in found.items():
+        if len(text) > _LONGEST:
+            size = f"{len(text):,} characters, more than {_LONGEST:,}"
+            lost = f"metadata {shown(key)}: found {size}, which are not kept; give metadata= what you need of them"
+            warnings.warn(lost, CompileWarning, stacklevel=3)
     found = {key: text for key, text in found.items() if len(text) <= _LONGEST}
     inputs, outputs = ([t for t in compiled.tensors if t.storage == kind] for kind in ("input", "output"))
     layer, factor = _own_factor(source)

@@ -62,7 +62,8 @@ class SetupError(BnnError, RuntimeError):
 
 
 class CompileWarning(UserWarning):
-    """A layer is probably not what the model's author meant: its bits never change, or it could be binary."""
+    """A layer is probably not what the model's author meant: its bits never change, or it could be binary.  Or
+    metadata are not kept."""
 
 
 # Every module of the package imports this one, so none of them works inside a foreign package.

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import errors
+from .._notes import WARNING
 
 _PR_SET_PDEATHSIG = 1
 
@@ -163,9 +164,12 @@ def _compile(
     }
     _load_framework(model)
     answers.send("working")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", errors.CompileWarning)  # the command prints them from the compiled network
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", errors.CompileWarning)
         compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
+    for text in (str(warning.message) for warning in caught if warning.category is errors.CompileWarning):
+        if f"{WARNING}{text}" not in compiled.warnings:  # which the command prints
+            answers.send("note", text)
     return base64.b64encode(compiled.to_bytes()).decode()
 
 
@@ -282,7 +286,7 @@ def _load_module(text: str) -> Any:
     if not path.endswith(".py") or not name.isidentifier():
         raise errors.InputError(f"--model {text}: expected FILE.py:NAME, a Python file and what it calls the module")
     if not os.path.isfile(path):
-        raise errors.InputError(f"--model {text}: there is no file {path}")
+        raise errors.InputError(f"--model {text}: there is no file {path}; expected FILE.py:NAME")
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     try:
         found = runpy.run_path(path, run_name="bnn_model")

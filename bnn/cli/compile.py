@@ -11,11 +11,12 @@ import click
 
 from ..importers.common.kinds import check_kind
 from ..runtime import Model
-from ..runtime.progress import note_lines, waiting
+from ..runtime.progress import note, note_lines, waiting
 from ..runtime.use import PRESETS
 from .apart import Limits, limit_options, run_apart
 from .common import (
     check_outputs,
+    check_suffix,
     default_output,
     json_option,
     loading,
@@ -34,10 +35,10 @@ from .common import (
 def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
     """KEY=TEXT, the values of an option."""
     pairs = [text.partition("=") for text in texts]
-    if wrong := [text for text, (_, sign, _) in zip(texts, pairs, strict=True) if not sign]:
+    if wrong := [text for text, (key, sign, _) in zip(texts, pairs, strict=True) if not (key and sign)]:
         raise click.BadParameter(f"found '{wrong[0]}', expected KEY=TEXT")
     if len({key for key, _, _ in pairs}) < len(pairs):
-        raise click.BadParameter("found a key twice")
+        raise click.BadParameter("found a key twice, expected each once")
     return {key: text for key, _, text in pairs}
 
 
@@ -77,10 +78,12 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     """
     check_kind(model)
     target = output or default_output(model, ".bnn")
+    check_suffix("-o", target, [".bnn"])
     check_outputs({"-o": target}, [model, options["labels"], options["preprocess"]])
     with waiting(loading(model)) as say:
         handlers = {
             "working": lambda _: say(f"compiling {model}"),
+            "note": lambda text: note(f"bnn: note: {text}"),
             "dump": note_lines if as_json else print_lines,  # keep only the JSON object on stdout
         }
         data = run_apart("compile", model, limits, handlers, **options)  # as bnn.compile calls them

@@ -29,7 +29,7 @@ Worst = tuple[float, str, int, int]  # score, file, right class, answer
 
 @click.command(short_help="Count how often a .bnn file is right.")
 @net_argument
-@click.argument("data", metavar="INPUT", type=click.Path(path_type=str))
+@click.argument("data", metavar="INPUT", type=click.Path(exists=True, path_type=str))
 @click.option("--targets", metavar="FILE.npy", type=click.Path(path_type=str),
               help="The right classes of an array: whole numbers, or rows with a single 1.")  # fmt: skip
 @reading_options
@@ -121,8 +121,8 @@ def _targets(data: str, targets: str | None) -> Array:
             f"{data}: found no right classes; give --targets FILE.npy, or a folder with a folder of pictures per class"
         )
     if not targets.endswith(".npy"):
-        raise InputError(f"--targets {targets}: expected a .npy file")
-    return read_numpy(Path(targets), ["y"])[0]
+        raise InputError(f"--targets {targets}: expected a .npy file; write one with np.save")
+    return read_numpy(Path(targets), ["y"], "a .npy file of the right classes")[0]
 
 
 def _count(

@@ -109,7 +109,7 @@ def events(
     model = load(net)
     engine = EventEngine(model, firing=firing, seed=seed, switch=switch)
     if len(model.input_shapes) != 1:
-        raise InputError(f"the model has {len(model.input_shapes)} inputs; `bnn events` runs models with one")
+        raise InputError(f"the model has {len(model.input_shapes)} inputs, expected one; use bnn run")
     classes = model.output_shapes[0][-1]
     check_label(label, classes)
     names = model.labels if labels is None else read_labels(labels, {classes})

@@ -18,12 +18,13 @@ import numpy as np
 from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelFileError
 from ..runtime import Model
-from ..runtime.arrays import Inputs, Shape, batched
+from ..runtime.arrays import Inputs, Shape, batched, shape_hint
 from ..runtime.evaluation import class_count
 from ..runtime.numpy_files import load
 from ..runtime.progress import note
 from ..runtime.summary import quantity
 from ..runtime.use import PRESETS, Preprocessing
+from .common import was_given
 from .pictures import EXPECTED, Unusable, in_folder, read_picture, unreadable
 
 # Bytes of float pictures that are read before a network runs on them, and their number at most.
@@ -73,6 +74,9 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def checked(*args: Any, scale: float | None, offset: float, resize: bool, **options: Any) -> Any:
         check_scaling(1 if scale is None else scale, offset)
+        for name in ("scale", "offset", "resize"):
+            if not options.get("files", True) and was_given(name):
+                raise click.UsageError(f"--{name} is for files, found none to read; leave it out")
         return command(*args, reading=InputOptions(scale, offset, resize), **options)
 
     resized = click.option("--resize", is_flag=True,
@@ -98,8 +102,9 @@ def read_labels(path: str, classes: Collection[int]) -> list[str]:
     """Read class names, one per line; their number must be one of ``classes``."""
     names = read_lines(path)
     if len(names) not in classes:
-        expected = f"{' or '.join(map(str, sorted(classes)))} classes" if classes else "no class output"
-        raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {expected}; one per line")
+        has = f"{' or '.join(map(str, sorted(classes)))} classes; give one name per line"
+        has = has if classes else "no class output; leave out --labels"
+        raise InputError(f"{path}: found {quantity(len(names), 'label')}, the model has {has}")
     return names
 
 
@@ -124,14 +129,14 @@ def read_preprocessing(name: str) -> Any:
     except (ValueError, RecursionError) as error:
         if isinstance(error, BnnError):
             raise
-        raise InputError(f"{name}: not JSON: {error}") from None
+        raise InputError(f'{name}: not JSON: {error}; expected an object like {{"scale": 255}}') from None
 
 
 def _read_text(path: str, expected: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file: {error}") from None
+        raise InputError(f"{path}: not a UTF-8 text file: {error}; expected {expected}") from None
     except OSError as error:
         raise unreadable(path, error, expected) from None
 
@@ -305,8 +310,8 @@ def read_over_time(
         yield {name: array[:, i] for name, array in zip(names, found, strict=True)}
 
 
-def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
-    """The array of a .npy file, or those of a .npz file for the inputs with these names."""
+def read_numpy(path: Path, names: Sequence[str], expected: str = EXPECTED) -> list[Array]:
+    """The array of a .npy file, or those of a .npz file for the inputs with these names; ``expected``: for errors."""
 
     def choose(found: list[str]) -> list[str]:
         if path.suffix == ".npy":
@@ -322,7 +327,7 @@ def read_numpy(path: Path, names: Sequence[str]) -> list[Array]:
     try:
         loaded = load(path, choose)
     except OSError as error:
-        raise unreadable(path, error, EXPECTED) from None
+        raise unreadable(path, error, expected) from None
     if isinstance(loaded, dict):
         return list(loaded.values())
     if path.suffix == ".npz":
@@ -340,7 +345,8 @@ def _fit(
     if array.shape == shape:
         array = array[None]
     if array.shape[1:] != shape:
-        raise InputError(f"{file}: found shape {array.shape}, expected {batched(shape)} or one image {shape}")
+        expected = f"{batched(shape)} or one image {shape}{shape_hint(array.shape, shape)}"
+        raise InputError(f"{file}: found shape {array.shape}, expected {expected}")
     if array.dtype.kind not in "biuf":
         raise InputTypeError(f"{file}: found dtype {array.dtype}, expected numbers")
     if dtype != np.float32:

@@ -94,7 +94,7 @@ def read_picture(
                 image = upright.convert(_MODES[channels])
             return np.asarray(_fitted(path, image, shape, made)).reshape(shape)
     except UnidentifiedImageError:
-        raise Unusable(f"{path}: not an image that Pillow can read, and not .npy or .npz") from None
+        raise Unusable(f"{path}: not an image that Pillow can read, and not .npy or .npz; save it again") from None
     except Image.DecompressionBombError as error:
         raise Unusable(f"{path}: {error}") from None
     except BnnError:
@@ -104,7 +104,7 @@ def read_picture(
     except Exception as error:  # Pillow may raise anything; the caller wants one kind
         if isinstance(error, OSError) and error.errno:  # the file is wrong, not the image
             raise unreadable(path, error, EXPECTED) from None
-        raise Unusable(f"{path}: damaged image: {str(error) or type(error).__name__}") from None
+        raise Unusable(f"{path}: damaged image: {str(error) or type(error).__name__}; save it again") from None
 
 
 def _check_header(path: Path, size: int, opened: Picture, shape: Shape, made: Preprocessing) -> None:

@@ -53,6 +53,8 @@ def score(
     one row per picture or row, in the order of the input: its file (and row), class, label, score, and why there is
     none (a damaged picture; the exit status is then 2).  They do not depend on --on, --workers and --threads.
     """
+    if where != "ray" and workers is not None:
+        raise click.UsageError("--workers is for --on ray; leave it out, or give --threads")
     parquet()
     model = load(net)
     classes = output_classes(model)

@@ -89,6 +89,8 @@ def find_parts(given: Sequence[str], rows: int, column: str | None) -> list[Scor
         raise InputError(f"--input: found Parquet files and pictures ({files[0]} first), expected one kind")
     if stored := [file for file in files if file.endswith((".npy", ".npz"))]:
         raise InputError(f"{stored[0]}: found an array, expected pictures or Parquet files; use bnn run for arrays")
+    if kinds == {False} and column is not None:
+        raise InputError(f"--column {column}: found pictures ({files[0]} first), expected Parquet files; leave it out")
     if kinds == {False}:
         cuts = [files[i : i + rows] for i in range(0, len(files), rows)]
         return [ScorePart(k, len(cut), tuple(cut)) for k, cut in enumerate(cuts)]

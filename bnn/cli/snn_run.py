@@ -247,7 +247,7 @@ def _right(
                 "--sample"
             )
         return [label] * count
-    (found,) = read_numpy(Path(targets), ["labels"])
+    (found,) = read_numpy(Path(targets), ["labels"], "a .npy or .npz file of the right classes")
     if found.dtype.kind not in "iu" or found.ndim != 1:
         raise InputTypeError(
             f"{targets}: found {found.dtype} of shape {found.shape}, expected whole numbers, one per sample"

@@ -15,7 +15,7 @@ from .._arguments import check_flag
 from .._types import Array
 from ..errors import CompileError, InputError, InputTypeError
 from ..ir.graph import Graph
-from .common.kinds import MODULE, check_kind
+from .common.kinds import MODULE, READ, check_kind
 
 
 class SourceModel(Protocol):
@@ -74,6 +74,8 @@ def open_source(
     check_flag(unsafe, "unsafe")
     if isinstance(model, type):
         raise InputTypeError(f"model: found the class {model.__name__}, expected a model: {model.__name__}(...)")
+    if type(model).__module__.partition(".")[0] == "bnn" and type(model).__name__ in ("Model", "SpikingModel"):
+        raise InputTypeError(f"model: found {model!r}, which is compiled; expected the model that was trained")
     if isinstance(model, (str, os.PathLike)):
         _check_path(model)
         check_kind(model)
@@ -95,6 +97,9 @@ def open_source(
         from .tflite.model import TfliteModel
 
         return TfliteModel(model, unsafe=unsafe, input_shape=input_shape)
+    if not (isinstance(model, (str, os.PathLike)) or callable(model) or hasattr(model, "signatures")):
+        kinds = "a Keras model, an ONNX model, a PyTorch module"
+        raise CompileError(f"found {type(model).__name__}, expected {kinds}, or the path of {READ}")
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))

@@ -213,16 +213,20 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
 
 def wrong_shape(what: str, found: Shape, expected: Shape) -> InputError:
     """The error for an array that is not (N, *expected), with what turns it into one."""
-    hint = ""
+    return InputError(f"{what}: found shape {found}, expected {batched(expected)}{shape_hint(found, expected)}")
+
+
+def shape_hint(found: Shape, expected: Shape) -> str:
+    """What turns an array x of the shape ``found`` into (N, *expected); "" if nothing does for certain."""
     if found == expected:
-        hint = "; for one image without a batch dimension pass x[None]"
-    elif len(found) == 2 and found[1] == math.prod(expected) or (*found[1:], 1) == expected:
-        hint = f"; x.reshape({', '.join(map(str, (-1, *expected)))}) has it"
-    elif len(expected) == 3 and found[1:] == (expected[2], *expected[:2]):
-        hint = "; np.moveaxis(x, 1, -1) puts the channels last"
-    elif len(expected) == 3 and found[1:] == (*expected[1:], expected[0]):
-        hint = "; np.moveaxis(x, -1, 1) puts the channels first"
-    return InputError(f"{what}: found shape {found}, expected {batched(expected)}{hint}")
+        return "; for one image without a batch dimension pass x[None]"
+    if len(found) == 2 and found[1] == math.prod(expected) or (*found[1:], 1) == expected:
+        return f"; x.reshape({', '.join(map(str, (-1, *expected)))}) has it"
+    if len(expected) == 3 and found[1:] == (expected[2], *expected[:2]):
+        return "; np.moveaxis(x, 1, -1) puts the channels last"
+    if len(expected) == 3 and found[1:] == (*expected[1:], expected[0]):
+        return "; np.moveaxis(x, -1, 1) puts the channels first"
+    return ""
 
 
 def check_outputs(
@@ -241,7 +245,7 @@ def check_outputs(
     arrays: list[Any] = list(out) if isinstance(out, (list, tuple)) else [out]
     if len(arrays) != len(outputs):
         names = _listed([t.name for t in outputs])
-        raise InputError(f"out: the model has {len(outputs)} outputs ({names}), found {len(arrays)} arrays")
+        raise InputError(f"out: found {len(arrays)} arrays, expected one for each of {len(outputs)} outputs ({names})")
     taken: list[tuple[str, Inputs]] = [("an input", x) for x in inputs]
     for array, tensor in zip(arrays, outputs, strict=True):
         name = tensor.name

@@ -151,10 +151,11 @@ def classes_of(shapes: Sequence[tuple[int, ...]]) -> int:
 
     Raises InputError if there are several outputs, or fewer than two classes."""
     if len(shapes) != 1:
-        raise InputError(f"the model has {len(shapes)} outputs, expected one, of classes")
+        raise InputError(f"the model has {len(shapes)} outputs, expected one, of classes; count with model.predict(x)")
     count = class_count(shapes[0])
     if count < 2:
-        raise InputError(f"the model's output is {shapes[0]}, expected the scores of two or more classes")
+        hint = "of a sigmoid, compare model.predict(x) > 0.5 with the classes"
+        raise InputError(f"the model's output is {shapes[0]}, expected the scores of two or more classes; {hint}")
     return count
 
 

@@ -35,8 +35,11 @@ def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 def file_error(path: str, number: int, done: str, reason: str = "", hint: str = "") -> ModelFileError:
     """The exception for a file that could not be ``done`` (opened, written) because of this errno, or for a reason."""
+    reason = reason or os.strerror(number)
+    if not hint and done != "opened":
+        hint = "make it, or give another path" if number == errno.ENOENT else "give another path"
     kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
-    error = kind(f"{path}: cannot be {done}: {reason or os.strerror(number)}{f'; {hint}' if hint else ''}")
+    error = kind(f"{path or repr(path)}: cannot be {done}: {reason}{f'; {hint}' if hint else ''}")
     error.errno = number
     return error
 

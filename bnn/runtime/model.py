@@ -214,7 +214,8 @@ class Model:
         most = None if steps is None else check_count(steps, "steps")
         options: dict[str, Any] = {"threads": threads, "batch_size": batch_size, "progress": progress}
         if y is None and not are_batches(x):
-            raise InputError("y: found None, expected the right classes, or an x that gives batches (x, y)")
+            hint = "of pictures in folders: bnn evaluate"
+            raise InputError(f"y: found None, expected the right classes, or an x that gives batches (x, y); {hint}")
         for images, targets in map(pair, batches(x, most)) if y is None else [(x, y)]:
             scores = scores_of(self.predict(images, **options), shapes)
             counter.add(scores, class_numbers(targets, len(scores), classes))

@@ -106,4 +106,4 @@ def _told(what: str) -> Iterator[None]:
         raise InputError(f"{what}: its arrays need more memory than is available") from None
     except Exception as error:
         said = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"{what}: {said or type(error).__name__}") from None
+        raise InputError(f"{what}: {said or type(error).__name__}; write it with np.save or np.savez") from None

@@ -55,6 +55,18 @@ class Preprocessing:
     filter: str = "bilinear"
     fill: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises InputTypeError or InputError for what suits no network."""
+        if self.scale is not None:
+            object.__setattr__(self, "scale", _factor(self.scale, "preprocessing: scale"))
+        for key, check in _CHECKS.items():
+            what, numbers = f"preprocessing: {key}", getattr(self, key)
+            if not isinstance(numbers, (list, tuple)):
+                raise InputTypeError(f"{what}: found {shown(numbers)}, expected a tuple, a number for each channel")
+            object.__setattr__(self, key, tuple(check(number, what) for number in numbers))
+        for key, choices in (("order", ("RGB", "BGR")), ("fit", FITS), ("filter", FILTERS)):
+            check_choice(getattr(self, key), f"preprocessing: {key}", choices)
+
     def apply(self, pixels: object) -> Array:
         """The network's input, channels last, for ``pixels``: an array (..., channels) of whole numbers from 0 to 255,
         of three channels as red, green, blue.  Returns float32, or the same numbers where the network reads bytes.
@@ -186,12 +198,8 @@ def check_preprocessing(value: Any, inputs: Sequence[TensorInfo]) -> Preprocessi
         value = value.record()
     given = _object(value, "preprocessing", [f.name for f in fields(Preprocessing)])
     _check_scaling(given, floats)
-    numbers = {
-        key: _per_channel(given[key], key, shape[-1], check) for key, check in _CHECKS.items() if key in given
-    }  # fmt: skip
+    numbers = {key: _per_channel(given[key], key, shape[-1]) for key in _CHECKS if key in given}
     made = Preprocessing(**{**given, **numbers})
-    if made.scale is not None:
-        object.__setattr__(made, "scale", _factor(made.scale, "preprocessing: scale"))
     _check_fit(made, given, shape)
     return made
 
@@ -213,7 +221,7 @@ def _object(value: Any, what: str, keys: Any) -> dict[str, Any]:
 
 
 def _check_scaling(given: Mapping[str, Any], floats: bool) -> None:
-    if floats and "scale" not in given:
+    if floats and given.get("scale") is None:
         raise InputError("preprocessing: found no scale, expected what pixels are divided by (1: they stay 0 to 255)")
     scaled = [key for key in ("scale", "mean", "std") if key in given]
     if not floats and scaled:
@@ -241,19 +249,16 @@ _CHECKS: dict[str, Callable[[object, str], Any]] = {
 }  # fmt: skip
 
 
-def _per_channel(value: Any, key: str, channels: int, check: Callable[[object, str], Any]) -> tuple[Any, ...]:
-    what = f"preprocessing: {key}"
+def _per_channel(value: Any, key: str, channels: int) -> tuple[Any, ...]:
     numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,) * channels
     if len(numbers) != channels:
-        raise InputError(f"{what}: found {len(numbers)} numbers, expected one for each of {channels} channels")
-    return tuple(check(number, what) for number in numbers)
+        found = f"preprocessing: {key}: found {len(numbers)} numbers"
+        raise InputError(f"{found}, expected one for each of {channels} channels")
+    return numbers
 
 
 def _check_fit(made: Preprocessing, given: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """The geometry, of the network's shape (H, W, C)."""
-    check_choice(made.order, "preprocessing: order", ("RGB", "BGR"))
-    check_choice(made.fit, "preprocessing: fit", FITS)
-    check_choice(made.filter, "preprocessing: filter", FILTERS)
     picture = len(shape) == 3 and shape[-1] in CHANNELS
     if made.order == "BGR" and not (picture and shape[-1] == 3):
         raise InputError(f"preprocessing: order: found BGR, but the network's input {shape} has no three colours")

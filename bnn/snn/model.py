@@ -677,7 +677,8 @@ def _misfit(x: Array, right: Array, p: PopulationInfo, start: int | None, expect
 
 
 def _instead(names: list[str], what: str, none: str) -> str:
-    return f"{what}, expected one of {', '.join(names)}" if names else f"{none} in this network"
+    made = "build one with a Projection(learning=...), or the rule 'adaptive'"
+    return f"{what}, expected one of {', '.join(names)}" if names else f"{none} in this network; {made}"
 
 
 def _spikes(rows: Array, population: int, start: int) -> Array:

@@ -278,7 +278,7 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: found a late reset of an adapting threshold, expected VALUE or SUBTRACT")
         if set(p.parameters) != set(p.parameter_names):
             raise CompileError(
-                f"{p.name}: found the parameters {', '.join(sorted(p.parameters))}, "
+                f"{p.name}: found the parameters {', '.join(sorted(p.parameters)) or 'none'}, "
                 f"expected {', '.join(p.parameter_names)}"
             )
         arrays |= p.parameters

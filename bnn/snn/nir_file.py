@@ -100,7 +100,7 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
     """
     where = path_text(path)
     if not os.path.exists(where):
-        raise ModelNotFoundError(f"{where}: there is no such file")
+        raise ModelNotFoundError(f"{where}: there is no such file; give the path of a NIR file")
     if os.path.isdir(where):
         raise ModelFileError(f"{where}: is a folder; expected a NIR file")
     if found := special(where):  # a pipe would be waited for
@@ -122,7 +122,7 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
                 raise ModelFormatError(
                     f"{where}: is a zip file, probably a Keras model, and not a NIR file; convert it: bnn snn convert"
                 )
-            raise ModelFormatError(f"{where}: is not an HDF5 file, which NIR files are; is it complete?")
+            raise ModelFormatError(f"{where}: is not an HDF5 file, which NIR files are; copy or write it again")
         with h5py.File(where, "r") as file:
             return _Reader(where).file(file)
     except BnnError:

@@ -589,7 +589,9 @@ def _check_arguments(
     if not np.isfinite(added):
         raise InputError(f"offset: found {offset}, expected a finite float32")
     shape = given_shape(graph.inputs[0].type.shape, graph.channels_first)
-    if images.shape[1:] != shape or not len(images):
+    if images.ndim and not len(images):
+        raise InputError("images: found none, expected at least one, like those of the training")
+    if images.shape[1:] != shape:
         raise wrong_shape("images", images.shape, shape)
     check_whole(images, "images", 0, most, f", and give --scale {most}")
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import check_choice
+from .._arguments import check_choice, shown
 from .._distribution import install
 from .._types import Array
 from ..errors import BnnError, InputError, InputTypeError, ModelNotFoundError, SetupError
@@ -67,7 +67,8 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
     """
     name = Path(path_text(path))
     if not os.path.isfile(name):
-        raise ModelNotFoundError(f"{name}: there is no such recording")
+        found = "is a folder" if name.is_dir() else "there is no such recording"
+        raise ModelNotFoundError(f"{name}: {found}; give the file: .npy, .npz, .bin, .dat, .raw or .aedat")
     if format is not None:
         check_choice(format, "format", FORMATS)
     try:
@@ -147,7 +148,7 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
     """
     data = bytes(as_bytes(data, f"the bytes of {source}"))
     if len(data) % _NMNIST_BYTES:
-        raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}: truncated?")
+        raise InputError(f"{source}: {len(data)} bytes, expected a multiple of {_NMNIST_BYTES}; copy it again")
     raw = np.frombuffer(data, np.uint8).reshape(-1, _NMNIST_BYTES).astype(np.int64)
     t = (raw[:, 2] & 0x7F) << 16 | raw[:, 3] << 8 | raw[:, 4]
     overflow = raw[:, 1] == _NMNIST_OVERFLOW_ROW
@@ -264,12 +265,13 @@ def structured_columns(events: Any, source: str) -> list[Any]:
     """x, y, p and t of a structured array; raises InputTypeError if it is none, or has no such fields."""
     if isinstance(events, np.ndarray):
         events = as_array(events, source)
-    dtype = getattr(events, "dtype", type(events).__name__)
+    dtype = getattr(events, "dtype", shown(events))
     fields = _fields(getattr(dtype, "names", None) or ())
     if "" in fields:
         missing = FIELDS[fields.index("")][0]
         expected = f"a structured array with fields x, y, p, t; '{missing}' is missing"
-        raise InputTypeError(f"{source}: found {dtype}, expected {expected}")
+        hint = "bnn.streams.recordings has read(path) and from_fields(x, y, p, t)"
+        raise InputTypeError(f"{source}: found {dtype}, expected {expected}; {hint}")
     return [events[name] for name in fields]
 
 
@@ -317,5 +319,5 @@ def _body(path: Path, data: bytes, encoding: str) -> int:
             raise InputError(f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged")
     if (len(data) - at) % _PROPHESEE_WORDS[encoding]:
         found = f"{len(data) - at:,} bytes of events"
-        raise InputError(f"{path}: {found}, expected a multiple of {_PROPHESEE_WORDS[encoding]}: truncated?")
+        raise InputError(f"{path}: {found}, expected a multiple of {_PROPHESEE_WORDS[encoding]}; copy it again")
     return at

@@ -104,7 +104,7 @@ def test_the_best_classes(call: Any, tmp_path: Path) -> None:
                 assert [b["label"] for b in best] == there
     files["labels"].write_text("a\nb\n")
     done = call("run", files["net.bnn"], files["x.npy"], "--labels", files["labels"])
-    assert done.status == 2 and "found 2 labels, the model has 3 or 40 classes; one per line" in done.err
+    assert done.status == 2 and "found 2 labels, the model has 3 or 40 classes; give one name per line" in done.err
     files["net.bnn"].write_bytes(
         encode(op_graphs.plan([x], [make("reshape", outputs[0], attrs=ReshapeAttrs((2, 20)))]))
     )

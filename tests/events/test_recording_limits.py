@@ -254,7 +254,7 @@ def test_files_are_known_by_their_endings(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=events, b=events)
     with pytest.raises(bnn.InputError, match="contains a, b, expected x, y, p, t or one structured array"):
         recordings.read(tmp_path / "two.npz")
-    with pytest.raises(bnn.ModelNotFoundError, match="there is no such recording"):
+    with pytest.raises(bnn.ModelNotFoundError, match="is a folder; give the file"):
         recordings.read(tmp_path)
 
 

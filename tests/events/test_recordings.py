@@ -118,7 +118,7 @@ def test_truncated_prophesee(rng: np.random.Generator, tmp_path: Path, encoding:
     path = tmp_path / f"x.{ending}"
     expelliarmus.Wizard(encoding=encoding).save(fpath=path, arr=array)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(bnn.InputError, match=f"bytes of events, expected a multiple of {word}: truncated"):
+    with pytest.raises(bnn.InputError, match=f"bytes of events, expected a multiple of {word}; copy it again"):
         recordings.read(path)
 
 

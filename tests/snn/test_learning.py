@@ -204,7 +204,7 @@ def test_what_does_not_learn_is_said() -> None:
     model = bnn.snn.build(fixed)
     with pytest.raises(InputError, match="learn: no weights of this network learn and no threshold adapts"):
         model.run(spikes(), learn=True)
-    with pytest.raises(InputError, match="weights of 'in': no projection learns in this network$"):
+    with pytest.raises(InputError, match="weights of 'in': no projection learns in this network; build one with"):
         model.weights("in")
     with pytest.raises(InputError, match="weights of 'inhibition': they do not learn, expected one of in"):
         bnn.snn.build(small()).weights("inhibition")

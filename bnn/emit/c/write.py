@@ -47,7 +47,7 @@ def last_values(graph: Graph, output: str) -> Graph:
         return graph
     if len(graph.outputs) != 1 or len(graph.outputs[0].type.shape) != 1:
         shapes = ", ".join(str(node.type) for node in graph.outputs)
-        raise UnsupportedOpError(f"output '{output}' is for networks with one vector of classes; this one has {shapes}")
+        raise UnsupportedOpError(f"output '{output}' is for one vector of classes; use 'values' for {shapes}")
     (last,) = graph.outputs
     if output == "class" and last.type.shape[0] > 2**16:
         raise UnsupportedOpError(f"a class is a number of 16 bits; this network has {last.type.shape[0]:,}")

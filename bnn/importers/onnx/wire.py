@@ -82,4 +82,4 @@ def _past(data: bytes, at: int, end: int, wire: int) -> int:
 
 
 def _damaged() -> CompileError:
-    return CompileError("cannot be read as an ONNX model: it is not a file of protocol buffers, or damaged")
+    return CompileError("cannot be read as an ONNX model: not a file of protocol buffers, or damaged; export it again")

@@ -139,15 +139,10 @@ def _frozen_model(tf: Any, model: Any, shape: tuple[int, ...] | None, unsafe: bo
                 "the SavedModel has no signature; save the Keras model with model.export(...) or model.save(...)"
             )
         concrete = model.signatures.get("serving_default") or next(iter(model.signatures.values()))
-    elif callable(model):
+    else:
         arguments, names = model_inputs(tf, model, shape)
         concrete = _traced(tf, model, arguments)
         layers = frozenset(_layer_names(model))
-    else:
-        raise CompileError(
-            f"found {type(model).__name__}, expected a Keras model, an ONNX model, a PyTorch module, or the path of "
-            f"{READ}"
-        )
     try:
         frozen = convert_variables_to_constants_v2(concrete)
     except ValueError as error:

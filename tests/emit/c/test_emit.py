@@ -247,7 +247,7 @@ REFUSED: dict[str, tuple[Callable[[], Node], dict[str, str], str]] = {
     ),
     "a class of an image": (
         lambda: ops.make("unpack", bits(2, 2, 3)), {"output": "class"},
-        r"output 'class' is for networks with one vector of classes; .* f32\[",
+        r"output 'class' is for one vector of classes; use 'values' for .*f32\[",
     ),
     **{
         f"{option} {value}": (lambda: ops.make("unpack", bits(3)), {option: value}, f"{option}: found '{value}'{more}")
