@@ -356,62 +356,6 @@ def test_every_documented_function_is_here() -> None:
     assert {name for name in named if name.split(".")[-1] not in short} == set()
 
 
-MESSAGES: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda w: w.model(None), "input 'image': found None, expected an array of float32"),
-    (lambda w: w.model("a.png"), "found 'a.png', expected an array of float32; read the file first: np.load(path)"),
-    (lambda w: w.model(Path("a.png")), "found 'a.png', expected an array of float32; read the file first: np.load"),
-    (lambda w: w.model(np.zeros((1, 1, 12, 12), np.float32)), "expected (N, 12, 12, 1); np.moveaxis(x, 1, -1) puts"),
-    (lambda w: w.model(np.zeros((3, 144), np.float32)), "expected (N, 12, 12, 1); x.reshape(-1, 12, 12, 1) has it"),
-    (lambda w: w.model(np.zeros((3, 12, 12), np.float32)), "expected (N, 12, 12, 1); x.reshape(-1, 12, 12, 1) has it"),
-    (lambda w: bnn.compile(w.model), ", which is compiled; expected the model that was trained"),
-    (lambda w: bnn.compile(Strange), "model: found the class Strange, expected a model: Strange(...)"),
-    (lambda w: bnn.emit_c(Strange(), "c"), "model: found Strange, expected a compiled model or the path of a .bnn"),
-    (lambda w: w.model(vast(12, 12, 1)), "found shape (1099511627776, 12, 12, 1) of float32, 633,318,697,598,976"),
-    (lambda w: w.model(np.broadcast_to(w.x[0], (2**40, 12, 12, 1))), "pass fewer at a time"),
-    (lambda w: w.model([[1.0], [1.0, 2.0]]), "input 'image': list is not an array"),
-    (lambda w: w.model(np.ma.masked_all((1, 12, 12, 1), np.float32)), "masked array, expected an array of float32 wit"),
-    (lambda w: w.model(Strange()), "input 'image': Strange is not an array: no array"),
-    (lambda w: w.model(np.zeros((1, 12, 12, 1), object)), "found dtype object, expected an array of float32"),
-    (lambda w: w.model.predict(w.x, threads=-1), "threads: found -1, expected 1 to 256"),
-    (lambda w: w.model.predict(w.x, threads=True), "threads: found True, expected a whole number"),
-    (lambda w: w.model.predict(w.x, batch_size=1.5), "batch_size: found 1.5, expected a whole number"),
-    (lambda w: w.model.predict(w.x, progress="no"), "progress: found 'no', expected True or False"),
-    (lambda w: w.model.profile(w.x, repeats=10**9), "repeats: found 1000000000, expected 1 to 1000000"),
-    (lambda w: w.model.stepper(10**9), "cannot allocate"),
-    (lambda w: bnn.Model("net.bnn"), "Model: found 'net.bnn', expected a file that was opened: use bnn.load(path)"),
-    (lambda w: snn.SpikingModel("net.snn"), "expected a file that was opened: use bnn.snn.load(path)"),
-    (lambda w: bnn.verify(1, 2, 3), "model: found 2, expected a compiled model: bnn.load(path)"),
-    (lambda w: bnn.load("x" * 5000), "File name too long"),
-    (lambda w: bnn.compile("x" * 5000 + ".keras"), "cannot be opened: File name too long"),
-    (lambda w: bnn.compile("net.bnn", unsafe="no"), "unsafe: found 'no', expected True or False"),
-    (lambda w: bnn.emit_c(w.model, None), "path: found NoneType, expected a string or an os.PathLike"),
-    (lambda w: bnn.emit_c(w.model, "c", name=5), "name: found 5, expected a C identifier in lower case"),
-    (lambda w: bnn.emit_c(w.model, "c", name="net", trace=2), "trace: found 2, expected True or False"),
-    (lambda w: events.EventEngine("net.bnn"), "model: found 'net.bnn', expected a compiled model: bnn.load(path)"),
-    (lambda w: w.engine.prepare(None), "data: found None, expected an array of numbers"),
-    (lambda w: (w.engine.reset(), w.engine.prepare(0 * w.x), w.engine.push(w.x[:1])), "call reset() first"),
-    (lambda w: w.engine.levels("conv"), "layer: found 'conv', expected one of the engine's layers"),
-    (lambda w: events.Rule(["window"]), "rule: found list, expected one of window, decay, surface"),
-    (lambda w: recordings.read(None), "path: found NoneType, expected a string"),
-    (lambda w: recordings.decode_nmnist("text"), "found str, expected the bytes of N-MNIST data"),
-    (lambda w: recordings.from_fields([1], [1], [1], ["x"]), "t: found list, expected whole microseconds"),
-    (lambda w: w.spiking.run(w.s, record=5), "sent of populations: found 5, expected a list of names"),
-    (lambda w: w.spiking.run(vast(2, 8, 8, dtype=bool)), "pass fewer at a time"),
-    (lambda w: w.spiking.run(w.s, learn=None), "learn: found None, expected True or False"),
-    (lambda w: w.spiking.run_image(w.s[0], 5, coding=5), "coding: found 5, expected one of constant, rate"),
-    (lambda w: w.learner.weights(5), "weights: found 5, expected the name of a projection"),
-    (lambda w: w.image.describe("name"), "names of classes: found 'name', expected a list of texts"),
-    (lambda w: w.image.describe([1] * 10), "expected a text"),
-    (lambda w: w.image.when(10**6), "moment: found 1000000, expected 0 to "),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("call", "message"), MESSAGES, ids=[message[:40] for _, message in MESSAGES])
-def test_messages(call: Callable[[Any], Any], message: str, world: Any, limited: None) -> None:
-    with pytest.raises(bnn.BnnError, match=re.escape(message)):
-        call(world)
-
-
 def test_a_batch_beyond_the_machines_memory(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before anything is asked for: copies, results, contexts; what is in memory already is not."""
     whole = np.zeros((400, 12, 12, 1), np.float32)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from .._arguments import shown
 from .._text import ascii_json, printable, printable_lines
 from ..errors import InputError
 from ..runtime import Model, OpInfo
-from ..runtime.files import file_error
+from ..runtime.files import no_folder
 
 net_argument = click.argument("net", metavar="NET.bnn", type=click.Path(path_type=str))
 model_argument = click.argument("model", metavar="MODEL", type=click.Path(exists=True, path_type=str))
@@ -73,7 +72,7 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
         if not os.path.isdir(folder):
-            raise file_error(path, errno.ENOENT, "written", f"there is no folder {folder}")
+            raise no_folder(path, folder)
         for given in filter(None, inputs):
             if _same(path, given):
                 raise InputError(f"{option} {path}: would overwrite the input {given}; give another path")

@@ -170,6 +170,6 @@ def _recording(files: tuple[str, ...], kind: str | None) -> Array:
 def _image(model: Model, files: tuple[str, ...], reading: InputOptions, which: int) -> Inputs:
     (images,) = read_arrays(model, files, reading)
     if which >= len(images):
-        numbers = f", 0 to {len(images) - 1}" if len(images) else ""
+        numbers = f", 0 to {len(images) - 1}" if len(images) else ", expected at least one"
         raise InputError(f"--image {which}: the input has {len(images)} images{numbers}")
     return np.asarray(images[which])

@@ -113,6 +113,9 @@ def _check_options(data: bool, nir: bool) -> None:
     for option, name, unused, remedy in (
         ("--random", "count", data, "is for random images; leave out either it or --data"),
         ("--seed", "seed", data, "is for random images; leave out either it or --data"),
+        ("--zero", "zero", nir, "is for trained models; leave out either it or --nir"),
+        ("--input-shape", "input_shape", nir, "is for trained models; leave out either it or --nir"),
+        ("--unsafe", "unsafe", nir, "is for trained models; leave out either it or --nir"),
         ("--importer", "importer", not nir, "is for NIR files; add --nir, or leave it out"),
         ("--stream", "stream", not nir, "is for NIR files; add --nir, or leave it out"),
     ):

@@ -36,12 +36,16 @@ def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
 def file_error(path: str, number: int, done: str, reason: str = "", hint: str = "") -> ModelFileError:
     """The exception for a file that could not be ``done`` (opened, written) because of this errno, or for a reason."""
     reason = reason or os.strerror(number)
-    if not hint and done != "opened":
-        hint = "make it, or give another path" if number == errno.ENOENT else "give another path"
+    hint = hint or ("" if done == "opened" else "give another path")
     kind = ModelNotFoundError if number == errno.ENOENT else ModelFileError
     error = kind(f"{path or repr(path)}: cannot be {done}: {reason}{f'; {hint}' if hint else ''}")
     error.errno = number
     return error
+
+
+def no_folder(path: str, folder: str) -> ModelFileError:
+    """The exception for a file to be written where there is no folder."""
+    return file_error(path, errno.ENOENT, "written", f"there is no folder {folder}", "make it, or give another path")
 
 
 def special(path: str) -> str:
@@ -70,7 +74,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
             there = None
             folder = os.path.dirname(os.path.realpath(path))
             if not os.path.isdir(folder):
-                raise file_error(path, errno.ENOENT, "written", f"there is no folder {folder}") from None
+                raise no_folder(path, folder) from None
         if there is None or stat.S_ISREG(there.st_mode):
             with _replaced(path, there) as file:
                 yield file

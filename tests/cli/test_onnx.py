@@ -75,6 +75,17 @@ def test_compile_verify_run(call: Any, file: Path, tmp_path: Path) -> None:
         assert done.status == 0 and np.array_equal(np.load(tmp_path / "y.npy"), expected), done.err
 
 
+def test_metadata_that_are_too_long(call: Any, file: Path, tmp_path: Path) -> None:
+    proto = onnx.load(file)
+    proto.metadata_props.add(key="k", value="x" * 65537)
+    onnx.save(proto, file)
+    done = call("compile", file, "-o", tmp_path / "net.bnn")
+    assert done.status == 0 and done.err.startswith(
+        "bnn: note: metadata 'k': found 65,537 characters, more than 65,536"
+    )
+    assert done.err.count("\n") == 1 and bnn.load(tmp_path / "net.bnn").metadata == {}
+
+
 def test_wrong_files(call: Any, file: Path, tmp_path: Path) -> None:
     for content in (b"", b"not a model", file.read_bytes()[:-40]):
         (tmp_path / "bad.onnx").write_bytes(content)

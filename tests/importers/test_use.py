@@ -89,3 +89,6 @@ def test_metadata_of_onnx(key: str, text: str, labels: list[str] | None) -> None
     compiled = bnn.compile(proto, metadata={"c": "d"})
     assert compiled.metadata == {key: text, "b": "é", "c": "d"} and compiled.labels == labels
     assert bnn.compile(proto, labels=["x", "y", "z"]).labels == ["x", "y", "z"]
+    proto.metadata_props.add(key="long", value="x" * 65537)
+    with pytest.warns(bnn.CompileWarning, match="metadata 'long': found 65,537 characters, more than 65,536"):
+        assert bnn.compile(proto).metadata == {key: text, "b": "é"}
