@@ -78,8 +78,8 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     """
     check_kind(model)
     target = output or default_output(model, ".bnn")
-    check_suffix("-o", target, [".bnn"])
     check_outputs({"-o": target}, [model, options["labels"], options["preprocess"]])
+    check_suffix("-o", target, [".bnn"])
     with waiting(loading(model)) as say:
         handlers = {
             "working": lambda _: say(f"compiling {model}"),

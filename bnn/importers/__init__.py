@@ -15,7 +15,7 @@ from .._arguments import check_flag
 from .._types import Array
 from ..errors import CompileError, InputError, InputTypeError
 from ..ir.graph import Graph
-from .common.kinds import MODULE, READ, check_kind
+from .common.kinds import MODULE, check_kind
 
 
 class SourceModel(Protocol):
@@ -97,9 +97,6 @@ def open_source(
         from .tflite.model import TfliteModel
 
         return TfliteModel(model, unsafe=unsafe, input_shape=input_shape)
-    if not (isinstance(model, (str, os.PathLike)) or callable(model) or hasattr(model, "signatures")):
-        kinds = "a Keras model, an ONNX model, a PyTorch module"
-        raise CompileError(f"found {type(model).__name__}, expected {kinds}, or the path of {READ}")
     from .tensorflow.load import TensorFlowModel, freeze
 
     return TensorFlowModel(freeze(model, unsafe=unsafe, input_shape=input_shape))

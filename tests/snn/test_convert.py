@@ -400,7 +400,7 @@ def test_wrong_numbers(options: dict[str, Any], message: str) -> None:
         (lambda x: x[..., 0], "found shape"),
         (lambda x: x / 255, r"found 0\.[0-9]+ at \(0, 0, 0, [0-9]\), .*; multiply by 255 and round, and give --scale"),
         (lambda x: x + 200, "found [0-9]+ at .*, expected whole numbers from 0 to 255$"),
-        (lambda x: x[:0], "found shape"),
+        (lambda x: x[:0], "found none, expected at least one"),
         (lambda x: x.astype("U3"), "found dtype <U3"),
         (lambda x: [[1], [1, 2]], "list is not an array"),
     ],

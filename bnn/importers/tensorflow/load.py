@@ -106,6 +106,9 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
     """Trace a model as a tf.function in inference mode and freeze its variables to constants."""
     if isinstance(model, Frozen):
         return model
+    if not (isinstance(model, (str, os.PathLike)) or callable(model) or hasattr(model, "signatures")):
+        kinds = "a Keras model, an ONNX model, a PyTorch module"
+        raise CompileError(f"found {type(model).__name__}, expected {kinds}, or the path of {READ}")
     shape = checked_shape(input_shape)
     tf = tensorflow()
     if not isinstance(model, (str, os.PathLike)):
