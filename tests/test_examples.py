@@ -3,13 +3,38 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
+
+import pytest
+
+import bnn
+from docs.blocks import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
+# Of each program: what it needs, what it writes, and its last line; where it trains, most pictures are right.
+RIGHT = r"[6-9]\d\.\d%"
+PROGRAMS: list[tuple[str, str, set[str], str]] = [
+    ("events", "", set(), r"a recording of 880 events: its class is final after .*"),
+    ("score_many", "pyarrow PIL click sklearn", set(), r"1,797 pictures, each scored once and in order; .*"),
+    ("larq_digits", "larq sklearn", {"larq_digits.bnn"}, rf".*the classes of Keras in 300 of 300 pictures, {RIGHT} .*"),
+    ("own_layer", "larq sklearn", {"own_layer.keras"}, rf"XnorConv2D runs as bconv2d, .*; {RIGHT} of 300 .*"),
+    ("resnet", "larq sklearn", set(), rf"four sums .*: 1,843,200 floats equal .*; {RIGHT} of 300 .*"),
+    ("spikes", "tensorflow sklearn", {"spikes.snn"}, r"100 pictures in .*; (9\d|100)% have .*, [6-9]\d% are right"),
+    ("pytorch", "torch onnxscript sklearn", {"pytorch.bnn"}, rf".*; (99.\d|100.0)% of .*, {RIGHT} are right"),
+]
+FAST = ("events", "score_many")
+CASES = [pytest.param(*case, id=case[0], marks=() if case[0] in FAST else pytest.mark.slow) for case in PROGRAMS]
+
+
+def skip_without(needed: str) -> None:
+    if absent := missing(needed):
+        pytest.skip(f"not installed: {', '.join(absent)}")
 
 
 def test_hello(tmp_path: Path) -> None:
@@ -21,6 +46,34 @@ def test_hello(tmp_path: Path) -> None:
     assert [len(row) for row in rows] == [16] * 8 and rows[1] == "    ++####++    "
     assert answer.startswith("class 7, ")
     assert not {"tensorflow", "torch", "onnx", "PIL", "click"} & {*modules.split()}
+
+
+@pytest.mark.parametrize(("name", "needed", "written", "last"), CASES)
+def test_a_program(name: str, needed: str, written: set[str], last: str, tmp_path: Path) -> None:
+    """In a folder of its own, where nothing is set for TensorFlow; it compares its results itself."""
+    skip_without(needed)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    command = [sys.executable, str(EXAMPLES / f"{name}.py")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.fullmatch(last, done.stdout.splitlines()[-1]), done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == written
+    if name == "larq_digits":
+        assert (bnn.load(tmp_path / "larq_digits.bnn").labels or ())[7] == "seven"
+
+
+def test_the_list() -> None:
+    """Each program has a row in examples/README.md, and each file goes into the source distribution."""
+    listed = set(
+        re.findall(r"^\| \[[^]]*\]\(([^)]*)\)", (EXAMPLES / "README.md").read_text(encoding="utf-8"), flags=re.M)
+    )
+    files = {path for path in EXAMPLES.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    programs = {path.relative_to(EXAMPLES).as_posix() for path in files if path.suffix in (".py", ".c", ".ino")}
+    assert listed == programs
+    patterns = re.findall(
+        r"^recursive-include examples (.*)$", (ROOT / "MANIFEST.in").read_text(encoding="utf-8"), flags=re.M
+    )
+    assert not [path for path in files if not any(fnmatch(path.name, each) for each in patterns[0].split())]
 
 
 def test_the_readme() -> None:
