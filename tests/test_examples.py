@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
 import bnn
@@ -60,6 +67,50 @@ def test_a_program(name: str, needed: str, written: set[str], last: str, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == written
     if name == "larq_digits":
         assert (bnn.load(tmp_path / "larq_digits.bnn").labels or ())[7] == "seven"
+
+
+def test_the_server(tmp_path: Path) -> None:
+    """Forty pictures from eight threads, and what is wrong: a damaged picture, nothing, a body that is too long."""
+    skip_without("fastapi uvicorn click PIL")
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    pictures = [io.BytesIO() for _ in pixels]
+    for picture, file in zip(pixels, pictures, strict=True):
+        Image.fromarray(picture).save(file, "png")
+    sent = [file.getvalue() for file in pictures]
+    model = bnn.load(EXAMPLES / "digits.bnn")
+    assert model.labels and model.preprocessing
+    scores = model(model.preprocessing.apply(pixels[..., None]))
+    expected = [(200, {"class": model.labels[row.argmax()], "score": float(row.max())}) for row in scores]
+
+    command = [sys.executable, str(EXAMPLES / "server.py"), "0"]  # 0: a free port, which it names
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stderr
+            (url,) = next(filter(None, (re.findall(r"running on (http://\S+)", line) for line in server.stderr)))
+
+            def ask(data: bytes) -> tuple[int, Any]:
+                try:
+                    with urlopen(url, data=data, timeout=60) as answer:
+                        return answer.status, json.load(answer)
+                except HTTPError as error:
+                    return error.code, json.load(error)["detail"]
+
+            with ThreadPoolExecutor(8) as threads:
+                answers = list(threads.map(ask, sent))
+            assert answers == expected
+            assert len({answer["class"] for _, answer in answers}) > 1
+            status, text = ask(sent[0][:60])
+            assert status == 400 and text.startswith("picture: damaged image: ")
+            assert ask(b"hello") == (400, "picture: not an image that Pillow can read, and not .npy or .npz")
+            status, text = ask(bytes(2**20 + 1))
+            assert status == 413 and "at most 1,048,576 bytes" in text
+            assert ask(sent[1]) == expected[1]
+        finally:
+            server.terminate()
 
 
 def test_the_list() -> None:
