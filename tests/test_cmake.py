@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,11 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
     call("cmake", "-S", EXAMPLES / "c", "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={installed.prefix}")
     call("cmake", "--build", tmp_path, "--target", "spikes")
     x = rng.random((40, 128)) < 0.1
-    events = "".join(f"{step} {neuron}\n" for step, neuron in np.argwhere(x))
+    np.save(tmp_path / "spikes.npy", x)
+    (line,) = re.findall(r"^python (-c '.*savetxt.*')", PAGE, flags=re.M)
+    call("sh", "-c", f"cd {shlex.quote(str(tmp_path))} && {sys.executable} {line}")
+    events = (tmp_path / "events.txt").read_text(encoding="utf-8")
+    assert events == "".join(f"{step} {neuron}\n" for step, neuron in np.argwhere(x))
     done = run_spikes(tmp_path / "spikes", tmp_path, events, installed)
     assert (done.returncode, done.stderr) == (0, "")
     frames = np.moveaxis(x.reshape(40, SIDE, SIDE, 2), -1, 1)

@@ -3,11 +3,12 @@
 
 The blocks of a page run in their order, in one new folder that has the repository's files.  Python blocks share one
 namespace; bash blocks are run by sh, with `bnn` and `python` of this installation.  A block with a title is written to
-the file of that name.  Comments before a block say more:
+the file of that name.  One that calls pip and nothing else is read by tests/docs/test_pages.py.  Comments before a
+block say more:
 
-    <!-- not run: needs a board -->    shown only, for this reason
-    <!-- run by: tests/test_x.py -->   this test runs it
-    <!-- needs: torch cmake -->        this block and the page's later ones need these modules or programs
+    <!-- needs: torch cmake -->   up to the next such comment, blocks need these modules or programs
+    <!-- run with: --epochs 9 => --epochs 1, OLD => NEW -->   run with these replacements: the whole takes long
+    <!-- run by: tests/test_x.py .ci/run -->   these run it; what it calls is named in them
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ SHOWN = ("text", "json", "js")  # output, files, and what tests of browsers run
 FILES = ("c", "cmake", "python", "yaml", "toml")  # with a title
 _FENCE = re.compile(r"^ *```")
 _OPENING = re.compile(r'^```(\w+)(?: title="([^"]+)")?$')
-_MARKER = re.compile(r"^<!-- (not run|run by|needs): (.+) -->$")
+_MARKER = re.compile(r"^<!-- (run with|run by|needs): (.+) -->$")
 
 
 @dataclass(frozen=True)
@@ -40,44 +41,65 @@ class Block:
     language: str
     title: str
     text: str
-    marker: str = ""  # "not run", "run by", "needs"
-    reason: str = ""
+    markers: dict[str, str] = field(default_factory=dict)  # of "run with", "run by", "needs"
 
     @property
     def place(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def installs(self) -> bool:
+        return all(line.startswith("pip install ") for line in self.text.splitlines())
 
 
 def name(page: Path) -> str:
     return page.relative_to(ROOT / "docs").as_posix()
 
 
+def calls(text: str) -> Iterator[str]:
+    """How a test names what each line of a shell calls: Python files, subcommands of bnn, otherwise the first word."""
+    for line in text.splitlines():
+        files = [rf"\b{each}\.py\b|\bimport .*\b{each}\b" for each in re.findall(r"(\w+)\.py\b", line)]
+        commands = [rf'"{each}"|\bbnn[ .]{each}\b' for each in re.findall(r"(?<![.\w])bnn (\w+)", line)]
+        yield from files + commands or [rf"\b{each}\b" for each in re.findall(r"^\W*(\w+)\b(?!=)", line)]
+
+
+def replaced(text: str, pairs: str) -> str:
+    """With all `OLD => NEW, OLD => NEW`."""
+    for pair in filter(None, pairs.split(", ")):
+        old, new = pair.split(" => ")
+        assert old in text, f"there is no {old} in\n{text}"
+        text = text.replace(old, new)
+    return text
+
+
 def blocks(page: Path) -> Iterator[Block]:
     """Those of a page.  A block in a list or a quote, of an unknown language, and a marker before none are errors."""
     lines = page.read_text(encoding="utf-8").splitlines()
-    marker, number = ("", ""), 0
+    markers: dict[str, str] = {}
+    number = 0
     while number < len(lines):
         line = lines[number]
         number += 1
         if found := _MARKER.match(line):
-            marker = (found[1], found[2])
+            markers[found[1]] = found[2]
         elif _FENCE.match(line):
             opening = _OPENING.match(line)
             assert opening, f"{page.name}:{number}: a fence begins a line, and names its language: {line}"
             language, title = opening[1], opening[2] or ""
             allowed = FILES if title else (*RUN, *SHOWN)
-            assert language in allowed or "run" in marker[0], f"{page.name}:{number}: nothing runs {language}"
-            assert marker[0] != "run by" or (ROOT / marker[1]).is_file(), f"{page.name}:{number}: no test {marker[1]}"
+            assert language in allowed, f"{page.name}:{number}: nothing runs {language}"
             end = lines.index("```", number)
-            yield Block(page, number + 1, language, title, "\n".join(lines[number:end]) + "\n", *marker)
-            marker, number = ("", ""), end + 1
+            text = replaced("\n".join(lines[number:end]) + "\n", markers.get("run with", ""))
+            yield Block(page, number + 1, language, title, text, markers)
+            markers, number = {}, end + 1
         else:
-            assert not marker[0] or not line, f"{page.name}:{number}: no block follows the comment"
+            assert not markers or not line, f"{page.name}:{number}: no block follows the comment"
 
 
 def ours(block: Block) -> bool:
     """Whether it is run here."""
-    return block.language in RUN and not block.title and block.marker not in ("not run", "run by")
+    return block.language in RUN and not block.title and not block.installs and "run by" not in block.markers
 
 
 def missing(needed: str) -> list[str]:
@@ -89,6 +111,7 @@ def furnish(folder: Path) -> dict[str, str]:
     """Files of the repository in a folder, beside `bnn` and `python`; the environment of programs that run there."""
     for each in ("bnn", "csrc", "examples", "kernels", "tests", "tools"):
         (folder / each).symlink_to(ROOT / each)
+    shutil.copytree(ROOT / "docs", folder / "docs")  # tools write figures into pages
     programs = folder / ".programs"
     programs.mkdir()
     for program, command in (("python", ""), ("bnn", " -m bnn")):

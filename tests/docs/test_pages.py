@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages as they stand in the repository: their length, and the links of those outside of docs/."""
+"""The pages as they stand in the repository: length, what pip installs, and the links of those outside of docs/."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,24 @@ def words(text: str) -> int:
 def test_a_page_is_short(page: Path) -> None:
     count = words(page.read_text(encoding="utf-8"))
     assert 0 < count <= MOST_WORDS
+
+
+def test_pip_installs_what_there_is() -> None:
+    """Extras of the package, and what files of the repository install, too: Larq in the same versions."""
+    paths = ("Makefile", ".ci/run", "tools/bench/peers.py", "tools/train_spiking.py")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("\n[tool.")[0]
+    extras = re.findall(r"^(\w+) = \[", project.partition("[project.optional-dependencies]")[2], flags=re.M)
+    known = "\n".join([project, *((ROOT / path).read_text(encoding="utf-8") for path in paths)])
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *PAGES))
+    calls = re.findall(r"\bpip install ([^`\n&]+)", text)
+    assert len(calls) > 20
+    for call in calls:
+        for word in shlex.split(call, comments=True):
+            if found := re.fullmatch(r"\.(?:\[([\w,]+)\])?", word):
+                assert not found[1] or set(found[1].split(",")) <= set(extras), call
+            else:
+                named = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", known)
+                assert word in ("-e", "--no-deps") or named, f"no file installs {word}: {call}"
 
 
 def anchors(page: Path) -> set[str]:
