@@ -20,12 +20,13 @@ _LONG = re.compile(r"\b(larq|keras|tensorflow|torch|cmake|train\w*|cluster)\b|--
 
 
 def cases() -> list[Any]:
-    """Pages with blocks that run; those with a framework, or pictures, take long."""
+    """Pages with blocks that run; those with a framework, or pictures, take long.  ``needs``: something of its own."""
     made = []
     for page in PAGES:
         text = "".join(b.text for b in blocks(page) if ours(b))
         if text:
-            marks = pytest.mark.slow if _LONG.search(text) else ()
+            marks = [pytest.mark.slow] if _LONG.search(text) else []
+            marks += [pytest.mark.needs] if any("needs" in b.markers for b in blocks(page)) else []
             made.append(pytest.param(page, id=name(page), marks=marks))
     return made
 
