@@ -61,6 +61,7 @@ __all__ = [
     "event_sources",
     "events",
     "load",
+    "read_picture",
     "snn",
     "streams",
     "verify",
@@ -71,6 +72,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import events, snn, streams
+    from .cli.inputs import read_picture
     from .compiler import compile, emit_c, emit_nir
     from .streams import recordings as event_sources
     from .verification.nir import verify_nir
@@ -84,6 +86,7 @@ _LAZY = {
     "emit_nir": ("compiler", "emit_nir"),
     "event_sources": ("streams.recordings", ""),  # its former name
     "events": ("events", ""),
+    "read_picture": ("cli.inputs", "read_picture"),
     "snn": ("snn", ""),
     "streams": ("streams", ""),
     "verify": ("verification.synchronous", "verify"),

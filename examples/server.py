@@ -19,7 +19,6 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 
 import bnn
-from bnn.cli.inputs import Reading, read_file
 
 MOST_BYTES = 2**20  # of a picture
 model = bnn.load(os.environ.get("MODEL") or Path(__file__).with_name("digits.bnn"))  # once, for all threads
@@ -40,8 +39,7 @@ async def body(request: Request) -> bytes:
 def classify(data: Annotated[bytes, Depends(body)]) -> dict[str, Any]:
     """Without `async`, so that FastAPI runs it in one of its threads: Python's lock is released while C runs."""
     try:
-        inputs = read_file(model, "picture", Reading(None, 0, False), {}, data)  # as `bnn run` reads it
-        scores = model(*inputs)[0]
+        scores = model(bnn.read_picture(model, data))[0]
     except bnn.InputError as error:  # damaged, too large, of another size
         raise HTTPException(400, str(error)) from None
     best = int(scores.argmax())

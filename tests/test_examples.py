@@ -81,7 +81,9 @@ def test_the_server(tmp_path: Path) -> None:
     sent = [file.getvalue() for file in pictures]
     model = bnn.load(EXAMPLES / "digits.bnn")
     assert model.labels and model.preprocessing
-    scores = model(model.preprocessing.apply(pixels[..., None]))
+    inputs = model.preprocessing.apply(pixels[..., None])
+    assert all(np.array_equal(bnn.read_picture(model, data)[0], x) for data, x in zip(sent, inputs, strict=True))
+    scores = model(inputs)
     expected = [(200, {"class": model.labels[row.argmax()], "score": float(row.max())}) for row in scores]
 
     command = [sys.executable, str(EXAMPLES / "server.py"), "0"]  # 0: a free port, which it names
@@ -105,7 +107,10 @@ def test_the_server(tmp_path: Path) -> None:
             assert len({answer["class"] for _, answer in answers}) > 1
             status, text = ask(sent[0][:60])
             assert status == 400 and text.startswith("picture: damaged image: ")
-            assert ask(b"hello") == (400, "picture: not an image that Pillow can read, and not .npy or .npz")
+            assert ask(b"hello") == (
+                400,
+                "picture: not an image that Pillow can read, and not .npy or .npz; save it again",
+            )
             status, text = ask(bytes(2**20 + 1))
             assert status == 413 and "at most 1,048,576 bytes" in text
             assert ask(sent[1]) == expected[1]

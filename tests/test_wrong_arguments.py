@@ -58,6 +58,9 @@ class Strange:
         raise RuntimeError("no array")
 
 
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
 def generator() -> Iterator[int]:
     yield 1
 
@@ -178,6 +181,8 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "Model.stepper": lambda w: Call(w.model.stepper, {"images": 2}),
     "Model.save": lambda w: Call(w.model.save, {"path": "out.bnn"}),
     "Preprocessing.apply": lambda w: Call(bnn.Preprocessing(2.0, (1.0,)).apply, {"pixels": w.x}),
+    "read_picture": lambda w: Call(bnn.read_picture, {
+        "model": bnn.load(EXAMPLES / "digits.bnn"), "picture": str(EXAMPLES / "seven.png")}),
     "Stepper": lambda w: Call(Stepper, {"opened": again(w.model), "images": 1}),
     "Stepper.poke": lambda w: Call(w.stepper.poke, {"tensor": w.model.tensors[0].index, "values": w.x}),
     "Stepper.peek": lambda w: Call(w.stepper.peek, {"tensor": 0, "images": 1}),

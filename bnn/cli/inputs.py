@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import click
 import numpy as np
 
+from .._arguments import shown
+from .._distribution import install
 from .._types import Array
-from ..errors import BnnError, InputError, InputTypeError, ModelFileError
+from ..errors import BnnError, InputError, InputTypeError, ModelFileError, SetupError
 from ..runtime import Model
 from ..runtime.arrays import Inputs, Shape, batched, shape_hint
 from ..runtime.evaluation import class_count
@@ -24,8 +25,14 @@ from ..runtime.numpy_files import load
 from ..runtime.progress import note
 from ..runtime.summary import quantity
 from ..runtime.use import PRESETS, Preprocessing
+
+try:
+    import click
+except ImportError:  # of a program that calls bnn.read_picture; the command says so before
+    raise SetupError(f"reading pictures needs the extra cli; {install('cli')}") from None
+
 from .common import was_given
-from .pictures import EXPECTED, Unusable, in_folder, read_picture, unreadable
+from .pictures import EXPECTED, Unusable, decode, in_folder, unreadable
 
 # Bytes of float pictures that are read before a network runs on them, and their number at most.
 _BATCH_BYTES, _BATCH_IMAGES = 2**26, 1024
@@ -263,13 +270,43 @@ def read_file(
     ]
 
 
+def read_picture(model: Model, picture: str | os.PathLike[str] | bytes) -> Inputs:
+    """A picture as the input of a network, read as ``bnn run`` reads it: upright, with the network's channels, and of
+    its size and values as the file's preprocessing says.
+
+    Args:
+        model: what it is for: a network with one input, an image.
+        picture: the path of an image file, such as .png or .jpg; or what such a file contains.
+
+    Returns:
+        (1, *shape), float32, or the bytes that the network reads.
+
+    Raises:
+        InputError: no such file; a damaged picture, one of another size where the file does not say how to fit it, or
+            values that nothing says how to scale.
+        InputTypeError: an argument of another type.
+        SetupError: the extra ``cli`` is not installed.
+    """
+    if not isinstance(model, Model):
+        raise InputTypeError(f"model: found {shown(model)}, expected a compiled model: bnn.load(path)")
+    if not isinstance(picture, (str, os.PathLike, bytes)):
+        raise InputTypeError(f"picture: found {shown(picture)}, expected the path of an image file, or its bytes")
+    if len(model.input_names) != 1:
+        raise InputError(f"model: found {len(model.input_names)} inputs, expected a network with one")
+    content = picture if isinstance(picture, bytes) else None
+    file = "picture" if isinstance(picture, bytes) else os.fspath(picture)
+    if file.lower().endswith(_STORED):
+        raise InputError(f"{file}: found an array, expected a picture; read it with np.load")
+    return read_file(model, file, InputOptions(None, 0, False), {}, content)[0]
+
+
 def _picture(
     model: Reads, path: Path, made: Preprocessing, losses: dict[str, list[str]], content: bytes | None
 ) -> Array:
     """An image file as the model's first input, with its channels where the model has them."""
     shape = model.input_shapes[0]
     first = model.layout == "NCHW" and len(shape) == 3
-    image = read_picture(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)
+    image = decode(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)
     if model.input_dtypes[0] == np.uint8:  # nothing else is done to them
         image = made.apply(image)
     return np.moveaxis(image, -1, 0) if first else image

@@ -64,7 +64,7 @@ def in_folder(folder: str) -> list[str]:
     return found
 
 
-def read_picture(
+def decode(
     path: Path, shape: Shape, made: Preprocessing, losses: dict[str, list[str]], content: bytes | None = None
 ) -> Array:
     """uint8 of the network's ``shape`` (H, W, C), colours as red, green, blue.  Adds what is not read to ``losses``,

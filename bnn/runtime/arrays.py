@@ -28,7 +28,7 @@ _HINTS = {
     INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
 }
 
-_READ = "; read the file first: np.load(path), or np.asarray(PIL.Image.open(path)) for an image; or use: bnn run"
+_READ = "; read the file first: np.load(path), or bnn.read_picture(model, path) for an image; or use: bnn run"
 _ALWAYS_THERE = 2**20  # bytes: for fewer, the machine is not asked
 _EXPECTED = {dtype: f"an array of {dtype}" for dtype in _HINTS}  # a dtype's text takes longer than a small network
 

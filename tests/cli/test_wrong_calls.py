@@ -45,6 +45,11 @@ bnn.load("x" * 5000) | File name too long
 bnn.load("net.bnn", kernels="gpu") | kernels: found 'gpu', expected a family that this processor runs: ... portable
 bnn.load("net.bnn", kernel="avx2") | unexpected keyword argument 'kernel'
 bnn.load("net.bnn", max_bytes=10) | if you trust the file, open it with a larger max_bytes=
+bnn.read_picture(model, "missing.png") | missing.png: cannot be opened: No such file or directory; expected
+bnn.read_picture(model, x) | picture: found ndarray of shape (4, 12, 12, 1), expected the path of an image file, or its bytes
+bnn.read_picture(model, b"x") | picture: not an image that Pillow can read
+bnn.read_picture(model, "x.npy") | x.npy: found an array, expected a picture; read it with np.load
+bnn.read_picture("net.bnn", "a.png") | model: found 'net.bnn', expected a compiled model: bnn.load(path)
 bnn.Model("net.bnn") | Model: found 'net.bnn', expected a file that was opened: use bnn.load(path)
 bnn.Model.from_bytes("net.bnn") | found str, expected the bytes of a .bnn file
 closed(x) | closed>: load it again with bnn.load(path)
@@ -211,7 +216,7 @@ evaluate single.bnn x.npy --targets three.npy | of a sigmoid, compare model.pred
 bench net.bnn --batch a,b | found 'a,b', expected numbers from 1 to 1048576 like 1,8
 compile missing.keras | Path 'missing.keras' does not exist.
 compile folder | a folder without saved_model.pb is not a SavedModel; expected ...; model.export(folder) makes one
-compile fake.nir | is a network of spiking neurons; compile it with bnn snn compile NET.nir --as SIMULATOR
+compile fake.nir | is a network of spiking neurons; compile it with bnn snn compile NET.nir --simulator SIMULATOR
 compile fake.onnx | not a file of protocol buffers, or damaged; export it again
 compile net.onnx -o out.keras | -o out.keras: expected a name ending in .bnn
 compile net.onnx --input-shape 5,5,x | found '5,5,x', expected something like 32,32,3
