@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -173,3 +174,12 @@ def test_extras_are_named_by_their_packages(project: dict[str, Any], tmp_path: P
     command = [sys.executable, "-S", "-c", alone, str(ROOT / "bnn/_distribution.py")]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said == "pip install -e '.[cli]' in the source tree\n"
+
+
+def test_a_folder_that_contains_a_clone(tmp_path: Path) -> None:
+    """Of the name `bnn`: there Python finds the package, and not the clone's folder."""
+    (tmp_path / "bnn").symlink_to(ROOT)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-c", "import bnn; print(bnn.load.__name__)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "from_file\n", done.stderr
