@@ -34,7 +34,7 @@ def foreign(site: Path, name: str = "bnn-0.1.2.dist-info") -> None:
 
 def python(site: Path, code: str) -> tuple[str, str]:
     """What the code prints where no other `bnn` is found: neither by an editable install nor on PYTHONPATH."""
-    code = f"import sys; sys.meta_path = [f for f in sys.meta_path if 'Editable' not in str(f)]; {code}"
+    code = f"import os, sys; sys.path = [p for p in sys.path if not os.path.exists(p + '/pyproject.toml')]; {code}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([sys.executable, "-c", code], cwd=site, env=environment, capture_output=True, text=True)
     return done.stdout, done.stderr
