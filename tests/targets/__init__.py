@@ -5,7 +5,7 @@ A target is a row of TARGETS.  A program includes target.h, has ``int main(void)
 
     output = run(TARGETS["cortex-m4"], ["program.c"], ["-std=c11", "-O2"], folder=tmp_path)
 
-On machines without an operating system bare.c and bare.ld start it; its output and exit status come by semihosting.
+On machines without an operating system examples/board starts it; bare.c passes output and exit status by semihosting.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from built import built
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+BOARD = ROOT / "examples/board"
 
 
 class Missing(unittest.SkipTest):
@@ -68,7 +69,7 @@ _QEMU = (*_SEMIHOSTING, "-display", "none", "-monitor", "none", "-serial", "none
 def _memory(flash: int, flash_size: int, ram: int, ram_size: int) -> tuple[str, ...]:
     """Addresses and sizes for the linker script."""
     symbols = {"flash": flash, "flash_size": flash_size, "ram": ram, "ram_size": ram_size}
-    return (f"-T{HERE / 'bare.ld'}", *(f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()))
+    return (f"-T{BOARD / 'board.ld'}", *(f"-Wl,--defsym={name}={value:#x}" for name, value in symbols.items()))
 
 
 def _cortex_m(name: str, cpu: str, machine: str, flash: int, ram: int, counter: int = 0, hertz: int = 0) -> Target:
@@ -157,9 +158,9 @@ def build(target: Target, sources: Sequence[str | Path], flags: Sequence[str] = 
         raise Missing(text)
     compiler = (*target.compiler, f"-I{HERE}")
     objects = []
-    for name in ("target", "bare") if target.bare else ("target",):
-        objects.append(str(folder / f"{target.name}-{name}.o"))
-        compiled([*compiler, "-std=c11", "-O2", "-c", str(HERE / f"{name}.c"), "-o", objects[-1]])
+    for source in (HERE / "target.c", *((HERE / "bare.c", BOARD / "start.c") if target.bare else ())):
+        objects.append(str(folder / f"{target.name}-{source.stem}.o"))
+        compiled([*compiler, "-std=c11", "-O2", "-c", str(source), "-o", objects[-1]])
     program = folder / target.name
     compiled([*compiler, *flags, *map(str, sources), *objects, "-lm", "-o", str(program)])
     return program

@@ -1,30 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine without an operating system in QEMU, Cortex-M or RISC-V: its start, output and exit by semihosting, what
- * target.h measures. QEMU's clock advances by a fixed time per instruction: option -icount. */
+/* A machine without an operating system in QEMU, Cortex-M or RISC-V, which examples/board/start.c starts: output and exit
+ * by semihosting, what target.h measures. QEMU's clock advances by a fixed time per instruction: option -icount. */
 #include "target.h"
 
 enum { WRITE0 = 0x04, EXIT_EXTENDED = 0x20, APPLICATION_EXIT = 0x20026 }; /* of Arm's semihosting */
 enum { PAINT = 0x5AC0FFEE, FAULT = 125 };
 
-/* Of the linker script. */
-extern uint32_t data_begin[], data_end[], data_image[], bss_begin[], bss_end[], stack_bottom[], stack_top[];
-int main(void);
-void start(void);
+extern uint32_t stack_bottom[]; /* of the linker script */
+_Noreturn void _exit(int status);
 void fault(uintptr_t where);
 void probe(void *stack_pointer); /* writes it there, in PROBE instructions */
 
 #ifdef __riscv
 enum { PROBE = 2 };
 
-__asm__(".section .start, \"ax\"\n"
-        "la sp, stack_top\n"
-        "la t0, trap\n"
-        "csrw mtvec, t0\n"
-        "j start\n"
-        ".balign 4\n"
-        "trap: csrr a0, mepc\n"
-        "j fault\n"
-        ".text\n"
+__asm__(".text\n"
         ".globl probe\n"
 #if __riscv_xlen == 64
         "probe: sd sp, 0(a0)\n"
@@ -72,13 +62,7 @@ static uint64_t instructions(struct instant from, struct instant to)
 enum { PROBE = 3 };
 
 __asm__(".syntax unified\n.thumb\n"
-        ".section .start, \"a\"\n"
-        ".word stack_top, start\n"
-        ".rept 14\n.word trap\n.endr\n"
         ".text\n"
-        ".thumb_func\n"
-        "trap: ldr r0, [sp, #24]\n"
-        "bl fault\n"
         ".thumb_func\n"
         ".globl probe\n"
         "probe: mov r1, sp\n"
@@ -130,7 +114,8 @@ void target_print(const char *text)
     semihost(WRITE0, text);
 }
 
-static _Noreturn void end(int status)
+/* The C library calls it after `main`. */
+_Noreturn void _exit(int status)
 {
     const uintptr_t block[] = {APPLICATION_EXIT, (uintptr_t)status};
     semihost(EXIT_EXTENDED, block);
@@ -141,24 +126,7 @@ static _Noreturn void end(int status)
 void fault(uintptr_t where)
 {
     target_number("fault", where);
-    end(FAULT);
-}
-
-void start(void)
-{
-#ifdef __riscv_flen
-    __asm__ volatile("csrs mstatus, %0" : : "r"(1u << 13));
-#endif
-#ifdef __ARM_FP
-    *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20; /* CPACR: floats and vectors */
-    __asm__ volatile("dsb\nisb");
-#endif
-    const uint32_t *from = data_image;
-    for (uint32_t *to = data_begin; to < data_end;)
-        *to++ = *from++;
-    for (uint32_t *to = bss_begin; to < bss_end;)
-        *to++ = 0;
-    end(main());
+    _exit(FAULT);
 }
 
 static void (*volatile called)(void *argument);
@@ -186,7 +154,7 @@ struct target_cost target_measure(void (*function)(void *argument), void *argume
         lowest++;
     if (lowest == stack_bottom) {
         target_print("stack overflow\n");
-        end(FAULT);
+        _exit(FAULT);
     }
     uint64_t cost = around == 0 ? 0 : instructions(before, after) - around + PROBE;
     return (struct target_cost){cost, (size_t)((char *)top - (char *)lowest)};
