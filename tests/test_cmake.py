@@ -22,6 +22,8 @@ from bnn.runtime import Model
 from bnn.runtime.build import sources
 from bnn.snn import build
 from built import once
+from op_cases import CONV
+from raw_model import B1, CONSTANT, F32, INPUT, OUTPUT, SLOTS, U8, Net, Op, Tensor
 from snn.small import SIDE, small_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -207,9 +209,17 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
     spikes = np.argwhere(build(small_network()).run(frames).output)
     assert len(spikes) > 10
     assert [[int(word) for word in line.split()] for line in done.stdout.splitlines()] == spikes.tolist()
-    for wrong in ("3 5\n2 5\n", "0 128\n", "0 4294967296\n", "0 1\none 2\n", "0 1\n3", "-1 5\n", "40 5\n"):
+    for wrong, reason in (
+        ("3 5\n2 5\n", "they are not in the order of steps"),
+        ("0 128\n", "the input has no such neuron"),
+        ("0 4294967296\n", "the input has no such neuron"),
+        ("0 1\none 2\n", "a line is not a step and a neuron"),
+        ("0 1\n3", "a line is not a step and a neuron"),
+        ("-1 5\n", "there is one after the last step"),
+        ("40 5\n", "there is one after the last step"),
+    ):
         done = run_spikes(tmp_path / "spikes", tmp_path, wrong, installed)
-        assert done.returncode == 1 and "an argument" in done.stderr, wrong
+        assert (done.returncode, done.stderr) == (1, f"the events: {reason}\n"), wrong
     done = run_spikes(tmp_path / "spikes", tmp_path, events, installed, steps=())
     assert done.returncode == 2 and done.stderr.startswith("usage: ")
 
@@ -245,20 +255,48 @@ def test_errors_of_the_example(installed: Installed, tmp_path: Path) -> None:
     need("pkg-config", "cc")
     command = f"cc examples/c/run.c $(pkg-config --cflags --libs bnn) -o {shlex.quote(str(tmp_path / 'run'))}"
     call("sh", "-c", command, PKG_CONFIG_PATH=str(installed.prefix / "lib/pkgconfig"))
-    damaged = bytearray((EXAMPLES / "digits.bnn").read_bytes())
-    damaged[-1] ^= 1
-    (tmp_path / "damaged.bnn").write_bytes(damaged)
+    digits = (EXAMPLES / "digits.bnn").read_bytes()
     image = (EXAMPLES / "seven.txt").read_text(encoding="utf-8")
-    for arguments, text, message in (
-        (["damaged.bnn"], image, "the checksum does not match"),
-        (["none.bnn"], image, "could not be opened"),
-        (["damaged.bnn"], "0 0 seven", "an argument"),
-        ([], image, "usage: "),
-        (["damaged.bnn", "seven.txt"], image, "usage: "),
+    signs, zeros = Tensor(B1, (10, 1, 1, 64), CONSTANT), Tensor(F32, (64,), CONSTANT)
+    bytes_attrs = {**CONV, "slots": SLOTS["zeros"]}
+    for name, data in {
+        "damaged": digits[:-1] + bytes([digits[-1] ^ 1]),
+        "larger": network("softmax", 3072, Tensor(F32, (3072,), INPUT)),
+        "bytes": network("iconv2d", 10, Tensor(U8, (1, 1, 64), INPUT), signs, zeros, **bytes_attrs),
+        "two": network("add", 64, Tensor(F32, (64,), INPUT), Tensor(F32, (64,), INPUT)),
+        "digits": digits,
+        "text": image.encode(),
+    }.items():
+        (tmp_path / f"{name}.bnn").write_bytes(data)
+    (tmp_path / "folder.bnn").mkdir()
+    other = "this program is for 64 floats and 10"
+    for net, text, message in (
+        ("damaged", image, "the checksum does not match: the file is damaged: header: checksum"),
+        ("none", image, "No such file or directory"),
+        ("folder", image, "Is a directory"),
+        ("text", image, "not a .bnn file (or .snn, where one is due): header: first wrong byte of the signature"),
+        ("larger", image, f"reads 3072 floats and gives 3072 floats; {other}"),
+        ("bytes", image, f"reads 64 bytes and gives 10 floats; {other}"),
+        ("two", image, "has more than one input or output"),
+        *(("digits", text, "") for text in ("", "0 0 seven", image + "1", image + "x")),
     ):
-        done = subprocess.run(
-            [tmp_path / "run", *arguments],
-            cwd=tmp_path, input=text, capture_output=True, text=True, check=False,
-            env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib")},
-        )  # fmt: skip
-        assert done.returncode == (2 if message == "usage: " else 1) and message in done.stderr
+        done = run_in(tmp_path, installed, f"{net}.bnn", text=text)
+        message = f"{net}.bnn: {message}" if message else "the image: expected 64 numbers from 0 to 1, and nothing else"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{message}\n")
+    for arguments in ((), ("digits.bnn", "seven.txt")):
+        done = run_in(tmp_path, installed, *arguments, text=image)
+        assert done.returncode == 2 and done.stderr.startswith("usage: ")
+
+
+def network(op: str, outputs: int, *inputs: Tensor, **attrs: int) -> bytes:
+    """A file of one op."""
+    shape = (1, 1, outputs) if op == "iconv2d" else (outputs,)
+    return Net([Op(op, inputs, Tensor(F32, shape, OUTPUT), attrs)]).bytes()
+
+
+def run_in(folder: Path, installed: Installed, *arguments: str, text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [folder / "run", *arguments],
+        cwd=folder, input=text, capture_output=True, text=True, check=False,
+        env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib")},
+    )  # fmt: skip
