@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = runpy.run_path(str(ROOT / "bnn/runtime/build.py"))  # not imported: that would need the extension
 PUBLIC = "csrc/include/"
 HOST = "csrc/include/bnn_host.h"
-URL = "https://pypi.org/project/bnn-compiler/"
 AUTHORS = "The bnn authors"
 SENTENCE = "Runs compiled binarized neural networks."
 PARAGRAPH = (
@@ -53,7 +52,8 @@ README = """\
 {sentence} {paragraph}
 
 Version {version}, as a library for Arduino and PlatformIO, a component for ESP-IDF and a module for Zephyr. `src/bnn.h`
-is the reference; `examples/Digits` is a sketch with a network in it. Written by `tools/package_c.py` of {url}.
+is the reference; `examples/Digits` is a sketch with a network in it. Written by
+`tools/package_c.py` of the sources of bnn-compiler {version}, which have the documentation, too: `docs/howto/c.md`.
 """
 KCONFIG = """\
 # SPDX-License-Identifier: Apache-2.0
@@ -140,7 +140,6 @@ def metadata(sources: Sequence[str], headers: Sequence[str]) -> dict[str, str]:
         "sentence": SENTENCE,
         "paragraph": PARAGRAPH,
         "category": "Data Processing",
-        "url": URL,
         "architectures": ",".join(ARCHITECTURES),
         "includes": "bnn.h",
     }
@@ -150,17 +149,16 @@ def metadata(sources: Sequence[str], headers: Sequence[str]) -> dict[str, str]:
         "description": f"{SENTENCE} {PARAGRAPH}",
         "keywords": ["neural network", "binarized", "machine learning", "inference"],
         "authors": [{"name": AUTHORS}],
-        "homepage": URL,
         "license": "Apache-2.0",
         "frameworks": "*",
         "platforms": "*",
         "headers": list(headers),
         "examples": [{"name": "Digits", "base": "examples/Digits", "files": ["Digits.ino", "digits.h"]}],
     }
-    component = {"version": version, "description": SENTENCE, "url": URL, "license": "Apache-2.0"}
+    component = {"version": version, "description": SENTENCE, "license": "Apache-2.0"}
     module = "name: bnn\nbuild:\n  cmake: zephyr\n  kconfig: zephyr/Kconfig\n"
     return {
-        "README.md": README.format(sentence=SENTENCE, paragraph=PARAGRAPH, version=version, url=URL),
+        "README.md": README.format(sentence=SENTENCE, paragraph=PARAGRAPH, version=version),
         "LICENSE": (ROOT / "LICENSE").read_text(encoding="utf-8"),
         "library.properties": "".join(f"{key}={value}\n" for key, value in properties.items()),
         "library.json": json.dumps(library, indent=2) + "\n",
