@@ -4,7 +4,7 @@
 
 static uint64_t arena[DIGITS_ARENA_BYTES / 8];
 static const float image[DIGITS_IMAGE_BYTES / sizeof(float)] = {
-#include "seven.inc"
+#include "seven.inc" /* numbers and commas */
 };
 
 int main(void)

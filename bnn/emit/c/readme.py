@@ -18,7 +18,8 @@ A binarized network as C99, which also compiles as C++. Written by bnn {version}
 
 It needs {arena:,} bytes of RAM, which you give, and has {flash:,} bytes of const tables. It allocates
 nothing, keeps no state and calls no operating system. Of the C library it uses {library};
-compilers add helpers of their own, from libgcc for example.
+compilers add helpers of their own, from libgcc for example. The RAM is that of the activations, which `bnn compile`
+states, and of what a layer works in: a window, and a row of sums before they become bits.
 
 """
 _SINGLE = """\
@@ -73,6 +74,9 @@ _TEST = """
 `main.c` runs test vectors, and exits with 0 if every output has the right bytes:
 
     cc -O2 {files} -lm -o {name} && ./{name}
+
+Without an operating system: `examples/board` of bnn has a start and a linker script; its `docs/howto/embedded.md` has the
+commands.
 """
 _TRACE = """
 With `-D{prefix}_HOOK` it names the first layer that differs.
