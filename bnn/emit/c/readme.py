@@ -75,8 +75,8 @@ _TEST = """
 
     cc -O2 {files} -lm -o {name} && ./{name}
 
-Without an operating system: `examples/board` of bnn has a start and a linker script; its `docs/howto/embedded.md` has the
-commands.
+Without an operating system: `examples/board` of bnn has a start and a linker script; its `docs/howto/embedded.md` has
+the commands.
 """
 _TRACE = """
 With `-D{prefix}_HOOK` it names the first layer that differs.
