@@ -21,15 +21,16 @@ from ..runtime.files import replacing
 from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity, table
 from ..streams.plot import short
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line
+from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line
 from .inputs import InputOptions, count_files, read_batches, read_labels, read_numpy, reading_options
 
+_DATA = "a folder with a folder of pictures per class, or a .npy file with --targets FILE.npy"
 Worst = tuple[float, str, int, int]  # score, file, right class, answer
 
 
 @click.command(short_help="Count how often a .bnn file is right.")
 @net_argument
-@click.argument("data", metavar="INPUT", type=click.Path(exists=True, path_type=str))
+@click.argument("data", metavar="INPUT", type=Place(_DATA, exists=True))
 @click.option("--targets", metavar="FILE.npy", type=click.Path(path_type=str),
               help="The right classes of an array: whole numbers, or rows with a single 1.")  # fmt: skip
 @reading_options
@@ -55,7 +56,8 @@ def evaluate(
     bnn evaluate net.bnn images.npy --targets classes.npy
 
     Folders have the names of the labels.  Without labels there must be one folder per class, and their names in order
-    are the classes, as in Keras and torchvision.  Pictures and arrays are read as by `bnn run`.
+    are the classes, as in Keras and torchvision; a note says which is which.  Pictures and arrays are read as by
+    `bnn run`.
     """
     check_outputs({"--png": png}, [net, data, targets, labels])
     check_suffix("--png", png, (".png",))
@@ -63,10 +65,13 @@ def evaluate(
     classes = classes_of(model.output_shapes)
     names = model.labels if labels is None else read_labels(labels, {classes})
     names = names if names is not None and len(names) == classes else None
+    by_order = names is None and os.path.isdir(data)
     if os.path.isdir(data):
         if targets is not None:
             raise click.UsageError("--targets is for arrays; a folder's names are its classes: leave it out")
         folders, names = _folders(data, names, classes)
+        if by_order:
+            note(f"bnn: note: {net} names no classes: {_classes_by_order(names)}")
         files, right = list(folders), None
     else:
         files, folders, right = [data], {}, _targets(data, targets)
@@ -79,7 +84,8 @@ def evaluate(
     if as_json:
         wrong = [{"file": f, "target": t, "answer": a, "score": s} for s, f, t, a in worst]
         left_out = [{"file": file, "reason": reason} for file, reason in skipped.items()]
-        print_json({**result.as_dict(), "worst": wrong, "skipped": left_out, "png": png})
+        more = {"folders": folders, "classes_by_order": by_order, "png": png}
+        print_json({**result.as_dict(), "worst": wrong, "skipped": left_out, **more})
     else:
         print(result)
         if worst:
@@ -113,6 +119,12 @@ def _folders(data: str, names: list[str] | None, classes: int) -> tuple[dict[str
             what = "is the name of several classes" if name in names else f"is not a label, expected one of {known}"
             raise InputError(f"{os.path.join(data, name)}: '{name}' {what}; rename the folder, or give --labels FILE")
     return {os.path.join(data, name): names.index(name) for name in found}, names
+
+
+def _classes_by_order(names: Sequence[str]) -> str:
+    """Which class each folder is taken for, the first ten of them."""
+    listed = ", ".join(f"{i} is {name}" for i, name in enumerate(names[:10])) + (", ..." if len(names) > 10 else "")
+    return f"{listed} (the folders in the order of their names); if training had another order, give --labels FILE"
 
 
 def _targets(data: str, targets: str | None) -> Array:

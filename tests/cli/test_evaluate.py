@@ -55,6 +55,8 @@ def test_folders_need_no_options(call: Any, net: Path, folder: Path) -> None:
     scores = bnn.load(net)(images / 16)
     record = call("evaluate", net, folder, "--json", "--top", 2, "--png", net.with_suffix(".png")).json
     assert record["accuracy"] == metrics.accuracy_score(targets, scores.argmax(1)) > 0.9
+    assert record["folders"] == {str(folder / name): i for i, name in enumerate(NAMES)}
+    assert not record["classes_by_order"]
     assert record["confusion"] == metrics.confusion_matrix(targets, scores.argmax(1)).tolist()
     assert record["top_accuracy"] == metrics.top_k_accuracy_score(targets, scores, k=2)
     assert record["images"] == COUNT and record["labels"] == NAMES and Image.open(net.with_suffix(".png")).size[0] > 400
@@ -111,7 +113,10 @@ def test_names_of_folders(call: Any, net: Path, folder: Path, tmp_path: Path) ->
     for i, name in enumerate(NAMES):
         (some / name).rename(some / str(i)) if (some / name).exists() else (some / str(i)).mkdir()
         Image.new("L", (8, 8)).save(some / str(i) / "empty.png")
-    assert call(*plain, "--json").json["labels"] == [str(i) for i in range(10)]
+    done = call(*plain, "--json")
+    assert done.json["labels"] == [str(i) for i in range(10)] and done.json["classes_by_order"]
+    assert done.json["folders"] == {str(some / str(i)): i for i in range(10)}
+    assert "plain.bnn names no classes: 0 is 0, 1 is 1, 2 is 2," in done.err and "give --labels FILE" in done.err
     (some / "3").rename(some / "13")
     assert "numbers in another order" in call(*plain).err
     assert "found no folder in it" in call("evaluate", net, folder / "two").err
