@@ -13,11 +13,29 @@ from click.core import ParameterSource
 from .._arguments import shown
 from .._text import ascii_json, printable, printable_lines
 from ..errors import InputError
+from ..importers.common.kinds import READ
 from ..runtime import Model, OpInfo
 from ..runtime.files import no_folder
 
-net_argument = click.argument("net", metavar="NET.bnn", type=click.Path(path_type=str))
-model_argument = click.argument("model", metavar="MODEL", type=click.Path(exists=True, path_type=str))
+
+class Place(click.Path):
+    """The path of a file or folder.  An error says what to ``give`` where there is nothing."""
+
+    def __init__(self, give: str, *, exists: bool = False) -> None:
+        super().__init__(path_type=str)
+        self._give, self._exists = give, exists
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"Give {self._give}."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if self._exists and not os.path.exists(value):
+            self.fail(f"Path '{value}' does not exist; give {self._give}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+net_argument = click.argument("net", metavar="NET.bnn", type=Place("a network: bnn compile MODEL -o NET.bnn makes one"))
+model_argument = click.argument("model", metavar="MODEL", type=Place(READ, exists=True))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 unsafe_option = click.option(
     "--unsafe", is_flag=True, help="Load model files that carry Python code (Lambda layers).  Only for files you trust."

@@ -17,7 +17,7 @@ from ..emit.nir.write import PROFILES
 from ..errors import InputError
 from ..runtime import load
 from ..runtime.progress import note, waiting
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json
+from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json
 from .inputs import InputOptions, read_arrays, reading_options
 
 
@@ -62,7 +62,7 @@ def emit_nir_command(
 
 @emit.command("c", short_help="Write a .bnn file as C for firmware.")
 @net_argument
-@click.option("-o", "--folder", metavar="DIR", required=True, type=click.Path(path_type=str),
+@click.option("-o", "--folder", metavar="DIR", required=True, type=Place("a folder for the files: -o firmware"),
               help="Where to write the files; it is created if there is none.")  # fmt: skip
 @click.option("--name", help="Name of the files and functions, like 'digits'.  Default: the .bnn file's name.")
 @click.option("--target", type=click.Choice(tuple(TARGETS)), default="generic", show_default=True,

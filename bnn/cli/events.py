@@ -15,7 +15,7 @@ from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.files import replacing
 from ..runtime.progress import live
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line, was_given
+from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line, was_given
 from .inputs import InputOptions, read_arrays, read_labels, reading_options
 from .spiking import (
     PAGES,
@@ -41,7 +41,9 @@ _MODES = {
 
 @click.command(short_help="Run a .bnn file event by event, as the equivalent spiking network.")
 @net_argument
-@click.argument("files", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=str))
+@click.argument(
+    "files", metavar="INPUT...", nargs=-1, required=True, type=Place("pictures, arrays (.npy, .npz) or a recording")
+)
 @click.option("--mode", type=click.Choice(("image", "stream", "recording")), default="image", show_default=True,
               help="INPUT: an image whose pixels arrive in turn; frames of a video; a camera's events.")  # fmt: skip
 @click.option("--order", type=click.Choice(ORDERS), default="raster", show_default=True,

@@ -21,7 +21,7 @@ from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity, table
-from .common import check_outputs, check_suffix, json_option, net_argument, print_json, print_line
+from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line
 from .inputs import (
     InputOptions,
     count_files,
@@ -34,7 +34,9 @@ from .inputs import (
 
 @click.command(short_help="Run a .bnn file on arrays, images or folders of images.")
 @net_argument
-@click.argument("files", metavar="INPUT...", nargs=-1, required=True, type=click.Path(path_type=str))
+@click.argument(
+    "files", metavar="INPUT...", nargs=-1, required=True, type=Place("pictures, folders of them, or arrays: .npy, .npz")
+)
 @reading_options
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=str),
               help="Class names, one per line.  Default: those in NET.bnn.")  # fmt: skip

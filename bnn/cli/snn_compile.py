@@ -17,13 +17,13 @@ from ..snn.compiler import INPUTS, WEIGHTS
 from ..snn.model import SpikingModel, rule_text
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from .apart import Limits, limit_options, run_apart
-from .common import check_outputs, check_suffix, json_option, print_json
+from .common import Place, check_outputs, check_suffix, json_option, print_json
 
 RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset in record.resets))
 
 
 @click.command("compile", short_help="Compile a NIR file to a .snn file.")
-@click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
+@click.argument("nir", metavar="FILE.nir", type=Place("a NIR file, of networks of spiking neurons", exists=True))
 @click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the file's name with .snn, in the current folder.")  # fmt: skip
 @click.option("--simulator", "--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,

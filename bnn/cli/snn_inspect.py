@@ -13,9 +13,9 @@ from ..snn import SpikingModel, load
 from ..snn.handle import PopulationInfo, ProjectionInfo
 from ..snn.model import rule_text
 from ..snn.rules import BY_OPCODE, Emits, Reset
-from .common import json_option, print_json, print_line
+from .common import Place, json_option, print_json, print_line
 
-snn_argument = click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
+snn_argument = click.argument("net", metavar="NET.snn", type=Place("a network: bnn snn compile FILE.nir makes one"))
 
 
 @click.command("inspect", short_help="Show a .snn file's populations, rules and projections.")

@@ -11,11 +11,11 @@ import click
 from ..errors import InputError
 from ..runtime.progress import live, progress, waiting
 from .apart import Limits, limit_options, run_apart
-from .common import json_option, print_json, was_given
+from .common import Place, json_option, print_json, was_given
 
 
 @click.command("verify", short_help="Compare a .snn file with the simulator, spike for spike.")
-@click.argument("nir", metavar="FILE.nir", type=click.Path(exists=True, path_type=str))
+@click.argument("nir", metavar="FILE.nir", type=Place("a NIR file, of networks of spiking neurons", exists=True))
 @click.argument("net", metavar="NET.snn", type=click.Path(path_type=str))
 @click.option("--data", metavar="X.npy", type=click.Path(path_type=str),
               help="Inputs, channels first: .npy or .npz, (steps, ...) or (steps, samples, ...).")  # fmt: skip

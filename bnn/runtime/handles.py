@@ -56,11 +56,14 @@ _OTHERS = {
     },
 }  # fmt: skip
 # What makes a file of each kind.
-_MAKERS = {".bnn": "bnn.compile(model).save(path)", ".snn": "bnn snn compile FILE.nir"}
+MAKERS = {
+    ".bnn": "bnn compile MODEL -o NET.bnn, or bnn.compile(model).save(path)",
+    ".snn": "bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)",
+}  # fmt: skip
 
 # The remedy for a file that does not open.
 _ADVICE = {
-    lib.BNN_ERROR_MAGIC: "make one with bnn compile MODEL, or bnn.compile(model).save(path)",
+    lib.BNN_ERROR_MAGIC: f"make one with {MAKERS['.bnn']}",
     lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
     lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the model again",
     lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the model again",
@@ -182,7 +185,7 @@ def map_file(path: str, kind: str = ".bnn") -> tuple[CData, CData, int]:
     mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
     if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
         hint = {
-            errno.ENOENT: f"give the path of a {kind} file, made by {_MAKERS[kind]}",
+            errno.ENOENT: f"give the path of a {kind} file, made by {MAKERS[kind]}",
             errno.EISDIR: f"give the {kind} file itself",
         }.get(mapping.error, "")
         reason = special(path)

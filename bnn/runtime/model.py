@@ -29,7 +29,7 @@ from .arrays import (
     results,
 )
 from .files import path_text, replacing
-from .handles import NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
+from .handles import MAKERS, NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
 from .native import ffi
 from .progress import progress as progress_bar
 from .use import Preprocessing
@@ -109,7 +109,7 @@ class Model:
         limits = _limits(max_bytes, max_work)
         owner, data, size = map_file(name)
         if size == 0:
-            raise ModelFormatError(f"{name}: the file is empty; write one with bnn.compile(model).save(path)")
+            raise ModelFormatError(f"{name}: the file is empty; make one with {MAKERS['.bnn']}")
         return cls(Opened(data, size, owner, family, name, *limits), name)
 
     @classmethod

@@ -13,13 +13,13 @@ import numpy as np
 from .._arguments import check_count, check_text
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, ModelFormatError
-from ..runtime.handles import Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
+from ..runtime.handles import MAKERS, Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
 from .rules import BY_OPCODE, Emits, overflow_text
 
 _ADVICE = {
-    lib.BNN_ERROR_MAGIC: "make one with bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)",
+    lib.BNN_ERROR_MAGIC: f"make one with {MAKERS['.snn']}",
     lib.BNN_ERROR_VERSION: "compile the network again, or install the version of bnn that wrote it",
     lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the network again",
     lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the network again",

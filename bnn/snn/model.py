@@ -18,7 +18,7 @@ from .._types import Array, Floats
 from ..errors import InputError, InputTypeError, ModelFormatError
 from ..runtime.arrays import as_array, as_bytes, as_numbers, given, given_shape, room_for
 from ..runtime.files import path_text, replacing
-from ..runtime.handles import Memory, map_file, select_kernels
+from ..runtime.handles import MAKERS, Memory, map_file, select_kernels
 from ..runtime.native import ffi
 from ..runtime.progress import progress as progress_bar
 from ..runtime.summary import quantity
@@ -79,7 +79,7 @@ class SpikingModel:
         family = select_kernels(kernels)
         owner, data, size = map_file(name, ".snn")
         if size == 0:
-            raise ModelFormatError(f"{name}: the file is empty; make one with bnn snn compile FILE.nir")
+            raise ModelFormatError(f"{name}: the file is empty; make one with {MAKERS['.snn']}")
         return cls(OpenedNetwork(data, size, owner, family, name), max_bytes)
 
     @classmethod

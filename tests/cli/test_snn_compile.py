@@ -123,7 +123,7 @@ def test_files_of_other_kinds(call: Any, nir: Path, net: Path, tmp_path: Path) -
             "net.snn: is a .snn file, a network over time, and not a .bnn file; use bnn snn inspect, bnn snn",
         ),
         (("run", snn, x), "and not a .bnn file; use bnn snn inspect, bnn snn run"),
-        (("inspect", tmp_path / "no.bnn"), "give the path of a .bnn file, made by bnn.compile(model).save(path)"),
+        (("inspect", tmp_path / "no.bnn"), "give the path of a .bnn file, made by bnn compile MODEL -o NET.bnn"),
     ):
         done = call(*arguments)
         assert done.status == 2 and words in done.err, (arguments, done.err)

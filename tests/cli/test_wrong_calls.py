@@ -34,7 +34,7 @@ from test_wrong_arguments import Strange, learner, vast
 #: An expression | a part of its error; ... stands for anything.
 CALLS = r"""
 bnn.load("missing.bnn") | missing.bnn: cannot be opened: No such file or directory; give the path of a .bnn file
-bnn.load("") | '': cannot be opened: No such file or directory; give the path of a .bnn file, made by bnn.compile
+bnn.load("") | '': cannot be opened: No such file or directory; give the path of a .bnn file, made by ... bnn.compile
 bnn.load("folder") | folder: cannot be opened: Is a directory; give the .bnn file itself
 bnn.load("a.png") | a.png: not a .bnn file: the first eight bytes are not its signature; make one with bnn compile
 bnn.load("net.snn") | is a .snn file, a network over time, and not a .bnn file; use ... bnn.snn.load
@@ -179,9 +179,10 @@ image.when(10**6) | moment: found 1000000, expected 0 to
 COMMANDS = r"""
 compil net.onnx | Try 'bnn --help' for help. ... No such command 'compil'.
 --verison | No such option...--verison...Did you mean...--version
-run net.bnn | Try 'bnn run --help' for help. ... Missing argument 'INPUT...'.
-run missing.bnn a.png | missing.bnn: cannot be opened: No such file or directory; give the path of a .bnn file
-run empty.bnn a.png | empty.bnn: the file is empty; write one with bnn.compile(model).save(path)
+run net.bnn | Try 'bnn run --help' for help. ... Missing argument 'INPUT...'. Give pictures, folders of them
+run | Missing argument 'NET.bnn'. Give a network: bnn compile MODEL -o NET.bnn makes one
+run missing.bnn a.png | missing.bnn: cannot be opened: ...; ... a .bnn file, made by bnn compile MODEL -o NET.bnn
+run empty.bnn a.png | empty.bnn: the file is empty; make one with bnn compile MODEL -o NET.bnn
 run cut.bnn x.npy | found 6903, expected 6912; copy the file again, or compile the model again
 run net.snn x.npy | is a .snn file, a network over time, and not a .bnn file; use bnn snn inspect, bnn snn run
 run fake.keras x.npy | fake.keras: not a .bnn file: ...; make one with bnn compile MODEL
@@ -205,7 +206,7 @@ run net.bnn x.npy --output x.npy | --output x.npy: would overwrite the input x.n
 run net.bnn x.npy --output out.csv | --output out.csv: expected a name ending in .npy or .npz
 run net.bnn x.npy --output no/out.npy | cannot be written: there is no folder .../no; make it, or give another path
 evaluate net.bnn x.npy | found no right classes; give --targets FILE.npy, or a folder with a folder of pictures
-evaluate net.bnn missing | Path 'missing' does not exist.
+evaluate net.bnn missing | Path 'missing' does not exist; give a folder with a folder of pictures per class
 evaluate net.bnn x.npy --targets three.npy | --targets: found shape (3,), expected (4,), a class for each image
 evaluate net.bnn x.npy --targets labels.txt | --targets labels.txt: expected a .npy file; write one with np.save
 evaluate net.bnn x.npy --targets missing.npy | missing.npy: cannot be opened: ...; expected a .npy file of the right
@@ -214,7 +215,7 @@ evaluate net.bnn photos | found 2 folders, and the model has 10 classes without 
 evaluate net.bnn photos --labels ten.txt | 'cat' is not a label, expected one of ...; rename the folder, or give
 evaluate single.bnn x.npy --targets three.npy | of a sigmoid, compare model.predict(x) > 0.5 with the classes
 bench net.bnn --batch a,b | found 'a,b', expected numbers from 1 to 1048576 like 1,8
-compile missing.keras | Path 'missing.keras' does not exist.
+compile missing.keras | Path 'missing.keras' does not exist; give a .keras, .h5, .onnx or .tflite file
 compile folder | a folder without saved_model.pb is not a SavedModel; expected ...; model.export(folder) makes one
 compile fake.nir | is a network of spiking neurons; compile it with bnn snn compile NET.nir --simulator SIMULATOR
 compile fake.onnx | not a file of protocol buffers, or damaged; export it again
@@ -231,7 +232,7 @@ verify net.onnx net.bnn --importer norse | --importer is for NIR files; add --ni
 verify fake.nir net.bnn --nir --zero 1 | --zero is for trained models; leave out either it or --nir
 verify net.onnx net.bnn --data x.npy --random 5 | --random is for random images; leave out either it or --data
 verify net.onnx net.bnn --scale 255 | --scale is for files, found none to read; leave it out
-emit c net.bnn | Missing option '-o' / '--folder'.
+emit c net.bnn | Missing option '-o' / '--folder'. Give a folder for the files: -o
 emit c net.bnn -o c --offset 1 | --offset is for files, found none to read; leave it out
 emit nir net.bnn out.txt | OUT.nir out.txt: expected a name ending in .nir or .h5 or .hdf5
 events pair.bnn x.npy | the model has 2 inputs, expected one; use bnn run
