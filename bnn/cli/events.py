@@ -20,7 +20,7 @@ from .inputs import InputOptions, read_arrays, read_labels, reading_options
 from .spiking import (
     PAGES,
     PICTURES,
-    check_label,
+    class_number,
     format_option,
     label_option,
     labels_option,
@@ -79,7 +79,7 @@ def events(
     mode: str,
     order: str,
     which: int,
-    label: int | None,
+    label: str | None,
     labels: str | None,
     seed: int,
     firing: str,
@@ -113,21 +113,21 @@ def events(
     if len(model.input_shapes) != 1:
         raise InputError(f"the model has {len(model.input_shapes)} inputs, expected one; use bnn run")
     classes = model.output_shapes[0][-1]
-    check_label(label, classes)
     names = model.labels if labels is None else read_labels(labels, {classes})
     names = names if names is not None and len(names) == classes else None
+    right = class_number(label, classes, names)
     run: ImageRun | StreamRun | RecordingRun
     if mode == "recording":
         given = {name: options[name] for name in _RULE_OPTIONS if options.get(name) is not None}
         how = Rule(rule, **given)  # type: ignore[arg-type]
         recording = _recording(files, kind)
-        run = engine.run_events(recording, how, origin=origin, shrink=shrink, label=label, progress=live())
+        run = engine.run_events(recording, how, origin=origin, shrink=shrink, label=right, progress=live())
     elif mode == "stream":
-        run = engine.run_stream(read_arrays(model, files, reading), label=label, progress=live())
+        run = engine.run_stream(read_arrays(model, files, reading), label=right, progress=live())
     else:
         image = _image(model, files, reading, which)
         trace = bool(plot or html)
-        run = engine.run_image(image, order=order, seed=seed, label=label, trace=trace, progress=live())
+        run = engine.run_image(image, order=order, seed=seed, label=right, trace=trace, progress=live())
     if plot is not None:
         from ..events.plot import save_run
 

@@ -32,11 +32,13 @@ except ImportError:  # of a program that calls bnn.read_picture; the command say
     raise SetupError(f"reading pictures needs the extra cli; {install('cli')}") from None
 
 from .common import was_given
-from .pictures import EXPECTED, Unusable, decode, in_folder, unreadable
+from .pictures import EXPECTED, OtherSize, Unusable, decode, in_folder, unreadable
 
 # Bytes of float pictures that are read before a network runs on them, and their number at most.
 _BATCH_BYTES, _BATCH_IMAGES = 2**26, 1024
 _STORED = (".npy", ".npz")
+_TEXTS = {".txt": "", ".csv": ", delimiter=','"}  # and what np.loadtxt needs to know
+_SCALE = "--scale DIVISOR, the number by which the values were divided in training (often 255), or --scale 1"
 
 
 class Reads(Protocol):
@@ -305,8 +307,16 @@ def _picture(
 ) -> Array:
     """An image file as the model's first input, with its channels where the model has them."""
     shape = model.input_shapes[0]
+    if content is None and path.suffix in _TEXTS and path.is_file():
+        read = f"np.loadtxt({str(path)!r}, dtype=np.float32{_TEXTS[path.suffix]}).reshape{(-1, *shape)}"
+        raise Unusable(f"{path}: a text, expected {EXPECTED}; numbers: np.save({f'{path.stem}.npy'!r}, {read})")
     first = model.layout == "NCHW" and len(shape) == 3
-    image = decode(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)
+    try:
+        image = decode(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)
+    except OtherSize as error:
+        if made.scale is not None or model.input_dtypes[0] != np.float32:
+            raise
+        raise OtherSize(f"{error}, and {_SCALE}") from None  # what would be asked for next
     if model.input_dtypes[0] == np.uint8:  # nothing else is done to them
         image = made.apply(image)
     return np.moveaxis(image, -1, 0) if first else image
@@ -437,7 +447,4 @@ def _check_floats(
             "as uint8, or give --scale 1 if they are the network's own inputs"
         )
     like = ", whole numbers like pixels," if array.dtype.kind == "f" else ""
-    raise InputTypeError(
-        f"{file}: contains {array.dtype}{like} but the model reads float32; give --scale DIVISOR, the number by which "
-        "the values were divided in training (often 255), or --scale 1"
-    )
+    raise InputTypeError(f"{file}: contains {array.dtype}{like} but the model reads float32; give {_SCALE}")

@@ -41,6 +41,10 @@ class Unusable(InputError):
     """A picture that is damaged, or of a kind that is not read; others may be fine."""
 
 
+class OtherSize(InputError):
+    """A picture that has not the network's size, where nothing says how it becomes that."""
+
+
 def unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileError:
     return file_error(str(path), error.errno or 0, "opened", error.strerror or str(error), f"expected {expected}")
 
@@ -121,8 +125,8 @@ def _check_header(path: Path, size: int, opened: Picture, shape: Shape, made: Pr
         raise Unusable(f"{path}: has mode {opened.mode}; convert it to 8 bits or to a .npy file")
 
 
-def _other_size(path: Path, found: tuple[int, int], shape: Shape) -> InputError:
-    return InputError(
+def _other_size(path: Path, found: tuple[int, int], shape: Shape) -> OtherSize:
+    return OtherSize(
         f"{path}: the image is {found[0]} x {found[1]}, the model reads {shape[1]} x {shape[0]} (width x height); give "
         "--resize to resize it"
     )

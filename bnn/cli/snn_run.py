@@ -27,7 +27,7 @@ from .snn_inspect import snn_argument
 from .spiking import (
     PAGES,
     PICTURES,
-    check_label,
+    class_number,
     format_option,
     label_option,
     labels_option,
@@ -106,7 +106,7 @@ def snn_run(
     dt: float | None,
     stream: bool,
     which: int | None,
-    label: int | None,
+    label: str | None,
     targets: str | None,
     labels: str | None,
     plot: str | None,
@@ -129,15 +129,15 @@ def snn_run(
     check_suffix("--html", html, PAGES)
     model = load(net)
     classes = int(np.prod(next(iter(model.output_shapes.values()))))
-    check_label(label, classes)
     names = None if labels is None else read_labels(labels, {classes})
+    number = class_number(label, classes, names)
     trace = bool(plot or html)
     runs: list[StepRun]
     if recording is not None:
         events = read_recording(recording, kind)
         place: dict[str, Any] = {"origin": origin} if was_given("origin") else {}
         place |= {"shrink": shrink} if was_given("shrink") else {}
-        runs = [model.run_events(events, dt=dt, label=label, trace=trace, progress=live(), **place)]
+        runs = [model.run_events(events, dt=dt, label=number, trace=trace, progress=live(), **place)]
     else:
         samples = _samples(model, files, coding, reading)
         if which is not None:
@@ -146,7 +146,7 @@ def snn_run(
             samples = samples[which : which + 1]
         if stream and len(samples) == 1:
             raise InputError("--stream: found one sample, and it keeps neurons between several; leave it out")
-        right = _right(label, targets, len(samples), which, classes)
+        right = _right(number, targets, len(samples), which, classes)
         first, runs = which or 0, []
         with progress("samples", len(samples), live() and len(samples) > 10) as advance:
             for i, (x, y) in enumerate(zip(samples, right, strict=True)):
@@ -181,7 +181,7 @@ def snn_run(
 
 
 def _check_options(
-    files: Sequence[str], coding: str | None, steps: int | None, recording: str | None, label: int | None,
+    files: Sequence[str], coding: str | None, steps: int | None, recording: str | None, label: str | None,
     targets: str | None,
 ) -> None:  # fmt: skip
     """Refuse options that contradict each other or would have no effect."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from .._types import Array
@@ -16,8 +18,9 @@ origin_option = click.option("--origin", metavar="Y X", type=int, nargs=2, defau
 shrink_option = click.option(
     "--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels per input pixel."
 )
-label_option = click.option("--label", metavar="CLASS", type=click.IntRange(0),
-                            help="The right class, to report when it is first right.")  # fmt: skip
+label_option = click.option(
+    "--label", metavar="CLASS", help="The right class, its number or label, to report when it is first right."
+)
 labels_option = click.option(
     "--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line."
 )
@@ -34,6 +37,13 @@ def read_recording(file: str, kind: str | None) -> Array:
     return recording
 
 
-def check_label(label: int | None, classes: int) -> None:
-    if label is not None and label >= classes:
-        raise InputError(f"--label {label}: the model has {classes} classes, 0 to {classes - 1}")
+def class_number(label: str | None, classes: int, names: Sequence[str] | None) -> int | None:
+    """The class that is meant by its number or, where classes have ``names``, by a name of one of them."""
+    if label is None:
+        return None
+    if label in map(str, range(classes)):
+        return int(label)
+    if names is not None and names.count(label) == 1:
+        return names.index(label)
+    named = f", or a label, one of {', '.join(names[:5])}{', ...' * (len(names) > 5)}" if names else ""
+    raise InputError(f"--label {label}: the model has {classes} classes; give a number, 0 to {classes - 1}{named}")

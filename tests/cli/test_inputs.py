@@ -61,6 +61,16 @@ class TestMissing:
         assert "x.npy: cannot be opened: Permission denied" in call("run", net, x).err
 
 
+def test_a_size_and_a_scale_are_asked_for_at_once(tmp_path: Path) -> None:
+    """But not the scale that was given, and none of a network that reads bytes."""
+    Image.new("L", (30, 20)).save(tmp_path / "a.png")
+    for dtype, reading, end in (
+        (F32, PLAIN, ", and --scale DIVISOR, .*"), (F32, InputOptions(255.0, 0.0, False), ""), (U8, PLAIN, ""),
+    ):  # fmt: skip
+        with pytest.raises(bnn.InputError, match=f"give --resize to resize it{end}$"):
+            inputs.read_arrays(model((12, 12, 1), dtype), [str(tmp_path / "a.png")], reading)
+
+
 class TestScale:
     def test_quotients_that_float32_does_not_hold(self, call: Any, net: Path, x: Path, tmp_path: Path) -> None:
         np.save(tmp_path / "large.npy", np.full((1, 12, 12, 1), 1e300))

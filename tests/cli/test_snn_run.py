@@ -189,7 +189,7 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
         ("net.snn --recording events.npy --targets y.npy", "--targets is for --data"),
         ("net.snn --data x.npy --label 1 --targets y.npy", "--label and --targets both"),
         ("net.snn --data x.npy --label 1", "--label 1: found 3 samples; give their classes with --targets"),
-        ("net.snn --data one.npy --label 4", "--label 4: the model has 4 classes, 0 to 3"),
+        ("net.snn --data one.npy --label 4", "--label 4: the model has 4 classes; give a number, 0 to 3"),
         ("net.snn --data one.npy --stream", "--stream: found one sample"),
         ("net.snn --data x.npy --stream --sample 1", "--stream: found one sample"),
         ("net.snn --data x.npy --sample 3", "--sample 3: found 3 samples, 0 to 2"),

@@ -93,6 +93,7 @@ bnn.compile(model) | , which is compiled; expected the model that was trained
 bnn.compile(spiking) | , which is compiled; expected the model that was trained
 bnn.compile("net.bnn") | is a compiled network; give the model that was trained: a .keras, .h5, .onnx
 bnn.compile("net.bnn", unsafe="no") | unsafe: found 'no', expected True or False
+bnn.compile("missing.keras") | missing.keras: no such file or folder; expected a .keras, .h5, .onnx or .tflite file
 bnn.compile("folder") | a folder without saved_model.pb is not a SavedModel; ... model.export(folder) makes one
 bnn.compile(None) | found NoneType, expected a Keras model, an ONNX model, a PyTorch module, or the path of a .keras
 bnn.compile({"w": x}) | found a dict; give the PyTorch module itself, with its weights loaded
@@ -192,6 +193,8 @@ run net.bnn a.png --scale 1/255 | Invalid value for '--scale': '1/255' is not a 
 run net.bnn a.png --scale 0 | found 0.0, expected a finite float32 that is not 0
 run net.bnn damaged.png --scale 255 | not an image that Pillow can read, and not .npy or .npz; save it again
 run net.bnn big.png --scale 255 | the image is 30 x 20, the model reads 12 x 12 (width x height); give --resize
+run net.bnn big.png | 12 x 12 (width x height); give --resize to resize it, and --scale DIVISOR, the number by which
+run net.bnn labels.txt | numbers: np.save('labels.npy', np.loadtxt('labels.txt', ...).reshape(-1, 12, 12, 1))
 run net.bnn folder | folder: found no picture in this folder, expected files such as .png or .jpg
 run net.bnn fake.npy | fake.npy: not a NumPy file: ...; write it with np.save or np.savez
 run net.bnn nchw.npy | found shape (4, 1, 12, 12), expected (N, 12, 12, 1) or ...; np.moveaxis(x, 1, -1) puts the
@@ -252,7 +255,8 @@ snn run net.snn --data s.npy --recording rec.npz | expected --data or --recordin
 snn run net.snn --recording missing.bin | missing.bin: there is no such recording; give the file: .npy, .npz
 snn run net.snn --recording rec.npz --format nmnist | rec.npz: ... bytes, expected a multiple of 5; copy it again
 snn run net.snn --recording rec.npz --origin 99 99 | lies on the network's 8 x 8 pixels: ...; move them there
-snn run net.snn --data s.npy --label 9 | --label 9: the model has 4 classes, 0 to 3
+snn run net.snn --data s.npy --label 9 | --label 9: the model has 4 classes; give a number, 0 to 3
+events net.bnn x.npy --label c --labels ten.txt | has 10 classes; give a number, 0 to 9, or a label, one of c0, c1
 snn run net.snn --data s.npy --targets three.npy | three.npy: found 3 classes, expected one for each of 1 samples
 snn verify fake.nir net.snn --model train.py:net | there is no file train.py; expected FILE.py:NAME
 score net.bnn --input x.npy --output out | found an array, expected pictures or Parquet files; use bnn run for arrays

@@ -54,7 +54,8 @@ def test_json(capfd: pytest.CaptureFixture[str], images: str) -> None:
 
 def test_a_stream(capfd: pytest.CaptureFixture[str], images: str) -> None:
     assert "3 frames" in (out := run(capfd, images, "--mode", "stream")) and "0 frames differ" in out
-    result = json.loads(run(capfd, images, "--mode", "stream", "--json", "--switch", "auto", "--label", 4))
+    result = json.loads(run(capfd, images, "--mode", "stream", "--json", "--switch", "auto", "--label", "four"))
+    assert result["label"] == 4
     want = bnn.load(DIGITS)(np.load(images))
     assert result["wrong"] == 0 and result["label"] == 4
     assert np.array_equal(np.float32(result["outputs"]), want) and result["answers"] == want.argmax(axis=1).tolist()
@@ -91,7 +92,7 @@ def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp
     [
         (["nothing.npy"], "nothing.npy"),
         (["X", "--image", 9], "--image 9: the input has 4 images"),
-        (["X", "--label", 10], "--label 10: the model has 10 classes"),
+        (["X", "--label", 10], "--label 10: the model has 10 classes; give a number, 0 to 9"),
         (["X", "--mode", "stream", "--html", "a.html"], "--html is for --mode image, found --mode stream"),
         (["X", "--tau", 5], "--tau is for --mode recording"),
         (["X", "--origin", 1, 1], "--origin is for --mode recording, found --mode image; leave it out"),
@@ -107,7 +108,7 @@ def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp
         ),
         (["X", "--seed", 3], "--seed is for --order random and --firing random"),
         (["X", "--firing", "fifo", "--switch", "auto"], "switch: found 'auto' with firing 'fifo'"),
-        (["X", "--mode", "stream", "--label", 10], "--label 10: the model has 10 classes"),
+        (["X", "--mode", "stream", "--label", 10], "--label 10: the model has 10 classes; give a number, 0 to 9"),
         (["X", "X", "--mode", "recording"], "one at a time"),
         (["X", "--order", "spiral"], "spiral"),
         (["X", "--plot", "a.xyz"], "a.xyz"),
