@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._distribution import install
+from ..._distribution import INSTALL_LARQ, install
 from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ...ir.graph import Graph
@@ -49,7 +49,8 @@ def tensorflow() -> Any:
         import tensorflow as tf
     except ImportError as error:
         raise SetupError(
-            f"compiling a Keras model needs TensorFlow, which cannot be imported ({error}); {install('tensorflow')}"
+            f"compiling a Keras model needs TensorFlow, which cannot be imported ({error}); install the extra "
+            f"tensorflow: {install('tensorflow')}; models of Larq need this, too: {INSTALL_LARQ}"
         ) from None
     return tf
 
@@ -110,6 +111,8 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
         kinds = "a Keras model, an ONNX model, a PyTorch module"
         raise CompileError(f"found {type(model).__name__}, expected {kinds}, or the path of {READ}")
     shape = checked_shape(input_shape)
+    if isinstance(model, (str, os.PathLike)):
+        _check_there(Path(model))  # before TensorFlow is imported
     tf = tensorflow()
     if not isinstance(model, (str, os.PathLike)):
         return _frozen_model(tf, model, shape, unsafe)
@@ -205,15 +208,12 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     write files, wait, call out) or could grow far beyond the file's size raises :class:`CompileError`.
     """
     where = Path(path)
-    if not where.exists():
-        raise CompileError(f"{where}: no such file or folder; expected {READ}")
+    _check_there(where)
     if where.is_dir() and not unsafe:
         raise CompileError(f"{where}: a folder is read as a graph, and loaded as a model only with unsafe=True")
     if where.is_dir():
         with _saved_model(where):
             return tensorflow().saved_model.load(str(where))
-    if not where.is_file():
-        raise CompileError(f"{where}: not a regular file; expected {READ}")
     tf = tensorflow()
     file = read_config(where, unsafe=unsafe)
     keras = keras_of(tf, file.version)
@@ -234,6 +234,13 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if not callable(model):  # Keras returns entries unchanged if it has no class for them
         raise CompileError(f"{where}: contains no Keras model; save it with model.save(...)")
     return model
+
+
+def _check_there(where: Path) -> None:
+    if not where.exists():
+        raise CompileError(f"{where}: no such file or folder; expected {READ}")
+    if not where.is_dir() and not where.is_file():
+        raise CompileError(f"{where}: not a regular file; expected {READ}")
 
 
 @contextlib.contextmanager

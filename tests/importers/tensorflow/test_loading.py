@@ -149,8 +149,11 @@ def test_a_keras_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_tensorflow_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(SetupError, match="compiling a Keras model needs TensorFlow"):
+    needed = "needs TensorFlow, .*install the extra tensorflow: pip .*; models of Larq need this, too: pip .*'larq>="
+    with pytest.raises(SetupError, match=needed):
         tensorflow.tensorflow()
+    with pytest.raises(CompileError, match="absent.keras: no such file or folder; expected a .keras"):
+        tensorflow.freeze("absent.keras")  # which needs no TensorFlow
 
 
 def test_folders_are_no_files(tmp_path: Path) -> None:
