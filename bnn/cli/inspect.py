@@ -36,12 +36,18 @@ def inspect(net: str, as_json: bool) -> None:
         operands = ", ".join(_operand(model.tensors[i]) for i in op.inputs)
         print_line(f'  %{op.output} = {op.op}({operands}) : {describe(model.tensors[op.output])}  "{op.layer}"')
     print(f"\nLayers\n\n{model.summary()}\n\nMemory of one image\n")
-    header = ["tensor", "name", "type", "halo", "begin", "end", "alive from op", "to op"]
+    header = ["tensor", "layer", "type", "halo", "begin", "end", "alive from op", "to op"]
     rows = [
-        [f"%{m['tensor']}", m["name"], m["type"], m["halo"], *(str(m[k]) for k in ("begin", "end", "from_op", "to_op"))]
+        [
+            f"%{m['tensor']}",
+            m["layer"],
+            m["type"],
+            m["halo"],
+            *(str(m[k]) for k in ("begin", "end", "from_op", "to_op")),
+        ]
         for m in _memory(model)
     ]
-    print(table(header, rows, ("tensor", "name", "type", "halo")))
+    print(table(header, rows, ("tensor", "layer", "type", "halo")))
     print(f"arena: {model.arena_bytes:,} bytes")
 
 
@@ -55,19 +61,19 @@ def _memory(model: Model) -> list[dict[str, Any]]:
     for tensor in model.tensors:
         if tensor.storage != "arena":
             continue
-        made = next(op.index for op in model.ops if op.output == tensor.index)
+        made = next(op for op in model.ops if op.output == tensor.index)
         # An op whose output is passed runs together with the next.
         readers = [op for op in model.ops if tensor.index in op.inputs]
-        used = max((op.index + (model.tensors[op.output].storage == "passed") for op in readers), default=made)
+        used = max((op.index + (model.tensors[op.output].storage == "passed") for op in readers), default=made.index)
         plan.append(
             {
                 "tensor": tensor.index,
-                "name": tensor.name,
+                "layer": made.layer,
                 "type": describe(tensor),
                 "halo": ",".join(map(str, tensor.halo)) if any(tensor.halo) else "",
                 "begin": tensor.offset,
                 "end": tensor.offset + tensor.bytes,
-                "from_op": made,
+                "from_op": made.index,
                 "to_op": used,
             }
         )

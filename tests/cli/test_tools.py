@@ -31,6 +31,7 @@ def test_inspect_json(call: Any, net: Path) -> None:
     assert record["bytes"] == net.stat().st_size and len(record["layers"]) == len(record["graph"]) == len(model.ops)
     assert record["inputs"] == [{"name": "image", "shape": [12, 12, 1], "dtype": "float32"}]
     for a in record["memory"]:
+        assert {(op["output"], op["layer"]) for op in record["graph"]} >= {(a["tensor"], a["layer"])}
         assert 0 <= a["begin"] < a["end"] <= record["arena_bytes"]
         for b in record["memory"]:  # those alive together do not overlap
             if a is not b and a["from_op"] <= b["to_op"] and b["from_op"] <= a["to_op"]:
