@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -172,9 +173,10 @@ class VerifyReport:
 
 def _table(checks: list[LayerCheck]) -> str:
     header = ["layer", "kind", "compared as", "values", "different", "beyond rounding", "largest difference"]
+    count = Counter((c.layer, c.kind) for c in checks)  # a layer may be several ops
     rows = [
         [
-            c.layer,
+            f"{c.layer} ({c.op})" if count[c.layer, c.kind] > 1 else c.layer,
             "binary" if c.binary else "float",
             c.kind,
             *(f"{n:,}" for n in (c.compared, c.different, c.beyond)),
@@ -219,12 +221,7 @@ def _text(report: VerifyReport) -> str:
     ]
     if report.images_with_nan:
         lines.append(f"images in which NaN reaches a quantizer, not compared: {report.images_with_nan:,}")
-    lines += [
-        "",
-        f"float layers: {quantity(report.different_floats, 'value')} differ by more than rounding",
-        f"binary layers: {quantity(report.different_bits, 'bit')} differ.  "
-        f"{'DIFFERENT' if report.differs else 'OK' if report.ok else 'SILENT'}",
-    ]
+    lines.append("")
     if report.unchanged:
         lines.append(_unchanged(report))
     wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
@@ -233,4 +230,18 @@ def _text(report: VerifyReport) -> str:
         lines.append(f"With {own} input, the first layer that differs is '{printable(wrong[0])}'{more}.")
     if report.hint:
         lines.append(printable(report.hint))
-    return "\n".join(lines)
+    return "\n".join([*lines, _verdict(report)])
+
+
+def _verdict(report: VerifyReport) -> str:
+    """The last line."""
+    bits, floats = quantity(report.different_bits, "bit"), quantity(report.different_floats, "float")
+    if report.different_bits or report.different_floats:
+        return f"DIFFERENT: {bits} and {floats}, by more than rounding"
+    if report.differs:
+        return "DIFFERENT: each layer alone is equal, the whole network is not"
+    if not report.ok:
+        return "SILENT: nothing differs, and a layer was not tested"
+    turned = sum(c.different for c in report.layers if c.kind != "floats") + report.end_to_end.first_differences
+    all_bits = "all bits but those within rounding of their thresholds" if turned else "all bits"
+    return f"EQUAL: {all_bits}, and all floats up to rounding"

@@ -219,11 +219,11 @@ class _Verifier:
         """The source model's values, by the names of its tensors."""
         try:
             return self.original.evaluate(chunk, self.wanted)
-        except KeyError as error:
+        except KeyError as error:  # with the tensor's name, which is of no use to a user
             raise InputError(
-                f"the file was not compiled from this {self.original.framework} model, which has no tensor {error}; "
-                "compile it again, or give the model it came from"
-            ) from None
+                f"the file was not compiled from this {self.original.framework} model, which lacks one of its layers; "
+                "compile the model, or give the one that the file came from"
+            ) from error
 
     def _numbers(self, chunk: list[Array], values: dict[str, Array]) -> Array:
         """The images in which no quantizer meets NaN; in the others all outputs must be NaN.

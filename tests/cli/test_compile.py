@@ -134,7 +134,7 @@ class TestCompile:
         assert "uint8 (N, 8, 8, 2)" in call("inspect", net).out
         for command in (("verify", saved, net, "--random", 9), ("verify", saved, net, "--data", tmp_path / "x.npy")):
             done = call(*command)
-            assert done.status == 0 and "0 bits differ.  OK" in done.out, done.out + done.err
+            assert done.status == 0 and "EQUAL: all bits, and all floats" in done.out, done.out + done.err
         assert call("bench", net, "--repeats", 3).status == 0
 
     def test_bad_models(self, call: Any, saved: Path, net: Path, tmp_path: Path) -> None:

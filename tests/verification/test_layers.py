@@ -363,7 +363,7 @@ def test_the_report_in_words(rng: np.random.Generator) -> None:
     keras = binary_network()
     model, images = bnn.compile(keras), rng.normal(0, 1, (20, 6, 6, 2)).astype(np.float32)
     report = bnn.verify(keras, model, {model.input_names[0]: images})
-    assert report.ok and "OK" in str(report) and "conv" in str(report)
+    assert report.ok and "EQUAL: " in str(report) and "conv" in str(report)
     report = bnn.verify(scrambled(keras, 1), model, images)
     assert not report.ok and "With Keras' own input, the first layer that differs is '" in str(report)
     with pytest.raises(bnn.InputError, match="missing.*unknown: 'other'"):

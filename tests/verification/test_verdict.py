@@ -92,13 +92,13 @@ def test_the_words() -> None:
         "images whose class differs: 17; 18 of them without a different bit and by more than rounding",
         "largest difference of an output: 0.19",
         "images in which NaN reaches a quantizer, not compared: 1",
-        "float layers: 0 values differ by more than rounding", "binary layers: 12 bits differ.  DIFFERENT",
+        "DIFFERENT: 12 bits and 0 floats, by more than rounding",
         "With Keras' own input, the first layer that differs is 'b' and 2 layers after it.", "a hint",
     ):  # fmt: skip
         assert line in text.splitlines()
-    rows = [row.split() for row in text.splitlines() if " bits " in row and row[:1] in ("a", "b", "c")]
-    counts = ["bits", "1,234", "20"]
-    assert rows[:2] == [["a", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
+    rows = [row.split() for row in text.splitlines() if " bits  " in row]
+    counts = ["bits", "1,234", "20"]  # of a layer of two ops, each is named
+    assert rows[:2] == [["a", "(op)", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
     assert "that differs is 'b' and 1 layer after it." in str(VerifyReport(1, layers[:3], EndToEnd()))
     one = str(VerifyReport(1, layers[1:2], EndToEnd()))
     assert "With the source model's own input, the first layer that differs is 'b'." in one and "NaN" not in one
@@ -135,14 +135,28 @@ def test_what_never_changes_is_not_ok() -> None:
     for names, more in ((["a"], ""), (["a", "b"], ", nor of 1 other layer")):
         for images, same in ((9, "all 9 images have the same"), (1, "in the one image, all of them are equal")):
             silent = replace(report(), unchanged=names, images=images, images_with_nan=0)
-            *_, verdict, text, advice = str(silent).splitlines()
-            assert not silent.ok and not silent.differs and verdict.endswith("0 bits differ.  SILENT")
+            *_, text, advice, verdict = str(silent).splitlines()
+            assert not silent.ok and not silent.differs and verdict.startswith("SILENT: nothing differs, and")
             assert text == f"no bit of 'a' changed{more}: {same}, so the comparison says nothing about what makes them"
             assert "--allow-silent" in advice
             accepted = replace(silent, allow_silent=True)
-            assert accepted.ok and str(accepted).splitlines()[-2].endswith("OK") and str(accepted).endswith(text)
+            assert accepted.ok and str(accepted).splitlines()[-2] == text
     wrong = replace(report([check("bits", beyond=1)]), unchanged=["a"], allow_silent=True)
-    assert not wrong.ok and "differ.  DIFFERENT" in str(wrong)
+    assert not wrong.ok and str(wrong).endswith("DIFFERENT: 1 bit and 0 floats, by more than rounding")
+
+
+def test_the_last_line() -> None:
+    alone, equal = "each layer alone is equal, the whole network is not", "all floats up to rounding"
+    some = "EQUAL: all bits but those within rounding of their thresholds, and "
+    for found, line in (
+        (report([check("floats", different=3)], []), some + equal),
+        (VerifyReport(1, [check("floats", different=3)], EndToEnd()), f"EQUAL: all bits, and {equal}"),
+        (VerifyReport(1, FINE, EndToEnd()), some + equal),
+        (report(outputs_beyond_rounding=1), f"DIFFERENT: {alone}"),
+        (report(alone=[check("bits", beyond=1)]), f"DIFFERENT: {alone}"),
+        (report([check("floats", beyond=2)]), "DIFFERENT: 0 bits and 2 floats, by more than rounding"),
+    ):  # fmt: skip
+        assert str(found).splitlines()[-1] == line
 
 
 def test_sums_of_what_differs() -> None:
