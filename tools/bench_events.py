@@ -164,8 +164,10 @@ def main() -> None:
     result: dict[str, Any] = {"dense": bench_dense(np.random.default_rng(options.seed), options.rounds, options.levels)}
     if options.model:
         data = datasets.load(options.dataset)
-        images = datasets.to_input(data.test.images[: max(options.images, 8)], data.scale)
         model = bnn.load(options.model)
+        images: Array = data.test.images[: max(options.images, 8)]
+        if model.input_dtypes[0] != np.uint8:
+            images = datasets.to_input(images, data.scale)
         result["streams"] = bench_streams(model, images, options.frames)
         result["images"] = bench_images(model, images[: options.images], data.test.labels[: options.images])
     if options.json:
