@@ -14,7 +14,7 @@ from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity
 from .common import json_option, net_argument, print_json, print_line
 from .inputs import InputOptions, read_labels, reading_options
-from .scoring import Job, find_parts, go_on, on_ray, on_this_machine, output_classes, parquet, totals
+from .scoring import Job, find_parts, on_ray, on_this_machine, output_classes, parquet, planned, totals
 
 
 @click.command(short_help="Run a .bnn file on very many pictures or rows.")
@@ -65,15 +65,15 @@ def score(
             raise InputError(f"--output {output}: lies inside the input {path}; give a folder outside it")
     job = Job(os.path.abspath(net), os.path.abspath(output), reading, named, column, scores, portable, threads)
     parts = find_parts([os.path.abspath(path) for path in given], rows, column)
-    todo = go_on(job, parts, rows)
-    left = sum(part.rows for part in todo)
-    if done := sum(part.rows for part in parts) - left:
-        note(f"bnn: {quantity(done, 'row')} scored before; {left:,} to go")
-    with progress("score", left, live()) as advance:
-        if where == "ray" and todo:
-            on_ray(job, todo, workers or os.cpu_count() or 1, advance)
-        else:
-            on_this_machine(job, todo, advance)
+    with planned(job, parts, rows, take_back=where == "local") as todo:
+        left = sum(part.rows for part in todo)
+        if done := sum(part.rows for part in parts) - left:
+            note(f"bnn: {quantity(done, 'row')} scored before; {left:,} to go")
+        with progress("score", left, live()) as advance:
+            if where == "ray" and todo:
+                on_ray(job, todo, workers or os.cpu_count() or 1, advance)
+            else:
+                on_this_machine(job, todo, advance)
     count, wrong = totals(job, parts)
     if as_json:
         print_json({"rows": count, "errors": wrong, "files": len(parts), "output": output})

@@ -7,6 +7,7 @@ is there as a whole or not at all, whoever was killed, and scoring it twice chan
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import itertools
@@ -14,9 +15,10 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -157,6 +159,51 @@ def go_on(job: Job, parts: Sequence[ScorePart], rows_per_part: int) -> list[Scor
         with replacing(path) as file:
             file.write(json.dumps(plan, indent=1).encode() + b"\n")
     return [part for part in parts if not os.path.exists(job.path(part.number))]
+
+
+@contextmanager
+def planned(job: Job, parts: Sequence[ScorePart], rows_per_part: int, take_back: bool) -> Iterator[list[ScorePart]]:
+    """The parts that are still to be scored, for a block that scores them.
+
+    ``take_back``: if the block fails while no part is there, remove the plan, so that the command, put right, begins;
+    not where workers may outlive the block.  Every run locks its plan, so that none loses it to another.
+    """
+    path = os.path.join(job.output, PLAN)
+    plan: BinaryIO | None = None
+    while plan is None:
+        todo = go_on(job, parts, rows_per_part)
+        plan = _locked(path)
+    with plan:
+        try:
+            yield todo
+        except BaseException:
+            if take_back:
+                with suppress(OSError):  # another run has the lock, too; or there are no locks here
+                    fcntl.flock(plan, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if _is_at(plan, path) and os.listdir(job.output) == [PLAN]:
+                        os.remove(path)
+            raise
+
+
+def _locked(path: str) -> BinaryIO | None:
+    """The plan, with a lock that all runs share; None if one took it back meanwhile."""
+    try:
+        plan = open(path, "rb")  # noqa: SIM115  the caller closes it
+    except FileNotFoundError:
+        return None
+    with suppress(OSError):  # without locks, nobody takes it back
+        fcntl.flock(plan, fcntl.LOCK_SH)
+    if _is_at(plan, path):
+        return plan
+    plan.close()
+    return None
+
+
+def _is_at(plan: BinaryIO, path: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(plan.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 class Scorer:

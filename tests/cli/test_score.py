@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import pyarrow
 from PIL import Image
 
 import bnn
+from bnn.cli.inputs import InputOptions
+from bnn.cli.scoring import PLAN, Job, find_parts, planned
 from uses import using
 
 from .scored import DIGITS, NAMES, expected, network, pictures, png, results, write
@@ -122,3 +125,21 @@ def test_what_is_refused(call: Any, net: Path, tmp_path: Path) -> None:
     done = call("score", tmp_path / "two.bnn", "--input", file, "--output", other)
     assert done.status == 2 and "found a network with 2 inputs, expected one; use bnn run" in done.err
     assert not other.exists()  # so that the command, put right, begins
+
+
+def test_a_run_that_fails_at_once_takes_its_plan_back(call: Any, net: Path, tmp_path: Path) -> None:
+    """So that the command, put right, begins; but not from another run, nor where a part is there."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    Image.fromarray(pictures(1)[0][:4]).save(photos / "b.png")
+    command = ("score", net, "--input", photos, "--output", out)
+    job = Job(str(net), str(out), InputOptions(None, 0.0, False), NAMES, None, False, False, None)
+    with planned(job, find_parts([str(photos)], 4096, None), 4096, take_back=True):
+        done = call(*command)
+        assert "give --resize" in done.err and os.listdir(out) == [PLAN]
+    assert "results of another run (other: options)" in call(*command, "--resize").err
+    assert call(*command).status == 2 and os.listdir(out) == []
+    assert call(*command, "--resize").status == 0
+    Image.fromarray(pictures(1)[0]).save(photos / "a.png")
+    command = (*command[:-1], tmp_path / "other", "--rows", 1)
+    assert call(*command).status == 2 and sorted(os.listdir(tmp_path / "other")) == [PLAN, "part-000000.parquet"]
