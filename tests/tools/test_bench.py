@@ -20,7 +20,11 @@ TOOLS = ROOT / "tools"
 sys.path.insert(0, str(TOOLS))
 
 from bench import document, timing  # noqa: E402
+from bnn.importers.common.inputs import as_floats  # noqa: E402
+from bnn.ir.graph import DType, Graph  # noqa: E402
+from bnn.ir.ops import input_node  # noqa: E402
 from bnn.runtime import available_kernels  # noqa: E402
+from conftest import Builder, Small  # noqa: E402
 
 needs_larq = pytest.mark.skipif(not importlib.util.find_spec("larq"), reason="the networks need TensorFlow and Larq")
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
@@ -88,6 +92,18 @@ def test_timing_of_samples() -> None:
     found = timing.Timing.of([5.0, 1.0, 3.0, 2.0, 4.0])
     assert (found.best, found.first_quartile, found.median, found.third_quartile) == (1.0, 2.0, 3.0, 4.0)
     assert found.spread == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("dtype", [DType.f32, DType.u8])
+def test_events_of_floats_and_bytes(dtype: DType, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn has the digits")
+    build, image = Builder(), input_node("image", (8, 8, 1), dtype)
+    h = build.sign(build.norm(build.conv(as_floats(image), 32, "stem"), "norm"), "sign")
+    small = Small(Graph((image,), (build.dense(h, 10, "scores"),), ("scores",)))
+    (tmp_path / "net.bnn").write_bytes(small.data)
+    few = ("--rounds", "1", "--images", "9", "--frames", "4")
+    done = run("bench_events.py", "--model", str(tmp_path / "net.bnn"), "--dataset", "digits", *few)
+    assert done.returncode == 0 and "brightest: " in done.stdout and "0 frames differ" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
