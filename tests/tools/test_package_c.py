@@ -196,7 +196,7 @@ def test_the_sketch_on_a_cortex_m4(library: Path, image: Any, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["riscv32-bare", "host-gcc", "host-clang"])
+@pytest.mark.parametrize("name", ["riscv32-bare", "host-clang"])
 def test_outputs(name: str, library: Path, image: Any, tmp_path: Path) -> None:
     """Without a flag that the library needs; on hosts with all families of kernels."""
     data = DIGITS.read_bytes()
