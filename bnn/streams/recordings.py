@@ -67,7 +67,7 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
     """
     name = Path(path_text(path))
     if not os.path.isfile(name):
-        found = "is a folder" if name.is_dir() else "there is no such recording"
+        found = "is a folder" if os.path.isdir(name) else "there is no such recording"
         raise ModelNotFoundError(f"{name}: {found}; give the file: .npy, .npz, .bin, .dat, .raw or .aedat")
     if format is not None:
         check_choice(format, "format", FORMATS)
