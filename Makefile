@@ -41,7 +41,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help hello demo test test-all test-kernels fuzz coverage proof lint lint-c format bench docs install clean
 
-hello: | $(PY)
+hello: | $(VENV)/made
 	@$(PY) -c 'import bnn' 2>/dev/null || $(PY) -m pip install -q --no-build-isolation --editable .
 	@$(PY) examples/hello.py
 
@@ -104,9 +104,14 @@ install: $(VENV)/installed
 
 # Made again when a dependency, the build or a C file changed: an editable install sees changed Python by itself.
 # `prophesee` is for the tests of recordings: `all` has no copyleft in it.
-$(VENV)/installed: pyproject.toml setup.py bnn/runtime/build.py bnn/_version.py $(C_FILES) | $(PY)
+$(VENV)/installed: pyproject.toml setup.py bnn/runtime/build.py bnn/_version.py $(C_FILES) | $(VENV)/made
 	$(PY) -m pip install --no-build-isolation --editable '.[all,prophesee]' "$$($(PY) -c '$(NUMPY)')"
 	$(PY) -m pip install --no-deps $(LARQ)
+	@touch $@
+
+# Also of an environment that was made by hand, which may have no setuptools.
+$(VENV)/made: | $(PY)
+	$(PY) -m pip install --upgrade pip 'setuptools>=77,<100' 'cffi>=1.15,<3'
 	@touch $@
 
 $(PY):
@@ -116,7 +121,6 @@ $(PY):
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	    echo "make: '$(PYTHON)' has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --upgrade pip 'setuptools>=77,<100' 'cffi>=1.15,<3'
 
 clean:
 	rm -rf .venv build dist *.egg-info bnn/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,7 +42,7 @@ class Unusable(InputError):
 
 
 class OtherSize(InputError):
-    """A picture that has not the network's size, where nothing says how it becomes that."""
+    """A picture of another size than the network reads, where nothing says how it is to fit."""
 
 
 def unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileError:
