@@ -57,8 +57,8 @@ def excused(network: Network, risk: Risk, population: int, step: int, neuron: in
             return True
         if i == population and rows[: step + 1, neuron].any():
             return True
-        # A loser's reset changes whether it wins a later step, and so who else does.
-        if i == population and rivals and rows[:step].any():
+        # Whether a rival is reset decides who wins, in this step and in later ones.
+        if i == population and rivals and rows[: step + 1].any():
             return True
     return False
 
