@@ -206,7 +206,7 @@ def read_batches(
 
 
 def note_losses(losses: Mapping[str, tuple[str, int]]) -> None:
-    """Say what reading pictures lost: of which one first, and of how many."""
+    """Print what reading pictures lost: each loss with the first picture and the number of pictures."""
     for loss, (first, count) in losses.items():
         more = f" and {quantity(count - 1, 'other')}" if count > 1 else ""
         note(f"bnn: note: {first}{more}: {loss}")
@@ -299,7 +299,14 @@ def read_picture(model: Model, picture: str | os.PathLike[str] | bytes) -> Input
     file = "picture" if isinstance(picture, bytes) else os.fspath(picture)
     if file.lower().endswith(_STORED):
         raise InputError(f"{file}: found an array, expected a picture; read it with np.load")
-    return read_file(model, file, InputOptions(None, 0, False), {}, content)[0]
+    try:
+        return read_file(model, file, InputOptions(None, 0, False), {}, content)[0]
+    except (OtherSize, InputTypeError):
+        if model.preprocessing is not None:
+            raise
+        # Not --scale and --resize, which are options of commands.
+        how = "how pixels become its input; compile it with preprocess= (--preprocess)"
+        raise InputError(f"{file}: the network's file does not say {how}") from None
 
 
 def _picture(

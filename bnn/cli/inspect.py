@@ -38,13 +38,7 @@ def inspect(net: str, as_json: bool) -> None:
     print(f"\nLayers\n\n{model.summary()}\n\nMemory of one image\n")
     header = ["tensor", "layer", "type", "halo", "begin", "end", "alive from op", "to op"]
     rows = [
-        [
-            f"%{m['tensor']}",
-            m["layer"],
-            m["type"],
-            m["halo"],
-            *(str(m[k]) for k in ("begin", "end", "from_op", "to_op")),
-        ]
+        [f"%{m['tensor']}", *(str(m[k]) for k in ("layer", "type", "halo", "begin", "end", "from_op", "to_op"))]
         for m in _memory(model)
     ]
     print(table(header, rows, ("tensor", "layer", "type", "halo")))

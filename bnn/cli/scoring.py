@@ -36,7 +36,7 @@ from .pictures import Unusable, in_folder
 PLAN = "_plan.json"  # readers of a folder of Parquet files pass over it
 _PARQUET = ".parquet"
 _BLOCKS = 10_000  # that Ray keeps track of
-Losses = dict[str, tuple[str, int]]  # what reading pictures lost: of which one first, and of how many
+Losses = dict[str, tuple[str, int]]  # each loss with the first picture and the number of pictures
 
 
 @dataclass(frozen=True)

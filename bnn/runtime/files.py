@@ -44,7 +44,7 @@ def file_error(path: str, number: int, done: str, reason: str = "", hint: str = 
 
 
 def no_folder(path: str, folder: str) -> ModelFileError:
-    """The exception for a file to be written where there is no folder."""
+    """The error for a file whose folder does not exist."""
     return file_error(path, errno.ENOENT, "written", f"there is no folder {folder}", "make it, or give another path")
 
 

@@ -47,6 +47,7 @@ bnn.load("net.bnn", kernel="avx2") | unexpected keyword argument 'kernel'
 bnn.load("net.bnn", max_bytes=10) | if you trust the file, open it with a larger max_bytes=
 bnn.read_picture(model, "missing.png") | missing.png: cannot be opened: No such file or directory; expected
 bnn.read_picture(model, x) | picture: found ndarray of shape (4, 12, 12, 1), expected the path of an image file
+bnn.read_picture(model, "a.png") | a.png: the network's file does not say how pixels become its input; compile it with
 bnn.read_picture(model, b"x") | picture: not an image that Pillow can read
 bnn.read_picture(model, "x.npy") | x.npy: found an array, expected a picture; read it with np.load
 bnn.read_picture("net.bnn", "a.png") | model: found 'net.bnn', expected a compiled model: bnn.load(path)

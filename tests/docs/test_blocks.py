@@ -16,6 +16,9 @@ from bnn.errors import CompileWarning
 
 from .blocks import PAGES, ROOT, RUN, Block, blocks, calls, furnish, missing, name, ours, run
 
+# What is installed under another name, or by another package.
+OTHERWISE = {"PIL": "pillow", "sklearn": "scikit-learn", "cc": "gcc", "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+             "nirtorch": "norse"}  # fmt: skip
 _LONG = re.compile(r"\b(larq|keras|tensorflow|torch|cmake|train\w*|cluster)\b|--plot")
 
 
@@ -57,12 +60,19 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_block_is_run(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = Counter[str]()
+    counts, needed = Counter[str](), set[str]()
     for page in PAGES:
         for block, lacking in with_missing(page):
+            needed |= set(block.markers.get("needs", "").split())
             if block.language in RUN and not block.title:
                 others = "calls of pip, read by a test" if block.installs else "run by other tests"
                 counts[others if not ours(block) else "needing what is not here" if lacking else "run"] += 1
+    known = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in ("pyproject.toml", "Makefile", ".ci/run"))
+    # (taskset is on every Linux.)
+    unknown = [
+        each for each in needed - {"taskset"} if not re.search(rf"\b{re.escape(OTHERWISE.get(each, each))}\b", known)
+    ]
+    assert counts["run"] and not unknown, f"no environment has {unknown}"
     with capsys.disabled():
         print("\ncode blocks of the documentation: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
