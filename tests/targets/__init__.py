@@ -157,13 +157,25 @@ def build(target: Target, sources: Sequence[str | Path], flags: Sequence[str] = 
     if text := missing(target):
         raise Missing(text)
     compiler = (*target.compiler, f"-I{HERE}")
-    objects = []
+    own, objects = [], []
     for source in (HERE / "target.c", *((HERE / "bare.c", BOARD / "start.c") if target.bare else ())):
-        objects.append(str(folder / f"{target.name}-{source.stem}.o"))
-        compiled([*compiler, "-std=c11", "-O2", "-c", str(source), "-o", objects[-1]])
+        objects.append(_object(source, [*compiler, "-std=c11", "-O2"], folder))
+    # Programs with the same flags share the runtime, which sees none of a test's files.
+    shared = [flag for flag in flags if flag != f"-I{folder}"]
+    for source in map(str, sources):
+        if source.startswith(("csrc/", "kernels/")):
+            objects.append(_object(Path(source), [*target.compiler, *shared], folder))
+        else:
+            own.append(source)
     program = folder / target.name
-    compiled([*compiler, *flags, *map(str, sources), *objects, "-lm", "-o", str(program)])
+    compiled([*compiler, *flags, *own, *objects, "-lm", "-o", str(program)])
     return program
+
+
+def _object(source: Path, command: Sequence[str], folder: Path) -> str:
+    made = folder / f"{'_'.join(source.parts[-3:])}.o"
+    compiled([*command, "-c", str(source), "-o", str(made)])
+    return str(made)
 
 
 def compiled(command: Sequence[str]) -> None:
