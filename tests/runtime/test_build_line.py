@@ -19,16 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("compiler", ["cc", "clang-19"])
-def test_the_line_of_the_docs_builds_a_program(small: Any, tmp_path: Path, compiler: str) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed")
+def test_the_line_of_the_docs_builds_a_program(small: Any, tmp_path: Path) -> None:
     page = (ROOT / "docs/maintainers/runtime.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^cc (.*)$", page, flags=re.M)
     for folder in ("csrc", "kernels"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     shutil.copy(Path(__file__).with_name("program.c"), tmp_path)
-    built = subprocess.run(f"{compiler} {line}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    built = subprocess.run(f"cc {line}", shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (built.returncode, built.stderr) == (0, "")
 
     x = small.inputs(1)[0]
