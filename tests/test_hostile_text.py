@@ -151,7 +151,7 @@ def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
             [results.LayerCheck(name(2), NAME, "floats", False)]), hint=NAME, framework=NAME),
         over_time.SpikeReport(simulator=NAME, version=NAME, samples=1, steps=1, oracle=0, first=(0, 0, NAME, 0),
                               layers=[over_time.PopulationCheck(name=NAME, neurons=1, why=NAME)]),
-        nir.NirReport(importers, [NAME]), *importers,
+        nir.NirReport(importers, [NAME]),
         *(Evaluation(np.ones((n, n), np.int64), 1, 1, 1, [f"{k}{NAME}" for k in range(n)]) for n in (3, 30)),
     ]  # fmt: skip
 

@@ -67,12 +67,14 @@ def measure(net: Path, dataset: str, folder: str | None, images: int) -> list[Ro
                 row.refused = str(error)
                 continue
             for importer in IMPORTERS.values():
-                row.runs += verify_nir(path, model, x, importer.name).runs
-                print(row.runs[-1], file=sys.stderr)
+                report = verify_nir(path, model, x, importer.name)
+                print(report, file=sys.stderr)
+                row.runs += report.runs
                 if profile == "lif" and profile in importer.profiles:
                     options: dict[str, Any] = {"batch_size": SIDE_BY_SIDE, "stream": True}
-                    row.streams += verify_nir(path, model, x, importer.name, **options).runs
-                    print("without a reset:", row.streams[-1], file=sys.stderr)
+                    report = verify_nir(path, model, x, importer.name, **options)
+                    print(f"without a reset:\n{report}", file=sys.stderr)
+                    row.streams += report.runs
     return rows
 
 

@@ -17,7 +17,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -180,33 +179,30 @@ def _verify(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, A
 
     round_plainly()  # before TensorFlow is imported, which makes the choice
     _load_framework(model)
-    report = _compared(answers, verify, model, **arguments)
-    sums = {"different_bits": report.different_bits, "different_floats": report.different_floats}
-    return {"ok": report.ok, **sums, **asdict(report)}, str(report)
+    return _compared(answers, verify, model, **arguments)
 
 
 def _verify_nir(answers: Answers, model: str, **arguments: Any) -> tuple[dict[str, Any], str]:
     """The report, as JSON and as text."""
     from ..verification.nir import verify_nir
 
-    report = _compared(answers, verify_nir, model, **arguments)
-    runs = [{"ok": run.ok, "mismatched": run.mismatched, "outside": run.outside, **asdict(run)} for run in report.runs]
-    record = {"ok": report.ok, "changes": report.changes, "silent": report.silent, "runs": runs}
-    return record, f"{report}\n{'DIFFERENT' if report.differs else 'OK' if report.ok else 'SILENT'}"
+    return _compared(answers, verify_nir, model, **arguments)
 
 
 def _compared(
     answers: Answers, compare: Callable[..., Any], model: str, net: str, files: list[str], reading: dict[str, Any],
     count: int, seed: int, **options: Any,
-) -> Any:  # fmt: skip
+) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The report of ``compare`` on the images of ``files``, or on ``count`` random ones; tells the progress."""
     from ..runtime import load
+    from ..verification.report import as_json
     from .inputs import InputOptions, random_arrays, read_arrays
 
     compiled = load(net)
     arrays = read_arrays(compiled, files, InputOptions(**reading)) if files else random_arrays(compiled, count, seed)
     answers.send("working", len(arrays[0]))
-    return compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
+    report = compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)
+    return as_json(report), str(report)
 
 
 def _compile_snn(answers: Answers, model: str, **options: Any) -> dict[str, Any]:
@@ -260,6 +256,7 @@ def _verify_snn(
 
     from ..snn import load
     from ..verification.over_time import verify
+    from ..verification.report import as_json
     from .inputs import read_over_time
 
     network, x = load(net), None
@@ -268,11 +265,9 @@ def _verify_snn(
         x = np.stack([sample[names[0]] for sample in read_over_time(data, names, shapes)], axis=1)
     answers.send("working", samples if x is None else x.shape[1])
     trained = None if module is None else _load_module(module)
-    report = verify(
-        model, network, x, samples=samples, module=trained, progress=lambda n: answers.send("done", n), **options
-    )
-    facts = {"ok": report.ok, "verdict": report.verdict, "proven": report.proven, "silent": report.silent}
-    return {**facts, **asdict(report)}, f"{report}\n{report.verdict}"
+    own: dict[str, Any] = {"samples": samples, "module": trained, "progress": lambda n: answers.send("done", n)}
+    report = verify(model, network, x, **own, **options)
+    return as_json(report), str(report)
 
 
 def _load_module(text: str) -> Any:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import click
 
 from ..errors import InputError
-from ..runtime.progress import live, progress, waiting
-from .apart import Limits, limit_options, run_apart
-from .common import Place, json_option, print_json, was_given
+from .apart import Limits, limit_options
+from .common import Place, json_option, was_given
+from .verify import show_report
 
 
 @click.command("verify", short_help="Compare a .snn file with the simulator, spike for spike.")
@@ -55,19 +54,5 @@ def snn_verify(
     for name in random:
         if data is not None and was_given(name):
             raise click.UsageError(f"--{name} is for random samples; leave out either it or --data")
-    with ExitStack() as shown:
-        shown.enter_context(waiting("loading the simulator"))
-        advance = []
-
-        def working(samples: int) -> None:
-            shown.close()
-            advance.append(shown.enter_context(progress("verify", samples, live())))
-
-        handlers = {"working": working, "done": lambda samples: advance[0](samples)}
-        own = {"module": module, "time_major": time_major, "allow_silent": allow_silent}
-        record, text = run_apart("verify_snn", nir, limits, handlers, net=net, data=data, **random, **own)
-    if as_json:
-        print_json(record)
-    else:
-        print(text)
-    click.get_current_context().exit(0 if record["ok"] else 1)
+    own = {"module": module, "time_major": time_major, "allow_silent": allow_silent}
+    show_report("verify_snn", nir, limits, "loading the simulator", 1, as_json, net=net, data=data, **random, **own)

@@ -90,12 +90,7 @@ def verify(
         task, runs = "verify", 1
         options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}
     options |= {"net": net, "files": files, "reading": asdict(reading), "allow_silent": allow_silent, **data}
-    record, text = _verified(task, model, limits, runs, **options)
-    if as_json:
-        print_json(record)
-    else:
-        print(text)
-    click.get_current_context().exit(0 if record["ok"] else 1)
+    show_report(task, model, limits, "loading the simulators" if nir else loading(model), runs, as_json, **options)
 
 
 def check_kinds(model: str, net: str, nir: bool) -> None:
@@ -123,10 +118,11 @@ def _check_options(data: bool, nir: bool) -> None:
             raise click.UsageError(f"{option} {remedy}")
 
 
-def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any) -> Any:
-    """The result of a task of ``child.py`` that goes through the images ``runs`` times; shows progress."""
+def show_report(task: str, model: str, limits: Limits, before: str, runs: int, as_json: bool, **arguments: Any) -> None:
+    """Print the report of a task of ``child.py`` that goes through its images or samples ``runs`` times; exit status 1
+    if it is not ok.  Shows what is done ``before``, and progress."""
     with ExitStack() as shown:
-        shown.enter_context(waiting(loading(model) if task == "verify" else "loading the simulators"))
+        shown.enter_context(waiting(before))
         advance: list[Callable[[int], None]] = []
 
         def working(images: int) -> None:
@@ -134,4 +130,9 @@ def _verified(task: str, model: str, limits: Limits, runs: int, **arguments: Any
             advance.append(shown.enter_context(progress("verify", images * runs, live())))
 
         handlers = {"working": working, "done": lambda images: advance[0](images)}
-        return run_apart(task, model, limits, handlers, **arguments)
+        record, text = run_apart(task, model, limits, handlers, **arguments)
+    if as_json:
+        print_json(record)
+    else:
+        print(text)
+    click.get_current_context().exit(0 if record["ok"] else 1)

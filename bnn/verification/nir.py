@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,6 @@ import numpy as np
 
 from .._arguments import check_callable, check_choice, check_count, check_flag
 from .._distribution import install
-from .._text import printable
 from .._types import Array
 from ..emit.nir.layered import LayeredNetwork, NirLayer
 from ..emit.nir.proof import expected_sums, pack_spikes, readout_sums, unpack_field
@@ -34,14 +33,14 @@ from ..runtime import Model
 from ..runtime.files import path_text
 from ..runtime.model import opened_model
 from ..snn.nir_file import read_nir
-from .changes import ACCEPT, Changes
+from .report import ACCEPT, Changes, Report, Row, column, rows_table
 from .simulators import IMPORTERS, Importer
 
 __all__ = ["IMPORTERS", "ImporterReport", "NirLayerCheck", "NirReport", "verify_nir"]
 
 
 @dataclass
-class NirLayerCheck:
+class NirLayerCheck(Row):
     """One layer in one importer: the numbers of ``compared`` spikes (or sums), of different ones, and of values other
     than 0 and 1 (from a node that the importer took for the identity).  ``first``: the first wrong value.  ``fired``:
     spikes of the C runtime.  ``unchanged``: its spikes were those of the first image, whatever the image."""
@@ -49,8 +48,8 @@ class NirLayerCheck:
     layer: str
     kind: str  # "spikes" or "sums"
     compared: int = 0
-    mismatched: int = 0
-    outside: int = 0
+    mismatched: int = column("", 0, fails=True)
+    outside: int = column("", 0, fails=True)
     first: str = ""
     fired: int = 0
     unchanged: bool = False
@@ -63,90 +62,71 @@ class NirLayerCheck:
         return f"no bit of '{self.layer}' changed" if self.fired else f"nothing fired in '{self.layer}'"
 
     @property
-    def ok(self) -> bool:
-        return self.compared > 0 and self.mismatched == 0 and self.outside == 0
+    def failed(self) -> bool:
+        return not self.compared or super().failed
+
+
+def _total(name: str, what: str) -> property:
+    return property(lambda run: sum(getattr(layer, name) for layer in run.layers), doc=what)
 
 
 @dataclass
-class ImporterReport:
+class ImporterReport(Row):
     """One importer's run.  ``error``: it could not load or run the file.  ``skipped``: it was not asked to, and why."""
 
-    importer: str
-    version: str
-    profile: str
-    images: int = 0
+    told = ("ok", "mismatched", "outside")
+    importer: str = column("importer")
+    version: str = column("version")
+    profile: str = column("profile")
+    images: int = column("images", 0)
     layers: list[NirLayerCheck] = field(default_factory=list)
-    classes_different: int = 0
+    classes_different: int = column("other classes", 0, fails=True)
     seconds: float = 0.0
-    error: str = ""
+    error: str = column("", "", fails=True)
     skipped: str = ""
 
-    @property
-    def compared(self) -> int:
-        """Spikes and sums that were compared."""
-        return sum(layer.compared for layer in self.layers)
+    compared = _total("compared", "Spikes and sums that were compared.")
+    mismatched = _total("mismatched", "Spikes and sums that differ from the C runtime's.")
+    outside = _total("outside", "Taps that are not spikes at all.")
 
     @property
-    def mismatched(self) -> int:
-        """Spikes and sums that differ from the C runtime's."""
-        return sum(layer.mismatched for layer in self.layers)
+    def failed(self) -> bool:
+        return not self.skipped and (super().failed or not self.layers)
 
-    @property
-    def outside(self) -> int:
-        """Taps that are not spikes at all."""
-        return sum(layer.outside for layer in self.layers)
-
-    @property
-    def ok(self) -> bool:
-        if self.skipped:
-            return True
-        return not self.error and bool(self.layers) and self.classes_different == 0 and all(x.ok for x in self.layers)
-
-    def __str__(self) -> str:
-        name = f"{self.importer} {self.version}, profile '{self.profile}'"
-        if self.skipped or self.error:
-            return printable(f"{name}: {'skipped: ' + self.skipped if self.skipped else 'FAILED: ' + self.error}")
-        lines = [
-            f"{name}: {self.images:,} images, {self.compared:,} values compared: "
-            f"{self.mismatched:,} mismatched, {self.outside:,} taps not 0 or 1, "
-            f"{self.classes_different:,} classes different"
-        ]
-        for x in self.layers:
-            if not x.ok:
-                lines.append(f"  {x.layer}: {x.mismatched:,} of {x.compared:,} {x.kind} wrong; {x.first}")
-        return "\n".join(map(printable, lines))
+    def cells(self) -> dict[str, Any]:
+        return super().cells() | {"values": self.compared, "mismatched": self.mismatched, "not 0 or 1": self.outside}
 
 
 @dataclass
-class NirReport:
+class NirReport(Report):
     """The result of ``verify_nir``.  ``changes``: where the file differs from what ``emit_nir`` writes for the model.
     ``ok``: no such place, at least one importer ran, and every importer that ran gave every spike; and no layer was
     ``silent``, unless ``allow_silent`` accepts that."""
 
     runs: list[ImporterReport]
-    changes: list[str] = field(default_factory=list)
-    allow_silent: bool = False
+    changes: list[str] = column("", [], fails=True)
 
     @property
-    def ok(self) -> bool:
-        return not self.differs and (self.allow_silent or not self.silent)
-
-    @property
-    def differs(self) -> bool:
-        """Something is not the model's, or nothing was compared."""
-        return bool(self.changes) or not all(run.ok for run in self.runs) or all(run.skipped for run in self.runs)
+    def failed(self) -> bool:
+        return super().failed or all(run.skipped for run in self.runs)
 
     @property
     def silent(self) -> list[str]:
         """The layers in which no neuron fired, or no bit changed, in any image: their comparison says nothing."""
         return list(dict.fromkeys(layer.silent for run in self.runs for layer in run.layers if layer.silent))
 
-    def __str__(self) -> str:
-        changes = [printable(f"the file is not what the model gives: {change}") for change in self.changes]
-        silent = [printable(f"{text}, in any image: its comparison says nothing") for text in self.silent]
-        if silent and not self.allow_silent:
-            silent.append(ACCEPT)
-        return "\n".join([*changes, *map(str, self.runs), *silent])
+    def lines(self) -> Iterator[str]:
+        yield from (f"the file is not what the model gives: {change}" for change in self.changes)
+        yield from rows_table([run for run in self.runs if not run.skipped and not run.error])
+        for run in self.runs:
+            if run.skipped or run.error:
+                name = f"{run.importer} {run.version}, profile '{run.profile}'"
+                yield f"{name}: {'skipped: ' + run.skipped if run.skipped else 'FAILED: ' + run.error}"
+            for x in run.layers:
+                if x.failed and not run.skipped:
+                    yield f"{run.importer}, '{x.layer}': {x.mismatched:,} of {x.compared:,} {x.kind} wrong; {x.first}"
+        yield from (f"{text}, in any image: its comparison says nothing" for text in self.silent)
+        yield from [ACCEPT] * bool(self.silent and not self.allow_silent)
 
 
 def verify_nir(
@@ -196,7 +176,7 @@ def verify_nir(
     nodes, edges = nir_nodes(chain, profile)
     # Importers follow the edges; if these are not a chain, some importers never stop.
     other_network = other_structure(nir_graph, nodes, edges)
-    report = NirReport([], other_network or other_numbers(nir_graph, nodes), allow_silent)
+    report = NirReport([], other_network or other_numbers(nir_graph, nodes), allow_silent=allow_silent)
     if not report.changes:
         _check_installed(chosen, profile, importer == "all")
     for one in chosen:

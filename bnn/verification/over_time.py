@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from .._arguments import check_count, check_flag, check_number
-from .._text import printable
 from .._types import Array, Floats
 from ..errors import BnnError, InputError, InputTypeError
 from ..runtime.arrays import as_numbers
@@ -32,10 +31,11 @@ from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from ..snn.simulators.sinabs import tau_of
 from .modules import WAYS, import_file, imported_way, run_module, trained_way, version
+from .report import Report, Row, column, rows_table
 
 
 @dataclass
-class PopulationCheck:
+class PopulationCheck(Row):
     """One population over all samples.
 
     ``decisions``: neurons times steps.  ``fed``: decisions of the engine that differ from the simulator's when it gets
@@ -46,19 +46,19 @@ class PopulationCheck:
     rounding.
     """
 
-    name: str
-    neurons: int
-    decisions: int = 0
-    spikes: int = 0
-    fed: int | None = None
-    alone: int | None = None
-    trained: int | None = None
+    name: str = column("population")
+    neurons: int = column("neurons")
+    decisions: int = column("decisions", 0)
+    spikes: int = column("spikes", 0)
+    fed: int | None = column("differ on its currents", None, fails=True)
+    alone: int | None = column("differ alone", None)
+    trained: int | None = column("differ from the module", None)
     why: str = ""
-    at_risk: int = 0
+    at_risk: int = column("at risk", 0)
 
 
 @dataclass
-class SpikeReport:
+class SpikeReport(Report):
     """The result of :func:`verify`.
 
     ``oracle``: values that differ between the engine and the definition in NumPy (0, or there is a bug).  ``first``:
@@ -69,11 +69,12 @@ class SpikeReport:
     ``missing``: populations of neurons that are no part of what the simulator's importer made, so nothing was compared.
     """
 
+    told = ("ok", "verdict", "proven", "silent")
     simulator: str
     version: str
     samples: int
     steps: int
-    oracle: int
+    oracle: int = column(fails=True)
     layers: list[PopulationCheck] = field(default_factory=list)
     first: tuple[int, int, str, int] | None = None
     excused: bool = False
@@ -81,7 +82,6 @@ class SpikeReport:
     excused_trained: bool = False
     rounded: bool = False
     module: str = ""
-    allow_silent: bool = False
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -92,21 +92,17 @@ class SpikeReport:
     @property
     def equal(self) -> bool:
         """Whether nothing differs, except by rounding."""
-        equal = self.oracle == 0 and not any(x.fed for x in self.layers) and (self.first is None or self.excused)
+        equal = not super().failed and (self.first is None or self.excused)
         return equal and (self.first_trained is None or self.excused_trained)
 
     @property
-    def ok(self) -> bool:
-        """Equal, and every population was compared, and sent something, unless silence is allowed."""
-        return self.equal and not self.missing and (self.allow_silent or not self.silent)
+    def failed(self) -> bool:
+        return not self.equal or bool(self.missing)
 
     @property
     def verdict(self) -> str:
-        """In a few words."""
-        if self.ok:
-            return "OK"
-        if not self.equal:
-            return "DIFFERENT"
+        if self.ok or not self.equal:
+            return super().verdict
         if self.missing:
             return f"NOT COMPARED: the simulator has no {', '.join(self.missing)}"
         return f"NOT COMPARED: nothing fired in {', '.join(self.silent)}"
@@ -116,52 +112,39 @@ class SpikeReport:
         """Populations that sent nothing in any sample: of these, only silence was compared, and ``ok`` is False."""
         return [x.name for x in self.layers if not x.spikes]
 
-    def __str__(self) -> str:
-        head = ["population", "neurons", "decisions", "spikes", "on its currents", "alone", "at risk"]
-        rows = [head + ["trained module"] * bool(self.module)]
-        for x in self.layers:
-            fed, alone, trained = ("-" if n is None else f"{n} differ" for n in (x.fed, x.alone, x.trained))
-            risk = "proven" if not x.why else str(x.at_risk)
-            row = [x.name, str(x.neurons), str(x.decisions), str(x.spikes), fed, alone, risk]
-            rows.append(row + [trained] * bool(self.module))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(c.ljust(w) if not i else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        ]
-        lines.append(f"{self.simulator} {self.version}, {self.samples} x {self.steps} steps; "
-                     f"engine and definition: {self.oracle} values differ")  # fmt: skip
-        firsts = [("first difference", self.first, self.excused)]
-        firsts.append(("first difference from the trained module", self.first_trained, self.excused_trained))
-        for what, first, at_risk in firsts:
+    def lines(self) -> Iterator[str]:
+        yield from rows_table(self.layers)
+        yield (
+            f"{self.simulator} {self.version}, {self.samples} x {self.steps} steps; "
+            f"engine and definition: {self.oracle} values differ"
+        )
+        trained = (" from the trained module", self.first_trained, self.excused_trained)
+        for what, first, at_risk in (("", self.first, self.excused), trained):
             if first is not None:
                 sample, step, name, neuron = first
-                lines.append(
-                    f"{what}: sample {sample}, step {step}, {name}, neuron {neuron}"
-                    + (": within rounding of its threshold" if at_risk else "")
-                )
+                excuse = ": within rounding of its threshold" if at_risk else ""
+                yield f"first difference{what}: sample {sample}, step {step}, {name}, neuron {neuron}{excuse}"
         if self.module:
-            lines.append(f"the trained module was called {self.module}")
+            yield f"the trained module was called {self.module}"
         if self.first_trained is not None and not self.excused_trained:
-            lines.append(
+            yield (
                 "the file is another network than the trained module: a file does not say all that a neuron does; "
                 "compile it with what yours do (reset=, reset_delay=, ...; --reset, --reset-delay, ...)"
             )
         if self.proven:
-            lines.append("proven: every sum is exact, so no order of additions changes a spike")
+            yield "proven: every sum is exact, so no order of additions changes a spike"
         else:
-            lines.append(f"at risk: {sum(x.at_risk for x in self.layers)} decisions are within rounding")
+            yield f"at risk: {sum(x.at_risk for x in self.layers)} decisions are within rounding"
             for why in dict.fromkeys(x.why for x in self.layers if x.why):
-                lines.append(f"  {', '.join(x.name for x in self.layers if x.why == why)}: {why}")
+                yield f"  {', '.join(x.name for x in self.layers if x.why == why)}: {why}"
         if self.rounded:
-            lines.append("weights (to eight bits) and biases are rounded on both sides, here and in the simulator")
+            yield "weights (to eight bits) and biases are rounded on both sides, here and in the simulator"
         if self.silent:
-            lines.append(
+            yield (
                 f"nothing fired in {', '.join(self.silent)}: only silence was compared there; give more input "
                 "(--rate, --steps, --data; x=)"
                 + ("" if self.allow_silent else ", or say that this is right (--allow-silent; allow_silent=True)")
             )
-        return "\n".join(map(printable, lines))
 
 
 def verify(

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from .._text import printable
 from .._types import Array
 from ..ir.ops.rounding import TINY
-from ..runtime.summary import quantity, table
-from .changes import ACCEPT
+from ..runtime.summary import quantity
+from .report import ACCEPT, Report, Row, column, rows_table, shown
 
 # A pre-activation this close to its threshold, in standard deviations of the layer's values, is within float32 rounding
 # of a sum of a few thousand terms.
@@ -75,7 +73,7 @@ def _deviation(values: Array) -> float:
 
 
 @dataclass
-class LayerCheck:
+class LayerCheck(Row):
     """One layer's comparison, summed over the images.
 
     ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
@@ -84,15 +82,16 @@ class LayerCheck:
     differ within rounding of its threshold.
     """
 
-    layer: str
-    op: str
-    kind: str
-    binary: bool
+    layer: str = column("layer")
+    op: str = column("op")
+    kind: str = column("compared as")
+    binary: bool = column("binary")
     exact: bool = True
-    compared: int = 0
-    different: int = 0
-    beyond: int = 0
-    largest: float = 0.0  # floats: difference; bits: distance of a differing one from its threshold
+    compared: int = column("values", 0)
+    different: int = column("different", 0)
+    beyond: int = column("beyond rounding", 0, fails=True)
+    # floats: difference; bits: distance of a differing one from its threshold
+    largest: float = column("largest difference", 0.0)
 
     def add(self, found: Comparison) -> None:
         """Count one chunk."""
@@ -101,33 +100,28 @@ class LayerCheck:
         self.beyond += int(np.count_nonzero(found.beyond))
         self.largest = max(self.largest, float(found.amount.max(initial=0)))
 
-    @property
-    def failed(self) -> bool:
-        """Something differs that rounding does not explain."""
-        return self.beyond > 0
-
 
 @dataclass
-class EndToEnd:
+class EndToEnd(Row):
     """The model alone: bits and floats per layer, and their effect on the outputs.
 
     The bits of all images are compared, and an image's first different bits are judged; floats only up to these.
     """
 
     layers: list[LayerCheck] = field(default_factory=list)
-    images_with_different_bits: int = 0
-    first_differences: int = 0
-    beyond_rounding: int = 0  # the ones not within rounding of their threshold
-    largest_distance: float = 0.0
-    images_judged: int = 0  # by their outputs: images without a different bit
-    outputs_beyond_rounding: int = 0  # the judged ones with an output that differs by more than rounding
-    classes_different: int = 0  # of all images
-    classes_beyond_rounding: int = 0  # of the judged ones whose outputs differ by more than rounding
-    largest_output_difference: float = 0.0
+    images_with_different_bits: int = column("images with a different bit", 0)
+    first_differences: int = column("bits that differ where nothing differed before", 0)
+    beyond_rounding: int = column("of these, not within rounding of their threshold", 0, fails=True)
+    largest_distance: float = column("largest distance from it, in standard deviations", 0.0)
+    images_judged: int = column("images without a different bit, of which outputs are judged", 0)
+    outputs_beyond_rounding: int = column("of these, with an output that differs by more than rounding", 0, fails=True)
+    classes_different: int = column("images whose class differs", 0)
+    classes_beyond_rounding: int = column("of these, judged ones that differ by more than rounding", 0, fails=True)
+    largest_output_difference: float = column("largest difference of an output", 0.0)
 
 
 @dataclass
-class VerifyReport:
+class VerifyReport(Report):
     """The result of ``verify``; ``ok`` is False if anything differs that rounding does not explain, or if a comparison
     says nothing because no bit of a layer changed, unless ``allow_silent`` accepts that.
 
@@ -136,6 +130,7 @@ class VerifyReport:
     the name of the source model's framework.  ``unchanged``: the layers of which no bit changed, whatever the image.
     """
 
+    told = ("ok", "different_bits", "different_floats", "verdict")
     images: int
     layers: list[LayerCheck]
     end_to_end: EndToEnd
@@ -143,18 +138,10 @@ class VerifyReport:
     hint: str = ""
     framework: str = "the source model"
     unchanged: list[str] = field(default_factory=list)
-    allow_silent: bool = False
 
     @property
-    def ok(self) -> bool:
-        return not self.differs and (self.allow_silent or not self.unchanged)
-
-    @property
-    def differs(self) -> bool:
-        """Something differs that rounding does not explain."""
-        end = self.end_to_end
-        failed = any(check.failed for check in (*self.layers, *end.layers))
-        return bool(failed or end.beyond_rounding or end.outputs_beyond_rounding or end.classes_beyond_rounding)
+    def silent(self) -> list[str]:
+        return self.unchanged
 
     @property
     def different_bits(self) -> int:
@@ -166,82 +153,39 @@ class VerifyReport:
         """Floats that differ by more than rounding when fed the source's own input."""
         return sum(check.beyond for check in self.layers if check.kind == "floats")
 
-    def __str__(self) -> str:
-        """The tables of layers, the comparison of outputs, and the verdict, as `bnn verify` prints them."""
-        return _text(self)
+    def lines(self) -> Iterator[str]:
+        end, compared = self.end_to_end, self.images - self.images_with_nan
+        own = f"{self.framework}' own" if self.framework.endswith("s") else f"{self.framework}'s own"
+        yield from (f"Each layer fed {own} input, {quantity(compared, 'image')}", "", *rows_table(self.layers), "")
+        yield from ("The network alone: bits of all images, floats of images without a different bit", "")
+        yield from (*rows_table(end.layers), "")
+        yield from (f"{what}: {shown(value)}" for what, value in end.cells().items())
+        if self.images_with_nan:
+            yield f"images in which NaN reaches a quantizer, not compared: {self.images_with_nan:,}"
+        yield ""
+        if self.unchanged:
+            first, *others = self.unchanged
+            one = "in the one image, all of them are equal"
+            same = one if compared == 1 else f"all {compared:,} images have the same"
+            more = f", nor of {quantity(len(others), 'other layer')}" if others else ""
+            yield f"no bit of '{first}' changed{more}: {same}, so the comparison says nothing about what makes them"
+            yield from [ACCEPT] * (not self.allow_silent)
+        wrong = list(dict.fromkeys(check.layer for check in self.layers if check.failed))
+        if wrong:
+            more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
+            yield f"With {own} input, the first layer that differs is '{wrong[0]}'{more}."
+        yield from [self.hint] * bool(self.hint)
 
-
-def _table(checks: list[LayerCheck]) -> str:
-    header = ["layer", "kind", "compared as", "values", "different", "beyond rounding", "largest difference"]
-    count = Counter((c.layer, c.kind) for c in checks)  # a layer may be several ops
-    rows = [
-        [
-            f"{c.layer} ({c.op})" if count[c.layer, c.kind] > 1 else c.layer,
-            "binary" if c.binary else "float",
-            c.kind,
-            *(f"{n:,}" for n in (c.compared, c.different, c.beyond)),
-            f"{c.largest:.2g}",
-        ]
-        for c in checks
-    ]
-    return table(header, rows, header[:3])
-
-
-def _unchanged(report: VerifyReport) -> str:
-    """That a comparison says nothing, and what to do."""
-    first, *others = report.unchanged
-    images = report.images - report.images_with_nan
-    same = "in the one image, all of them are equal" if images == 1 else f"all {images:,} images have the same"
-    more = f", nor of {quantity(len(others), 'other layer')}" if others else ""
-    text = f"no bit of '{first}' changed{more}: {same}, so the comparison says nothing about what makes them"
-    if report.allow_silent:
-        return text
-    return f"{text}\n{ACCEPT}"
-
-
-def _text(report: VerifyReport) -> str:
-    end = report.end_to_end
-    framework = printable(report.framework)
-    own = f"{framework}' own" if framework.endswith("s") else f"{framework}'s own"
-    first = f"{quantity(end.first_differences, 'bit')} differ where nothing differed before"
-    lines = [
-        f"Each layer fed {own} input, {quantity(report.images - report.images_with_nan, 'image')}\n",
-        _table(report.layers),
-        "\nThe network alone: bits of all images, floats of images without a different bit\n",
-        _table(end.layers),
-        "",
-        f"images with a different bit: {end.images_with_different_bits:,}",
-        f"{first}; {end.beyond_rounding:,} of them not within rounding of the threshold"
-        f" (largest distance {end.largest_distance:.2g} standard deviations)",
-        f"images without a different bit: {end.images_judged:,}; "
-        f"in {end.outputs_beyond_rounding:,} of them outputs differ by more than rounding",
-        f"images whose class differs: {end.classes_different:,}; {end.classes_beyond_rounding:,} of them without a "
-        "different bit and by more than rounding",
-        f"largest difference of an output: {end.largest_output_difference:.3g}",
-    ]
-    if report.images_with_nan:
-        lines.append(f"images in which NaN reaches a quantizer, not compared: {report.images_with_nan:,}")
-    lines.append("")
-    if report.unchanged:
-        lines.append(_unchanged(report))
-    wrong = list(dict.fromkeys(check.layer for check in report.layers if check.failed))
-    if wrong:
-        more = f" and {quantity(len(wrong) - 1, 'layer')} after it" if len(wrong) > 1 else ""
-        lines.append(f"With {own} input, the first layer that differs is '{printable(wrong[0])}'{more}.")
-    if report.hint:
-        lines.append(printable(report.hint))
-    return "\n".join([*lines, _verdict(report)])
-
-
-def _verdict(report: VerifyReport) -> str:
-    """The last line."""
-    bits, floats = quantity(report.different_bits, "bit"), quantity(report.different_floats, "float")
-    if report.different_bits or report.different_floats:
-        return f"DIFFERENT: {bits} and {floats}, by more than rounding"
-    if report.differs:
-        return "DIFFERENT: each layer alone is equal, the whole network is not"
-    if not report.ok:
-        return "SILENT: nothing differs, and a layer was not tested"
-    turned = sum(c.different for c in report.layers if c.kind != "floats") + report.end_to_end.first_differences
-    all_bits = "all bits but those within rounding of their thresholds" if turned else "all bits"
-    return f"EQUAL: {all_bits}, and all floats up to rounding"
+    @property
+    def verdict(self) -> str:
+        """The last line."""
+        bits, floats = quantity(self.different_bits, "bit"), quantity(self.different_floats, "float")
+        if self.different_bits or self.different_floats:
+            return f"DIFFERENT: {bits} and {floats}, by more than rounding"
+        if self.differs:
+            return "DIFFERENT: each layer alone is equal, the whole network is not"
+        if not self.ok:
+            return "SILENT: nothing differs, and a layer was not tested"
+        turned = sum(c.different for c in self.layers if c.kind != "floats") + self.end_to_end.first_differences
+        all_bits = "all bits but those within rounding of their thresholds" if turned else "all bits"
+        return f"EQUAL: {all_bits}, and all floats up to rounding"

@@ -33,8 +33,8 @@ from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
 from ..runtime.arrays import given
-from .changes import Changes
 from .reference import accumulators, by_functions, exact_layers, likely_cause, pre_activations
+from .report import Changes
 from .results import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
 

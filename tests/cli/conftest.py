@@ -92,7 +92,7 @@ def when_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     return place
 
 
-COMMANDS = ("compile", "verify", "snn_compile", "snn_convert", "snn_verify")  # that load a file in a process of its own
+COMMANDS = ("compile", "verify", "snn_compile", "snn_convert")  # that load a file in a process of its own
 
 
 @pytest.fixture(autouse=True)

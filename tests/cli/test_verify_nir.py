@@ -59,8 +59,9 @@ def test_reports(
     done = call("verify", *options, *(["--json"] if as_json else []))
     assert done.status == (not ok), done.err
     if not as_json:
-        assert done.out == f"{report}\n{'OK' if ok else 'DIFFERENT'}\n"
+        assert done.out == f"{report}\n" and done.out.endswith("\nOK\n" if ok else "\nDIFFERENT\n")
         return
     (run,) = report.runs
     counts = {"ok": ok, "mismatched": int(not ok), "outside": 0}
-    assert done.json == {"ok": ok, "changes": [], "silent": [], "runs": [counts | asdict(run)]}
+    facts = {"ok": ok, "verdict": "OK" if ok else "DIFFERENT", "silent": [], "allow_silent": False, "changes": []}
+    assert done.json == {**facts, "runs": [counts | asdict(run)]}

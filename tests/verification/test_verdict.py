@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bnn.verification.changes import Changes
+from bnn.verification.report import Changes
 from bnn.verification.results import EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 
 
@@ -86,19 +86,19 @@ def test_the_words() -> None:
     text = str(VerifyReport(30, layers, end, 1, "a hint", "Keras"))
     for line in (
         "Each layer fed Keras' own input, 29 images", "images with a different bit: 11",
-        "12 bits differ where nothing differed before; 13 of them not within rounding of the threshold"
-        " (largest distance 0.14 standard deviations)",
-        "images without a different bit: 15; in 16 of them outputs differ by more than rounding",
-        "images whose class differs: 17; 18 of them without a different bit and by more than rounding",
-        "largest difference of an output: 0.19",
+        "bits that differ where nothing differed before: 12", "of these, not within rounding of their threshold: 13",
+        "largest distance from it, in standard deviations: 0.14",
+        "images without a different bit, of which outputs are judged: 15",
+        "of these, with an output that differs by more than rounding: 16", "images whose class differs: 17",
+        "of these, judged ones that differ by more than rounding: 18", "largest difference of an output: 0.19",
         "images in which NaN reaches a quantizer, not compared: 1",
         "DIFFERENT: 12 bits and 0 floats, by more than rounding",
         "With Keras' own input, the first layer that differs is 'b' and 2 layers after it.", "a hint",
     ):  # fmt: skip
         assert line in text.splitlines()
     rows = [row.split() for row in text.splitlines() if " bits  " in row]
-    counts = ["bits", "1,234", "20"]  # of a layer of two ops, each is named
-    assert rows[:2] == [["a", "(op)", "float", *counts, "0", "0.5"], ["b", "binary", *counts, "3", "0.5"]]
+    assert rows[0] == ["a", "op", "bits", "no", "1,234", "20", "0", "0.5"]
+    assert rows[1] == ["b", "op", "bits", "yes", "1,234", "20", "3", "0.5"]
     assert "that differs is 'b' and 1 layer after it." in str(VerifyReport(1, layers[:3], EndToEnd()))
     one = str(VerifyReport(1, layers[1:2], EndToEnd()))
     assert "With the source model's own input, the first layer that differs is 'b'." in one and "NaN" not in one

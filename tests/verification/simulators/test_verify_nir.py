@@ -62,7 +62,7 @@ def test_all_runs_what_can_run(model: Model, tmp_path: Path) -> None:
     assert sum(done) == 7 * len(ran) and len(report.runs) == len(IMPORTERS)
     for run in report.runs:
         assert not run.skipped or "not installed" in run.skipped or "profile" in run.skipped
-    assert "0 mismatched" in str(report)
+    assert report.runs[0].mismatched == 0
 
 
 # -- broken files -----------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_a_node_taken_for_the_identity_is_caught(importer: str, model: Model, tm
     assert not report.ok
     (run,) = report.runs
     assert run.error or run.outside > 0
-    assert "FAILED" in str(report) or "taps not 0 or 1" in str(report)
+    assert "FAILED" in str(report) or any(run.outside for run in report.runs)
 
 
 def fan_in(graph: Any) -> None:
