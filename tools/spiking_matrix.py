@@ -25,7 +25,8 @@ import numpy as np
 from bench import document
 from bnn import BnnError, Model, emit_nir
 from bnn.emit.nir.write import PROFILES
-from bnn.verification.nir import IMPORTERS, ImporterReport, verify_nir
+from bnn.snn.simulators import IMPORTERS
+from bnn.verification.nir import ImporterReport, verify_nir
 from training import datasets
 
 SIDE_BY_SIDE = 50

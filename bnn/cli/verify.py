@@ -12,7 +12,7 @@ import click
 
 from ..errors import InputError
 from ..runtime.progress import live, progress, waiting
-from ..verification.simulators import IMPORTERS
+from ..snn.simulators import IMPORTERS
 from .apart import Limits, limit_options, run_apart
 from .common import (
     json_option,
@@ -78,8 +78,8 @@ def verify(
 
     As in `bnn compile`, MODEL is loaded in a separate process; --timeout applies to each batch.
 
-    With --nir, MODEL is a NIR file from `bnn emit nir`.  It runs in SpikingJelly, Norse, snnTorch or Rockpool, also in
-    a separate process: every spike and every sum must equal the runtime's, and every tap must be 0 or 1.
+    With --nir, MODEL is a NIR file from `bnn emit nir`.  It runs in the simulators of --importer, also in a separate
+    process: every spike and every sum must equal the runtime's, and every tap must be 0 or 1.
     """
     check_kinds(model, net, nir)
     _check_options(bool(files), nir)

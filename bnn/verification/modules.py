@@ -18,9 +18,7 @@ from .._types import Array, Floats
 from ..errors import BnnError, CompileError, InputError, InputTypeError, SetupError
 from ..snn.exact_weights import quantize, quantize_bias
 from ..snn.from_nir import check_options
-from ..snn.simulators import SIMULATORS, SimulatorOptions
-from ..snn.simulators.norse import lif_cell
-from ..snn.simulators.snntorch import recurrent
+from ..snn.simulators import SIMULATORS
 from .simulators import quiet
 
 _TORCH = ("torch", "nir", "nirtorch")
@@ -61,10 +59,6 @@ def _cannot_import(name: str, error: ImportError) -> str:
     return f"{name} cannot be imported ({error}); install it again: {install_packages([name])}"
 
 
-def version(name: str) -> str:
-    return importlib.metadata.version(name)
-
-
 # -- from a file ----------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +82,7 @@ def import_file(name: str, path: str | os.PathLike[str], *, quantized: bool = Fa
         with quiet():
             graph = nir.read(path, type_check=False)
             _prepare(graph, quantized)
-            module = _IMPORTERS[name](graph, options, dt)
+            module = record.over_time(graph, options, dt)
     except BnnError:
         raise
     except ImportError as error:
@@ -120,136 +114,7 @@ def _prepare(graph: Any, quantized: bool) -> None:
                 node.bias = quantize_bias(bias.astype(np.float32), single).astype(bias.dtype)
 
 
-def _norse(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
-    import nir
-    import nirtorch
-    import norse.torch.functional.reset as resets
-    import torch
-    from norse.torch.functional.lif import LIFParameters
-    from norse.torch.module.iaf import IAFCell
-    from norse.torch.module.lif import LIFCell
-    from norse.torch.module.lif_box import LIFBoxCell
-    from norse.torch.utils.import_nir import _import_norse_module
-
-    def part_of(node: Any) -> Any:
-        if not isinstance(node, nir.CubaLIF) or not lif_cell(node.r, node.w_in):
-            return _import_norse_module(node, **dt)
-        syn, mem, leak, threshold = (
-            torch.from_numpy(np.asarray(value, np.float32))
-            for value in (node.tau_syn, node.tau_mem, node.v_leak, node.v_threshold)
-        )
-        return LIFCell(LIFParameters(1 / syn, 1 / mem, leak, threshold), **dt)
-
-    module = nirtorch.load(graph, part_of)  # as its from_nir does
-    for part in module.modules():
-        if isinstance(part, LIFBoxCell):
-            part.p = part.p._replace(reset_method=getattr(resets, f"reset_{options.reset}"))
-        if isinstance(part, (IAFCell, LIFBoxCell, LIFCell)):
-            part.p = part.p._replace(v_reset=torch.tensor(options.v_reset, dtype=torch.float32))
-    return module
-
-
-def _snntorch(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
-    import nir
-    import nirtorch
-    import snntorch
-    from snntorch.import_nir import _nir_to_snntorch_module
-
-    class Recurrent(nir.LIF):  # type: ignore[misc]
-        """Neurons and their recurrent weights as one node: its importer would wire two wrongly."""
-
-        def __init__(self, name: str, back: str) -> None:
-            lif = graph.nodes[name]
-            shape = list(lif.v_threshold.shape)
-            nodes = {"input": nir.Input(np.array(shape)), "output": nir.Output(np.array(shape))}
-            edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
-            self.graph = nir.NIRGraph({**nodes, "lif": lif, "w_rec": graph.nodes[back]}, edges)
-            self.input_type, self.output_type = lif.input_type, lif.output_type
-            self.metadata: dict[str, Any] = {}
-
-    for name, back in recurrent({n: type(node).__name__ for n, node in graph.nodes.items()}, graph.edges).items():
-        graph.nodes[name] = Recurrent(name, back)
-        del graph.nodes[back]
-        graph.edges = [edge for edge in graph.edges if back not in edge]
-    kinds = (nir.Affine, nir.Linear, nir.Conv2d, nir.Flatten, nir.AvgPool2d, nir.IF, nir.LIF, nir.CubaLIF)
-    made = {kind: lambda node: _nir_to_snntorch_module(node, init_hidden=True) for kind in kinds}
-    made[Recurrent] = lambda node: _nir_to_snntorch_module(node.graph, init_hidden=True)
-    module = nirtorch.nir_to_torch(graph, made)  # as its import_from_nir does
-    for part in module.modules():
-        if hasattr(part, "reset_mechanism"):
-            # Told to reset at once, RSynaptic fails in its first step, or resets late.
-            part.reset_delay = options.reset_delay or isinstance(part, snntorch.RSynaptic)
-            part.reset_mechanism = options.reset
-            # Its neurons choose this when they are made.
-            part.state_function = getattr(
-                part, {"subtract": "_base_sub", "zero": "_base_zero", "none": "_base_int"}[options.reset]
-            )
-    return module
-
-
-def _spikingjelly(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
-    from spikingjelly.activation_based.neuron import LIFNode, ParametricLIFNode
-    from spikingjelly.activation_based.nir_exchange import import_from_nir
-
-    module = import_from_nir(graph, **dt)
-    for part in list(module.modules()):
-        neurons: Any = getattr(part, "module", None)  # its importer wraps them
-        if options.parametric and type(neurons) is LIFNode:
-            part.module = ParametricLIFNode(
-                neurons.tau, neurons.decay_input, neurons.v_threshold, neurons.v_reset, step_mode=neurons.step_mode
-            )
-            part.module.w.data = _logit(1 / neurons.tau)
-    return module
-
-
-def _logit(rate: float) -> Any:
-    """A float32 number whose sigmoid in torch is this, if there is one nearby."""
-    import torch
-
-    sought, w = torch.tensor(rate, dtype=torch.float32), torch.tensor(rate, dtype=torch.float64).logit().float()
-    bits = w.view(torch.int32)
-    for away in sorted(range(-512, 513), key=abs):
-        found = (bits + away).view(torch.float32)
-        if found.sigmoid() == sought:
-            return found
-    return w
-
-
-def _sinabs(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
-    import nirtorch
-    import torch
-    from sinabs import activation
-    from sinabs.layers import IAF, LIFSqueeze
-    from sinabs.nir import _import_sinabs_module
-
-    floor = None if np.isinf(options.min_v_mem) else torch.nn.Parameter(torch.tensor(options.min_v_mem), False)
-
-    def part_of(node: Any) -> Any:
-        part = _import_sinabs_module(node, batch_size=1, num_timesteps=None)
-        if options.tau_syn and isinstance(part, LIFSqueeze):
-            part = LIFSqueeze(**{**part._param_dict, "tau_syn": torch.tensor(options.tau_syn)})
-        if hasattr(part, "norm_input"):
-            part.norm_input = options.norm_input and not isinstance(part, IAF)  # a kind of LIF that never has it
-            part.min_v_mem = floor
-        if getattr(part, "spike_fn", None) is not None:
-            part.spike_fn = {"multi": activation.MultiSpike, "single": activation.SingleSpike}[options.spike_fn]
-            part.reset_fn = {"subtract": activation.MembraneSubtract, "zero": activation.MembraneReset}[options.reset]()
-        return part
-
-    return nirtorch.load(graph, part_of)  # as its from_nir does
-
-
-_IMPORTERS: dict[str, Callable[[Any, SimulatorOptions, dict[str, float]], Any]] = {
-    "norse": _norse, "snntorch": _snntorch, "spikingjelly": _spikingjelly, "sinabs": _sinabs,
-}  # fmt: skip
-
-
 # -- calling ----------------------------------------------------------------------------------------------------------
-
-
-def imported_way(name: str) -> str:
-    """How a module is called that an importer made."""
-    return "flat" if name == "sinabs" else "state"
 
 
 def trained_way(name: str, module: Any, time_major: bool | None = None) -> str:
@@ -259,29 +124,20 @@ def trained_way(name: str, module: Any, time_major: bool | None = None) -> str:
         InputTypeError: it is not a torch module.
         SetupError: torch or the simulator is not installed.
     """
+    record = SIMULATORS[name]
     if reason := why_not(name):
-        raise SetupError(f"{SIMULATORS[name].title}: {reason}")
+        raise SetupError(f"{record.title}: {reason}")
     import torch
 
     if not isinstance(module, torch.nn.Module):
         raise InputTypeError(f"module: found {type(module).__name__}, expected the trained torch.nn.Module")
     parts = list(module.modules())
-    if name == "sinabs":
+    if record.imported == "flat":
         return "flat" if any(type(part).__name__.endswith("Squeeze") for part in parts) else "batch"
     more = len(_arguments(module)) > 1
-    if time_major is None:
-        if name == "spikingjelly":
-            time_major = any(getattr(part, "step_mode", "s") == "m" for part in parts)
-        elif name == "norse":
-            from norse.torch.module.snn import SNN, SNNRecurrent
-
-            time_major = any(isinstance(part, (SNN, SNNRecurrent)) for part in parts) or not more
-        else:
-            hidden = [part.init_hidden for part in parts if hasattr(part, "init_hidden")]
-            time_major = not more and not all(hidden)
-    if time_major:
+    if record.time_major(parts, more) if time_major is None else time_major:
         return "time"
-    return "state" if more and name != "spikingjelly" else "steps"
+    return "state" if more and record.states else "steps"
 
 
 def _arguments(module: Any) -> list[str]:
@@ -290,15 +146,12 @@ def _arguments(module: Any) -> list[str]:
     return [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind in kinds]
 
 
-_RESETS = {"snntorch": "reset_mem", "sinabs": "reset_states", "spikingjelly": "reset"}
-
-
 def reset(name: str, module: Any) -> None:
     """A simulator's neurons that hold their own state forget it."""
     for part in module.modules():
         theirs = any(kind.__module__.partition(".")[0] == name for kind in type(part).__mro__)
-        if theirs and name in _RESETS and callable(getattr(part, _RESETS[name], None)):
-            getattr(part, _RESETS[name])()
+        if theirs and callable(forget := getattr(part, SIMULATORS[name].forget, None)):
+            forget()
 
 
 @contextmanager
@@ -376,7 +229,7 @@ def _called(name: str, module: Any, x: Any, way: str) -> list[Array]:
         return [_array(part) for part in first] if isinstance(first, list) else [_array(first)]
     more = len(_arguments(module)) - 1
     returned: list[Array] = []
-    state: tuple[Any, ...] = (None,) * more if name == "snntorch" else (None,)
+    state: tuple[Any, ...] = (None,) * more if SIMULATORS[name].states == "each" else (None,)
     for step in x:
         result = module(step[None], *state) if way == "state" else module(step[None])
         if way == "state":
@@ -388,9 +241,10 @@ def _called(name: str, module: Any, x: Any, way: str) -> list[Array]:
 def _next_state(name: str, result: Any, more: int) -> tuple[Any, ...]:
     """The arguments after the first of the next call."""
     states = tuple(result[1:]) if isinstance(result, tuple) else ()
-    if name != "snntorch" or more == 1:
+    each = SIMULATORS[name].states == "each"
+    if not each or more == 1:
         states = states[:1]
-    if len(states) != (more if name == "snntorch" else 1):
+    if len(states) != (more if each else 1):
         raise InputError(
             f"module: its forward takes {more} arguments after the input, and it returned {len(states)} things after "
             "what it sends; expected the state of the next step, in the same order"

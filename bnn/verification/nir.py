@@ -33,10 +33,11 @@ from ..runtime import Model
 from ..runtime.files import path_text
 from ..runtime.model import opened_model
 from ..snn.nir_file import read_nir
+from ..snn.simulators import IMPORTERS, Simulator
 from .report import ACCEPT, Changes, Report, Row, column, rows_table
-from .simulators import IMPORTERS, Importer
+from .simulators import load
 
-__all__ = ["IMPORTERS", "ImporterReport", "NirLayerCheck", "NirReport", "verify_nir"]
+__all__ = ["ImporterReport", "NirLayerCheck", "NirReport", "verify_nir"]
 
 
 @dataclass
@@ -238,7 +239,7 @@ def other_numbers(graph: Any, nodes: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _check_installed(chosen: Sequence[Importer], profile: str, any_of_them: bool) -> None:
+def _check_installed(chosen: Sequence[Simulator], profile: str, any_of_them: bool) -> None:
     """Raise if nothing could be compared."""
     installed = [i for i in chosen if i.version() is not None]
     if not installed:
@@ -253,7 +254,7 @@ def _check_installed(chosen: Sequence[Importer], profile: str, any_of_them: bool
 
 
 def _run(
-    importer: Importer,
+    importer: Simulator,
     run: ImporterReport,
     nir_graph: Any,
     chain: LayeredNetwork,
@@ -270,7 +271,7 @@ def _run(
     runtime = _RuntimeBits(model, chain.network.form, batch_size)
     changes = [Changes() for _ in run.layers]
     try:
-        network = importer.load(nir_graph, run.profile, stream)
+        network = load(importer, nir_graph, run.profile, stream)
         for begin in range(0, len(arrays[0]), batch_size):
             chunk = [a[begin : begin + batch_size] for a in arrays]
             bits, outputs = runtime.run(chunk)

@@ -30,7 +30,7 @@ from ..snn.rounding_risk import Risk, excused, find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from ..snn.simulators.sinabs import tau_of
-from .modules import WAYS, import_file, imported_way, run_module, trained_way, version
+from .modules import WAYS, import_file, run_module, trained_way
 from .report import Report, Row, column, rows_table
 
 
@@ -208,12 +208,12 @@ def verify(
     given = _samples(network, x, samples, steps, rate, seed)
     for number in range(given.shape[1]):
         model._given(given[:, number])  # raises for what the input cannot send
-    name = network.simulator
-    modules = [(import_file(name, path, quantized=quantized, **said), imported_way(name))]
+    simulator = SIMULATORS[name := network.simulator]
+    modules = [(import_file(name, path, quantized=quantized, **said), simulator.imported)]
     if module is not None:
         modules.append((module, trained_way(name, module, time_major)))
     report = SpikeReport(
-        name, version(name), given.shape[1], len(given), 0, rounded=quantized, allow_silent=allow_silent
+        name, simulator.version() or "", given.shape[1], len(given), 0, rounded=quantized, allow_silent=allow_silent
     )
     if module is not None:
         sizes = ", ".join(map(str, given.shape[2:]))

@@ -5,45 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.metadata
 import io
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .._types import Array
 from ..emit.nir.write import TIME_STEP
+from ..snn.simulators import Simulator
 
 
-@dataclass(frozen=True)
-class Importer:
-    """``profiles``: those that it runs (measured: tools/spiking_matrix.py); ``why_not``: why it cannot run the others.
-
-    ``time_axis``: its modules work on (N, time, n).
-    """
-
-    name: str
-    package: str
-    profiles: tuple[str, ...]
-    why_not: str
-    build: Callable[[Any, str], Any]
-    time_axis: bool = False
-
-    def version(self) -> str | None:
-        """The version of the installed package; None if it is not installed."""
-        try:
-            return importlib.metadata.version(self.package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
-
-    def load(self, graph: Any, profile: str, stream: bool) -> ImportedNetwork:
-        """Import a NIR graph, quietly.  Raises whatever the importer raises."""
-        with quiet():
-            return ImportedNetwork(self.build(graph, profile), stream, self.time_axis)
+def load(simulator: Simulator, graph: Any, profile: str, stream: bool) -> ImportedNetwork:
+    """Import a NIR graph of an image, quietly.  Raises whatever the importer raises."""
+    with quiet():
+        return ImportedNetwork(simulator.image(graph, profile, TIME_STEP), stream, simulator.time_axis)
 
 
 class ImportedNetwork:
@@ -107,47 +85,3 @@ def quiet() -> Any:
             yield
     finally:
         logging.disable(disabled)
-
-
-def _spikingjelly(graph: Any, profile: str) -> Any:
-    from spikingjelly.activation_based import nir_exchange
-
-    # Its IF neurons need r = 1 / dt.
-    return nir_exchange.import_from_nir(graph, dt=1.0 if profile in ("if", "flat") else TIME_STEP)
-
-
-def _norse(graph: Any, profile: str) -> Any:
-    from norse.torch.utils.import_nir import from_nir
-
-    return from_nir(graph, dt=TIME_STEP)
-
-
-def _snntorch(graph: Any, profile: str) -> Any:
-    from snntorch import import_nir
-
-    return import_nir.import_from_nir(graph)
-
-
-def _rockpool(graph: Any, profile: str) -> Any:
-    from rockpool.nn.modules.torch.nir import from_nir
-
-    return from_nir(graph)
-
-
-IMPORTERS: dict[str, Importer] = {
-    importer.name: importer
-    for importer in (
-        Importer("spikingjelly", "spikingjelly", ("if", "lif", "flat", "cuba"), "", _spikingjelly),
-        Importer("norse", "norse", ("if", "lif", "flat", "cuba"), "", _norse),
-        Importer(
-            "snntorch", "snntorch", ("lif", "cuba"),
-            "snnTorch imports IF as a leaky neuron whose output nothing can follow; use profile 'lif' or 'cuba'",
-            _snntorch,
-        ),
-        Importer(
-            "rockpool", "rockpool", ("cuba",),
-            "Rockpool imports neither Conv2d nor IF, and leaks within the step that profile 'lif' takes; use 'cuba'",
-            _rockpool, time_axis=True,
-        ),
-    )
-}  # fmt: skip

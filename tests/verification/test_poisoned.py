@@ -22,7 +22,7 @@ from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import input_node
 from bnn.passes import lower
-from bnn.verification.nir import IMPORTERS
+from bnn.snn.simulators import IMPORTERS
 from seed import SEED
 from snn import nir_graphs
 
@@ -293,7 +293,7 @@ def test_which_importers_are_installed(emitted: Any, tmp_path: Path) -> None:
         pytest.skip("others are installed")
     (run,) = bnn.verify_nir(path, model, x, "rockpool").runs
     assert run.error.endswith("within the step that profile 'lif' takes; use 'cuba')")
-    with pytest.raises(bnn.SetupError, match="profile 'flat': found rockpool, expected spikingjelly or norse; "):
+    with pytest.raises(bnn.SetupError, match="profile 'flat': found rockpool, expected norse or spikingjelly; "):
         bnn.verify_nir(path, model, x, "all")
     (site / "rockpool-1.dist-info").rename(site / "another-1.dist-info")
     for name in ("norse", "all"):

@@ -107,8 +107,51 @@ def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, s
     return {"reset": f"reset_method=reset_{options.reset}{cuba}", **value}
 
 
+def _over_time(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
+    import nir
+    import nirtorch
+    import norse.torch.functional.reset as resets
+    import torch
+    from norse.torch.functional.lif import LIFParameters
+    from norse.torch.module.iaf import IAFCell
+    from norse.torch.module.lif import LIFCell
+    from norse.torch.module.lif_box import LIFBoxCell
+    from norse.torch.utils.import_nir import _import_norse_module
+
+    def part_of(node: Any) -> Any:
+        if not isinstance(node, nir.CubaLIF) or not lif_cell(node.r, node.w_in):
+            return _import_norse_module(node, **dt)
+        syn, mem, leak, threshold = (
+            torch.from_numpy(np.asarray(value, np.float32))
+            for value in (node.tau_syn, node.tau_mem, node.v_leak, node.v_threshold)
+        )
+        return LIFCell(LIFParameters(1 / syn, 1 / mem, leak, threshold), **dt)
+
+    module = nirtorch.load(graph, part_of)  # as its from_nir does
+    for part in module.modules():
+        if isinstance(part, LIFBoxCell):
+            part.p = part.p._replace(reset_method=getattr(resets, f"reset_{options.reset}"))
+        if isinstance(part, (IAFCell, LIFBoxCell, LIFCell)):
+            part.p = part.p._replace(v_reset=torch.tensor(options.v_reset, dtype=torch.float32))
+    return module
+
+
+def _time_major(parts: Sequence[Any], more: bool) -> bool:
+    from norse.torch.module.snn import SNN, SNNRecurrent
+
+    return any(isinstance(part, (SNN, SNNRecurrent)) for part in parts) or not more
+
+
+def _image(graph: Any, profile: str, step: float) -> Any:
+    from norse.torch.utils.import_nir import from_nir
+
+    return from_nir(graph, dt=step)
+
+
 NORSE = Simulator(
     "norse", "Norse 1.1", 0.001, executor, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
     dict.fromkeys(("AvgPool2d", "Conv1d", "CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _DROPS),
     batch=True, check_linear=few_groups, resets=tuple(_RESETS), unsaid=("reset", "v_reset"), assumed=_assumed,
+    over_time=_over_time, time_major=_time_major, states="one",
+    profiles=("if", "lif", "flat", "cuba"), image=_image,
 )  # fmt: skip

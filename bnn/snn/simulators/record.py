@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ..nir_file import NirNode
-from ..nir_order import Edge, Order
+from ..nir_order import Edge, Order, executor
 from ..rules import RULES, Dynamics, Emits, Reset
 
 SPIKE_FNS = ("multi", "single")  # of sinabs
@@ -139,23 +140,33 @@ class SimulatorOptions:
 
 @dataclass(frozen=True)
 class Simulator:
-    """How a simulator imports NIR.
+    """What is known of a simulator.  ``name``: of its package, as it is installed, imported and chosen; ``title``: with
+    the version of which this was measured.
 
-    ``neurons``: by kind of node, what it makes of one; each raises CompileError for what the simulator ignores or gets
-    wrong.  ``refused``: what it does with nodes of other kinds.  ``batch``: Flatten counts the batch as a dimension.
-    ``cycles``: why it cannot run graphs with cycles; "" if it can.  ``check_linear``: raises for linear nodes that it
-    gets wrong.  ``recurrent``: of nodes' kinds and edges, the neurons that send themselves something by weights of
-    their own, and the node of these.  ``resets``: what a spike may do,
-    in its words, first what it does by default.  ``unsaid``: the names of the options that say what its files leave
-    open; ``assumed``: of those that matter for these nodes, by name, what neurons then have, in its words.
+    How it imports networks over time, if ``neurons`` is not empty.  ``neurons``: by kind of node, what it makes of one;
+    each raises CompileError for what the simulator ignores or gets wrong.  ``refused``: what it does with nodes of
+    other kinds.  ``batch``: Flatten counts the batch as a dimension.  ``cycles``: why it cannot run graphs with cycles;
+    "" if it can.  ``check_linear``: raises for linear nodes that it gets wrong.  ``recurrent``: of nodes' kinds and
+    edges, the neurons that send themselves something by weights of their own, and the node of these.  ``resets``: what
+    a spike may do, in its words, first what it does by default.  ``unsaid``: the names of the options that say what its
+    files leave open; ``assumed``: of those that matter for these nodes, by name, what neurons then have, in its words.
+    ``over_time``: the torch module that it makes of the package nir's graph, with ``dt=`` or without.
+
+    How modules over time are called.  ``imported``: the way (``modules.WAYS``) of one that the importer made;
+    ``time_major``: whether one of these parts, whose forward takes more than the input, takes all steps at once;
+    ``states``: "one" that it takes and returns, "each" neuron's, or ""; ``forget``: its neurons' method.
+
+    How it imports an image's network.  ``profiles``: those that it runs (measured: tools/spiking_matrix.py);
+    ``why_not``: why it cannot run the others; ``image``: the module that it makes of a graph in a profile of steps of
+    so many seconds; ``time_axis``: that works on (N, time, n).
     """
 
     name: str
     title: str
-    dt: float
-    order: Callable[[Mapping[str, Any], tuple[Edge, ...]], Order]
-    neurons: Mapping[str, Callable[[Found, SimulatorOptions], Neuron]]
-    refused: Mapping[str, str]
+    dt: float = 0.0
+    order: Callable[[Mapping[str, Any], tuple[Edge, ...]], Order] = executor
+    neurons: Mapping[str, Callable[[Found, SimulatorOptions], Neuron]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     fixed_dt: bool = False
     batch: bool = False
     cycles: str = ""
@@ -164,6 +175,22 @@ class Simulator:
     assumed: Callable[[SimulatorOptions, Sequence[NirNode]], Mapping[str, str]] = lambda options, nodes: {}
     check_linear: Callable[[Found], None] = lambda found: None
     recurrent: Callable[[Mapping[str, str], Sequence[Edge]], dict[str, str]] = lambda kinds, edges: {}
+    over_time: Callable[[Any, SimulatorOptions, dict[str, float]], Any] = lambda graph, options, dt: None
+    imported: str = "state"
+    time_major: Callable[[Sequence[Any], bool], bool] = lambda parts, more: False
+    states: str = ""
+    forget: str = ""
+    profiles: tuple[str, ...] = ()
+    why_not: str = ""
+    image: Callable[[Any, str, float], Any] = lambda graph, profile, step: None
+    time_axis: bool = False
+
+    def version(self) -> str | None:
+        """The version of the installed package; None if it is not installed."""
+        try:
+            return importlib.metadata.version(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
 
 
 def few_groups(found: Found) -> None:

@@ -125,6 +125,30 @@ def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, s
     return assumed
 
 
+def _over_time(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
+    import nirtorch
+    import torch
+    from sinabs import activation
+    from sinabs.layers import IAF, LIFSqueeze
+    from sinabs.nir import _import_sinabs_module
+
+    floor = None if np.isinf(options.min_v_mem) else torch.nn.Parameter(torch.tensor(options.min_v_mem), False)
+
+    def part_of(node: Any) -> Any:
+        part = _import_sinabs_module(node, batch_size=1, num_timesteps=None)
+        if options.tau_syn and isinstance(part, LIFSqueeze):
+            part = LIFSqueeze(**{**part._param_dict, "tau_syn": torch.tensor(options.tau_syn)})
+        if hasattr(part, "norm_input"):
+            part.norm_input = options.norm_input and not isinstance(part, IAF)  # a kind of LIF that never has it
+            part.min_v_mem = floor
+        if getattr(part, "spike_fn", None) is not None:
+            part.spike_fn = {"multi": activation.MultiSpike, "single": activation.SingleSpike}[options.spike_fn]
+            part.reset_fn = {"subtract": activation.MembraneSubtract, "zero": activation.MembraneReset}[options.reset]()
+        return part
+
+    return nirtorch.load(graph, part_of)  # as its from_nir does
+
+
 SINABS = Simulator(
     "sinabs", "sinabs 3.1", 1.0, executor, {"IF": _if, "LIF": _lif, "LI": _li},
     {
@@ -133,4 +157,5 @@ SINABS = Simulator(
     },
     cycles="sinabs runs all steps of a layer before the next layer, so nothing comes back", check_linear=few_groups,
     resets=("subtract", "zero"), unsaid=("reset", "spike_fn", "norm_input", "tau_syn", "min_v_mem"), assumed=_assumed,
+    over_time=_over_time, imported="flat", forget="reset_states",
 )  # fmt: skip

@@ -120,9 +120,60 @@ def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, s
     return {"reset": f'reset_mechanism="{options.reset}"', **(late if options.reset != "none" else {})}
 
 
+def _over_time(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
+    import nir
+    import nirtorch
+    import snntorch
+    from snntorch.import_nir import _nir_to_snntorch_module
+
+    class Recurrent(nir.LIF):  # type: ignore[misc]
+        """Neurons and their recurrent weights as one node: its importer would wire two wrongly."""
+
+        def __init__(self, name: str, back: str) -> None:
+            lif = graph.nodes[name]
+            shape = list(lif.v_threshold.shape)
+            nodes = {"input": nir.Input(np.array(shape)), "output": nir.Output(np.array(shape))}
+            edges = [("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")]
+            self.graph = nir.NIRGraph({**nodes, "lif": lif, "w_rec": graph.nodes[back]}, edges)
+            self.input_type, self.output_type = lif.input_type, lif.output_type
+            self.metadata: dict[str, Any] = {}
+
+    for name, back in recurrent({n: type(node).__name__ for n, node in graph.nodes.items()}, graph.edges).items():
+        graph.nodes[name] = Recurrent(name, back)
+        del graph.nodes[back]
+        graph.edges = [edge for edge in graph.edges if back not in edge]
+    kinds = (nir.Affine, nir.Linear, nir.Conv2d, nir.Flatten, nir.AvgPool2d, nir.IF, nir.LIF, nir.CubaLIF)
+    made = {kind: lambda node: _nir_to_snntorch_module(node, init_hidden=True) for kind in kinds}
+    made[Recurrent] = lambda node: _nir_to_snntorch_module(node.graph, init_hidden=True)
+    module = nirtorch.nir_to_torch(graph, made)  # as its import_from_nir does
+    for part in module.modules():
+        if hasattr(part, "reset_mechanism"):
+            # Told to reset at once, RSynaptic fails in its first step, or resets late.
+            part.reset_delay = options.reset_delay or isinstance(part, snntorch.RSynaptic)
+            part.reset_mechanism = options.reset
+            # Its neurons choose this when they are made.
+            part.state_function = getattr(
+                part, {"subtract": "_base_sub", "zero": "_base_zero", "none": "_base_int"}[options.reset]
+            )
+    return module
+
+
+def _time_major(parts: Sequence[Any], more: bool) -> bool:
+    return not more and not all(part.init_hidden for part in parts if hasattr(part, "init_hidden"))
+
+
+def _image(graph: Any, profile: str, step: float) -> Any:
+    from snntorch import import_nir
+
+    return import_nir.import_from_nir(graph)
+
+
 SNNTORCH = Simulator(
     "snntorch", "snnTorch 1.0", 1e-4, interpreter, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
     dict.fromkeys(("CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _FAILS),
     fixed_dt=True, batch=True, check_linear=_check_linear, recurrent=recurrent,
     resets=("subtract", "zero", "none"), unsaid=("reset", "reset_delay"), assumed=_assumed,
+    over_time=_over_time, time_major=_time_major, states="each", forget="reset_mem",
+    profiles=("lif", "cuba"), image=_image,
+    why_not="snnTorch imports IF as a leaky neuron whose output nothing can follow; use profile 'lif' or 'cuba'",
 )  # fmt: skip

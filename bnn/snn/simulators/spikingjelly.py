@@ -80,8 +80,49 @@ def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, s
     return {"parametric": "LIF is ParametricLIFNode" if options.parametric else divides}
 
 
+def _over_time(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> Any:
+    from spikingjelly.activation_based.neuron import LIFNode, ParametricLIFNode
+    from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+    module = import_from_nir(graph, **dt)
+    for part in list(module.modules()):
+        neurons: Any = getattr(part, "module", None)  # its importer wraps them
+        if options.parametric and type(neurons) is LIFNode:
+            part.module = ParametricLIFNode(
+                neurons.tau, neurons.decay_input, neurons.v_threshold, neurons.v_reset, step_mode=neurons.step_mode
+            )
+            part.module.w.data = _logit(1 / neurons.tau)
+    return module
+
+
+def _logit(rate: float) -> Any:
+    """A float32 number whose sigmoid in torch is this, if there is one nearby."""
+    import torch
+
+    sought, w = torch.tensor(rate, dtype=torch.float32), torch.tensor(rate, dtype=torch.float64).logit().float()
+    bits = w.view(torch.int32)
+    for away in sorted(range(-512, 513), key=abs):
+        found = (bits + away).view(torch.float32)
+        if found.sigmoid() == sought:
+            return found
+    return w
+
+
+def _time_major(parts: Sequence[Any], more: bool) -> bool:
+    return any(getattr(part, "step_mode", "s") == "m" for part in parts)
+
+
+def _image(graph: Any, profile: str, step: float) -> Any:
+    from spikingjelly.activation_based import nir_exchange
+
+    # Its IF neurons need r = 1 / dt.
+    return nir_exchange.import_from_nir(graph, dt=1.0 if profile in ("if", "flat") else step)
+
+
 SPIKINGJELLY = Simulator(
     "spikingjelly", "SpikingJelly 2.0", 1e-4, interpreter, {"IF": _if, "LIF": _lif, "CubaLIF": _cuba_lif},
     dict.fromkeys(("CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _FAILS), check_linear=_check_linear,
     unsaid=("parametric",), assumed=_assumed,
+    over_time=_over_time, time_major=_time_major, forget="reset",
+    profiles=("if", "lif", "flat", "cuba"), image=_image,
 )  # fmt: skip

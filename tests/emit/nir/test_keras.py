@@ -25,7 +25,8 @@ from bnn.emit.nir.write import layers_for
 from bnn.events import EventEngine
 from bnn.file.read import decode
 from bnn.ir.graph import DType
-from bnn.verification.nir import IMPORTERS, verify_nir
+from bnn.snn.simulators import IMPORTERS
+from bnn.verification.nir import verify_nir
 
 layers = tf.keras.layers
 

@@ -11,8 +11,9 @@ import numpy as np
 from bnn._types import Floats
 from bnn.snn.network import Network
 from bnn.snn.oracle import Oracle
+from bnn.snn.simulators import SIMULATORS
 from bnn.verification.modules import import_file as imported
-from bnn.verification.modules import imported_way, run_module, why_not
+from bnn.verification.modules import run_module, why_not
 from bnn.verification.simulators import quiet
 
 __all__ = ["differences", "imported", "oracle", "quiet", "run", "why_not"]
@@ -21,7 +22,7 @@ __all__ = ["differences", "imported", "oracle", "quiet", "run", "why_not"]
 def run(name: str, module: Any, x: Floats, populations: Iterable[str]) -> dict[str, Floats]:
     """(T, n) by the name of each population that a node of the file is, in NIR's order; ``x``: (T, ...), one sample."""
     nodes = [p for p in populations if not p.endswith(".sum")]
-    _, sent = run_module(name, module, x, imported_way(name), nodes)
+    _, sent = run_module(name, module, x, SIMULATORS[name].imported, nodes)
     assert sorted(sent) == sorted(nodes)
     return {p: values for p, (_, values) in sent.items()}
 

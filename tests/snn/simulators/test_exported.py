@@ -11,7 +11,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +383,6 @@ def test_a_package_that_a_simulator_misses_is_named(tmp_path: Path, monkeypatch:
         def fails(*_: Any, failure: Exception = failure) -> Any:
             raise failure
 
-        monkeypatch.setitem(modules._IMPORTERS, "norse", fails)
+        monkeypatch.setitem(modules.SIMULATORS, "norse", replace(modules.SIMULATORS["norse"], over_time=fails))
         with pytest.raises(kind, match=words):
             bnn.verify_snn(path, model)

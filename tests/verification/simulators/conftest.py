@@ -22,7 +22,7 @@ from bnn.file.write import encode
 from bnn.ir.graph import Graph, Node
 from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.passes import lower
-from bnn.verification.nir import IMPORTERS
+from bnn.snn.simulators import IMPORTERS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

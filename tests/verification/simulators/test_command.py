@@ -16,7 +16,7 @@ from bnn._distribution import install
 pytest.importorskip("click", reason=f"click is not installed: {install('cli')}")
 from bnn import Model
 from bnn.cli import main
-from bnn.verification.nir import IMPORTERS
+from bnn.snn.simulators import IMPORTERS
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from bnn import Model, emit_nir
 from bnn._types import Array
 from bnn.emit.nir.write import PROFILES
 from bnn.errors import InputError, ModelFileError, ModelFormatError, ModelNotFoundError
-from bnn.verification.nir import IMPORTERS, verify_nir
+from bnn.snn.simulators import IMPORTERS
+from bnn.verification.nir import verify_nir
 
 
 def needs(importer: str, profile: str) -> None:
@@ -164,7 +165,7 @@ def test_wrong_use(model: Model, another: Model, tmp_path: Path) -> None:
     path = tmp_path / "net.nir"
     emit_nir(model, path)
     x = images(model, 2)
-    with pytest.raises(InputError, match="importer: found 'brian', expected one of all, spikingjelly"):
+    with pytest.raises(InputError, match="importer: found 'brian', expected one of all, norse"):
         verify_nir(path, model, x, "brian")
     with pytest.raises(InputError, match=r"input 'image': found shape \(2, 5, 5, 1\), expected \(N, 12, 12, 1\)"):
         verify_nir(path, model, x[:, :5, :5], first_installed())
