@@ -76,7 +76,7 @@ proof: install
 	$(PY) -m pytest -ra tests/proof $(ARGS)
 
 bench: install
-	$(PY) tools/bench_kernels.py $(ARGS)
+	$(PY) tools/benchmark.py kernels $(ARGS)
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict $(ARGS)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +104,7 @@ def test_events_of_floats_and_bytes(dtype: DType, tmp_path: Path) -> None:
     small = Small(Graph((image,), (build.dense(h, 10, "scores"),), ("scores",)))
     (tmp_path / "net.bnn").write_bytes(small.data)
     few = ("--rounds", "1", "--images", "9", "--frames", "4")
-    done = run("bench_events.py", "--model", str(tmp_path / "net.bnn"), "--dataset", "digits", *few)
+    done = run("benchmark.py", "events", "--model", str(tmp_path / "net.bnn"), "--dataset", "digits", *few)
     assert done.returncode == 0 and "brightest: " in done.stdout and "0 frames differ" in done.stdout, done.stderr
 
 
@@ -114,7 +116,7 @@ def test_models_as_json(tmp_path: Path) -> None:
     names = ("models", "scaling", "small")
     document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in names))
     done = run(
-        "bench_models.py", "--network", "digits", "--docs", str(document), "--rounds", "2", "--slice", "0.1",
+        "benchmark.py", "models", "--network", "digits", "--docs", str(document), "--rounds", "2", "--slice", "0.1",
         "--clock", "cpu", "--profile", "--small", "--plot", str(tmp_path), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -145,7 +147,7 @@ def test_layers_stand_in_a_block_of_their_own(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
     document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in ("models", "layers")))
     done = run(
-        "bench_models.py", "--network", "bits-7x7x512", "--no-peers", "--rounds", "1", "--slice", "0.1",
+        "benchmark.py", "models", "--network", "bits-7x7x512", "--no-peers", "--rounds", "1", "--slice", "0.1",
         "--docs", str(document), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -162,8 +164,8 @@ def test_peers_that_are_not_installed_have_no_columns(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
     document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in ("models", "missing")))
     done = run_without(
-        "larq_compute_engine,onnxruntime", "bench_models.py", "--network", "digits", "--rounds", "1", "--slice", "0.1",
-        "--docs", str(document), "--cc", "no-such-cc",
+        "larq_compute_engine,onnxruntime", "benchmark.py", "models", "--network", "digits", "--rounds", "1",
+        "--slice", "0.1", "--docs", str(document), "--cc", "no-such-cc",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "without lce: not installed: larq_compute_engine; run: pip install " in done.stderr
@@ -186,7 +188,7 @@ def test_peers_that_are_not_installed_have_no_columns(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_asked_for_by_name_is_needed(absent: str, arguments: list[str], message: str) -> None:
-    done = run_without(absent, "bench_models.py", *arguments, "--rounds", "1", "--slice", "0.1")
+    done = run_without(absent, "benchmark.py", "models", *arguments, "--rounds", "1", "--slice", "0.1")
     assert done.returncode == 1
     assert message in done.stderr and "; run: pip install " in done.stderr and "Traceback" not in done.stderr
 
@@ -201,13 +203,13 @@ def test_what_is_asked_for_by_name_is_needed(absent: str, arguments: list[str], 
     ],
 )
 def test_wrong_use(arguments: list[str], message: str) -> None:
-    done = run("bench_models.py", *arguments)
+    done = run("benchmark.py", "models", *arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_openvino_is_needed() -> None:
-    done = run_without("openvino", "bench_openvino.py", "--rounds", "1")
+    done = run_without("openvino", "benchmark.py", "openvino", "--rounds", "1")
     assert done.returncode == 1 and "; run: pip install openvino" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -215,7 +217,7 @@ def test_openvino_is_needed() -> None:
 def test_openvino_gives_the_sums_before_it_is_timed(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
     document.write_text("<!-- bench: openvino -->\nold\n<!-- end -->\n")
-    done = run("bench_openvino.py", "--rounds", "1", "--slice", "0.1", "--docs", str(document), "--json")
+    done = run("benchmark.py", "openvino", "--rounds", "1", "--slice", "0.1", "--docs", str(document), "--json")
     assert done.returncode == 0, done.stderr
     assert [row["shape"] for row in json.loads(done.stdout)["rows"]][0] == "56x56x64"
     assert "| 7x7x512 | " in document.read_text()
@@ -225,7 +227,7 @@ def test_openvino_gives_the_sums_before_it_is_timed(tmp_path: Path) -> None:
 @needs_cc
 def test_kernels_as_json(tmp_path: Path) -> None:
     plot = tmp_path / "roofline.png"
-    done = run("bench_kernels.py", "--family", "scalar", "--rounds", "1", "--plot", str(plot), "--json")
+    done = run("benchmark.py", "kernels", "--family", "scalar", "--rounds", "1", "--plot", str(plot), "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["kind"] for row in rows} >= {"bconv2d", "conv2d"}
@@ -257,9 +259,22 @@ def test_the_onnx_network_has_the_shape_of_its_source() -> None:
     assert out.shape == (1, 72) and out.sum() == pytest.approx(1, rel=1e-5)
 
 
+def test_the_table_of_cases() -> None:
+    """Each is a module with a command of its name; the documentation names these and no others."""
+    done = run("benchmark.py", "--help")
+    cases = {path.stem for path in (TOOLS / "bench" / "cases").glob("*.py")} - {"__init__"}
+    assert set(re.findall(r"^  (\w+)  +\S", done.stdout.partition("Cases:")[2], re.M)) == cases
+    for name in cases - {"score"}:
+        command = getattr(importlib.import_module(f"bench.cases.{name}"), name)
+        assert "as_json" in {option.name for option in command.params} and command.help
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"tools/benchmark\.py ([a-z]+)", page.read_text("utf-8"))}
+    assert named == cases and not run("benchmark.py", "nothing").stdout
+
+
 def test_scoring_many() -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[score]'")
-    done = run("bench_score.py", "--pictures", "300", "--workers")  # without Ray
+    done = run("benchmark.py", "score", "--pictures", "300", "--workers", "")  # without Ray
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert rows == ["one process", "one process, 224 x 224"]

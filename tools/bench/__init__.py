@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the benchmarks (bench_*.py, zoo.py); uses the package and ``training``."""
+"""Parts of the benchmarks (benchmark.py, zoo.py); uses the package and ``training``."""
 
 import click
 

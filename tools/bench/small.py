@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,8 @@ def open_ms(model: Model, repeats: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.bnn"
         model.save(path)
-        times = []
-        for _ in range(repeats):
-            begin = time.perf_counter()
-            bnn.load(path).close()
-            times.append(time.perf_counter() - begin)
-    return statistics.median(times) * 1e3
+        (timing,) = measure([lambda: bnn.load(path).close()], repeats, 0.01, "wall")
+    return timing.median / 1e3
 
 
 def call_us(model: Model, rounds: int, slice_ms: float) -> tuple[float, float]:

@@ -70,11 +70,13 @@ def measure(
     slice_ms: float,
     clock: str,
     advance: Callable[[int], None] = lambda steps: None,
+    warm: bool = False,
 ) -> list[Timing]:
     """One :class:`Timing` per contestant.
 
     In every round each contestant runs for at least ``slice_ms`` without a pause, so that after its first call it has
     the caches to itself; the order rotates by one each round.  A machine that slows down slows all of them.
+    ``warm``: a turn begins with a call that is not timed, for contestants of which one call fills a turn.
     """
     now = CLOCKS[clock]
 
@@ -93,6 +95,8 @@ def measure(
     for turn in range(rounds):
         for i in range(len(runs)):
             k = (i + turn) % len(runs)
+            if warm:
+                runs[k]()
             samples[k].append(timed(runs[k], repeats[k]))
         advance(1)
     return [Timing.of(s) for s in samples]

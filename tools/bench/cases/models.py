@@ -1,27 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time whole networks against TensorFlow, Larq Compute Engine, ONNX Runtime, OpenVINO and the register-loop rate.
 
-    python tools/bench_models.py
-    python tools/bench_models.py --network all --no-peers --profile
-    python tools/bench_models.py --network QuickNet --network BiRealNet --scaling --json
-    python tools/bench_models.py --network layers --peer onnxruntime
+    python tools/benchmark.py models
+    python tools/benchmark.py models --network all --no-peers --profile
+    python tools/benchmark.py models --network QuickNet --network BiRealNet --scaling --json
+    python tools/benchmark.py models --network layers --peer onnxruntime
 
-Everything has one thread and takes turns in one process; medians are compared.  The register-loop rate is that of
-multiply-accumulates in loops that never leave the registers, measured in the same run: binary ones by xor, popcount and
-add; float ones by fused multiply-add.  Cold caches: 256 MB of other memory were written before the call.  Peers that
-are not installed are named on stderr and left out; exit status 1: a peer or network that was asked for by name could
-not be timed.
+Everything has one thread and takes turns in one process; medians are compared, and +- is half the distance of the
+quartiles.  The register-loop rate is that of multiply-accumulates in loops that never leave the registers, measured in
+the same run: binary ones by xor, popcount and add; float ones by fused multiply-add.  Cold caches: 256 MB of other
+memory were written before the call.  Peers that are not installed are named on stderr and left out; exit status 1: a
+peer or network that was asked for by name could not be timed.
 """
 
 from __future__ import annotations
 
 import collections
-import json
+import functools
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,9 +29,10 @@ import numpy as np
 from click.core import ParameterSource
 
 import bnn
-from bench import MissingError, document, limits, networks, options, peers, small
+from bench import MissingError, document, limits, networks, peers, small
 from bench.document import OpTime, Result, Row, processor
-from bench.timing import Contestant, Timing, cold, measure
+from bench.runner import Bench, Found, case
+from bench.timing import Contestant, Timing, cold
 from bnn.runtime import Model, available_kernels
 from training.console import progress, table
 
@@ -42,47 +41,39 @@ _BATCH = 16
 _PEAK_ROUNDS = 200_000  # of a peak's loop in one call: under a millisecond
 
 
-@dataclass(frozen=True)
-class Settings:
-    rounds: int
-    slice_ms: float
-    clock: str
-    seed: int
-    peers: tuple[str, ...]
-    scaling: bool
-    profile: bool
-
-
-def bench(name: str, peaks: Sequence[limits.Peak], settings: Settings, advance: Callable[[int], None]) -> Result:
+def measured(
+    bench: Bench, name: str, peaks: Sequence[limits.Peak], peer_names: Sequence[str], scaling: bool, profile: bool,
+    advance: Callable[[int], None],
+) -> Result:  # fmt: skip
     """Everything about one network, in one measurement."""
-    keras_model = networks.build(name, settings.seed)
+    keras_model = networks.build(name, bench.seed)
     model = bnn.compile(keras_model)
     macs = [sum(getattr(op, kind) for op in model.ops) for kind in ("binary_macs", "float_macs")]
     result = Result(name, macs[0], macs[1], model.nbytes, model.arena_bytes, len(model.ops))
-    x = np.random.default_rng(settings.seed).normal(size=(_BATCH, *model.input_shapes[0])).astype(np.float32)
+    x = np.random.default_rng(bench.seed).normal(size=(_BATCH, *model.input_shapes[0])).astype(np.float32)
     contestants = [peers.compiled(model, x[:1], 1)]
     if "avx2" in available_kernels() and model.kernels != "avx2":
         other = Model.from_bytes(model.to_bytes(), kernels="avx2")
         contestants.append(peers.compiled(other, x[:1], 1, "bnn, AVX2"))
-    if settings.scaling:
+    if scaling:
         contestants += [peers.compiled(model, images, n) for images, n in ((x[:1], 2), (x, 1), (x, 2))]
-    found, result.missing = peers.gather(keras_model, x[:1], settings.peers)
+    found, result.missing = peers.gather(keras_model, x[:1], tuple(peer_names))
     contestants += found
     runs = [c.run for c in contestants] + [partial(peak.run, _PEAK_ROUNDS) for peak in peaks]
-    timings = measure(runs, settings.rounds, settings.slice_ms, settings.clock, advance)
+    timings = bench.measure(runs, advance)
     result.rows = _rows(contestants, timings)
-    result.rows.append(_cold(contestants[0], settings))
+    result.rows.append(_cold(contestants[0], bench))
     if peaks:
         result.register_loop_us = _register_loop(macs, peaks, timings[len(contestants) :])
         result.share = result.register_loop_us / timings[0].median
-    if settings.profile:
-        result.profile = _profile(model, x[:1], settings.rounds)
+    if profile:
+        result.profile = _profile(model, x[:1], bench.rounds)
     return result
 
 
-def _cold(ours: Contestant, settings: Settings) -> Row:
+def _cold(ours: Contestant, bench: Bench) -> Row:
     """``times_bnn``: of a later call, whose caches are warm."""
-    first, second = cold(ours.run, max(settings.rounds, 3), settings.clock)
+    first, second = cold(ours.run, max(bench.rounds, 3), bench.clock)
     return Row("bnn, cold caches", ours.setting, 1, 1, first, first.median / second.median)
 
 
@@ -121,21 +112,21 @@ def _profile(model: Model, x: Any, rounds: int) -> list[OpTime]:
     return [OpTime(*key, counts[key], times[key], times[key] / total) for key in order]
 
 
-def small_things(rounds: int, slice_ms: float, seed: int) -> dict[str, float]:
+def small_things(bench: Bench) -> dict[str, float]:
     """What users feel: see bench/small.py."""
-    digits = bnn.compile(networks.build("digits", seed))
-    called, direct = small.call_us(digits, rounds, slice_ms)
+    digits = bnn.compile(networks.build("digits", bench.seed))
+    called, direct = small.call_us(digits, bench.rounds, bench.slice_ms)
     found = {
-        "import_ms": small.import_ms(rounds),
+        "import_ms": small.import_ms(bench.rounds),
         "digits_call_us": called,
         "digits_c_us": direct,
         "digits_added_us": called - direct,
     }
     try:
-        large = bnn.compile(networks.build("QuickNet", seed))
+        large = bnn.compile(networks.build("QuickNet", bench.seed))
     except MissingError:
         return found
-    return {**found, "open_bytes": large.nbytes, "open_ms": small.open_ms(large, rounds)}
+    return {**found, "open_bytes": large.nbytes, "open_ms": small.open_ms(large, bench.rounds)}
 
 
 def show(result: Result) -> None:
@@ -154,11 +145,9 @@ def show(result: Result) -> None:
         print(f"  {op.op:<12} {op.kind:<6} {op.count:>4} ops {op.us:>9.1f} us {op.share:>6.1%}")
 
 
-def blocks(
-    results: Sequence[Result], felt: dict[str, float], settings: Settings, without: dict[str, str]
-) -> dict[str, str]:
+def blocks(bench: Bench, results: Sequence[Result], felt: dict[str, float], without: dict[str, str]) -> dict[str, str]:
     """The document's blocks for which something was measured; ``without``: the peers that ran no network, and why."""
-    made = f"{processor()}, kernels and compiler as built; {settings.clock} clock; medians of {settings.rounds} turns."
+    made = f"{processor()}, kernels and compiler as built; {bench.clock} clock; medians of {bench.rounds} turns."
     found = {"machine": made}
     layers = [r for r in results if r.network in networks.LAYERS]
     if layers:
@@ -169,63 +158,31 @@ def blocks(
     if not results:
         return found
     found |= {"models": document.models(results), "missing": document.missing(results, without)}
-    if settings.profile:
+    if any(r.profile for r in results):
         found["profile"] = document.profiles(results)
-    if settings.scaling:
+    if any(row.threads > 1 for r in results for row in r.rows):
         found["scaling"] = document.scaling(results)
     if felt:
         found["small"] = document.small(felt)
     return found
 
 
-@click.command(help=__doc__)
-@click.option(
-    "--network",
-    "names",
-    multiple=True,
-    default=_DEFAULT,
-    show_default=True,
-    type=click.Choice([*networks.NAMES, "all", "layers"]),
-    help="Repeat it for several; all: every network; layers: every chain of layers.",
-)
-@click.option(
-    "--peer",
-    "peer_names",
-    multiple=True,
-    type=click.Choice(list(peers.PEERS)),
-    default=tuple(peers.PEERS),
-    show_default=True,
-    help="Repeat it for several.",
-)
+@case(rounds=15, slice_ms=30.0, clock="wall", seed=0, cc="cc", docs=None)
+@click.option("--network", "names", multiple=True, default=_DEFAULT, show_default=True,
+              type=click.Choice([*networks.NAMES, "all", "layers"]),
+              help="Repeat it for several; all: every network; layers: every chain of layers.")  # fmt: skip
+@click.option("--peer", "peer_names", multiple=True, type=click.Choice(list(peers.PEERS)), default=tuple(peers.PEERS),
+              show_default=True, help="Repeat it for several.")  # fmt: skip
 @click.option("--no-peers", is_flag=True, help="Time bnn alone.")
 @click.option("--scaling", is_flag=True, help=f"Time two threads and batches of {_BATCH}, too.")
 @click.option("--profile", is_flag=True, help="Say where the time goes, by type of op.")
 @click.option("--small", is_flag=True, help="Time importing, opening and calling, too.")
-@options.rounds(15)
-@options.slice_ms
-@options.clock
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the networks' weights and images.")
-@options.compiler
 @click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for performance-*.png.")
-@options.docs
-@options.json
-def main(
-    names: tuple[str, ...],
-    peer_names: tuple[str, ...],
-    no_peers: bool,
-    scaling: bool,
-    profile: bool,
-    small: bool,
-    rounds: int,
-    slice_ms: float,
-    clock: str,
-    seed: int,
-    cc: str,
-    plot: Path | None,
-    docs: Path | None,
-    as_json: bool,
-) -> None:
-    if scaling and clock != "wall":
+def models(
+    bench: Bench, names: tuple[str, ...], peer_names: tuple[str, ...], no_peers: bool, scaling: bool, profile: bool,
+    small: bool, plot: Path | None,
+) -> Found:  # fmt: skip
+    if scaling and bench.clock != "wall":
         raise click.UsageError("--scaling needs --clock wall: processor time does not shrink with more threads")
     if scaling and (os.cpu_count() or 1) < 2:
         raise click.UsageError("--scaling needs two processor cores")
@@ -235,7 +192,7 @@ def main(
     if absent and by_name("peer_names") is ParameterSource.COMMANDLINE:
         raise click.ClickException("; ".join(f"{name}: {why}" for name, why in absent.items()))
     peer_names = tuple(name for name in peer_names if name not in absent)
-    settings = Settings(rounds, slice_ms, clock, seed, peer_names, scaling, profile or plot is not None)
+    profile = profile or plot is not None
     peers.one_thread()
     groups = {"all": networks.NETWORKS, "layers": networks.LAYERS}
     members = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
@@ -244,44 +201,33 @@ def main(
     left_out: list[str] = []
     with tempfile.TemporaryDirectory() as folder, progress() as bar:
         try:
-            peaks = [peak for peak in limits.load(Path(folder), cc) if peak.kind != "bytes"]
+            peaks = [peak for peak in limits.load(Path(folder), bench.cc) if peak.kind != "bytes"]
         except MissingError as error:
             peaks, without["register-loop rate"] = [], str(error)
         for name in members:
-            task = bar.add_task(name, total=rounds)
+            task = bar.add_task(name, total=bench.rounds)
             try:
-                results.append(bench(name, peaks, settings, lambda n, task=task: bar.advance(task, n)))  # type: ignore[misc]
+                advance = functools.partial(bar.advance, task)
+                results.append(measured(bench, name, peaks, peer_names, scaling, profile, advance))
             except MissingError as error:
                 without[name] = str(error)
                 left_out.append(name)
             bar.remove_task(task)
-            if not as_json and results and results[-1].network == name:
+            if not bench.as_json and results and results[-1].network == name:
                 show(results[-1])
-    felt = small_things(rounds, slice_ms, seed) if small else {}
+    felt = small_things(bench) if small else {}
     if plot is not None and results:
         from bench import plots
 
         plot.mkdir(parents=True, exist_ok=True)
         plots.times(results, plot / "performance-models.png")
         plots.profiles(results, plot / "performance-profile.png")
-    if docs is not None and results:
-        document.update(docs, blocks(results, felt, settings, absent))
-    if as_json:
-        print(json.dumps({
-            "processor": processor(), "clock": clock, "rounds": rounds, "slice_ms": slice_ms, "seed": seed,
-            "networks": [asdict(r) for r in results], "small": felt, "without": without,
-        }))  # fmt: skip
-    else:
-        for name, value in felt.items():
-            print(f"  {name:<18} {value:>12,.2f}")
-        print(f"{processor()}; {clock} clock; medians of {rounds} turns, +- half the quartiles' distance")
+    for name, value in felt.items():
+        bench.say(f"  {name:<18} {value:>12,.2f}")
     for name, why in without.items():
         click.echo(f"without {name}: {why}", err=True)
     asked = {parameter for parameter in ("names", "peer_names") if by_name(parameter) is ParameterSource.COMMANDLINE}
     idle = any(all(peer in result.missing for result in results) for peer in peer_names)
-    if not results or ("names" in asked and left_out) or ("peer_names" in asked and idle):
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
+    failed = not results or ("names" in asked and bool(left_out)) or ("peer_names" in asked and idle)
+    data = {"networks": results, "small": felt, "without": without}
+    return Found(data, blocks(bench, results, felt, absent) if results else {}, failed)

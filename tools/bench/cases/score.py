@@ -1,18 +1,16 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Time `bnn score` on JPEG pictures in Parquet files: in one process, and with one and two workers of Ray.
 
-    python tools/bench_score.py                          12,000 pictures of 500 x 375, for one dense layer of 224 x 224
-    python tools/bench_score.py net.bnn --pictures 2000 --workers 1 2 4
+    python tools/benchmark.py score                      12,000 pictures of 500 x 375, for one dense layer of 224 x 224
+    python tools/benchmark.py score net.bnn --pictures 2000 --workers 1,2,4
 
 The last row has pictures of 224 x 224, in one process.  Times are those of whole commands, with the start of Python
 and of Ray; the results of Ray must have the bytes of one process.  Needs the extra `score`, and `ray` unless --workers
-names none.
+names none (--workers '').
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import subprocess
 import sys
@@ -21,11 +19,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pyarrow
 import pyarrow.parquet as pq
 from PIL import Image
 
+from bench.runner import Bench, Found, case, numbers
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, constant, input_node, make
@@ -79,24 +79,21 @@ def contents(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.glob("part-*"))]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("net", nargs="?", type=Path)
-    parser.add_argument("--pictures", metavar="N", type=int, default=12_000)
-    parser.add_argument("--workers", metavar="N", type=int, nargs="*", default=[1, 2])
-    options = parser.parse_args()
+@case()
+@click.argument("net", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--pictures", metavar="N", type=click.IntRange(1), default=12_000, show_default=True)
+@click.option("--workers", default="1,2", show_default=True, callback=numbers, help="Of Ray; '': without it.")
+def score(bench: Bench, net: Path | None, pictures: int, workers: list[int]) -> Found:
+    found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        net = options.net or dense(folder / "net.bnn")
-        large, small = (sample(folder / f"{size[0]}.parquet", options.pictures, size) for size in SIZES)
-        runs = [("one process", large, 0), *((f"Ray, workers: {n}", large, n) for n in options.workers)]
-        for i, (what, file, workers) in enumerate([*runs, ("one process, 224 x 224", small, 0)]):
-            seconds = timed(net, file, folder / str(i), workers)
-            print(f"{what:24} {seconds:7.1f} s {options.pictures / seconds:7.0f} pictures a second", flush=True)
-            if workers and contents(folder / str(i)) != contents(folder / "0"):
-                raise SystemExit(f"{what}: the results are not those of one process")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        net = net or dense(folder / "net.bnn")
+        large, small = (sample(folder / f"{size[0]}.parquet", pictures, size) for size in SIZES)
+        runs = [("one process", large, 0), *((f"Ray, workers: {n}", large, n) for n in workers)]
+        for i, (what, file, count) in enumerate([*runs, ("one process, 224 x 224", small, 0)]):
+            seconds = timed(net, file, folder / str(i), count)
+            found.append({"run": what, "pictures": pictures, "seconds": seconds})
+            bench.say(f"{what:24} {seconds:7.1f} s {pictures / seconds:7.0f} pictures a second")
+            if count and contents(folder / str(i)) != contents(folder / "0"):
+                raise click.ClickException(f"{what}: the results are not those of one process")
+    return Found({"rows": found})

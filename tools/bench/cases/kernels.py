@@ -13,12 +13,10 @@ shown, with half the distance of the quartiles.
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,24 +24,23 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from bench import document, limits, options
+from bench import document, limits
 from bench.document import KernelRow as Row
 from bench.layers import sign
 from bench.plots import rooflines
-from bench.timing import measure
+from bench.runner import Bench, Found, case
 from bnn._distribution import install
 from bnn._native import lib
 from bnn.file.write import encode
 from bnn.ir.graph import DType, Graph
 from bnn.ir.ops import ConvAttrs, constant, input_node, make
 from bnn.passes import lower
-from bnn.runtime import Model, available_kernels
+from bnn.runtime import Model, available_kernels, summary
 from bnn.runtime.handles import PORTABLE
 from bnn.runtime.stepper import Stepper
 
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
 _DATA = {"bconv2d": "bits", "conv2d": "f32", "iconv2d": "u8"}  # of each convolution
-_SLICE_MS = 2.0  # of one measurement in one turn
 _ROUNDS = {"bits": 10_000, "f32": 10_000, "bytes": 1}  # of a rate's loop in one call
 
 
@@ -114,7 +111,7 @@ def network(layer: Layer, output: str, rng: np.random.Generator) -> bytes:
     return encode(lower(Graph((image,), (y,))))
 
 
-def cases(families: Sequence[str]) -> Iterator[tuple[Row, Callable[[], object]]]:
+def layers(families: Sequence[str]) -> Iterator[tuple[Row, Callable[[], object]]]:
     """Every layer by every family: its row without times, and a call that runs the convolution on random values."""
     rng = np.random.default_rng(0)
     files = [(layer, output, network(layer, output, rng)) for layer in LAYERS for output in layer.outputs]
@@ -142,9 +139,9 @@ def rates(peaks: Sequence[limits.Peak]) -> Iterator[tuple[Row, Callable[[], obje
         yield Row("rate", peak.name, "", peak.kind, run(), 0), run
 
 
-def measured(found: Sequence[tuple[Row, Callable[[], object]]], rounds: int) -> list[Row]:
+def measured(found: Sequence[tuple[Row, Callable[[], object]]], bench: Bench) -> list[Row]:
     """The rows with their times and shares; a share stays 0 where this machine has no measured rate."""
-    timings = measure([run for _, run in found], rounds, _SLICE_MS, "cpu")
+    timings = bench.measure([run for _, run in found])
     rows = [
         replace(row, ns=time.median * 1e3, spread=time.spread * time.median * 1e3)
         for (row, _), time in zip(found, timings, strict=True)
@@ -163,53 +160,33 @@ def rates_of(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def table(rows: list[Row]) -> str:
-    lines = [f"{'kernels':<8} {'layer':<23} {'output':<6} {'us':>9} {'+-':>5} {'GMAC/s':>9} {'share':>7}"]
+    lines = []
     for row in rows:
-        if row.output == "bytes":
-            lines.append(f"{'rate':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} GB/s")
-        elif row.kind == "rate":
-            lines.append(f"{'rate':<8} {row.family:<30}  {'':>15} {row.rate:>9.1f} {row.share:>7.1%}")
-        else:
-            share = f" {row.share:>7.1%}" if row.share else ""
-            time = f"{row.ns / 1000:>9.1f} {row.spread / row.ns:>5.1%} {row.rate:>9.1f}{share}"
-            lines.append(f"{row.family:<8} {row.shape:<23} {row.output:<6} {time}")
-    return "\n".join(lines)
+        rate = row.kind == "rate"
+        times = ("", "") if rate else (f"{row.ns / 1000:.1f}", f"{row.spread / row.ns:.1%}")
+        unit = "GB/s" if row.output == "bytes" else ""
+        names = ("rate", row.family, unit) if rate else (row.family, row.shape, row.output)
+        lines.append([*names, *times, f"{row.rate:.1f}", f"{row.share:.1%}" if row.share else ""])
+    header = ["kernels", "layer", "output", "us", "+-", "GMAC/s", "share"]
+    return summary.table(header, lines, header[:3])
 
 
-@click.command(help=__doc__)
-@click.option(
-    "--family",
-    "families",
-    multiple=True,
-    help="Only these kernels (repeat it); default: all but portable.",
-)
-@options.rounds(31)
-@options.compiler
+@case(rounds=31, slice_ms=2.0, clock="cpu", cc="cc", docs=None)
+@click.option("--family", "families", multiple=True, help="Only these kernels (repeat it); default: all but portable.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the rooflines as a PNG here.")
-@options.docs
-@options.json
-def main(families: tuple[str, ...], rounds: int, cc: str, plot: Path | None, docs: Path | None, as_json: bool) -> None:
+def kernels(bench: Bench, families: tuple[str, ...], plot: Path | None) -> Found:
     missing = [name for name in families if name not in available_kernels()]
     if missing:
         raise click.ClickException(f"no such kernels, or this processor cannot run them: {', '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
-        loops = rates(limits.load(Path(folder), cc))
-    rows = measured([*loops, *cases(families or [name for name in available_kernels() if name != PORTABLE])], rounds)
+        loops = rates(limits.load(Path(folder), bench.cc))
+    rows = measured([*loops, *layers(families or [name for name in available_kernels() if name != PORTABLE])], bench)
     if plot is not None:
         try:
             rooflines(rows, rates_of(rows), plot)
         except ImportError as error:
             raise click.ClickException(f"--plot: {error}; {install('tools')}") from None
-    if docs is not None:
-        found = {"rates": "```text\n" + table([row for row in rows if row.kind == "rate"]) + "\n```"}
-        found |= {"kernels": document.kernels(rows, HEADLINE), "others": document.other_layers(rows, HEADLINE)}
-        document.update(docs, found)
-    if as_json:
-        report = {"machine": platform.machine(), "compiler": cc, "rounds": rounds, "rows": [asdict(r) for r in rows]}
-        print(json.dumps(report))
-    else:
-        print(table(rows))
-
-
-if __name__ == "__main__":
-    main()
+    blocks = {"rates": "```text\n" + table([row for row in rows if row.kind == "rate"]) + "\n```"}
+    blocks |= {"kernels": document.kernels(rows, HEADLINE), "others": document.other_layers(rows, HEADLINE)}
+    bench.say(table(rows))
+    return Found({"rows": rows}, blocks)

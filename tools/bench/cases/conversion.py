@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convert trained networks to counters and compare every neuron with the quantized network, which Keras computes.
 
-    python tools/bench_conversion.py model.keras --levels 3 15 255
-    python tools/bench_conversion.py model.keras --levels 15 --simulator PATH/bin/python
+    python tools/benchmark.py conversion model.keras --levels 3,15,255
+    python tools/benchmark.py conversion model.keras --levels 15 --simulator PATH/bin/python
 
 Prints, for each number of levels, how many neurons differ (at rest, in every order of arrival; and staged), accuracies,
 and after how many steps the class is first right and final.  ``--simulator``: a Python that has SpikingJelly, whose
@@ -11,23 +11,27 @@ ann2snn converts the same network; accuracy over steps is printed beside.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 
 from bench.quantized import keras_values
+from bench.relu_network import train
+from bench.runner import Bench, Found, case, numbers
 from bnn._types import Array
 from bnn.importers import open_source, round_plainly
 from bnn.ir.graph import Graph
 from bnn.ir.ops import PoolAttrs, conv_attrs
 from bnn.passes import lower
+from bnn.runtime.summary import table
 from bnn.snn import Run, SpikingModel
 from bnn.snn.convert import ORDERS, Conversion, convert, spiking
 from training import datasets
@@ -69,11 +73,11 @@ def staged_differing(
     return wrong + abs(spikes - inside)
 
 
-def bench(path: str, levels: int, options: argparse.Namespace, data: datasets.Dataset) -> dict[str, Any]:
+def measured(levels: int, options: SimpleNamespace, data: datasets.Dataset) -> dict[str, Any]:
     images, labels = data.test.images[: options.images], data.test.labels[: options.images]
     calibration = data.train.images[: options.calibration]
     conversion = convert(
-        path, calibration, levels=levels, weights_bits=options.weights_bits, scale=options.scale,
+        options.model, calibration, levels=levels, weights_bits=options.weights_bits, scale=options.scale,
         percentile=options.percentile,
     )  # fmt: skip
     quantized = conversion.quantized
@@ -153,23 +157,23 @@ def chain(graph: Graph) -> list[tuple[str, Any, Any, list[int]]]:
         elif isinstance(a, PoolAttrs):
             found.append((node.op.split("_")[0], 0, 0, [*a.kernel, *a.stride]))
         elif node.op not in ("input", "constant", "reshape", "softmax"):
-            raise SystemExit(f"layer '{node.name}': ann2snn.py has no {node.op}")
+            raise click.ClickException(f"layer '{node.name}': ann2snn.py has no {node.op}")
     return found
 
 
-def simulated(path: str, options: argparse.Namespace, data: datasets.Dataset) -> dict[str, Any]:
+def simulated(simulator: str, options: SimpleNamespace, data: datasets.Dataset) -> dict[str, Any]:
     """ann2snn's accuracy over steps."""
-    layers = chain(lower(open_source(path).graph(), until="fold_constants"))
+    layers = chain(lower(open_source(options.model).graph(), until="fold_constants"))
     arrays: dict[str, Any] = {"steps": STEPS, "y": data.test.labels[: options.images]}
     for name, images in (("x", data.test.images[: options.images]), ("calibration", data.train.images[:500])):
         arrays[name] = np.moveaxis(images, -1, 1).astype(np.float32) / np.float32(options.scale)
-    for i, (kind, a, b, numbers) in enumerate(layers):
-        arrays |= {f"kind{i}": kind, f"a{i}": a, f"b{i}": b, f"numbers{i}": np.array(numbers, np.int64)}
+    for i, (kind, a, b, sizes) in enumerate(layers):
+        arrays |= {f"kind{i}": kind, f"a{i}": a, f"b{i}": b, f"numbers{i}": np.array(sizes, np.int64)}
     with tempfile.TemporaryDirectory() as folder:
         network, out = Path(folder, "network.npz"), Path(folder, "out.json")
         np.savez(network, **arrays)
-        script = Path(__file__).parent / "bench" / "ann2snn.py"
-        subprocess.run([options.simulator, str(script), str(network), str(out)], check=True, stdout=sys.stderr)
+        script = Path(__file__).parents[1] / "ann2snn.py"
+        subprocess.run([simulator, str(script), str(network), str(out)], check=True, stdout=sys.stderr)
         return dict(json.loads(out.read_text()))
 
 
@@ -187,7 +191,7 @@ def text(found: list[dict[str, Any]], ann: dict[str, Any] | None) -> str:
             if order != "staged":
                 line += f"  first right after {o['first_right']:.0f} steps (median), final after {o['final']:.0f}"
             lines.append(line)
-    rows = [("accuracy after steps", *map(str, STEPS))]
+    rows = []
     for r in found:
         for order in ("bits", "brightest"):
             rows.append(
@@ -196,37 +200,34 @@ def text(found: list[dict[str, Any]], ann: dict[str, Any] | None) -> str:
     for mode, accuracy in (ann or {}).items():
         if mode != "float":
             rows.append((f"ann2snn, {mode}", *(f"{accuracy[str(t)]:.1%}" for t in STEPS)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines += [
-        "  ".join(t.ljust(w) if not i else t.rjust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
+    lines.append(table(["accuracy after steps", *map(str, STEPS)], rows, ["accuracy after steps"]))
     if ann:
         lines.append(f"the model itself, in torch: {ann['float']:.1%}")
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--levels", type=int, nargs="+", default=[3, 15, 255])
-    parser.add_argument("--weights-bits", type=int, default=8)
-    parser.add_argument("--percentile", type=float, default=99.9)
-    parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--ordered", type=int, default=100, help="images that arrive pixel by pixel")
-    parser.add_argument("--calibration", type=int, default=200, help="images that the ranges are taken from")
-    parser.add_argument("--dataset", default="fashion-mnist")
-    parser.add_argument("--scale", type=float, default=256.0, help="the model's input is image / scale")
-    parser.add_argument("--simulator", metavar="PYTHON", help="a Python with SpikingJelly")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+@case()
+@click.argument("model")
+@click.option("--levels", default="3,15,255", show_default=True, callback=numbers)
+@click.option("--weights-bits", type=int, default=8, show_default=True)
+@click.option("--percentile", type=float, default=99.9, show_default=True)
+@click.option("--images", type=click.IntRange(1), default=500, show_default=True)
+@click.option("--ordered", type=click.IntRange(1), default=100, show_default=True, help="Images that arrive by pixels.")
+@click.option("--calibration", type=click.IntRange(1), default=200, show_default=True, help="Images for the ranges.")
+@click.option("--dataset", default="fashion-mnist", show_default=True)
+@click.option("--scale", type=float, default=256.0, show_default=True, help="The model's input is image / scale.")
+@click.option("--simulator", metavar="PYTHON", help="A Python with SpikingJelly.")
+@click.option(
+    "--train", "epochs", metavar="EPOCHS", type=click.IntRange(1), help="Make MODEL first: a small ReLU network."
+)
+def conversion(bench: Bench, levels: list[int], simulator: str | None, epochs: int | None, **options: Any) -> Found:
     round_plainly()
-    data = datasets.load(options.dataset)
-    found = [bench(options.model, levels, options, data) for levels in options.levels]
-    ann = simulated(options.model, options, data) if options.simulator else None
-    print(json.dumps({"counters": found, "ann2snn": ann}, indent=2) if options.json else text(found, ann))
-    return int(any(r["oracle_differs"] or r["staged"]["differ"] or any(r[o]["differ"] for o in ORDERS) for r in found))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    chosen = SimpleNamespace(**options)
+    if epochs:
+        train(chosen.model, epochs)
+    data = datasets.load(chosen.dataset)
+    found = [measured(n, chosen, data) for n in levels]
+    ann = simulated(simulator, chosen, data) if simulator else None
+    bench.say(text(found, ann))
+    wrong = any(r["oracle_differs"] or r["staged"]["differ"] or any(r[o]["differ"] for o in ORDERS) for r in found)
+    return Found({"counters": found, "ann2snn": ann}, failed=wrong)

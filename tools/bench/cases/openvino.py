@@ -2,7 +2,7 @@
 """Time binary 3x3 layers against OpenVINO's BinaryConvolution, the closest peer on x86.
 
     pip install openvino
-    python tools/bench_openvino.py
+    python tools/benchmark.py openvino
 
 A layer takes floats, makes bits of them and gives its sums, padded with -1.  Both have one thread and take turns; their
 sums are compared before they are timed, and a difference is an error.  OpenVINO gets its own form: activations as
@@ -12,19 +12,17 @@ a row, OpenVINO 2026.4 computes the second's bits in the first, and gives other 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
-from bench import document, options
+from bench import document
 from bench.document import multiple, number
 from bench.layers import sign
 from bench.peers import Floats, compiled
-from bench.timing import Timing, measure
+from bench.runner import Bench, Found, case
 from bnn.file.write import encode
 from bnn.ir.graph import Graph
 from bnn.ir.ops import ConvAttrs, PadAttrs, constant, input_node, make
@@ -32,16 +30,6 @@ from bnn.passes import lower
 from bnn.runtime import Model
 
 SHAPES = ((56, 64), (28, 128), (14, 256), (7, 512))  # pixels of a side, channels
-
-
-@dataclass(frozen=True)
-class Row:
-    """One layer: bnn's time, OpenVINO's time, and the second as a multiple of the first."""
-
-    shape: str
-    us: Timing
-    openvino_us: Timing
-    times_bnn: float
 
 
 def layer(side: int, signs: Floats) -> Model:
@@ -52,7 +40,7 @@ def layer(side: int, signs: Floats) -> Model:
     return Model.from_bytes(encode(lower(Graph((x,), (y,), ("sums",)))))
 
 
-def openvino(side: int, signs: Floats) -> Callable[[Floats], Floats]:
+def theirs(side: int, signs: Floats) -> Callable[[Floats], Floats]:
     """The same in OpenVINO, channels first."""
     import openvino as ov
     from openvino import opset1
@@ -69,39 +57,31 @@ def openvino(side: int, signs: Floats) -> Callable[[Floats], Floats]:
     return lambda image: next(iter(request.infer({0: image}, share_inputs=True).values()))
 
 
-def bench(side: int, channels: int, rounds: int, slice_ms: float, clock: str) -> Row:
+def measured(bench: Bench, side: int, channels: int) -> dict[str, Any]:
+    """A layer: bnn's time, OpenVINO's time, and the second as a multiple of the first."""
     rng = np.random.default_rng(side)
     signs = rng.choice(np.array([-1, 1], np.float32), (channels, 3, 3, channels))
     image = rng.normal(size=(1, side, side, channels)).astype(np.float32)
-    model, other = layer(side, signs), openvino(side, signs)
+    model, other = layer(side, signs), theirs(side, signs)
     first = np.ascontiguousarray(np.moveaxis(image, 3, 1))
-    sums, theirs = model(image), np.moveaxis(other(first), 1, 3)
-    wrong = int(np.count_nonzero(sums != theirs))
+    sums, expected = model(image), np.moveaxis(other(first), 1, 3)
+    wrong = int(np.count_nonzero(sums != expected))
     if wrong:
         raise click.ClickException(f"{side}x{side}x{channels}: {wrong} of {sums.size} sums differ")
-    ours, time = measure([compiled(model, image, 1).run, lambda: other(first)], rounds, slice_ms, clock)
-    return Row(f"{side}x{side}x{channels}", ours, time, time.median / ours.median)
+    ours, time = bench.measure([compiled(model, image, 1).run, lambda: other(first)])
+    shape = f"{side}x{side}x{channels}"
+    return {"shape": shape, "us": ours, "openvino_us": time, "times_bnn": time.median / ours.median}
 
 
-@click.command(help=__doc__)
-@options.rounds(15)
-@options.slice_ms
-@options.clock
-@options.docs
-@options.json
-def main(rounds: int, slice_ms: float, clock: str, docs: Path | None, as_json: bool) -> None:
+@case(rounds=15, slice_ms=30.0, clock="wall", docs=None)
+def openvino(bench: Bench) -> Found:
     try:
-        rows = [bench(side, channels, rounds, slice_ms, clock) for side, channels in SHAPES]
+        rows = [measured(bench, side, channels) for side, channels in SHAPES]
     except ImportError as error:
         raise click.ClickException(f"{error}; run: pip install openvino") from None
     text = document.table(
         ["3x3 layer", "bnn, us", "OpenVINO, us", "times bnn's"],
-        [[r.shape, number(r.us.median), number(r.openvino_us.median), multiple(r.times_bnn)] for r in rows],
+        [[r["shape"], *(number(r[us].median) for us in ("us", "openvino_us")), multiple(r["times_bnn"])] for r in rows],
     )
-    if docs is not None:
-        document.update(docs, {"openvino": text})
-    print(json.dumps({"clock": clock, "rounds": rounds, "rows": [asdict(row) for row in rows]}) if as_json else text)
-
-
-if __name__ == "__main__":
-    main()
+    bench.say(text)
+    return Found({"rows": rows}, {"openvino": text})

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure the event-driven engine against the synchronous one, both in the same run and interleaved.
 
-    python tools/bench_events.py                    nanoseconds per event into 1,024 targets, break-even
-    python tools/bench_events.py --levels 16        the same for neurons of 16 levels, an event a level
-    python tools/bench_events.py --model net.bnn    a moving scene of Fashion-MNIST through a network too,
-                                                    and when it is first right and final on single images
+    python tools/benchmark.py events                    nanoseconds per event into 1,024 targets, break-even
+    python tools/benchmark.py events --levels 16        the same for neurons of 16 levels, an event a level
+    python tools/benchmark.py events --model net.bnn    a moving scene of Fashion-MNIST through a network too,
+                                                        and when it is first right and final on single images
 
-Prints medians; --json prints one JSON object.
+Prints medians.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from typing import Any
 
+import click
 import numpy as np
 
 import bnn
 from bench.layers import sign
+from bench.runner import Bench, Found, case
 from bnn._types import Array
 from bnn.events import ORDERS, EventEngine
 from bnn.file.write import encode
@@ -150,47 +150,37 @@ def bench_images(model: bnn.Model, images: Array, labels: Array) -> dict[str, An
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a .bnn file for images of the data set")
-    parser.add_argument("--dataset", default="fashion-mnist", choices=sorted(datasets.DATASETS))
-    parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--images", type=int, default=50)
-    parser.add_argument("--levels", type=int, default=2, help="of a neuron, 2 to 256 (2)")
-    parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    result: dict[str, Any] = {"dense": bench_dense(np.random.default_rng(options.seed), options.rounds, options.levels)}
-    if options.model:
-        data = datasets.load(options.dataset)
-        model = bnn.load(options.model)
-        images: Array = data.test.images[: max(options.images, 8)]
+@case(rounds=300, seed=0)
+@click.option("--model", "path", metavar="NET.bnn", help="A network for images of the data set.")
+@click.option("--dataset", type=click.Choice(sorted(datasets.DATASETS)), default="fashion-mnist", show_default=True)
+@click.option("--frames", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--images", "count", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--levels", type=click.IntRange(2, 256), default=2, show_default=True, help="Of a neuron.")
+def events(bench: Bench, path: str | None, dataset: str, frames: int, count: int, levels: int) -> Found:
+    result: dict[str, Any] = {"dense": bench_dense(np.random.default_rng(bench.seed), bench.rounds, levels)}
+    if path:
+        data = datasets.load(dataset)
+        model = bnn.load(path)
+        images: Array = data.test.images[: max(count, 8)]
         if model.input_dtypes[0] != np.uint8:
             images = datasets.to_input(images, data.scale)
-        result["streams"] = bench_streams(model, images, options.frames)
-        result["images"] = bench_images(model, images[: options.images], data.test.labels[: options.images])
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
+        result["streams"] = bench_streams(model, images, frames)
+        result["images"] = bench_images(model, images[:count], data.test.labels[:count])
     dense = result["dense"]
     whole = dense["xnor_layer_ns"]
-    print(
+    bench.say(
         f"{WIDTH} -> {WIDTH} neurons of {dense['levels']} levels, one thread, kernels {dense['kernels']}; "
         f"the XNOR layer: {whole:.0f} ns"
     )
     for n, ns in dense["ns_per_event"].items():
-        print(f"  {n:4d} events at once: {ns:7.1f} ns per event = {ns / whole:.4f} of the XNOR layer")
-    print(f"  one by one, each checked alone (fifo): {dense['ns_per_event_fifo']:.1f} ns per event")
-    print(f"  break-even: {dense['break_even_events']} events of {WIDTH}")
+        bench.say(f"  {n:4d} events at once: {ns:7.1f} ns per event = {ns / whole:.4f} of the XNOR layer")
+    bench.say(f"  one by one, each checked alone (fifo): {dense['ns_per_event_fifo']:.1f} ns per event")
+    bench.say(f"  break-even: {dense['break_even_events']} events of {WIDTH}")
     for name, stream in result.get("streams", {}).items():
-        print(f"{name}: {stream['changed_bits']:.1%} of the encoder's bits change; {stream['text']}")
+        bench.say(f"{name}: {stream['changed_bits']:.1%} of the encoder's bits change; {stream['text']}")
     for order, found in result.get("images", {}).items():
-        print(
+        bench.say(
             f"{order}: {found['right']} of {found['images']} right; of those, median share of events until first right "
             f"{found['first_correct_share']:.0%}, final {found['final_share']:.0%}"
         )
-
-
-if __name__ == "__main__":
-    main()
+    return Found(result)

@@ -1,9 +1,8 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Time networks of spiking neurons against the simulators that people use: processor time of one sample, one thread.
 
-    python tools/bench_snn.py                               784-400-10 at T = 20 and 100
-    python tools/bench_snn.py --cnn shared/cnn_sinabs.nir   and the convolutional network of the NIR paper
+    python tools/benchmark.py snn                               784-400-10 at T = 20 and 100
+    python tools/benchmark.py snn --cnn shared/cnn_sinabs.nir   and the convolutional network of the NIR paper
 
 Needs PyTorch and the simulators: pip install -e '.[spiking]'; sinabs too, if it is there.  Each peer runs in
 the fastest way that it offers on a CPU: weights applied to all steps at once where neurons allow it (SpikingJelly's
@@ -13,16 +12,17 @@ and 64.  Runs are interleaved; a row is the median, and its ratio to the engine'
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
+from bench.runner import Bench, Found, case
+from bnn.runtime.summary import table
 from bnn.snn.compiler import compile
 from bnn.snn.exact_weights import quantize, with_int8_weights
 from bnn.snn.model import SpikingModel, build
@@ -168,27 +168,6 @@ def peers_cnn(path: Path, x: Any) -> dict[str, Run]:
     return found
 
 
-def timed(runs: dict[str, Run], repeats: int) -> dict[str, float]:
-    """Medians of processor time, seconds; runs take turns.  A turn begins with a run that is not timed: a network that
-    runs one sample after another finds its weights in the cache, and not another simulator's."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            run()
-            start = time.process_time()
-            run()
-            taken[name].append(time.process_time() - start)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def report(title: str, rows: dict[str, tuple[float, float]]) -> None:
-    """``rows``: milliseconds per sample at batch 1 and at the large batch."""
-    base = rows["bnn float32"][0]
-    print(f"\n{title}\n{'':<16}{'batch 1':>10}{'':>8}{'batch':>10}")
-    for name, (one, many) in rows.items():
-        print(f"{name:<16}{one:>8.3f} ms{one / base:>7.1f}x{many:>8.3f} ms{many / base:>7.1f}x")
-
-
 def engine_alone(model: SpikingModel, x: Any) -> Run:
     """The call into C without what Python does before and after: spikes are packed, and nothing is recorded."""
     frames, steps = model._given(x)
@@ -200,48 +179,52 @@ def engine_alone(model: SpikingModel, x: Any) -> Run:
     return run
 
 
+def medians(bench: Bench, runs: dict[str, Run]) -> dict[str, float]:
+    """Milliseconds.  A turn begins with a run that is not timed: a network that runs one sample after another finds its
+    weights in the cache, and not another simulator's."""
+    timings = bench.measure(list(runs.values()), warm=True)
+    return {name: t.median / 1e3 for name, t in zip(runs, timings, strict=True)}
+
+
 def compare(
-    title: str, models: dict[str, SpikingModel], peers: Callable[[Any], dict[str, Run]], x: Any, repeats: int
-) -> None:
-    """``x``: (T, N, ...)."""
+    bench: Bench, title: str, models: dict[str, SpikingModel], peers: Callable[[Any], dict[str, Run]], x: Any
+) -> dict[str, Any]:
+    """``x``: (T, N, ...).  Milliseconds per sample at batch 1 and at the large batch."""
     one = np.ascontiguousarray(x[:, 0])
     ours: dict[str, Run] = {name: partial(m.run, one) for name, m in models.items()}
     ours |= {f"{name}, C": engine_alone(m, one) for name, m in models.items()}
-    small = timed({**ours, **peers(x[:, :1])}, repeats)
-    large = timed(peers(x), max(repeats // 5, 3))
-    rows = {name: (t * 1e3, (large[name] / x.shape[1] if name in large else t) * 1e3) for name, t in small.items()}
-    run = next(iter(models.values())).run(one)
-    print(f"{title}: {run.synops:,} synaptic operations, {run.spikes:,} spikes a sample")
-    report(title, rows)
+    small = medians(bench, {**ours, **peers(x[:, :1])})
+    large = medians(replace(bench, rounds=max(bench.rounds // 5, 3)), peers(x))
+    rows = {name: (ms, large[name] / x.shape[1] if name in large else ms) for name, ms in small.items()}
+    run, base = next(iter(models.values())).run(one), rows["bnn float32"][0]
+    bench.say(f"{title}: {run.synops:,} synaptic operations, {run.spikes:,} spikes a sample")
+    cells = [[name, *(c for ms in row for c in (f"{ms:.3f} ms", f"{ms / base:.1f}x"))] for name, row in rows.items()]
+    bench.say(table(["", "batch 1", "times", "batch", "times "], cells, [""]) + "\n")
+    return {"network": title, "synops": run.synops, "spikes": run.spikes, "ms": rows}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cnn", type=Path, metavar="FILE.nir", help="the NIR paper's convolutional network")
-    parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--batch", type=int, default=64)
-    options = parser.parse_args()
+@case(rounds=30, slice_ms=0.01, clock="cpu")
+@click.option("--cnn", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.nir",
+              help="The NIR paper's convolutional network.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True)
+def snn(bench: Bench, cnn: Path | None, batch: int) -> Found:
     import torch
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(1)
+    found = []
     with torch.no_grad():
         for steps, rate in ((20, 0.02), (100, 0.05), (100, 0.1)):
-            x = (rng.random((steps, options.batch, SIZES[0])) < rate).astype(np.float32)
+            x = (rng.random((steps, batch, SIZES[0])) < rate).astype(np.float32)
             models = {"bnn float32": dense(False), "bnn int8": dense(True)}
-            compare(f"784-400-10, T = {steps}, {rate:.0%} spikes", models, peers_dense, x, options.repeats)
-        if options.cnn is not None:
-            batch = min(options.batch, 16)
+            found.append(compare(bench, f"784-400-10, T = {steps}, {rate:.0%} spikes", models, peers_dense, x))
+        if cnn is not None:
             models = {
-                f"bnn {w}": compile(options.cnn, simulator="spikingjelly", dt=1.0, weights=w)
-                for w in ("float32", "int8")
+                f"bnn {w}": compile(cnn, simulator="spikingjelly", dt=1.0, weights=w) for w in ("float32", "int8")
             }
-            repeats = max(options.repeats // 5, 3)
+            few = replace(bench, rounds=max(bench.rounds // 5, 3))
             for rate in (0.05, 1.0):
-                x = (rng.random((100, batch, 2, 34, 34)) < rate).astype(np.float32)
+                x = (rng.random((100, min(batch, 16), 2, 34, 34)) < rate).astype(np.float32)
                 title = f"the NIR paper's CNN, T = 100, {rate:.0%} spikes"
-                compare(title, models, lambda v: peers_cnn(options.cnn, v), x, repeats)
-
-
-if __name__ == "__main__":
-    main()
+                found.append(compare(few, title, models, lambda v: peers_cnn(cnn, v), x))
+    return Found({"networks": found})
