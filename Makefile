@@ -8,7 +8,7 @@
 # make lint        ruff, mypy, imports, format, C warnings, generated files
 # make format      ruff format and clang-format
 # make coverage    the lines, branches and conditions of the C runtime that tests reach, with scalar kernels; needs clang-19
-# make proof       what is proven about the parser of .bnn files; needs cbmc
+# make proof       what is proven about the parser of files; needs cbmc
 # make docs        the documentation as a site, in build/site
 # make bench       time every kernel family against this machine's register-loop rates
 # make clean       remove what these made, .venv included

@@ -326,8 +326,8 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     e.accumulators = bnn_reserve(p, largest + BNN_SLACK / sizeof(float), sizeof *e.accumulators);
     e.queue = bnn_reserve(p, e.neurons, sizeof *e.queue);
     if (p->failed)
-        return bnn_report(p->problem, BNN_ERROR_LIMIT, "engine", BNN_NEVER, NULL, 0, "the memory it needs overflows", 0,
-                          0);
+        return bnn_report(BNN_ABOUT("engine", BNN_NEVER, p->problem), BNN_ERROR_LIMIT, "the memory it needs overflows",
+                          0, 0);
     if (p->memory == NULL)
         return BNN_OK;
     if (e.stopped)
@@ -366,7 +366,7 @@ bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *p
     if (model == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
     if (!has_kernels(model->kernels))
-        return bnn_report(problem, BNN_ERROR_KERNELS, "engine", BNN_NEVER, NULL, 0,
+        return bnn_report(BNN_ABOUT("engine", BNN_NEVER, problem), BNN_ERROR_KERNELS,
                           "kernels for it in the families given (1: yes)", 0, 1);
     bnn_status status = bnn_events_check_ops(&p);
     if (status == BNN_OK)

@@ -21,7 +21,7 @@ static bnn_status number_interface(struct bnn_model *m, bnn_storage storage, uin
     }
     for (uint32_t i = 0; i < count; i++)
         if (numbers[i] == BNN_NEVER)
-            return bnn_report(problem, BNN_ERROR_FORMAT, kind, i, NULL, 0, "tensors with this index", 0, 1);
+            return bnn_report(BNN_ABOUT(kind, i, problem), BNN_ERROR_FORMAT, "tensors with this index", 0, 1);
     return BNN_OK;
 }
 
@@ -59,7 +59,7 @@ static bnn_status check_constants(const struct bnn_model *m, uint64_t most, bnn_
         int64_t found, expected;
         const char *wrong = bnn_check_coded(t, &found, &expected);
         if (wrong != NULL)
-            return bnn_report(problem, BNN_ERROR_FORMAT, "tensor", i, t->name, t->name_length, wrong, found, expected);
+            return bnn_tensor_error(problem, t, i, BNN_ERROR_FORMAT, wrong, (uint64_t)found, (uint64_t)expected);
     }
     return BNN_OK;
 }

@@ -6,8 +6,6 @@
  * tensors.  Measuring stops when a limit is exceeded, so the limits also bound the work of prepare. */
 #include "model/validate.h"
 
-#include <string.h>
-
 void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size)
 {
     const size_t limit = SIZE_MAX / 4; /* limits each of the two terms, so that their sum does not overflow */
@@ -18,11 +16,6 @@ void *bnn_reserve(struct bnn_prepare *p, size_t count, size_t size)
     void *memory = p->memory == NULL ? NULL : p->memory + p->used;
     p->used += (size_t)bnn_lines(count * size);
     return memory;
-}
-
-static int aligned(const void *pointer)
-{
-    return (uintptr_t)pointer % BNN_ALIGNMENT == 0;
 }
 
 /* The model and its tables. */
@@ -40,11 +33,12 @@ static struct tables reserve_tables(struct bnn_prepare *p, const struct bnn_head
     struct tables t;
     t.model = bnn_reserve(p, 1, sizeof *t.model);
     t.kernels = bnn_reserve(p, 1, sizeof *t.kernels);
-    t.tensors = bnn_reserve(p, h->tensor_count, sizeof *t.tensors);
-    t.ops = bnn_reserve(p, h->op_count, sizeof *t.ops);
-    t.inputs = bnn_reserve(p, h->input_count, sizeof *t.inputs);
-    t.outputs = bnn_reserve(p, h->output_count, sizeof *t.outputs);
-    t.alive = bnn_reserve(p, h->tensor_count < BNN_MAX_ALIVE ? h->tensor_count : BNN_MAX_ALIVE, sizeof *t.alive);
+    t.tensors = bnn_reserve(p, h->in.counts[BNN_TENSORS], sizeof *t.tensors);
+    t.ops = bnn_reserve(p, h->in.counts[BNN_OPS], sizeof *t.ops);
+    t.inputs = bnn_reserve(p, h->in.counts[BNN_INPUTS], sizeof *t.inputs);
+    t.outputs = bnn_reserve(p, h->in.counts[BNN_OUTPUTS], sizeof *t.outputs);
+    t.alive = bnn_reserve(p, h->in.counts[BNN_TENSORS] < BNN_MAX_ALIVE ? h->in.counts[BNN_TENSORS] : BNN_MAX_ALIVE,
+                          sizeof *t.alive);
     return t;
 }
 
@@ -116,15 +110,14 @@ static bnn_status count_costs(struct tally *t, const struct bnn_prepare *p, cons
 }
 
 /* Names the op with the largest share of the excess. */
-static bnn_status check_work(const struct bnn_model *m, const struct bnn_header *h, const struct tally *t,
-                             bnn_problem *problem)
+static bnn_status check_work(const struct bnn_header *h, const struct tally *t, bnn_problem *problem)
 {
     struct bnn_op op;
-    size_t offset = h->ops;
+    const unsigned char *record = h->in.sections[BNN_OPS].start;
     if (h->limits.max_work == 0 || t->work <= h->limits.max_work)
         return BNN_OK;
     for (uint32_t k = 0; k <= t->dearest; k++)
-        bnn_read_op(m->file, h, k, &offset, &op, NULL);
+        bnn_read_op(h, k, &record, &op, NULL);
     return bnn_op_error(problem, &op, t->dearest, BNN_ERROR_LIMIT, "most of the work of all ops (max_work)", t->work,
                         h->limits.max_work);
 }
@@ -142,16 +135,16 @@ static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, s
     struct bnn_op op;
     struct bnn_prepare p = {model, NULL, 0, 0, 0, problem};
     struct tally tally = {.edges = 0};
-    size_t offset = h->ops;
+    const unsigned char *record = h->in.sections[BNN_OPS].start;
 
     model->tensors = tensors;
     model->ops = &op;
     reserve_tables(&p, h);
-    for (uint32_t k = 0; k < h->op_count; k++) {
-        BNN_TRY(bnn_read_op(model->file, h, k, &offset, &op, problem));
+    for (uint32_t k = 0; k < h->in.counts[BNN_OPS]; k++) {
+        BNN_TRY(bnn_read_op(h, k, &record, &op, problem));
         for (uint32_t i = 0; i < op.input_count; i++)
-            BNN_TRY(bnn_read_tensor(model->file, h, op.inputs[i], &tensors[i], problem));
-        BNN_TRY(bnn_read_tensor(model->file, h, op.output, &tensors[op.input_count], problem));
+            BNN_TRY(bnn_read_tensor(h, op.inputs[i], &tensors[i], problem));
+        BNN_TRY(bnn_read_tensor(h, op.output, &tensors[op.input_count], problem));
         op.inputs = own_numbers;
         op.output = op.input_count;
         BNN_TRY(count_shapes(&tally, model, h, &op, k, problem));
@@ -159,7 +152,7 @@ static bnn_status measure(struct bnn_model *model, const struct bnn_header *h, s
         BNN_TRY(count_costs(&tally, &p, h, &op));
     }
     *bytes = p.used;
-    return check_work(model, h, &tally, problem);
+    return check_work(h, &tally, problem);
 }
 
 static bnn_status measure_any(struct bnn_model *model, const struct bnn_header *h, size_t *bytes, bnn_problem *problem)
@@ -179,12 +172,12 @@ static bnn_status measure_few(struct bnn_model *model, const struct bnn_header *
 }
 
 /* The most inputs of an op, as records say that nothing has checked; behind a wrong one, measuring does not come. */
-static uint32_t most_inputs(const unsigned char *file, const struct bnn_header *h)
+static uint32_t most_inputs(const struct bnn_header *h)
 {
-    const unsigned char *record = file + h->ops;
+    const unsigned char *record = h->in.sections[BNN_OPS].start;
     uint32_t most = 0;
-    size_t left = h->ops_size;
-    for (uint32_t k = 0; k < h->op_count && left >= BNN_OP_BYTES; k++) {
+    size_t left = h->in.sections[BNN_OPS].bytes;
+    for (uint32_t k = 0; k < h->in.counts[BNN_OPS] && left >= BNN_OP_BYTES; k++) {
         uint32_t bytes = bnn_load32(record + 4), inputs = bnn_load32(record + 8);
         most = inputs > most ? inputs : most;
         if (bytes > left)
@@ -202,36 +195,17 @@ static bnn_status (*const measures[])(struct bnn_model *, const struct bnn_heade
 static bnn_status measure_on_stack(struct bnn_model *model, const struct bnn_header *h, size_t *bytes,
                                    bnn_problem *problem)
 {
-    return measures[most_inputs(model->file, h) <= FEW](model, h, bytes, problem);
+    return measures[most_inputs(h) <= FEW](model, h, bytes, problem);
 }
 #else
 #define measure_on_stack measure_any
 #endif
 
-bnn_status bnn_argument_error(bnn_problem *problem, bnn_status status, const char *name, const char *what, size_t found,
-                              size_t expected)
-{
-    if (problem != NULL) /* with BNN_NO_MESSAGES, nothing else is written to it */
-        memset(problem, 0, sizeof *problem);
-    return bnn_report(problem, status, name, BNN_NEVER, NULL, 0, what, (int64_t)found, (int64_t)expected);
-}
-
 /* The start of both entry points: check the arguments and the header. */
 static bnn_status begin(const struct bnn_source *s, struct bnn_model *proto, struct bnn_header *h)
 {
-    if (s->problem != NULL)
-        memset(s->problem, 0, sizeof *s->problem);
-    if (s->file == NULL)
-        return bnn_argument_error(s->problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
-    if (s->kernels == NULL)
-        return bnn_argument_error(s->problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
-    if (!aligned(s->file)) {
-        return bnn_argument_error(s->problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
-                                  (uintptr_t)s->file % BNN_ALIGNMENT, 0);
-    }
-    bnn_status status = bnn_read_header(s->file, s->size, h, s->problem);
-    if (status != BNN_OK)
-        return status;
+    BNN_TRY(bnn_check_given(s->file, s->kernels, s->problem));
+    BNN_TRY(bnn_read_header(s->file, s->size, h, s->problem));
     h->rows = s->rows;
     h->row_count = s->row_count;
     h->limits = s->limits != NULL ? *s->limits : (bnn_limits){0, 0};
@@ -242,23 +216,12 @@ static bnn_status begin(const struct bnn_source *s, struct bnn_model *proto, str
     proto->file = s->file;
     proto->file_size = s->size;
     proto->kernels = s->kernels;
-    proto->tensor_count = h->tensor_count;
-    proto->op_count = h->op_count;
-    proto->input_count = h->input_count;
-    proto->output_count = h->output_count;
+    proto->tensor_count = h->in.counts[BNN_TENSORS];
+    proto->op_count = h->in.counts[BNN_OPS];
+    proto->input_count = h->in.counts[BNN_INPUTS];
+    proto->output_count = h->in.counts[BNN_OUTPUTS];
     proto->arena = h->arena;
     return BNN_OK;
-}
-
-/* A contradictory file is usually damaged: if so, report the checksum instead.  Errors of the signature, the version
- * and the length remain, because the first bytes alone show them. */
-static bnn_status blame(const struct bnn_source *s, bnn_status status)
-{
-    if ((status == BNN_ERROR_FORMAT || status == BNN_ERROR_LIMIT || status == BNN_ERROR_OPCODE) &&
-        !bnn_checksum_matches(s->file, s->size, s->problem)) {
-        return BNN_ERROR_CHECKSUM;
-    }
-    return status;
 }
 
 bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes)
@@ -266,11 +229,11 @@ bnn_status bnn_measure_model(const struct bnn_source *source, size_t *bytes)
     struct bnn_model proto;
     struct bnn_header h;
     if (bytes == NULL)
-        return bnn_argument_error(source->problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
+        return bnn_missing(source->problem, BNN_ERROR_ARGUMENT, "bytes");
     bnn_status status = begin(source, &proto, &h);
     if (status == BNN_OK)
         status = measure_on_stack(&proto, &h, bytes, source->problem);
-    return blame(source, status);
+    return bnn_blame(&h.in, status, source->problem);
 }
 
 /* The memory of a context for one image and one worker, in addition to the `opened` bytes of the model. */
@@ -288,8 +251,9 @@ static bnn_status check_context(const struct bnn_model *m, const struct bnn_head
         most = bnn_plus(BNN_CONTEXT_BYTES, bnn_times(floats, sizeof(float) * BNN_CONTEXT_TIMES));
     bnn_status status = bnn_context_size(m, 1, 1, &bytes);
     if (status != BNN_OK || bytes > most) {
-        return bnn_report(problem, BNN_ERROR_LIMIT, "header", BNN_NEVER, NULL, 0, "bytes to run one image (max_bytes)",
-                          bnn_shown(status != BNN_OK ? UINT64_MAX : bytes), bnn_shown(most));
+        return bnn_report(BNN_ABOUT("header", BNN_NEVER, problem), BNN_ERROR_LIMIT,
+                          "bytes to run one image (max_bytes)", bnn_shown(status != BNN_OK ? UINT64_MAX : bytes),
+                          bnn_shown(most));
     }
     return BNN_OK;
 }
@@ -323,16 +287,16 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     m->ops = t.ops;
     m->input_tensors = t.inputs;
     m->output_tensors = t.outputs;
-    m->channels_first = h->channels_first;
+    m->channels_first = h->in.channels_first;
     p.model = m;
 
-    for (uint32_t i = 0; i < h->tensor_count; i++)
-        BNN_TRY(bnn_read_tensor(m->file, h, i, &m->tensors[i], problem));
-    size_t offset = h->ops;
-    for (uint32_t k = 0; k < h->op_count; k++)
-        BNN_TRY(bnn_read_op(m->file, h, k, &offset, &m->ops[k], problem));
+    for (uint32_t i = 0; i < h->in.counts[BNN_TENSORS]; i++)
+        BNN_TRY(bnn_read_tensor(h, i, &m->tensors[i], problem));
+    const unsigned char *record = h->in.sections[BNN_OPS].start;
+    for (uint32_t k = 0; k < h->in.counts[BNN_OPS]; k++)
+        BNN_TRY(bnn_read_op(h, k, &record, &m->ops[k], problem));
     BNN_TRY(bnn_check_graph(m, h, t.alive, problem));
-    for (uint32_t k = 0; k < h->op_count; k++) {
+    for (uint32_t k = 0; k < h->in.counts[BNN_OPS]; k++) {
         BNN_TRY(prepare(&p, &m->ops[k], k));
         m->whole_batch |= m->ops[k].row->whole_batch;
         count_needs(m, k);
@@ -350,29 +314,17 @@ bnn_status bnn_open_model(const struct bnn_source *source, void *memory, size_t 
     struct bnn_model proto;
     struct bnn_header h;
     if (model == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "model", "given (1: yes)", 0, 1);
+        return bnn_missing(problem, BNN_ERROR_ARGUMENT, "model");
     *model = NULL;
-    bnn_status status = begin(source, &proto, &h);
-    if (status != BNN_OK)
-        return blame(source, status);
-    if (!bnn_checksum_matches(source->file, source->size, problem))
-        return BNN_ERROR_CHECKSUM;
+    BNN_TRY(bnn_blame(&h.in, begin(source, &proto, &h), problem));
+    BNN_TRY(bnn_check_checksum(&h.in, problem));
     size_t bytes;
 #ifdef BNN_SMALL /* rather there than on the stack */
-    int lent = memory != NULL && aligned(memory) && memory_size >= ALONE * sizeof(struct bnn_tensor);
-    status = lent ? measure(&proto, &h, memory, &bytes, problem) : bnn_measure_model(source, &bytes);
-#else /* memory that turns out too small stays as it was */
-    status = bnn_measure_model(source, &bytes);
-#endif
-    if (status != BNN_OK)
-        return status;
-    if (memory == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "memory", "given (1: yes)", 0, 1);
-    if (!aligned(memory)) {
-        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
-                                  (uintptr_t)memory % BNN_ALIGNMENT, 0);
-    }
-    if (memory_size < bytes)
-        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, bytes);
+    if (memory != NULL && (uintptr_t)memory % BNN_ALIGNMENT == 0 && memory_size >= ALONE * sizeof(struct bnn_tensor))
+        BNN_TRY(measure(&proto, &h, memory, &bytes, problem));
+    else
+#endif /* otherwise memory that turns out too small stays as it was */
+        BNN_TRY(bnn_measure_model(source, &bytes));
+    BNN_TRY(bnn_check_memory(memory, memory_size, bytes, problem));
     return fill(&proto, &h, memory, model, problem);
 }

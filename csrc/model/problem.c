@@ -36,26 +36,26 @@ static void put_number(struct text *t, uint32_t number)
     put(t, digits + n, sizeof digits - n);
 }
 
-bnn_status bnn_report(bnn_problem *problem, bnn_status status, const char *kind, uint32_t number, const char *name,
-                      size_t name_length, const char *what, int64_t found, int64_t expected)
+bnn_status bnn_report(const struct bnn_subject *s, bnn_status status, const char *what, int64_t found, int64_t expected)
 {
+    bnn_problem *problem = s->problem;
     if (problem == NULL)
         return status;
     struct text t = {problem->what, problem->what + sizeof problem->what - 1};
-    put(&t, kind, length_of(kind));
-    if (number != BNN_NEVER) {
+    put(&t, s->kind, length_of(s->kind));
+    if (s->number != BNN_NEVER) {
         put(&t, " ", 1);
-        put_number(&t, number);
+        put_number(&t, s->number);
     }
-    if (name_length != 0) {
+    if (s->name_length != 0) {
         /* Shorten the name, not the text: keep room for "): " and what. */
         size_t used = (size_t)(t.at - problem->what) + length_of(" (): ") + length_of(what);
         size_t room = used < sizeof problem->what - 1 ? sizeof problem->what - 1 - used : 0;
-        size_t shown = name_length < room ? name_length : room;
-        while (shown < name_length && shown > 0 && ((unsigned char)name[shown] & 0xC0) == 0x80)
+        size_t shown = s->name_length < room ? s->name_length : room;
+        while (shown < s->name_length && shown > 0 && ((unsigned char)s->name[shown] & 0xC0) == 0x80)
             shown--; /* not in the middle of a UTF-8 sequence */
         put(&t, " (", 2);
-        put(&t, name, shown);
+        put(&t, s->name, shown);
         put(&t, ")", 1);
     }
     put(&t, ": ", 2);
@@ -87,21 +87,22 @@ bnn_status bnn_lack_op(bnn_problem *problem, const struct bnn_op *op, uint32_t n
 bnn_status bnn_tensor_error(bnn_problem *problem, const struct bnn_tensor *t, uint32_t number, bnn_status status,
                             const char *what, uint64_t found, uint64_t expected)
 {
-    return bnn_report(problem, status, "tensor", number, t->name, t->name_length, what, bnn_shown(found),
-                      bnn_shown(expected));
+    const struct bnn_subject s = {"tensor", number, t->name, t->name_length, problem};
+    return bnn_report(&s, status, what, bnn_shown(found), bnn_shown(expected));
 }
 
 bnn_status bnn_op_error(bnn_problem *problem, const struct bnn_op *op, uint32_t number, bnn_status status,
                         const char *what, uint64_t found, uint64_t expected)
 {
-    return bnn_report(problem, status, "op", number, op->layer, op->layer_length, what, bnn_shown(found),
-                      bnn_shown(expected));
+    const struct bnn_subject s = {"op", number, op->layer, op->layer_length, problem};
+    return bnn_report(&s, status, what, bnn_shown(found), bnn_shown(expected));
 }
 
 bnn_status bnn_fail(struct bnn_prepare *p, const struct bnn_op *op, bnn_status status, const char *what, int64_t found,
                     int64_t expected)
 {
-    return bnn_report(p->problem, status, "op", p->number, op->layer, op->layer_length, what, found, expected);
+    const struct bnn_subject s = {"op", p->number, op->layer, op->layer_length, p->problem};
+    return bnn_report(&s, status, what, found, expected);
 }
 
 #endif

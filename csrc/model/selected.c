@@ -23,7 +23,7 @@ bnn_status bnn_model_size_selected(const void *file, size_t size, const bnn_sele
 {
     struct bnn_kernels kernels;
     if (selection == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "selection", "given (1: yes)", 0, 1);
+        return bnn_missing(problem, BNN_ERROR_ARGUMENT, "selection");
     struct bnn_source source = selected(file, size, selection, limits, problem, &kernels);
     return bnn_measure_model(&source, bytes);
 }
@@ -36,7 +36,7 @@ bnn_status bnn_model_open_selected(const void *file, size_t size, const bnn_sele
     if (model != NULL)
         *model = NULL;
     if (selection == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "selection", "given (1: yes)", 0, 1);
+        return bnn_missing(problem, BNN_ERROR_ARGUMENT, "selection");
     struct bnn_source source = selected(file, size, selection, limits, problem, &kernels);
     return bnn_open_model(&source, memory, memory_size, model);
 }

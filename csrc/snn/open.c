@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a .snn file (docs/reference/snn-format.md).  Nothing in the file is trusted: every number is checked before
- * use, so that all other code can do plain arithmetic. */
-#include "model/validate.h"
+/* Opening a .snn file (docs/reference/snn-format.md). */
+#include "model/container.h"
 #include "snn/snn.h"
 
-#include <string.h>
-
 enum {
-    VERSION = 1,
-    HEADER_BYTES = 128,
     POPULATION_BYTES = 128,
     PROJECTION_BYTES = 128,
     LEARNING_AT = 88, /* in a projection */
@@ -18,96 +13,39 @@ enum {
     MOST_KERNEL = 4096
 };
 
-static const unsigned char signature[8] = {0x89, 'S', 'N', 'N', '\r', '\n', 0x1A, '\n'};
+enum { POPULATIONS, PROJECTIONS }; /* the tables */
+
+static const struct bnn_format snn = {
+    .signature = {0x89, 'S', 'N', 'N', '\r', '\n', 0x1A, '\n'},
+    .version = 1,
+    .counts = 2,
+    .needed = 1,
+    .channels_first = 32,
+    .text = 88,
+    .record = {POPULATION_BYTES, PROJECTION_BYTES},
+    .most = {MOST_POPULATIONS, MOST_PROJECTIONS},
+    .names = BNN_NAMES(.text = "end of the simulator", .counts = {"number of populations", "number of projections"},
+                       .offsets = {"offset of the populations", "offset of the projections",
+                                   "offset of the string section", "offset of the data section"},
+                       .sizes = {"size of the populations", "size of the projections", "size of the string section",
+                                 "size of the data section"})};
 
 /* The file, and what a message is about. */
 struct reader {
-    const unsigned char *file;
-    size_t size;
-    uint32_t population_count, projection_count;
-    size_t populations, projections, strings, strings_size, data, data_size;
-    const char *kind;
-    uint32_t number;
-    bnn_problem *problem;
+    struct bnn_container in;
+    struct bnn_subject about;
 };
 
-static bnn_status error_of(const struct reader *r, bnn_status status, const char *what, uint64_t found,
-                           uint64_t expected)
-{
-    return bnn_report(r->problem, status, r->kind, r->number, NULL, 0, what, bnn_shown(found), bnn_shown(expected));
-}
-
 /* In a function of a reader r. */
-#define WANT(condition, status, what, found, expected)                                 \
-    do {                                                                               \
-        if (!(condition))                                                              \
-            return error_of(r, status, what, (uint64_t)(found), (uint64_t)(expected)); \
-    } while (0)
-
-static bnn_status read_start(struct reader *r)
-{
-    for (size_t i = 0; i < sizeof signature && i < r->size; i++)
-        WANT(r->file[i] == signature[i], BNN_ERROR_MAGIC, "first wrong byte of the signature", r->file[i],
-             signature[i]);
-    WANT(r->size >= HEADER_BYTES, BNN_ERROR_TRUNCATED, "file size", r->size, HEADER_BYTES);
-    WANT(bnn_load32(r->file + 8) == VERSION, BNN_ERROR_VERSION, "version", bnn_load32(r->file + 8), VERSION);
-    WANT(bnn_load64(r->file + 16) == r->size, BNN_ERROR_TRUNCATED, "file size", r->size, bnn_load64(r->file + 16));
-    return BNN_OK;
-}
-
-static bnn_status read_sections(struct reader *r)
-{
-    r->population_count = bnn_load32(r->file + 24);
-    r->projection_count = bnn_load32(r->file + 28);
-    WANT(r->population_count >= 1, BNN_ERROR_FORMAT, "number of populations", r->population_count, 1);
-    WANT(r->population_count <= MOST_POPULATIONS, BNN_ERROR_LIMIT, "number of populations", r->population_count,
-         MOST_POPULATIONS);
-    WANT(r->projection_count <= MOST_PROJECTIONS, BNN_ERROR_LIMIT, "number of projections", r->projection_count,
-         MOST_PROJECTIONS);
-    size_t populations_size, projections_size;
-    const struct {
-        const char *name;
-        uint64_t offset, size;
-        size_t *offset_to, *size_to;
-    } sections[] = {
-        {BNN_TEXT("offset of the populations"), bnn_load64(r->file + 40),
-         (uint64_t)r->population_count * POPULATION_BYTES, &r->populations, &populations_size},
-        {BNN_TEXT("offset of the projections"), bnn_load64(r->file + 48),
-         (uint64_t)r->projection_count * PROJECTION_BYTES, &r->projections, &projections_size},
-        {BNN_TEXT("offset of the strings"), bnn_load64(r->file + 56), bnn_load64(r->file + 64), &r->strings,
-         &r->strings_size},
-        {BNN_TEXT("offset of the data"), bnn_load64(r->file + 72), bnn_load64(r->file + 80), &r->data, &r->data_size},
-    };
-    uint64_t end = HEADER_BYTES;
-    for (size_t i = 0; i < sizeof sections / sizeof *sections; i++) {
-        uint64_t offset = sections[i].offset, size = sections[i].size;
-        WANT(offset % BNN_ALIGNMENT == 0 && offset >= end && offset <= r->size, BNN_ERROR_FORMAT, sections[i].name,
-             offset, bnn_lines(end));
-        WANT(size <= r->size - offset, BNN_ERROR_FORMAT, "bytes of a section", size, r->size - offset);
-        *sections[i].offset_to = (size_t)offset;
-        *sections[i].size_to = (size_t)size;
-        end = offset + size;
-    }
-    WANT(end == r->size, BNN_ERROR_FORMAT, "end of the data", end, r->size);
-    return BNN_OK;
-}
-
-static bnn_status read_string(const struct reader *r, const unsigned char *at, const char **text, uint32_t *length)
-{
-    uint64_t offset = bnn_load32(at), size = bnn_load32(at + 4);
-    WANT(offset + size <= r->strings_size, BNN_ERROR_FORMAT, "end of a name", offset + size, r->strings_size);
-    *text = (const char *)r->file + r->strings + offset;
-    *length = (uint32_t)size;
-    return BNN_OK;
-}
+#define WANT(...) BNN_WANT(&r->about, __VA_ARGS__)
 
 /* `bytes` of data, which begin at a line. */
 static bnn_status read_data(const struct reader *r, uint32_t line, uint64_t bytes, const void **data)
 {
     uint64_t offset = (uint64_t)line * BNN_ALIGNMENT;
-    WANT(offset <= r->data_size && bytes <= r->data_size - offset, BNN_ERROR_FORMAT, "bytes of data after an offset",
-         offset <= r->data_size ? r->data_size - offset : 0, bytes);
-    *data = r->file + r->data + offset;
+    uint64_t size = r->in.sections[BNN_DATA].bytes, left = offset <= size ? size - offset : 0;
+    WANT(offset <= size && bytes <= left, BNN_ERROR_FORMAT, "bytes of data after an offset", left, bytes);
+    *data = r->in.sections[BNN_DATA].start + offset;
     return BNN_OK;
 }
 
@@ -168,9 +106,8 @@ static bnn_status check_levels(const struct reader *r, const struct bnn_per_neur
 
 static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_snn_population *p)
 {
-    const unsigned char *at = r->file + r->populations + (size_t)number * POPULATION_BYTES;
-    r->kind = "population";
-    r->number = number;
+    const unsigned char *at = r->in.sections[POPULATIONS].start + (size_t)number * POPULATION_BYTES;
+    r->about = *BNN_ABOUT("population", number, r->about.problem);
     memset(p, 0, sizeof *p);
     p->rule = at[0];
     p->reset = at[1];
@@ -191,7 +128,7 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     WANT(n >= 1 && n <= MOST_NEURONS, n == 0 ? BNN_ERROR_FORMAT : BNN_ERROR_LIMIT, "neurons", n, MOST_NEURONS);
     p->n = (uint32_t)n;
     p->depth = 1;
-    BNN_TRY(read_string(r, at + 24, &p->name, &p->name_length));
+    BNN_TRY(bnn_read_string(&r->in, at + 24, BNN_TEXT("end of a name"), &r->about, &p->name, &p->name_length));
     if (p->rule == RULE_INPUT)
         return BNN_OK;
     BNN_TRY(read_array(r, at + 32, p, &p->bias));
@@ -280,9 +217,8 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
                                   struct bnn_snn_projection *p)
 {
     enum { MASKED = 1, BIASED = 2, LEARNS = 4, ADDED = 8 };
-    const unsigned char *at = r->file + r->projections + (size_t)number * PROJECTION_BYTES;
-    r->kind = "projection";
-    r->number = number;
+    const unsigned char *at = r->in.sections[PROJECTIONS].start + (size_t)number * PROJECTION_BYTES;
+    r->about = *BNN_ABOUT("projection", number, r->about.problem);
     memset(p, 0, sizeof *p);
     p->kind = at[0];
     p->whole = at[1];
@@ -295,8 +231,10 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     p->source = bnn_load32(at + 4);
     p->target = bnn_load32(at + 8);
     p->delay = bnn_load32(at + 12);
-    WANT(p->source < r->population_count, BNN_ERROR_FORMAT, "source (below)", p->source, r->population_count);
-    WANT(p->target < r->population_count, BNN_ERROR_FORMAT, "target (below)", p->target, r->population_count);
+    WANT(p->source < r->in.counts[POPULATIONS], BNN_ERROR_FORMAT, "source (below)", p->source,
+         r->in.counts[POPULATIONS]);
+    WANT(p->target < r->in.counts[POPULATIONS], BNN_ERROR_FORMAT, "target (below)", p->target,
+         r->in.counts[POPULATIONS]);
     const struct bnn_snn_population *from = &populations[p->source], *to = &populations[p->target];
     WANT(to->rule != RULE_INPUT, BNN_ERROR_FORMAT, "rule of its target, an input", 0, 1);
     WANT(p->delay >= (p->source >= p->target) && p->delay <= BNN_SNN_MOST_DELAY, BNN_ERROR_FORMAT,
@@ -313,7 +251,7 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     if (at[2] & BIASED)
         BNN_TRY(read_array(r, at + 72, to, &p->bias));
     BNN_TRY(read_learning(r, at, p, from, to));
-    return read_string(r, at + 80, &p->name, &p->name_length);
+    return bnn_read_string(&r->in, at + 80, BNN_TEXT("end of a name"), &r->about, &p->name, &p->name_length);
 }
 
 /* The network and its tables in the memory; measures it if there is none. */
@@ -321,8 +259,8 @@ static struct bnn_snn *place(const struct reader *r, unsigned char *memory, uint
 {
     const uint64_t sizes[] = {
         bnn_lines(sizeof(struct bnn_snn)),
-        bnn_lines(r->population_count * sizeof(struct bnn_snn_population)),
-        bnn_lines(r->projection_count * sizeof(struct bnn_snn_projection)),
+        bnn_lines(r->in.counts[POPULATIONS] * sizeof(struct bnn_snn_population)),
+        bnn_lines(r->in.counts[PROJECTIONS] * sizeof(struct bnn_snn_projection)),
     };
     *bytes = sizes[0] + sizes[1] + sizes[2];
     if (memory == NULL)
@@ -331,28 +269,21 @@ static struct bnn_snn *place(const struct reader *r, unsigned char *memory, uint
     memset(memory, 0, (size_t)*bytes);
     net->populations = (struct bnn_snn_population *)(void *)(memory + sizes[0]);
     net->projections = (struct bnn_snn_projection *)(void *)(memory + sizes[0] + sizes[1]);
-    net->population_count = r->population_count;
-    net->projection_count = r->projection_count;
+    net->population_count = r->in.counts[POPULATIONS];
+    net->projection_count = r->in.counts[PROJECTIONS];
+    memcpy(&net->dt, r->in.file + 36, sizeof net->dt);
+    net->channels_first = r->in.channels_first;
+    net->simulator = r->in.text;
+    net->simulator_length = r->in.text_length;
     return net;
 }
 
 static bnn_status begin(struct reader *r, const void *file, size_t size, const bnn_kernels *kernels,
                         bnn_problem *problem)
 {
-    *r = (struct reader){.file = file, .size = size, .kind = "header", .number = BNN_NEVER, .problem = problem};
-    if (problem != NULL)
-        memset(problem, 0, sizeof *problem);
-    if (file == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "file", "given (1: yes)", 0, 1);
-    if (kernels == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_KERNELS, "kernels", "given (1: yes)", 0, 1);
-    if ((uintptr_t)file % BNN_ALIGNMENT != 0)
-        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "file", "bytes past an aligned address",
-                                  (uintptr_t)file % BNN_ALIGNMENT, 0);
-    BNN_TRY(read_start(r));
-    if (!bnn_checksum_matches(r->file, size, problem))
-        return BNN_ERROR_CHECKSUM;
-    return read_sections(r);
+    r->about = *BNN_ABOUT("header", BNN_NEVER, problem);
+    BNN_TRY(bnn_check_given(file, kernels, problem));
+    return bnn_blame(&r->in, bnn_read_container(&r->in, &snn, file, size, problem), problem);
 }
 
 bnn_status bnn_snn_size(const void *file, size_t size, const bnn_kernels *kernels, size_t *bytes, bnn_problem *problem)
@@ -360,7 +291,7 @@ bnn_status bnn_snn_size(const void *file, size_t size, const bnn_kernels *kernel
     struct reader r;
     uint64_t needed;
     if (bytes == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, "bytes", "given (1: yes)", 0, 1);
+        return bnn_missing(problem, BNN_ERROR_ARGUMENT, "bytes");
     BNN_TRY(begin(&r, file, size, kernels, problem));
     (void)place(&r, NULL, &needed);
     *bytes = (size_t)needed;
@@ -387,13 +318,9 @@ static bnn_status fill(struct reader *r, struct bnn_snn *net)
         to->end = k + 1;
         from->depth = p->delay + 1 > from->depth ? p->delay + 1 : from->depth;
     }
-    r->kind = "header";
-    r->number = BNN_NEVER;
+    r->about = *BNN_ABOUT("header", BNN_NEVER, r->about.problem);
     WANT(outputs > 0, BNN_ERROR_FORMAT, "number of outputs", outputs, 1);
-    memcpy(&net->dt, r->file + 36, sizeof net->dt);
-    WANT(bnn_load32(r->file + 32) <= 1, BNN_ERROR_FORMAT, "channels first", bnn_load32(r->file + 32), 1);
-    net->channels_first = bnn_load32(r->file + 32) == 1;
-    return read_string(r, r->file + 88, &net->simulator, &net->simulator_length);
+    return BNN_OK;
 }
 
 bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernels, void *memory, size_t memory_size,
@@ -401,16 +328,13 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
 {
     struct reader r;
     uint64_t needed;
-    if (net == NULL || memory == NULL)
-        return bnn_argument_error(problem, BNN_ERROR_ARGUMENT, net == NULL ? "net" : "memory", "given (1: yes)", 0, 1);
+    if (net == NULL)
+        return bnn_missing(problem, BNN_ERROR_ARGUMENT, "net");
     *net = NULL;
     BNN_TRY(begin(&r, file, size, kernels, problem));
+    BNN_TRY(bnn_check_checksum(&r.in, problem));
     (void)place(&r, NULL, &needed);
-    if ((uintptr_t)memory % BNN_ALIGNMENT != 0)
-        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes past an aligned address",
-                                  (uintptr_t)memory % BNN_ALIGNMENT, 0);
-    if (memory_size < needed)
-        return bnn_argument_error(problem, BNN_ERROR_MEMORY, "memory", "bytes (at least)", memory_size, (size_t)needed);
+    BNN_TRY(bnn_check_memory(memory, memory_size, (size_t)needed, problem));
     struct bnn_snn *opened = place(&r, memory, &needed);
     /* Not bnn_kernels_complete, which names every family: a program that names one part contains no other. */
     opened->kernels = kernels->spikes != NULL ? kernels->spikes : bnn_kernels_scalar_spikes.spikes;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Proves with CBMC that reading any header, and any two tensors and ops, stays inside the file, and that what was
- * accepted fulfils what the rest of the runtime takes for granted.
+/* Proves with CBMC that reading any header, and any tensor and op of a .bnn file, stays inside the file, and that what
+ * was accepted fulfils what the rest of the runtime takes for granted.
  *
  * The file is any FILE_BYTES bytes and any size up to that.  Undefined behaviour (bounds, pointers, signed overflow,
- * shifts, division) is cbmc's to find; the assertions below are the postconditions of csrc/model/validate.h. */
+ * shifts, division) is cbmc's to find; the assertions below are the postconditions of container.h and validate.h. */
 #include "model/coding.h"
 #include "model/validate.h"
 
@@ -16,6 +16,7 @@
 
 size_t nondet_size(void);
 uint32_t nondet_number(void);
+struct bnn_format nondet_format(void);
 
 /* What prepare functions do is not part of it: an op's row says only how many words of attributes it has. */
 #define BNN_STUB_ROW(code, name, attrs, number, ...) \
@@ -27,36 +28,45 @@ BNN_OP_LIST(BNN_STUB_ROW)
 static const struct bnn_op_row *const rows[] = {BNN_OP_LIST(BNN_STUB)};
 #undef BNN_STUB
 
-static void text_holds(const unsigned char *file, const struct bnn_header *h, const char *text, uint32_t length)
+static void text_holds(const struct bnn_container *c, const char *text, uint32_t length)
 {
-    size_t at = (size_t)((const unsigned char *)text - file);
-    assert(at >= h->strings && at <= h->strings + h->strings_size);
-    assert(length <= h->strings + h->strings_size - at);
+    size_t at = (size_t)((const unsigned char *)text - c->sections[BNN_STRINGS].start);
+    assert(at <= c->sections[BNN_STRINGS].bytes && length <= c->sections[BNN_STRINGS].bytes - at);
 }
 
-static void header_holds(const unsigned char *file, const struct bnn_header *h, size_t size)
+static void container_holds(const struct bnn_container *c)
 {
-    assert(h->tensor_count >= 1 && h->tensor_count <= BNN_MAX_TENSORS);
-    assert(h->op_count >= 1 && h->op_count <= BNN_MAX_OPS);
-    assert(h->input_count >= 1 && h->output_count >= 1);
-    assert(h->tensors >= BNN_HEADER_BYTES && h->tensors % BNN_ALIGNMENT == 0);
-    assert(h->tensors <= size && (size_t)h->tensor_count * BNN_TENSOR_BYTES <= size - h->tensors);
-    assert(h->ops % BNN_ALIGNMENT == 0 && h->ops >= h->tensors + (size_t)h->tensor_count * BNN_TENSOR_BYTES);
-    assert(h->ops <= size && h->ops_size <= size - h->ops);
-    assert(h->strings % BNN_ALIGNMENT == 0 && h->strings >= h->ops + h->ops_size);
-    assert(h->strings <= size && h->strings_size <= size - h->strings);
-    assert(h->data % BNN_ALIGNMENT == 0 && h->data >= h->strings + h->strings_size);
-    assert(h->data <= size && h->data_size == size - h->data);
+    size_t end = BNN_HEADER_BYTES; /* of the section before */
+    for (size_t i = 0; i < BNN_SECTIONS; i++) {
+        size_t at = (size_t)(c->sections[i].start - c->file);
+        assert(at % BNN_ALIGNMENT == 0 && at >= end && at <= c->size && c->sections[i].bytes <= c->size - at);
+        end = at + c->sections[i].bytes;
+    }
+    assert(end == c->size);
+    text_holds(c, c->text, c->text_length);
+}
+
+static void header_holds(const struct bnn_header *h)
+{
+    const uint32_t *counts = h->in.counts;
+    assert(counts[BNN_TENSORS] >= 1 && counts[BNN_TENSORS] <= BNN_MAX_TENSORS);
+    assert(counts[BNN_OPS] >= 1 && counts[BNN_OPS] <= BNN_MAX_OPS);
+    assert(counts[BNN_INPUTS] >= 1 && counts[BNN_OUTPUTS] >= 1);
+    container_holds(&h->in);
+    assert(h->in.sections[BNN_TENSORS].bytes == (size_t)counts[BNN_TENSORS] * BNN_TENSOR_BYTES);
     assert(h->arena % BNN_ALIGNMENT == 0 && h->arena <= SIZE_MAX / 2);
-    uint32_t use = bnn_load32(file + 108), length = bnn_load32(file + 112); /* as bnn_model_use reads them */
-    text_holds(file, h, (const char *)file + h->strings + use, length);
-    assert(length <= BNN_MAX_USE);
+    assert(h->in.text_length <= BNN_MAX_USE);
+    /* As bnn_model_use reads them. */
+    assert(bnn_load64(h->in.file + 64) == (size_t)(h->in.sections[BNN_STRINGS].start - h->in.file));
+    assert(bnn_load32(h->in.file + 108) ==
+           (size_t)((const unsigned char *)h->in.text - h->in.sections[BNN_STRINGS].start));
+    assert(bnn_load32(h->in.file + 112) == h->in.text_length);
 }
 
-static void tensor_holds(const unsigned char *file, const struct bnn_header *h, const struct bnn_tensor *t)
+static void tensor_holds(const struct bnn_header *h, const struct bnn_tensor *t)
 {
-    text_holds(file, h, t->name, t->name_length);
-    text_holds(file, h, t->origin, t->origin_length);
+    text_holds(&h->in, t->name, t->name_length);
+    text_holds(&h->in, t->origin, t->origin_length);
     assert(t->dtype <= BNN_I8 && t->storage <= BNN_PASSED && t->encoding <= BNN_TABLE_8);
     assert(t->rank >= 1 && t->rank <= (t->storage == BNN_CONSTANT ? 4u : 3u));
     assert(t->o >= 1 && t->h >= 1 && t->w >= 1 && t->c >= 1);
@@ -72,12 +82,12 @@ static void tensor_holds(const unsigned char *file, const struct bnn_header *h, 
     if (t->storage == BNN_PASSED)
         assert(t->offset == 0);
     if (t->storage == BNN_INPUT || t->storage == BNN_OUTPUT) {
-        assert(t->offset < (t->storage == BNN_INPUT ? h->input_count : h->output_count));
+        assert(t->offset < h->in.counts[t->storage == BNN_INPUT ? BNN_INPUTS : BNN_OUTPUTS]);
         assert(t->dtype == BNN_F32 || (t->storage == BNN_INPUT && (t->dtype == BNN_U8 || t->dtype == BNN_I8)));
     }
     if (t->storage == BNN_CONSTANT) {
-        size_t at = (size_t)(t->stored - file);
-        assert(at >= h->data && at <= h->data + h->data_size && t->bytes <= h->data + h->data_size - at);
+        size_t at = (size_t)(t->stored - h->in.sections[BNN_DATA].start), size = h->in.sections[BNN_DATA].bytes;
+        assert(at <= size && t->bytes <= size - at);
         assert(at % BNN_ALIGNMENT == 0);
         assert((t->data == NULL) == (t->encoding != BNN_PLAIN));
     } else {
@@ -86,26 +96,26 @@ static void tensor_holds(const unsigned char *file, const struct bnn_header *h, 
     }
 }
 
-static void op_holds(const unsigned char *file, const struct bnn_header *h, const struct bnn_op *op, size_t before,
-                     size_t offset, uint32_t number)
+static void op_holds(const struct bnn_header *h, const struct bnn_op *op, const unsigned char *before,
+                     const unsigned char *after, uint32_t number)
 {
-    size_t end = h->ops + h->ops_size, inputs = (size_t)((const unsigned char *)op->inputs - file);
-    text_holds(file, h, op->layer, op->layer_length);
-    text_holds(file, h, op->note, op->note_length);
+    const unsigned char *end = h->in.sections[BNN_OPS].start + h->in.sections[BNN_OPS].bytes;
+    const unsigned char *inputs = (const unsigned char *)op->inputs, *attrs = op->attrs;
+    text_holds(&h->in, op->layer, op->layer_length);
+    text_holds(&h->in, op->note, op->note_length);
     assert(op->row != NULL);
     assert(op->input_count >= 1 && op->input_count <= BNN_MAX_INPUTS);
-    assert(offset > before && offset <= end && offset % 8 == 0);
-    assert(inputs % 4 == 0 && inputs == before + BNN_OP_BYTES);
-    assert((const unsigned char *)op->attrs - file == (ptrdiff_t)(inputs + 4 * (size_t)op->input_count));
-    assert((const unsigned char *)op->attrs - file <= (ptrdiff_t)offset);
-    assert(number + 1 < h->op_count || offset == end);
+    assert(after > before && after <= end && (after - h->in.file) % 8 == 0);
+    assert(inputs == before + BNN_OP_BYTES && (inputs - h->in.file) % 4 == 0);
+    assert(attrs == inputs + 4 * (size_t)op->input_count && attrs <= after);
+    assert(number + 1 < h->in.counts[BNN_OPS] || after == end);
     uint32_t any = nondet_number();
     __CPROVER_assume(any < op->input_count);
-    assert(op->inputs[any] < h->tensor_count);
-    assert(op->output < h->tensor_count);
+    assert(op->inputs[any] < h->in.counts[BNN_TENSORS]);
+    assert(op->output < h->in.counts[BNN_TENSORS]);
 }
 
-#if PROVE_HEADER
+#if PROVE_HEADER || PROVE_CONTAINER
 /* Any file of at most FILE_BYTES bytes, in a block of exactly its size; or NULL. */
 static unsigned char *any_file(size_t *size)
 {
@@ -129,27 +139,39 @@ int main(void)
     size_t size;
     unsigned char *file = any_file(&size);
     struct bnn_header h;
+#if PROVE_CONTAINER /* of any format: .snn files, too */
+    static const struct bnn_format_names names;
+    struct bnn_format format = nondet_format();
+    format.names = &names;
+    format.record[BNN_STRINGS] = format.record[BNN_DATA] = 0;
+    __CPROVER_assume(format.counts <= BNN_COUNTS && format.channels_first <= BNN_HEADER_BYTES - 4);
+    __CPROVER_assume(format.text >= 88 && format.text <= BNN_HEADER_BYTES - 8 && format.text % 4 == 0);
+    if (file != NULL && bnn_read_container(&h.in, &format, file, size, NULL) == BNN_OK)
+        container_holds(&h.in);
+    return 0;
+#endif
     struct bnn_tensor t;
     struct bnn_op op;
     if (file == NULL || bnn_read_header(file, size, &h, NULL) != BNN_OK)
         return 0;
-    header_holds(file, &h, size);
+    header_holds(&h);
 #if PROVE_TENSORS
     uint32_t number = nondet_number(); /* any of them */
-    __CPROVER_assume(number < h.tensor_count);
-    if (bnn_read_tensor(file, &h, number, &t, NULL) == BNN_OK)
-        tensor_holds(file, &h, &t);
+    __CPROVER_assume(number < h.in.counts[BNN_TENSORS]);
+    if (bnn_read_tensor(&h, number, &t, NULL) == BNN_OK)
+        tensor_holds(&h, &t);
 #endif
 #if PROVE_OPS
     /* Any place where a record may begin: the first one's, and, by what is proven here, that after any other. */
-    size_t begin = nondet_size(), offset = begin;
+    size_t begin = nondet_size();
     uint32_t number = nondet_number();
     h.rows = rows;
     h.row_count = nondet_size(); /* a program has some of them */
     __CPROVER_assume(h.row_count <= sizeof rows / sizeof *rows);
-    __CPROVER_assume(begin >= h.ops && begin <= h.ops + h.ops_size && begin % 8 == 0 && number < h.op_count);
-    if (bnn_read_op(file, &h, number, &offset, &op, NULL) == BNN_OK)
-        op_holds(file, &h, &op, begin, offset, number);
+    __CPROVER_assume(begin <= h.in.sections[BNN_OPS].bytes && begin % 8 == 0 && number < h.in.counts[BNN_OPS]);
+    const unsigned char *before = h.in.sections[BNN_OPS].start + begin, *after = before;
+    if (bnn_read_op(&h, number, &after, &op, NULL) == BNN_OK)
+        op_holds(&h, &op, before, after, number);
 #endif
     return 0;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proofs about the parser of .bnn files, by CBMC: parser.c says what of.  Each takes up to a minute or two."""
+"""Proofs about the parser of files, by CBMC: parser.c says what of.  Each takes up to a minute or two."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pytest
 from bnn.runtime.build import INCLUDE_FLAGS
 
 ROOT = Path(__file__).resolve().parents[2]
-HARNESS, PARSER = "tests/proof/parser.c", "csrc/model/validate.c"
+HARNESS, STRINGS = "tests/proof/parser.c", "model/container.h"  # which reads strings
+PARSER = ("csrc/model/validate.c", "csrc/model/container.c")
 OTHERS = ("csrc/model/problem.c", "csrc/model/coding.c")  # what the parser calls
 CHECKS = ("bounds", "pointer", "pointer-overflow", "signed-overflow", "div-by-zero", "undefined-shift")
 # What is proven, the most bytes of the file, and how often a loop may turn (there are 44 ops, of 32 inputs at most).
-PROOFS = {"HEADER": (512, 9), "TENSORS": (512, 9), "OPS": (448, 46)}
+PROOFS = {"CONTAINER": (512, 11), "HEADER": (512, 9), "TENSORS": (512, 9), "OPS": (448, 46)}
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,7 +37,7 @@ def program(folder: Path, *flags: str) -> Path:
     Products of sizes are hard for a solver, and nothing that is proven needs them: `multiply` may return anything.
     """
     first, bare, abstract = (folder / name for name in ("program", "bare", "abstract"))
-    call("goto-cc", "-std=c11", *INCLUDE_FLAGS, *flags, HARNESS, PARSER, *OTHERS, "-o", str(first))
+    call("goto-cc", "-std=c11", *INCLUDE_FLAGS, *flags, HARNESS, *PARSER, *OTHERS, "-o", str(first))
     call("goto-instrument", "--remove-function-body", "multiply", str(first), str(bare))
     havoc = ("--generate-function-body", "multiply", "--generate-function-body-options", "havoc,params:product")
     call("goto-instrument", *havoc, str(bare), str(abstract))
@@ -56,13 +57,13 @@ def test_no_file_leads_the_parser_astray(name: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_a_parser_with_a_mistake_is_found_out(tmp_path: Path) -> None:
     """The same harness on a parser that lets a name end one byte past the strings."""
-    right = (ROOT / PARSER).read_text(encoding="utf-8")
-    wrong = right.replace("end <= h->strings_size,", "end <= h->strings_size + 1,")
+    right = (ROOT / "csrc" / STRINGS).read_text(encoding="utf-8")
+    wrong = right.replace("end <= c->sections[BNN_STRINGS].bytes,", "end <= c->sections[BNN_STRINGS].bytes + 1,")
     assert wrong != right
-    (tmp_path / "validate.c").write_text(wrong, encoding="utf-8")
-    flags = ("-DPROVE_OPS=1", "-DFILE_BYTES=448", *INCLUDE_FLAGS)
-    sources = (HARNESS, str(tmp_path / "validate.c"), *OTHERS)
-    call("goto-cc", "-std=c11", *flags, *sources, "-o", str(tmp_path / "program"))
+    (tmp_path / STRINGS).parent.mkdir()
+    (tmp_path / STRINGS).write_text(wrong, encoding="utf-8")
+    flags = ("-DPROVE_OPS=1", "-DFILE_BYTES=448", f"-I{tmp_path}", *INCLUDE_FLAGS)
+    call("goto-cc", "-std=c11", *flags, HARNESS, *PARSER, *OTHERS, "-o", str(tmp_path / "program"))
     command = ("cbmc", str(tmp_path / "program"), "--unwind", "34", "--no-standard-checks")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "VERIFICATION FAILED" in done.stdout and "text_holds" in done.stdout

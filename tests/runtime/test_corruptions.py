@@ -157,7 +157,7 @@ binary
     header.arena = 2**63 - 64 -> LIMIT header: bytes to run one image (max_bytes); MOST, RUN
     header.arena = 2**63 -> LIMIT header: arena bytes; MOST, MOST
     header.[zero_0|zero_1] = 1 -> FORMAT header: reserved bytes; 1, 0
-    header.zero_1 = 2**62 -> FORMAT header: reserved bytes; 2**62, 0
+    header.zero_1 = 2**62 -> FORMAT header: reserved bytes; 2**30, 0
     header.zero_0 = 2**31 -> FORMAT header: reserved bytes; 2**31, 0
     header.use = TEXT + 1 -> FORMAT header: end of the use; TEXT + 1, TEXT
     header.use_length = TEXT + 1 -> FORMAT header: end of the use; TEXT + 1, TEXT

@@ -16,7 +16,9 @@ TESTS = [
 ]
 TESTS.append(ROOT / "tests" / "snn" / "test_corruptions.py")
 SOURCES = [path for path in sources("core") if not path.startswith("csrc/events/")]
-CALLS = r"(?:WANT|CHECK|bnn_fail|bnn_report|\w+_error|read_string|bnn_check_dtype|bnn_check_operand)\("
+CALLS = (
+    r"(?:WANT|CHECK|BNN_NAMES|bnn_fail|bnn_report|\w+_error|bnn_missing|read_string|bnn_check_dtype|bnn_check_operand)\("
+)
 # What a text begins with, before the name and the number.
 KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes", "selection", "net"}
 # What cannot happen where size_t has 64 bits.
@@ -25,9 +27,7 @@ ELSEWHERE = {"csrc/ops/batch.c": {"channels"}, "csrc/model/model.c": {"bytes it 
 
 def messages(source: str) -> set[str]:
     """The texts of a C source file: those it hands to what reports, those of tables of them, and those it returns."""
-    found = set(re.findall(r'\{(?:BNN_TEXT\()?"([^"]+)"', source)) | set(
-        re.findall(r', BNN_TEXT\("((?:offset|size) of[^"]+)"', source)
-    )
+    found = set(re.findall(r'\{(?:BNN_TEXT\()?"([^"]+)"', source))
     for line in re.findall(r"return ([^;]*);", source):
         found |= set(re.findall(r'"([^"]+)"', line))
     for call in re.finditer(CALLS, source):
