@@ -37,11 +37,8 @@ class Opened:
 
 def again(model: Model) -> handles.Opened:
     """A model's file, opened once more."""
-    data, kernels = model.to_bytes(), handles.select_kernels(model.kernels)
-    memory = handles.Memory(len(data))
-    ffi.memmove(memory.pointer, data, len(data))
-    limits = handles.NO_LIMIT, handles.NO_LIMIT
-    return handles.Opened(memory.pointer, len(data), memory, kernels, "model", *limits)
+    contents = handles.Contents.of_bytes(model.to_bytes(), handles.BNN)
+    return handles.Opened(contents, handles.select_kernels(model.kernels), handles.NO_LIMIT, handles.NO_LIMIT)
 
 
 def context_of(model: Model, images: int, workers: int = 1, stepping: bool = False) -> handles.Context:

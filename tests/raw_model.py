@@ -54,6 +54,7 @@ def lines(count: int) -> int:
 
 
 def with_checksum(data: bytearray) -> bytes:
+    """A .bnn or .snn file with the checksum that fits, also in place."""
     struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
     return bytes(data)
 

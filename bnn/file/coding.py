@@ -13,22 +13,18 @@ import struct
 import numpy as np
 
 from .._types import Array
+from .container import Format
 
-SIGNATURE = b"\x89BNN\r\n\x1a\n"
-VERSION = 2
-ALIGNMENT = 64
-HEADER = struct.Struct("<8sIIQIIIIQQQQQQQQIII12x")
 TENSOR = struct.Struct("<4B4I4HIQQ4I")
 OP = struct.Struct("<IIII4I")  # before the operands' numbers and the attributes
+# The counts of tensors, ops, inputs and outputs; the arena's bytes, whether channels come first, and the use.
+FORMAT = Format(
+    ".bnn", b"\x89BNN\r\n\x1a\n", 2, "IIII", (("tensor table", TENSOR.size), ("op section", 0)), "QIII12x"
+)  # fmt: skip
 
 CODES = 15  # exponents that a nibble can encode besides 0
 LARGEST_BASE = 255 - CODES
 _SAMPLE = 4096  # elements whose values are counted before those of all
-
-
-def aligned(size: int, alignment: int = ALIGNMENT) -> int:
-    """``size`` rounded up."""
-    return -(-size // alignment) * alignment
 
 
 class Encoding(enum.IntEnum):

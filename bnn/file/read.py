@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from dataclasses import dataclass, fields
-from typing import NoReturn
 
 import numpy as np
 
@@ -20,8 +18,9 @@ from ..ir.graph import Attrs, DType, Graph, Halo, Node, Placement, Storage, Valu
 from ..ir.ops import OPS, SLOTS, ConstantAttrs, InputAttrs, Op, make
 from ..ir.ops.record import stored_words
 from .bits import unpack, words
-from .coding import HEADER, OP, SIGNATURE, TENSOR, VERSION, Encoding, aligned
+from .coding import FORMAT, OP, TENSOR, Encoding
 from .coding import decode as decode_filters
+from .container import aligned, bad
 
 MOST_SHARED = 2**30  # bytes of coded filters, decoded, beyond the file's
 _BY_CODE = {op.opcode: op for op in OPS.values() if op.opcode is not None}
@@ -51,51 +50,19 @@ class _Tensor:
     origin: str
 
 
-def _bad(what: str) -> NoReturn:
-    raise ModelFormatError(f"{what}; compile the model again")
-
-
 class _Reader:
     def __init__(self, data: bytes) -> None:
-        self.data = bytes(data)
-        size = len(self.data)
-        if size < HEADER.size:
-            raise ModelFormatError(f"found {size} bytes, expected a .bnn file's header of {HEADER.size}")
-        head = HEADER.unpack_from(self.data)
-        if head[0] != SIGNATURE:
-            raise ModelFormatError(f"signature: found {head[0]!r}, expected {SIGNATURE!r}: this is not a .bnn file")
-        if head[1] != VERSION:
-            raise ModelFormatError(f"version: found {head[1]}, expected {VERSION}; compile the model again")
-        if head[3] != size:
-            raise ModelFormatError(f"file size: found {size} bytes, expected {head[3]}; copy the file again")
-        checksum = zlib.crc32(self.data[16:], zlib.crc32(self.data[:12]))
-        if checksum != head[2]:
-            raise ModelFormatError(f"checksum: found {checksum:08x}, expected {head[2]:08x}; copy the file again")
-        self.tensor_count, self.op_count, self.input_count, self.output_count = head[4:8]
-        self.tensor_table, self.ops_at, self.ops_size = head[8:11]
-        self.strings = self._slice(head[11], head[12], "string section")
-        self.constants = self._slice(head[13], head[14], "data section")
-        self.arena_bytes = int(head[15])
-        if head[16] > 1:
-            _bad(f"whether the source has channels first: found {head[16]}, expected 0 or 1")
-        self.channels_first = bool(head[16])
-        self.use = self._text(*head[17:])
-
-    def _slice(self, offset: int, size: int, what: str) -> bytes:
-        if offset + size > len(self.data):
-            _bad(f"{what}: found {size} bytes at {offset}, expected them inside the file's {len(self.data)}")
-        return self.data[offset : offset + size]
-
-    def _text(self, offset: int, length: int) -> str:
-        if offset + length > len(self.strings):
-            _bad(f"string: found {length} bytes at {offset}, expected them inside {len(self.strings)}")
-        try:
-            return self.strings[offset : offset + length].decode()
-        except UnicodeDecodeError:
-            _bad(f"string at {offset}: not UTF-8")
+        self.file_bytes = len(data)
+        self.file = FORMAT.decode(data)
+        self.arena_bytes, channels_first, *use = self.file.rest
+        if channels_first > 1:
+            bad(f"whether the source has channels first: found {channels_first}, expected 0 or 1")
+        self.channels_first = bool(channels_first)
+        self.use = self.file.text(*use)
 
     def graph(self) -> Graph:
-        table = self._slice(self.tensor_table, self.tensor_count * TENSOR.size, "tensor table")
+        _, op_count, input_count, output_count = self.file.counts
+        table, section = self.file.tables
         tensors = [self._tensor(i, row) for i, row in enumerate(TENSOR.iter_unpack(table))]
         nodes: dict[int, Node] = {}
         placements: dict[Node, Placement] = {}
@@ -107,17 +74,15 @@ class _Reader:
                 attrs = ConstantAttrs(Value(self._constant(tensor)), tensor.dtype)
                 nodes[tensor.number] = make("constant", attrs=attrs, name=tensor.name)
         schedule = []
-        section = self._slice(self.ops_at, self.ops_size, "op section")
         at = 0
-        for number in range(self.op_count):
+        for number in range(op_count):
             node, output, at = self._op(section, at, number, tensors, nodes)
             nodes[output] = node
             schedule.append(node)
         for number, node in nodes.items():
             placements[node] = tensors[number].placement
         inputs, outputs = (
-            self._ends(tensors, nodes, *kind)
-            for kind in ((Storage.INPUT, self.input_count), (Storage.OUTPUT, self.output_count))
+            self._ends(tensors, nodes, *kind) for kind in ((Storage.INPUT, input_count), (Storage.OUTPUT, output_count))
         )
         names = tuple(n.tap or n.name for n in outputs)
         return Graph(
@@ -129,7 +94,7 @@ class _Reader:
         found = {t.placement.offset: t.number for t in tensors if t.storage is storage}
         whole = len(found) == count and all(i in found and found[i] in nodes for i in range(count))
         if not whole:
-            _bad(f"{storage.name.lower()}s: found indices {sorted(found)}, expected 0 to {count - 1}, all written")
+            bad(f"{storage.name.lower()}s: found indices {sorted(found)}, expected 0 to {count - 1}, all written")
         return tuple(nodes[found[i]] for i in range(count))
 
     def _tensor(self, number: int, row: tuple[int, ...]) -> _Tensor:
@@ -138,15 +103,16 @@ class _Reader:
         try:
             kind, place, encoding = DType(dtype), Storage(storage), Encoding(coding)
         except ValueError:
-            _bad(f"tensor {number}: found dtype {dtype}, storage {storage} and encoding {coding}, which do not exist")
+            bad(f"tensor {number}: found dtype {dtype}, storage {storage} and encoding {coding}, which do not exist")
         if encoding and (kind is not DType.f32 or place is not Storage.CONSTANT):
-            _bad(f"tensor {number}: found encoding {coding}, which is for constants of floats")
+            bad(f"tensor {number}: found encoding {coding}, which is for constants of floats")
         most = 4 if place is Storage.CONSTANT else 3
         if not 1 <= rank <= most or any(d < 1 for d in dims):
-            _bad(f"tensor {number}: found {rank} dimensions {dims}, expected 1 to {most}, each at least 1")
+            bad(f"tensor {number}: found {rank} dimensions {dims}, expected 1 to {most}, each at least 1")
         placement = Placement(place, Halo(*halo), *row[13:15])
         shape = tuple(dims[4 - rank :])
-        return _Tensor(number, kind, place, encoding, shape, placement, self._text(*row[15:17]), self._text(*row[17:]))
+        texts = (self.file.text(*row[at : at + 2]) for at in (15, 17))
+        return _Tensor(number, kind, place, encoding, shape, placement, *texts)
 
     def _constant(self, tensor: _Tensor) -> Array:
         shape = tensor.shape
@@ -154,56 +120,56 @@ class _Reader:
         count = math.prod(shape[:-1]) * pixel
         at = tensor.placement.offset
         if tensor.encoding:
-            if 4 * count > len(self.data) + MOST_SHARED:
-                _bad(f"constant {tensor.number}: found {4 * count} bytes, more than a file of this size may hold")
+            if 4 * count > self.file_bytes + MOST_SHARED:
+                bad(f"constant {tensor.number}: found {4 * count} bytes, more than a file of this size may hold")
             try:
-                return decode_filters(tensor.encoding, self.constants[at : at + tensor.placement.bytes], shape)
+                return decode_filters(tensor.encoding, bytes(self.file.data[at : at + tensor.placement.bytes]), shape)
             except ValueError as error:
-                _bad(f"constant {tensor.number}: {error}")
-        if at + 4 * count > len(self.constants):
-            _bad(f"constant {tensor.number}: found {4 * count} bytes at {at}, expected them inside the data section")
-        raw = self.constants[at : at + 4 * count]
+                bad(f"constant {tensor.number}: {error}")
+        if at + 4 * count > len(self.file.data):
+            bad(f"constant {tensor.number}: found {4 * count} bytes at {at}, expected them inside the data section")
+        raw = self.file.data[at : at + 4 * count]
         if tensor.dtype is DType.b1:
             return unpack(np.frombuffer(raw, "<u4").reshape(*shape[:-1], pixel), shape[-1])
         kind = "<f4" if tensor.dtype is DType.f32 else "<i4"
         return np.frombuffer(raw, kind).astype(tensor.dtype.numpy).reshape(shape)
 
     def _op(
-        self, section: bytes, at: int, number: int, tensors: list[_Tensor], nodes: dict[int, Node]
+        self, section: memoryview, at: int, number: int, tensors: list[_Tensor], nodes: dict[int, Node]
     ) -> tuple[Node, int, int]:
         """(the node, the tensor it writes, where the next record starts)"""
         if at + OP.size > len(section):
-            _bad(f"op {number}: its record starts at {at}, past the op section's {len(section)} bytes")
+            bad(f"op {number}: its record starts at {at}, past the op section's {len(section)} bytes")
         code, size, operand_count, output, *texts = OP.unpack_from(section, at)
         record = _BY_CODE.get(code)
         if record is None:
             raise ModelFormatError(f"op {number}: found opcode {code}; install the version of bnn that wrote the file")
-        layer, note = self._text(*texts[:2]), self._text(*texts[2:])
+        layer, note = self.file.text(*texts[:2]), self.file.text(*texts[2:])
         where = f"op {number} ({record.name}, layer '{layer}')"
         wanted = aligned(OP.size + 4 * operand_count + 4 * sum(len(stored_words(f)) for f in fields(record.attrs)), 8)
         if size != wanted or at + size > len(section):
-            _bad(f"{where}: found a record of {size} bytes, expected {wanted} inside its section of {len(section)}")
+            bad(f"{where}: found a record of {size} bytes, expected {wanted} inside its section of {len(section)}")
         operands = struct.unpack_from(f"<{operand_count}I", section, at + OP.size)
         for i in (*operands, output):
             if i >= len(tensors):
-                _bad(f"{where}: found tensor {i}, expected one of {len(tensors)}")
+                bad(f"{where}: found tensor {i}, expected one of {len(tensors)}")
         missing = [i for i in operands if i not in nodes]
         target = tensors[output]
         if missing or output in nodes:
-            _bad(f"{where}: reads tensors {missing} before they are written, or writes tensor {output} twice")
+            bad(f"{where}: reads tensors {missing} before they are written, or writes tensor {output} twice")
         attrs = _attributes(record, section[at + OP.size + 4 * operand_count : at + size], target, where)
         tap = target.name if target.name != layer else ""
         names = {"name": layer, "origin": target.origin, "tap": tap, "note": note}
         try:
             node = make(record.name, *(nodes[i] for i in operands), attrs=attrs, **names)
         except (CompileError, ValueError, TypeError, IndexError) as error:
-            _bad(f"{where}: {error}")
+            bad(f"{where}: {error}")
         if (node.type.shape, node.type.dtype) != (target.shape, target.dtype):
-            _bad(f"{where}: gives {node.type}, but its tensor is {target.dtype.name}{list(target.shape)}")
+            bad(f"{where}: gives {node.type}, but its tensor is {target.dtype.name}{list(target.shape)}")
         return node, output, at + size
 
 
-def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
+def _attributes(record: Op, raw: memoryview, target: _Tensor, where: str) -> Attrs:
     """The op's attributes from its words; those that are not in the file follow from the output's type."""
     values: dict[str, object] = {}
     at = 0
@@ -213,7 +179,7 @@ def _attributes(record: Op, raw: bytes, target: _Tensor, where: str) -> Attrs:
         at += 4 * len(kinds)
         if f.name in ("slots", "layer_slots"):
             if found[0] >> len(SLOTS):
-                _bad(f"{where}: found {f.name} {found[0]:#x} with unknown slots")
+                bad(f"{where}: found {f.name} {found[0]:#x} with unknown slots")
             values[f.name] = tuple(slot for bit, slot in enumerate(SLOTS) if found[0] >> bit & 1)
         elif kinds:
             values[f.name] = found if isinstance(f.default, tuple) else found[0]

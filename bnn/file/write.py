@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-import zlib
 from dataclasses import fields
 
 import numpy as np
@@ -15,7 +14,8 @@ from ..ir.graph import Attrs, DType, Graph, Node, Storage
 from ..ir.ops import OPS, SLOTS
 from ..ir.ops.record import stored_words
 from .bits import pack
-from .coding import ALIGNMENT, HEADER, OP, SIGNATURE, TENSOR, VERSION, Encoding, aligned, encodings
+from .coding import FORMAT, OP, TENSOR, Encoding, encodings
+from .container import ALIGNMENT, Section, aligned
 
 LARGEST_HALO = 2**16 - 1
 
@@ -27,7 +27,7 @@ def encode(graph: Graph) -> bytes:
     """
     if not graph.placements or not graph.schedule:
         raise CompileError("the graph has no memory plan: run the passes up to plan_arena first")
-    strings, data = _Section(), _Section(ALIGNMENT)  # constants have cache lines of their own
+    strings, data = Section(), Section(ALIGNMENT)  # constants have cache lines of their own
     tensors = [*graph.inputs, *_constants(graph), *graph.schedule]
     number = {node: i for i, node in enumerate(tensors)}
     filters = _filters(graph)
@@ -37,38 +37,9 @@ def encode(graph: Graph) -> bytes:
     )
     ops = b"".join(_op(node, number, strings) for node in graph.schedule)
     use = strings.add(graph.use.encode())
-    sections = [table, ops, bytes(strings.bytes), bytes(data.bytes)]
-    offsets, cursor = [], HEADER.size
-    for section in sections:
-        offsets.append(cursor)
-        cursor = aligned(cursor + len(section))
-    size = offsets[3] + len(sections[3])
     counts = (len(tensors), len(graph.schedule), len(graph.inputs), len(graph.outputs))
-    places = (offsets[0], offsets[1], len(ops), offsets[2], len(sections[2]), offsets[3], len(sections[3]))
-    head = HEADER.pack(SIGNATURE, VERSION, 0, size, *counts, *places, graph.arena_bytes, graph.channels_first, *use)
-    out = bytearray(size)
-    for offset, section in zip([0, *offsets], [head, *sections], strict=True):
-        out[offset : offset + len(section)] = section
-    checksum = zlib.crc32(out[16:], zlib.crc32(out[:12]))
-    struct.pack_into("<I", out, 12, checksum)
-    return bytes(out)
-
-
-class _Section:
-    """A section of the file that holds each text or constant once, at multiples of ``alignment`` bytes."""
-
-    def __init__(self, alignment: int = 1) -> None:
-        self.bytes = bytearray()
-        self._alignment = alignment
-        self._known = {b"": 0}
-
-    def add(self, raw: bytes) -> tuple[int, int]:
-        """(offset, bytes)"""
-        size = aligned(len(raw), self._alignment)
-        if raw not in self._known:
-            self._known[raw] = len(self.bytes)
-            self.bytes += raw.ljust(size, b"\0")
-        return self._known[raw], size
+    rest = (graph.arena_bytes, graph.channels_first, *use)
+    return FORMAT.encode(counts, (table, ops, strings.bytes, data.bytes), rest)
 
 
 def _constants(graph: Graph) -> list[Node]:
@@ -107,7 +78,7 @@ def _names(graph: Graph) -> dict[Node, str]:
     return names
 
 
-def _tensor(graph: Graph, node: Node, name: str, strings: _Section, data: _Section, coded: bool) -> bytes:
+def _tensor(graph: Graph, node: Node, name: str, strings: Section, data: Section, coded: bool) -> bytes:
     place = graph.placements[node]
     shape = node.type.shape or (1,)
     halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
@@ -134,7 +105,7 @@ def _tensor(graph: Graph, node: Node, name: str, strings: _Section, data: _Secti
     )
 
 
-def _op(node: Node, number: dict[Node, int], strings: _Section) -> bytes:
+def _op(node: Node, number: dict[Node, int], strings: Section) -> bytes:
     words = b"".join(attribute_words(node.attrs))
     inputs = struct.pack(f"<{len(node.inputs)}I", *(number[i] for i in node.inputs))
     size = aligned(OP.size + len(inputs) + len(words), 8)

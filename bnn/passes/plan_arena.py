@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..file.bits import words
-from ..file.coding import ALIGNMENT, aligned
+from ..file.container import ALIGNMENT, aligned
 from ..ir.graph import DType, Graph, Node, Placement, Storage
 from ..ir.ops import replaced, rows_at_once, takes_rows
 

@@ -7,16 +7,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
 from .._notes import parted
 from .._types import Array, Floats
 from ..errors import BnnError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
-from .arrays import Inputs, TensorInfo, machine_memory
+from .arrays import Inputs, TensorInfo, as_bytes, machine_memory
 from .files import file_error, special
 from .native import CData, ffi, lib
 from .use import from_file
@@ -32,44 +33,43 @@ STORAGES = {
 # Fields of a file whose numbers have names, by the beginnings of their texts.
 _NAMED = {"dtype": DTYPES, "element type": DTYPES, "storage": STORAGES}
 
+
+class Kind(NamedTuple):
+    """A kind of file."""
+
+    suffix: str
+    noun: str  # what is in it
+    maker: str  # what makes one
+    others: Mapping[bytes, tuple[str, str]]  # how files of other kinds begin, what they are, and the remedy
+
+
 _KERAS = (
     "a zip or HDF5 file, probably a Keras model",
     "compile it first: bnn compile {0} -o net.bnn, or bnn.compile({0!r})",
 )
-# Per kind of file that is due: how files of other kinds begin, what they are, and the remedy.
-_OTHERS = {
-    ".bnn": {
-        b"PK\x03\x04": _KERAS,
-        b"\x89HDF": _KERAS,
-        b"\x89SNN": (
-            "a .snn file, a network over time", "use bnn snn inspect, bnn snn run or bnn snn verify, or bnn.snn.load"
-        ),
-    },
-    ".snn": {
-        b"PK\x03\x04": (
-            "a zip file, probably a Keras model", "convert it first: bnn snn convert {0} --data IMAGES -o net.snn"
-        ),
-        b"\x89HDF": (
-            "an HDF5 file, probably a NIR file", "compile it first: bnn snn compile {0} --simulator SIMULATOR"
-        ),
-        b"\x89BNN": ("a .bnn file, a network without time", "use bnn inspect, bnn run or bnn verify, or bnn.load"),
-    },
-}  # fmt: skip
-# What makes a file of each kind.
-MAKERS = {
-    ".bnn": "bnn compile MODEL -o NET.bnn, or bnn.compile(model).save(path)",
-    ".snn": "bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)",
-}  # fmt: skip
-
-# The remedy for a file that does not open.
+BNN = Kind(".bnn", "model", "bnn compile MODEL -o NET.bnn, or bnn.compile(model).save(path)", {
+    b"PK\x03\x04": _KERAS,
+    b"\x89HDF": _KERAS,
+    b"\x89SNN": (
+        "a .snn file, a network over time", "use bnn snn inspect, bnn snn run or bnn snn verify, or bnn.snn.load"
+    ),
+})  # fmt: skip
+SNN = Kind(".snn", "network", "bnn snn compile FILE.nir, or bnn.snn.compile(path).save(path)", {
+    b"PK\x03\x04": (
+        "a zip file, probably a Keras model", "convert it first: bnn snn convert {0} --data IMAGES -o net.snn"
+    ),
+    b"\x89HDF": ("an HDF5 file, probably a NIR file", "compile it first: bnn snn compile {0} --simulator SIMULATOR"),
+    b"\x89BNN": ("a .bnn file, a network without time", "use bnn inspect, bnn run or bnn verify, or bnn.load"),
+})  # fmt: skip
+# The remedy for a file that does not open, by the status.
 _ADVICE = {
-    lib.BNN_ERROR_MAGIC: f"make one with {MAKERS['.bnn']}",
-    lib.BNN_ERROR_VERSION: "compile the model again, or install the version of bnn that wrote it",
-    lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the model again",
-    lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the model again",
-    lib.BNN_ERROR_FORMAT: "compile the model again",
+    lib.BNN_ERROR_MAGIC: "make one with {0.maker}",
+    lib.BNN_ERROR_VERSION: "compile the {0.noun} again, or install the version of bnn that wrote it",
+    lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the {0.noun} again",
+    lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the {0.noun} again",
+    lib.BNN_ERROR_FORMAT: "compile the {0.noun} again",
     lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
-    lib.BNN_ERROR_LIMIT: "compile a smaller model",
+    lib.BNN_ERROR_LIMIT: "compile a smaller {0.noun}",
 }
 NO_LIMIT = 2**63 - 1  # of bytes or work
 PORTABLE = "portable"  # the family whose sums of floats are those of every machine
@@ -180,60 +180,94 @@ def select_kernels(name: str | None) -> CData:
     return kernels
 
 
-def map_file(path: str, kind: str = ".bnn") -> tuple[CData, CData, int]:
-    """(owner, data, size) of a file mapped read-only, which lives as long as the owner; ``kind``: what is due."""
-    mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
-    if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
-        hint = {
-            errno.ENOENT: f"give the path of a {kind} file, made by {MAKERS[kind]}",
-            errno.EISDIR: f"give the {kind} file itself",
-        }.get(mapping.error, "")
-        reason = special(path)
-        if reason:  # errno would say "no such device"
-            hint = "a model is mapped into memory: write it to a file first"
-        raise file_error(path, mapping.error, "opened", reason, hint)
-    return mapping, mapping.data, mapping.size
+class Contents:
+    """A file's bytes, where C reads them, as long as ``owner`` lives."""
+
+    def __init__(self, owner: object, data: CData, size: int, label: str, kind: Kind) -> None:
+        self.owner, self.data, self.size, self.label, self.kind = owner, data, size, label, kind
+        found = kind.others.get(bytes(ffi.buffer(data, min(size, 4))))
+        if found is not None:
+            what, remedy = found
+            raise ModelFormatError(f"{label}: is {what}, and not a {kind.suffix} file; {remedy.format(label)}")
+
+    @classmethod
+    def of_file(cls, path: str, kind: Kind) -> Contents:
+        """Mapped read-only.  Raises ModelFileError if it cannot be, ModelFormatError if it is empty."""
+        mapping = ffi.gc(ffi.new("bnn_mapping *"), lib.bnn_file_unmap)
+        if lib.bnn_file_map(os.fsencode(path), mapping) != lib.BNN_OK:
+            hint = {
+                errno.ENOENT: f"give the path of a {kind.suffix} file, made by {kind.maker}",
+                errno.EISDIR: f"give the {kind.suffix} file itself",
+            }.get(mapping.error, "")
+            reason = special(path)
+            if reason:  # errno would say "no such device"
+                hint = "a model is mapped into memory: write it to a file first"
+            raise file_error(path, mapping.error, "opened", reason, hint)
+        if mapping.size == 0:
+            raise ModelFormatError(f"{path}: the file is empty; make one with {kind.maker}")
+        return cls(mapping, mapping.data, mapping.size, path, kind)
+
+    @classmethod
+    def of_bytes(cls, data: object, kind: Kind) -> Contents:
+        """A copy.  Raises InputTypeError if they are no bytes, ModelFormatError if there are none."""
+        view = as_bytes(data, f"the bytes of a {kind.suffix} file")
+        if not len(view):
+            raise ModelFormatError(f"no bytes: expected the contents of a {kind.suffix} file")
+        memory = Memory(len(view))
+        ffi.memmove(memory.pointer, view, len(view))
+        return cls(memory, memory.pointer, len(view), f"{kind.noun} in memory", kind)
 
 
-def check_kind(data: CData, size: int, label: str, kind: str) -> None:
-    """Raise ModelFormatError for a known file of another kind than ``kind``, which is due, with what reads it."""
-    found = _OTHERS[kind].get(bytes(ffi.buffer(data, min(size, 4))))
-    if found is not None:
-        what, remedy = found
-        raise ModelFormatError(f"{label}: is {what}, and not a {kind} file; {remedy.format(label)}")
+class OpenedFile:
+    """A file that C has checked, and opened in memory of its own.
+
+    ``measure`` and ``open_`` are C's functions for this kind of file, ``limits`` what both take after the kernels.
+    """
+
+    def __init__(
+        self, contents: Contents, kernels: CData, measure: Callable[..., int], open_: Callable[..., int], pointer: str,
+        *limits: CData,
+    ) -> None:  # fmt: skip
+        self.contents, self.size = contents, contents.size
+        self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
+        problem, needed, opened = ffi.new("bnn_problem *"), ffi.new("size_t *"), ffi.new(pointer)
+        given = (contents.data, contents.size, kernels, *limits)
+        self._check(measure(*given, needed, problem), problem)
+        self._memory = Memory(needed[0])
+        self._check(open_(*given, self._memory.pointer, self._memory.size, opened, problem), problem)
+        self.pointer = opened[0]
+
+    def _check(self, status: int, problem: CData) -> None:
+        if status == lib.BNN_OK:
+            return
+        kind, what = self.contents.kind, problem_field(problem)
+        if status == lib.BNN_ERROR_MAGIC:  # one byte of the signature would say nothing more
+            parts = [f"not a {kind.suffix} file: the first eight bytes are not its signature"]
+        else:
+            parts = [str(ffi.string(lib.bnn_status_text(status)).decode()), *([problem_text(problem)] if what else [])]
+        argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
+        if argument is not None:
+            parts.append(f"if you trust the file, open it with a larger {argument}=; otherwise compile a smaller model")
+        elif status in _ADVICE:
+            parts.append(_ADVICE[status].format(kind))
+        raise ModelFormatError(f"{self.contents.label}: {'; '.join(parts)}")
+
+    def buffer(self) -> CData:
+        """The file's bytes, in place."""
+        return ffi.buffer(self.contents.data, self.size)
 
 
-def status_text(status: int, kind: str) -> str:
-    """An error status of opening a file in words; C's text about the signature holds for every kind."""
-    if status == lib.BNN_ERROR_MAGIC:
-        return f"not a {kind} file: the first eight bytes are not its signature"
-    return str(ffi.string(lib.bnn_status_text(status)).decode())
-
-
-class Opened:
-    """A validated model in its own memory, with everything that bnn.h tells about it.
+class Opened(OpenedFile):
+    """A validated model, with everything that bnn.h tells about it.
 
     ``max_bytes`` and ``max_work`` are the limits of bnn.h; 0: the defaults.
     """
 
-    def __init__(
-        self, data: CData, size: int, owner: CData, kernels: CData, label: str, max_bytes: int = 0, max_work: int = 0
-    ) -> None:
-        self._owner, self._label = owner, label
+    def __init__(self, contents: Contents, kernels: CData, max_bytes: int = 0, max_work: int = 0) -> None:
         self.limits = (max_bytes, max_work)
-        self.data, self.size = data, size
-        self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
-        check_kind(data, size, label, ".bnn")
-        problem = ffi.new("bnn_problem *")
-        needed = ffi.new("size_t *")
         limits = ffi.new("bnn_limits *", self.limits)
-        self._check(lib.bnn_model_size_within(data, size, kernels, limits, needed, problem), problem, label)
-        self._memory = Memory(needed[0])
-        model = ffi.new("bnn_model **")
-        memory = self._memory
-        status = lib.bnn_model_open_within(data, size, kernels, limits, memory.pointer, memory.size, model, problem)
-        self._check(status, problem, label)
-        self.pointer = model[0]
+        functions = lib.bnn_model_size_within, lib.bnn_model_open_within
+        super().__init__(contents, kernels, *functions, "bnn_model **", limits)
         self.arena_bytes: int = lib.bnn_arena_bytes(self.pointer)
         self.work: int = lib.bnn_model_work(self.pointer)
         self.whole_batch = bool(lib.bnn_whole_batch(self.pointer))  # an image's result depends on the other images
@@ -244,31 +278,13 @@ class Opened:
         outputs = [lib.bnn_output_tensor(self.pointer, i) for i in range(lib.bnn_output_count(self.pointer))]
         self.inputs = tuple(self.tensors[i] for i in inputs)
         self.outputs = tuple(self.tensors[i] for i in outputs)
-        text = lib.bnn_model_use(self.pointer, needed)
-        self.use = from_file(bytes(ffi.buffer(text, needed[0])), label, self.inputs, self.outputs)
-
-    @staticmethod
-    def _check(status: int, problem: CData, label: str) -> None:
-        if status == lib.BNN_OK:
-            return
-        parts = [f"{label}: {status_text(status, '.bnn')}"]
-        what = problem_field(problem)
-        if what and status != lib.BNN_ERROR_MAGIC:  # one byte of the signature would say nothing more
-            parts.append(problem_text(problem))
-        argument = next((name for name in ("max_bytes", "max_work") if what.endswith(f"({name})")), None)
-        if argument is not None:
-            parts.append(f"if you trust the file, open it with a larger {argument}=; otherwise compile a smaller model")
-        elif status in _ADVICE:
-            parts.append(_ADVICE[status])
-        raise ModelFormatError("; ".join(parts))
+        length = ffi.new("size_t *")
+        text = lib.bnn_model_use(self.pointer, length)
+        self.use = from_file(bytes(ffi.buffer(text, length[0])), contents.label, self.inputs, self.outputs)
 
     def again(self, kernels: CData) -> Opened:
         """The same file, opened for another family of kernels."""
-        return Opened(self.data, self.size, self._owner, kernels, self._label, *self.limits)
-
-    def buffer(self) -> CData:
-        """The file's bytes, in place."""
-        return ffi.buffer(self.data, self.size)
+        return Opened(self.contents, kernels, *self.limits)
 
     def _tensor(self, index: int) -> TensorInfo:
         info = ffi.new("bnn_tensor_info *")
@@ -276,8 +292,8 @@ class Opened:
         dims = tuple(info.dims)
         return TensorInfo(
             index,
-            _text(info.name, info.name_length),
-            _text(info.origin, info.origin_length),
+            text_of(info.name, info.name_length),
+            text_of(info.origin, info.origin_length),
             DTYPES[info.dtype],
             STORAGES[info.storage],
             dims[4 - info.rank :] if info.storage == lib.BNN_CONSTANT else dims[: info.rank],
@@ -294,9 +310,9 @@ class Opened:
         return OpInfo(
             index,
             ffi.string(info.op).decode(),
-            _text(info.layer, info.layer_length),
+            text_of(info.layer, info.layer_length),
             "multi-bit" if info.planes > 1 else _KINDS.get(data[0] if data else "", "float"),
-            *parted(_text(info.note, info.note_length)),
+            *parted(text_of(info.note, info.note_length)),
             inputs,
             info.output,
             info.slots,
@@ -309,7 +325,8 @@ class Opened:
         )
 
 
-def _text(start: CData, length: int) -> str:
+def text_of(start: CData, length: int) -> str:
+    """C's text of this length."""
     return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""
 
 

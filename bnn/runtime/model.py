@@ -14,13 +14,12 @@ import numpy as np
 from .._arguments import check_count, check_flag, check_kind
 from .._text import printable
 from .._types import Floats
-from ..errors import ClosedModelError, EnvironmentVariableError, InputError, ModelFormatError
+from ..errors import ClosedModelError, EnvironmentVariableError, InputError
 from .arrays import (
     INPUT_DTYPES,
     Inputs,
     Shape,
     TensorInfo,
-    as_bytes,
     batched,
     check_inputs,
     check_outputs,
@@ -29,8 +28,7 @@ from .arrays import (
     results,
 )
 from .files import path_text, replacing
-from .handles import MAKERS, NO_LIMIT, PORTABLE, Context, Macs, Memory, Opened, OpInfo, map_file, select_kernels
-from .native import ffi
+from .handles import BNN, NO_LIMIT, PORTABLE, Contents, Context, Macs, Opened, OpInfo, select_kernels
 from .progress import progress as progress_bar
 from .use import Preprocessing
 
@@ -107,10 +105,7 @@ class Model:
         name = path_text(path)
         family = select_kernels(kernels)
         limits = _limits(max_bytes, max_work)
-        owner, data, size = map_file(name)
-        if size == 0:
-            raise ModelFormatError(f"{name}: the file is empty; make one with {MAKERS['.bnn']}")
-        return cls(Opened(data, size, owner, family, name, *limits), name)
+        return cls(Opened(Contents.of_file(name, BNN), family, *limits), name)
 
     @classmethod
     def from_bytes(
@@ -124,12 +119,7 @@ class Model:
         """The same from a .bnn file's bytes, which are copied.  Raises like :meth:`from_file`."""
         family = select_kernels(kernels)
         limits = _limits(max_bytes, max_work)
-        view = as_bytes(data, "the bytes of a .bnn file")
-        if not len(view):
-            raise ModelFormatError("no bytes: expected the contents of a .bnn file")
-        memory = Memory(len(view))
-        ffi.memmove(memory.pointer, view, len(view))
-        return cls(Opened(memory.pointer, len(view), memory, family, "model in memory", *limits))
+        return cls(Opened(Contents.of_bytes(data, BNN), family, *limits))
 
     def with_kernels(self, kernels: str) -> Model:
         """The same network in kernels of this family: "portable" for the same bytes everywhere (see the class).

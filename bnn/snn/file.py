@@ -4,41 +4,26 @@
 from __future__ import annotations
 
 import struct
-import zlib
+from typing import Any
 
 import numpy as np
 
 from .._types import Array, Floats
+from ..file.container import ALIGNMENT, Format, Parts, Section
 from .learning import Learning
 from .network import Kind, Network, Population, Projection, Shape
 from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
-SIGNATURE = b"\x89SNN\r\n\x1a\n"
-VERSION = 1
-ALIGNMENT = 64
 LANES = 32  # neurons that the runtime updates together
 ROW = 16  # elements: rows of dense weights have a multiple
-# counts, channels first, dt, offset of the populations, of the projections, strings, data, simulator
-HEADER = struct.Struct("<8sIIQIIIfQQQQQQ2I32x")
 POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2I16x")  # 8 parameters
 PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I7f12x")
+# The counts, whether channels come first and dt; the simulator.
+FORMAT = Format(
+    ".snn", b"\x89SNN\r\n\x1a\n", 1, "IIIf",
+    (("populations", POPULATION.size), ("projections", PROJECTION.size)), "II32x",
+)  # fmt: skip
 KINDS: tuple[Kind, ...] = ("dense", "conv", "diagonal")  # by their numbers
-
-
-class _Data:
-    """A section that holds each text or array once."""
-
-    def __init__(self, alignment: int) -> None:
-        self.bytes = bytearray()
-        self._alignment = alignment
-        self._known: dict[bytes, int] = {}
-
-    def add(self, raw: bytes) -> int:
-        """Its offset, in units of the alignment."""
-        if raw not in self._known:
-            self._known[raw] = len(self.bytes) // self._alignment
-            self.bytes += raw + bytes(-len(raw) % self._alignment)
-        return self._known[raw]
 
 
 def encode(network: Network) -> bytes:
@@ -47,39 +32,22 @@ def encode(network: Network) -> bytes:
     Raises CompileError where :meth:`Network.check` does.
     """
     network.check()
-    strings, data = _Data(1), _Data(ALIGNMENT)
+    strings, data = Section(), Section(ALIGNMENT)
     projections = sorted(network.projections, key=lambda p: p.target)  # stable: the order of each target's stays
     populations = b"".join(_population(p, strings, data) for p in network.populations)
     table = b"".join(_projection(network, p, strings, data) for p in projections)
-    simulator = _string(network.simulator, strings)
-    sections = [populations, table, bytes(strings.bytes), bytes(data.bytes)]
-    offsets, end = [], HEADER.size
-    for section in sections:
-        offsets.append(end + -end % ALIGNMENT)
-        end = offsets[-1] + len(section)
-    head = HEADER.pack(
-        SIGNATURE, VERSION, 0, end, len(network.populations), len(projections), network.channels_first, network.dt,
-        offsets[0], offsets[1], offsets[2], len(sections[2]), offsets[3], len(sections[3]), *simulator,
-    )  # fmt: skip
-    out = bytearray(end)
-    for offset, section in zip([0, *offsets], [head, *sections], strict=True):
-        out[offset : offset + len(section)] = section
-    struct.pack_into("<I", out, 12, zlib.crc32(out[16:], zlib.crc32(out[:12])))
-    return bytes(out)
+    simulator = strings.add(network.simulator.encode())
+    counts = (len(network.populations), len(projections), network.channels_first, network.dt)
+    return FORMAT.encode(counts, (populations, table, strings.bytes, data.bytes), simulator)
 
 
-def _string(text: str, strings: _Data) -> tuple[int, int]:
-    raw = text.encode()
-    return (strings.add(raw) if raw else 0), len(raw)
-
-
-def _array(value: Floats, data: _Data) -> tuple[int, int]:
+def _array(value: Floats, data: Section) -> tuple[int, int]:
     """(line, period): the values of any LANES neurons in a row are contiguous."""
     value = np.asarray(value, "<f4").reshape(-1)
-    return data.add(np.resize(value, value.size + LANES - 1).tobytes()), value.size
+    return _line(np.resize(value, value.size + LANES - 1).tobytes(), data), value.size
 
 
-def _population(p: Population, strings: _Data, data: _Data) -> bytes:
+def _population(p: Population, strings: Section, data: Section) -> bytes:
     d = p.dynamics
     flags = p.output | (d is not None and d.at_least) << 1 | (d is not None and d.floored) << 2
     flags |= (d is not None and d.winner) << 3
@@ -88,11 +56,11 @@ def _population(p: Population, strings: _Data, data: _Data) -> bytes:
     arrays.append(_array(p.adapted, data) if p.adapts else (0, 0))
     return POPULATION.pack(
         d.rule.opcode if d else 0, d.reset if d else 0, p.emits, flags, len(p.shape), *p.grid, 0,
-        *_string(p.name, strings), *(_array(p.bias, data) if d else (0, 0)), *(n for pair in arrays for n in pair),
+        *strings.add(p.name.encode()), *(_array(p.bias, data) if d else (0, 0)), *(n for pair in arrays for n in pair),
     )  # fmt: skip
 
 
-def _projection(network: Network, p: Projection, strings: _Data, data: _Data) -> bytes:
+def _projection(network: Network, p: Projection, strings: Section, data: Section) -> bytes:
     source = network.populations[p.source]
     kind = np.int8 if p.whole else np.dtype("<f4")
     weights, row = p.weights, 0
@@ -108,7 +76,7 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
     if p.mask is not None:
         padded = np.zeros(source.size + -source.size % 32, bool)
         padded[: source.size] = p.mask
-        mask = data.add(np.packbits(padded, bitorder="little").tobytes())
+        mask = _line(np.packbits(padded, bitorder="little").tobytes(), data)
     flags = (p.mask is not None) | (p.bias is not None) << 1
     numbers = np.zeros(7, np.float32)
     if p.learning is not None:
@@ -116,13 +84,13 @@ def _projection(network: Network, p: Projection, strings: _Data, data: _Data) ->
         numbers = p.learning.numbers
     return PROJECTION.pack(
         KINDS.index(p.kind), p.whole, flags, p.source, p.target, p.delay, p.scale,
-        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind), data), row, mask,
-        *(_array(p.bias, data) if p.bias is not None else (0, 0)), *_string(p.name, strings), *numbers,
+        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind).tobytes(), data), row, mask,
+        *(_array(p.bias, data) if p.bias is not None else (0, 0)), *strings.add(p.name.encode()), *numbers,
     )  # fmt: skip
 
 
-def _line(weights: Array, data: _Data) -> int:
-    return data.add(np.ascontiguousarray(weights).tobytes())
+def _line(raw: bytes, data: Section) -> int:
+    return data.add(raw)[0] // ALIGNMENT
 
 
 def tap_order(width: int, p: Projection) -> list[int]:
@@ -137,29 +105,26 @@ def tap_order(width: int, p: Projection) -> list[int]:
 
 def decode(data: bytes) -> Network:
     """The network of a .snn file that the runtime has opened: what is wrong in one, the runtime says."""
-    fields = HEADER.unpack_from(data)
-    counts, first, dt, places = fields[4:6], fields[6], fields[7], fields[8:]
-    populations_at, projections_at, strings_at, _, data_at, _, *simulator = places
-    reader = _Reader(data, strings_at, data_at)
-    populations = [reader.population(populations_at + POPULATION.size * i) for i in range(counts[0])]
-    projections = [reader.projection(projections_at + PROJECTION.size * i, populations) for i in range(counts[1])]
-    return Network(populations, projections, dt, reader.string(*simulator), bool(first))
+    file = FORMAT.decode(data)
+    _, _, first, dt = file.counts
+    reader = _Reader(file)
+    populations = [reader.population(row) for row in POPULATION.iter_unpack(file.tables[0])]
+    projections = [reader.projection(row, populations) for row in PROJECTION.iter_unpack(file.tables[1])]
+    return Network(populations, projections, dt, reader.string(*file.rest), bool(first))
 
 
 class _Reader:
-    def __init__(self, data: bytes, strings: int, arrays: int) -> None:
-        self._data, self._strings, self._arrays = data, strings, arrays
+    def __init__(self, file: Parts) -> None:
+        self._file = file
 
     def string(self, offset: int, size: int) -> str:
-        start = self._strings + offset
-        return self._data[start : start + size].decode(errors="replace")
+        return self._file.text(offset, size, errors="replace")
 
     def values(self, line: int, shape: Shape, dtype: str = "<f4") -> Array:
         count = int(np.prod(shape, dtype=np.int64))
-        return np.frombuffer(self._data, dtype, count, self._arrays + ALIGNMENT * line).reshape(shape).copy()
+        return np.frombuffer(self._file.data, dtype, count, ALIGNMENT * line).reshape(shape).copy()
 
-    def population(self, at: int) -> Population:
-        fields = POPULATION.unpack_from(self._data, at)
+    def population(self, fields: tuple[Any, ...]) -> Population:
         opcode, reset, emits, flags, rank, h, w, c, _, name, length, *pairs = fields
         shape = (h, w, c)[3 - rank :]
         arrays = list(zip(pairs[::2], pairs[1::2], strict=True))
@@ -176,8 +141,7 @@ class _Reader:
             found.adapted = self.values(line, (period,))
         return found
 
-    def projection(self, at: int, populations: list[Population]) -> Projection:
-        fields = PROJECTION.unpack_from(self._data, at)
+    def projection(self, fields: tuple[Any, ...], populations: list[Population]) -> Projection:
         kind, whole, flags, source, target, delay, scale = fields[:7]
         kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
         groups, line, row, mask, bias, period, name, length, *numbers = fields[15:]

@@ -12,19 +12,12 @@ import numpy as np
 
 from .._arguments import check_count, check_text
 from .._types import Array, Floats
-from ..errors import BnnError, InputError, ModelFormatError
-from ..runtime.handles import MAKERS, Memory, Pulse, check, check_kind, problem_field, problem_text, status_text
+from ..errors import BnnError, InputError
+from ..runtime.handles import Contents, Memory, OpenedFile, Pulse, check, text_of
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
 from .rules import BY_OPCODE, Emits, overflow_text
 
-_ADVICE = {
-    lib.BNN_ERROR_MAGIC: f"make one with {MAKERS['.snn']}",
-    lib.BNN_ERROR_VERSION: "compile the network again, or install the version of bnn that wrote it",
-    lib.BNN_ERROR_TRUNCATED: "copy the file again, or compile the network again",
-    lib.BNN_ERROR_CHECKSUM: "copy the file again, or compile the network again",
-    lib.BNN_ERROR_OPCODE: "install the version of bnn that wrote it",
-}
 #: The default limit on a state's memory: STATE_BYTES plus STATE_TIMES times the file's size.
 STATE_BYTES, STATE_TIMES = 2**28, 256
 SENT, CURRENT, MEMBRANE = "sent", "current", "membrane"
@@ -107,49 +100,24 @@ class ProjectionInfo:
         return found
 
 
-class OpenedNetwork:
-    """A checked .snn file in its own memory, with what bnn_snn.h tells about it."""
+class OpenedNetwork(OpenedFile):
+    """A checked .snn file, with what bnn_snn.h tells about it."""
 
-    def __init__(self, data: CData, size: int, owner: CData, kernels: CData, label: str) -> None:
-        self._owner = owner
-        self.data, self.size = data, size
-        self.kernels: str = ffi.string(lib.bnn_kernels_name(kernels)).decode()
-        check_kind(data, size, label, ".snn")
-        problem, needed = ffi.new("bnn_problem *"), ffi.new("size_t *")
-        self._check(lib.bnn_snn_size(data, size, kernels, needed, problem), problem, label)
-        self._memory = Memory(needed[0])
-        net = ffi.new("bnn_snn **")
-        status = lib.bnn_snn_open(data, size, kernels, self._memory.pointer, self._memory.size, net, problem)
-        self._check(status, problem, label)
-        self.pointer = net[0]
+    def __init__(self, contents: Contents, kernels: CData) -> None:
+        super().__init__(contents, kernels, lib.bnn_snn_size, lib.bnn_snn_open, "bnn_snn **")
         self.dt = float(str(np.float32(lib.bnn_snn_dt(self.pointer))))  # the shortest decimal: 0.0001
         self.channels_first = bool(lib.bnn_snn_channels_first(self.pointer))
         length = ffi.new("size_t *")
-        self.simulator = _text(lib.bnn_snn_simulator(self.pointer, length), length[0])
+        self.simulator = text_of(lib.bnn_snn_simulator(self.pointer, length), length[0])
         self.populations = tuple(self._population(i) for i in range(lib.bnn_snn_population_count(self.pointer)))
         self.projections = tuple(self._projection(i) for i in range(lib.bnn_snn_projection_count(self.pointer)))
-
-    @staticmethod
-    def _check(status: int, problem: CData, label: str) -> None:
-        if status == lib.BNN_OK:
-            return
-        parts = [f"{label}: {status_text(status, '.snn')}"]
-        if problem_field(problem) and status != lib.BNN_ERROR_MAGIC:
-            parts.append(problem_text(problem))
-        if status in _ADVICE:
-            parts.append(_ADVICE[status])
-        raise ModelFormatError("; ".join(parts))
-
-    def buffer(self) -> CData:
-        """The file's bytes, in place."""
-        return ffi.buffer(self.data, self.size)
 
     def _population(self, index: int) -> PopulationInfo:
         info = ffi.new("bnn_snn_population_info *")
         check(lib.bnn_snn_get_population(self.pointer, index, info), f"population {index}")
         return PopulationInfo(
             index,
-            _text(info.name, info.name_length),
+            text_of(info.name, info.name_length),
             tuple(info.dims[i] for i in range(info.rank)),
             info.rule,
             info.reset,
@@ -165,7 +133,7 @@ class OpenedNetwork:
         info = ffi.new("bnn_snn_projection_info *")
         check(lib.bnn_snn_get_projection(self.pointer, index, info), f"projection {index}")
         kind = {lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal"}[info.kind]
-        name = _text(info.name, info.name_length)
+        name = text_of(info.name, info.name_length)
         mask = None
         if info.mask != ffi.NULL:
             size = self.populations[info.source].size
@@ -178,10 +146,6 @@ class OpenedNetwork:
             index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights,
             kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns),
         )  # fmt: skip
-
-
-def _text(start: CData, length: int) -> str:
-    return bytes(ffi.buffer(start, length)).decode(errors="replace") if length else ""
 
 
 class State:

@@ -15,11 +15,10 @@ import numpy as np
 from .._arguments import check_count, check_flag, check_kind, check_text, shown
 from .._text import printable
 from .._types import Array, Floats
-from ..errors import InputError, InputTypeError, ModelFormatError
-from ..runtime.arrays import as_array, as_bytes, as_numbers, given, given_shape, room_for
+from ..errors import InputError, InputTypeError
+from ..runtime.arrays import as_array, as_numbers, given, given_shape, room_for
 from ..runtime.files import path_text, replacing
-from ..runtime.handles import MAKERS, Memory, map_file, select_kernels
-from ..runtime.native import ffi
+from ..runtime.handles import SNN, Contents, select_kernels
 from ..runtime.progress import progress as progress_bar
 from ..runtime.summary import quantity
 from ..streams.grid import check_finite, place
@@ -77,10 +76,7 @@ class SpikingModel:
         """
         name = path_text(path)
         family = select_kernels(kernels)
-        owner, data, size = map_file(name, ".snn")
-        if size == 0:
-            raise ModelFormatError(f"{name}: the file is empty; make one with {MAKERS['.snn']}")
-        return cls(OpenedNetwork(data, size, owner, family, name), max_bytes)
+        return cls(OpenedNetwork(Contents.of_file(name, SNN), family), max_bytes)
 
     @classmethod
     def from_bytes(
@@ -88,12 +84,7 @@ class SpikingModel:
     ) -> SpikingModel:
         """The same from the bytes of a .snn file, which are copied."""
         family = select_kernels(kernels)
-        view = as_bytes(data, "the bytes of a .snn file")
-        if not len(view):
-            raise ModelFormatError("no bytes: expected the contents of a .snn file")
-        memory = Memory(len(view))
-        ffi.memmove(memory.pointer, view, len(view))
-        return cls(OpenedNetwork(memory.pointer, len(view), memory, family, "network in memory"), max_bytes)
+        return cls(OpenedNetwork(Contents.of_bytes(data, SNN), family), max_bytes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the .snn file; one that is there is replaced as a whole."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,10 @@ from bnn.ir.ops import SLOTS, ConvAttrs, Level, constant, input_node, make
 from bnn.ir.ops.record import stored_words
 from bnn.ir.spec import verify
 from bnn.passes import lower
+from raw_model import with_checksum
 from seed import seeds
 
 HEADER_FIELDS = (("<I", 24), ("<Q", 40), ("<Q", 64), ("<Q", 80))  # tensors, their table, the op section's end, the data
-
-
-def sealed(data: bytearray) -> bytes:
-    """With a checksum that fits."""
-    struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
-    return bytes(data)
 
 
 @pytest.mark.drawn
@@ -70,12 +64,12 @@ def test_damaged_files(small: Any) -> None:
         data = bytearray(small.data)
         data[8] = version
         with pytest.raises(ModelFormatError, match=f"version: found {version}, expected 2"):
-            decode(sealed(data))
+            decode(with_checksum(data))
     data = bytearray(small.data)
     at = data.index(b"conv_b")
     data[at] = 0xFF
     with pytest.raises(ModelFormatError, match=r"string at \d+: not UTF-8"):
-        decode(sealed(data))
+        decode(with_checksum(data))
     data = bytearray(small.data)
     data[-1] ^= 1
     with pytest.raises(ModelFormatError, match="checksum: "):
@@ -103,7 +97,7 @@ def test_contradictory_fields_are_errors_or_harmless(small: Any, rng: np.random.
             data = bytearray(small.data)
             struct.pack_into("<I", data, at, value)
             try:
-                graph = decode(sealed(data))
+                graph = decode(with_checksum(data))
             except ModelFormatError:
                 rejected += 1
             else:
@@ -194,9 +188,9 @@ def test_one_field(name: str) -> None:
             struct.pack_into(f"<{kind}", data, at, value)
         if value is refused:
             with pytest.raises(ModelFormatError, match=words):
-                decode(sealed(data))
+                decode(with_checksum(data))
         else:
-            decode(sealed(data))
+            decode(with_checksum(data))
 
 
 def test_equal_filters_of_a_small_file_may_take_a_gigabyte(rng: np.random.Generator) -> None:
@@ -208,7 +202,7 @@ def test_equal_filters_of_a_small_file_may_take_a_gigabyte(rng: np.random.Genera
     assert data[table + 64 + 3] == Encoding.ONE_ROW
     struct.pack_into("<I", data, table + 64 + 4, (2**30 + len(data)) // 256 + 1)
     with pytest.raises(ModelFormatError, match="more than a file of this size may hold"):
-        decode(sealed(data))
+        decode(with_checksum(data))
 
 
 # One operand less: they are another op, as good.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from bnn.ir.ops import ConvAttrs, PoolAttrs, constant, input_node, make
 from bnn.runtime import Model, available_kernels
 from op_graphs import plan, signs
 from opened import context_of
+from raw_model import with_checksum
 
 
 def agree(inputs: list[Node], output: Node, *arrays: Array) -> None:
@@ -29,11 +29,6 @@ def agree(inputs: list[Node], output: Node, *arrays: Array) -> None:
     for kernels in available_kernels():
         model = Model.from_bytes(encode(graph), kernels=kernels)
         np.testing.assert_array_equal(model(list(arrays)), expected, err_msg=kernels)
-
-
-def with_checksum(data: bytearray) -> bytes:
-    struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
-    return bytes(data)
 
 
 def test_a_batch_whose_bytes_overflow_is_refused() -> None:

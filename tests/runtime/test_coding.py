@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -23,6 +22,7 @@ from bnn.runtime import Model
 from bnn.runtime.handles import available_kernels
 from events.spiking import mismatches
 from filters import few_values, hostile_filters
+from raw_model import with_checksum
 from seed import some
 
 # O, kernel height and width, I, groups: dense, odd, grouped, depthwise, and so many taps that they are read in parts
@@ -163,7 +163,7 @@ def test_a_damaged_encoding_does_not_open(name: str, data: bytes) -> None:
     Model.from_bytes(data)
     change(damaged)
     assert damaged != data
-    struct.pack_into("<I", damaged, 12, zlib.crc32(damaged[16:], zlib.crc32(damaged[:12])))
+    with_checksum(damaged)
     with pytest.raises(errors.ModelFormatError, match=words):
         Model.from_bytes(bytes(damaged))
     if name not in HARMLESS_IN_PYTHON:
@@ -175,7 +175,7 @@ def test_a_code_past_the_elements(rng: np.random.Generator) -> None:
     damaged = bytearray(one_conv(few_values(rng, (45, 3, 3, 3), 4)))
     _, at = coded(damaged)
     damaged[at + 16 + (COUNT * 2 + 7) // 8 - 1] |= 0x80
-    struct.pack_into("<I", damaged, 12, zlib.crc32(damaged[16:], zlib.crc32(damaged[:12])))
+    with_checksum(damaged)
     with pytest.raises(errors.ModelFormatError, match="code past its elements: found 2, expected 0"):
         Model.from_bytes(bytes(damaged))
     with pytest.raises(errors.ModelFormatError, match="codes past its 1215 elements"):
@@ -198,7 +198,7 @@ def test_one_row_for_more_than_a_machine_holds(rng: np.random.Generator) -> None
     record, _ = coded(damaged)
     assert damaged[record + 3] == Encoding.ONE_ROW
     struct.pack_into("<I", damaged, record + 4, 2**31 - 1)
-    struct.pack_into("<I", damaged, 12, zlib.crc32(damaged[16:], zlib.crc32(damaged[:12])))
+    with_checksum(damaged)
     with pytest.raises(errors.ModelFormatError, match="limit.*bytes of its elements"):
         Model.from_bytes(bytes(damaged))
     with pytest.raises(errors.ModelFormatError, match="more than a file of this size may hold"):

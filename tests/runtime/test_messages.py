@@ -17,7 +17,8 @@ TESTS = [
 TESTS.append(ROOT / "tests" / "snn" / "test_corruptions.py")
 SOURCES = [path for path in sources("core") if not path.startswith("csrc/events/")]
 CALLS = (
-    r"(?:WANT|CHECK|BNN_NAMES|bnn_fail|bnn_report|\w+_error|bnn_missing|read_string|bnn_check_dtype|bnn_check_operand)\("
+    r"(?:WANT|CHECK|BNN_NAMES|bnn_fail|bnn_report|\w+_error|bnn_missing|read_string"
+    r"|bnn_check_dtype|bnn_check_operand)\("
 )
 # What a text begins with, before the name and the number.
 KINDS = {"header", "tensor", "op", "input", "output", "file", "kernels", "memory", "model", "bytes", "selection", "net"}

@@ -9,7 +9,6 @@ import os
 import pickle
 import struct
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from bnn.runtime.handles import Context, Pulse
 from op_cases import CASES
 from op_graphs import plan
 from opened import context_of
-from raw_model import I32, OUTPUT, changed
+from raw_model import I32, OUTPUT, changed, with_checksum
 
 
 def model_of(x: Node, *outputs: Node) -> Model:
@@ -47,16 +46,11 @@ def whole_batch() -> Model:
 # -- opening ----------------------------------------------------------------------------------------------------------
 
 
-def sealed(data: bytearray) -> bytes:
-    struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
-    return bytes(data)
-
-
 def with_field(kind: str, at: int, value: int) -> Any:
     def change(data: bytes) -> bytes:
         changed = bytearray(data)
         struct.pack_into(kind, changed, at, value)
-        return sealed(changed) if at != 12 else bytes(changed)
+        return with_checksum(changed) if at != 12 else bytes(changed)
 
     return change
 

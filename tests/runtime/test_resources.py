@@ -9,7 +9,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,15 +39,11 @@ from bnn.runtime.handles import select_kernels
 from op_graphs import plan, signs
 from opened import again
 from pace import loop_seconds
+from raw_model import with_checksum
 
 RNG = np.random.default_rng(1)
 MOST_FILE = 64 << 10
 TENSOR, HEADER = 64, 128  # bytes of a record, and of the header
-
-
-def with_checksum(data: bytearray) -> bytes:
-    struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
-    return bytes(data)
 
 
 def edited(data: bytes, *changes: tuple[int, str, int]) -> bytes:

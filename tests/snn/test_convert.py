@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from bnn.snn.convert import ORDERS, Conversion, spiking
 from bnn.snn.file import encode
 from bnn.snn.model import SpikingModel
 from bnn.snn.quantize import LARGEST, CounterLayer, Edge, Quantized, quantize, reach
+from raw_model import with_checksum
 from seed import SEED, numbers
 from snn.original import check_layers
 
@@ -420,9 +420,7 @@ def test_black_images_give_no_range() -> None:
 def damaged(data: bytes, old: bytes, new: bytes) -> bytes:
     """A file whose checksum is right, with the first occurrence of some bytes replaced."""
     assert old in data
-    raw = bytearray(data.replace(old, new, 1))
-    struct.pack_into("<I", raw, 12, zlib.crc32(raw[16:], zlib.crc32(raw[:12])))
-    return bytes(raw)
+    return with_checksum(bytearray(data.replace(old, new, 1)))
 
 
 @pytest.mark.parametrize("most", [0.5, -1.0, 2.0**25])

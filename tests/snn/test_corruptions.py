@@ -7,7 +7,6 @@ The checksum of each damaged file is right, so that the check that is meant find
 from __future__ import annotations
 
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -17,10 +16,11 @@ from bnn.errors import ModelFormatError
 from bnn.runtime.handles import Memory, problem_field, select_kernels
 from bnn.runtime.native import ffi, lib
 from bnn.snn import SpikingModel
-from bnn.snn.file import HEADER, POPULATION, PROJECTION, encode
+from bnn.snn.file import FORMAT, POPULATION, PROJECTION, encode
 from bnn.snn.learning import Learning
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+from raw_model import with_checksum
 
 
 def f(*values: float) -> Floats:
@@ -66,7 +66,7 @@ def network() -> Network:
 
 
 DATA = encode(network())
-POPULATIONS, PROJECTIONS = HEADER.unpack_from(DATA)[8:10]
+POPULATIONS, PROJECTIONS = FORMAT.header.unpack_from(DATA)[8:10]
 
 
 def place(table: str, number: int, offset: int) -> int:
@@ -79,9 +79,7 @@ def changed(*edits: tuple[int, str, float]) -> bytes:
     data = bytearray(DATA)
     for offset, form, value in edits:
         struct.pack_into("<" + form, data, offset, value)
-    if len(data) > HEADER.size:
-        struct.pack_into("<I", data, 12, zlib.crc32(data[16:], zlib.crc32(data[:12])))
-    return bytes(data)
+    return with_checksum(data)
 
 
 def refused(data: bytes) -> str:
@@ -93,7 +91,7 @@ def refused(data: bytes) -> str:
 def in_data(record: int) -> int:
     """Where the array begins whose line stands at this offset of the file."""
     (line,) = struct.unpack_from("<I", DATA, record)
-    return int(HEADER.unpack_from(DATA)[12]) + 64 * line
+    return int(FORMAT.header.unpack_from(DATA)[12]) + 64 * line
 
 
 HEADERS: list[tuple[int, str, float, str]] = [
@@ -185,7 +183,7 @@ def test_values(number: int, offset: int, element: int | slice, value: float, te
     assert f": {text}: found" in refused(changed(*((start + 4 * k, "f", value) for k in places)))
 
 
-LAST = HEADER.unpack_from(DATA)[13] // 64 - 1  # line of the data, too few for any weights
+LAST = FORMAT.header.unpack_from(DATA)[13] // 64 - 1  # line of the data, too few for any weights
 PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (0, [(0, "B", 3)], "kind (at most)"),
     (0, [(1, "B", 2)], "type of the weights (at most)"),

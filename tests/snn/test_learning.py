@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,18 @@ from bnn._types import Floats
 from bnn.errors import CompileError, InputError, ModelFormatError
 from bnn.runtime.handles import available_kernels
 from bnn.runtime.native import lib
-from bnn.snn.file import HEADER, PROJECTION, encode
+from bnn.snn.file import FORMAT, PROJECTION, encode
 from bnn.snn.handle import State
 from bnn.snn.learning import Learning, Plastic
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+from raw_model import with_checksum
 from seed import SEED, numbers
 from snn.networks import draw_inputs, draw_plastic_network
 from snn.test_engine import BALLAST, ballast, compare, opened, run, run_frames, stopping_after
 
 RULE = Learning(0.01, 0.1, 0.5, 0.75, low=0.0, high=1.0, norm=4.0)
-
-
-def signed(file: bytearray) -> bytes:
-    """With the right checksum."""
-    file[12:16] = zlib.crc32(file[16:], zlib.crc32(file[:12])).to_bytes(4, "little")
-    return bytes(file)
 
 
 def small(learning: Learning | None = RULE, step: float = 0.25, **changes: Any) -> Network:
@@ -227,10 +221,10 @@ def test_numbers_of_learning_are_checked(changes: dict[str, Any], message: str) 
     with pytest.raises(CompileError, match=f"in: learning: {message}"):
         encode(small(rule))
     file = bytearray(encode(small()))
-    at = HEADER.unpack_from(file)[9] + 88
+    at = FORMAT.header.unpack_from(file)[9] + 88
     file[at : at + 28] = rule.numbers.tobytes()
     with pytest.raises(ModelFormatError, match="projection 0"):
-        bnn.snn.SpikingModel.from_bytes(signed(file))
+        bnn.snn.SpikingModel.from_bytes(with_checksum(file))
 
 
 def test_what_cannot_learn_is_refused() -> None:
@@ -253,13 +247,13 @@ def test_what_cannot_learn_is_refused() -> None:
 def test_bytes_without_a_meaning_are_zero() -> None:
     """Of every projection: those of one that does not learn, and the rest of one that does."""
     file = encode(small())
-    first = HEADER.unpack_from(file)[9]
+    first = FORMAT.header.unpack_from(file)[9]
     for at in [first + k for k in range(116, 128)] + [first + PROJECTION.size + k for k in range(88, 128)]:
         wrong = bytearray(file)
         assert wrong[at] == 0
         wrong[at] = 1
         with pytest.raises(ModelFormatError, match="byte without a meaning"):
-            bnn.snn.SpikingModel.from_bytes(signed(wrong))
+            bnn.snn.SpikingModel.from_bytes(with_checksum(wrong))
 
 
 @pytest.mark.parametrize(("work", "learned"), [(32, 0), (1024, 1), (3072, 2), (9600, None)])

@@ -13,7 +13,7 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError
 from ...file.bits import words
-from ...file.coding import aligned
+from ...file.container import aligned
 from ...ir.graph import DType, Graph, Halo, Node, Storage
 from ...ir.ops import rows_at_once
 from .sources import all_names

@@ -14,7 +14,7 @@ from ..._types import Array
 from ..._version import __version__
 from ...errors import InputError, UnsupportedOpError
 from ...file.bits import pack
-from ...file.coding import aligned
+from ...file.container import aligned
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
 from .costs import COSTS
