@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reader and an executor of .bnn files written from two pages of docs/reference alone: the op and slot tables are
+"""A reader and an executor of .bnn files written from three pages of docs/reference alone: the op and slot tables are
 read from docs/reference/ops.md, everything else is spelled out here.  Nothing of the compiler is used."""
 
 from __future__ import annotations

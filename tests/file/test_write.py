@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The .bnn file, read and run by an independent reader made from docs/reference/model-format.md and ops.md."""
+"""The .bnn file, read and run by an independent reader made from pages of docs/reference alone."""
 
 from __future__ import annotations
 
