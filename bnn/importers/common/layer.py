@@ -10,27 +10,57 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedOpError
+from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import ReshapeAttrs
-from .remedies import CUT
+from .remedies import CUT, KINDS
 
 _MOST_PARTS = 32  # parts of one concatenation
 
 
-class SourceOp(ABC):
-    """One op of a source model; ``layer``: the source's layer that it belongs to."""
+class NamedOp:
+    """An op of a source model, as messages name it; ``op``: its type."""
 
-    layer: str
+    layer: str  # the source's layer that it belongs to
+    op: str
+    name: str
+
+    def __init__(self, layer: str, op: str, name: str) -> None:
+        self.layer, self.op, self.name = layer, op, name
+
+    @property
+    def where(self) -> str:
+        return f"layer '{self.layer}': {self.op} ('{self.name}')"
+
+    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
+        """The error for an op that is read, but not like this: an operand, an attribute, its place in the model."""
+        return UnsupportedOpError(f"{self.where}: {why}; {remedy}")
+
+    def without_reader(self, framework: str) -> UnsupportedOpError:
+        """The error for an op that is never read."""
+        return UnsupportedOpError(
+            f"layer '{self.layer}' uses the {framework} op {self.op} ('{self.name}'), which is not supported; {CUT}; "
+            f"{KINDS}"
+        )
+
+    def misread(self, shape: tuple[int, ...], found: object) -> CompileError:
+        """The error for a result whose shape is not that of the source."""
+        return CompileError(f"{self.where} is read as {found}, but the model has {shape}")
+
+
+def loop(op: str, name: str, remedy: str) -> UnsupportedOpError:
+    """The error for control flow."""
+    return UnsupportedOpError(f"op {op} ('{name}') is part of a loop or a branch, which is not supported; {remedy}")
+
+
+class SourceOp(NamedOp, ABC):
+    """One op of a source model, from which nodes are made."""
+
     framework: str  # its name in messages
 
     @abstractmethod
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
         """A node of this layer; ``final``: its value is result number ``output`` of the source op."""
-
-    @abstractmethod
-    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
-        """The error that says why this op cannot be compiled, and what to do."""
 
     def sign(self, x: Node, final: bool = True) -> Node:
         """-1, 0 or +1, as the source's comparisons see x; here denormals count as zero."""

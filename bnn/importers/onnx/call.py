@@ -101,7 +101,7 @@ class Call:
         self._check_attributes()
 
     def error(self, why: str) -> BnnError:
-        return CompileError(f"layer '{self.node.layer}': {self.node.op} ('{self.node.name}') cannot be executed: {why}")
+        return CompileError(f"{self.node.where} cannot be executed: {why}")
 
     def check(self, holds: bool, why: str) -> None:
         if not holds:

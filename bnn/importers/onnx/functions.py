@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import CompileError, UnsupportedOpError
+from ...errors import CompileError
+from ..common.layer import loop
 from ..common.limits import MOST_ONNX_NODES
 
+WITHOUT_LOOPS = "export the model without data-dependent control flow"
 _DEEPEST = 64  # calls inside calls
 _MOST_FUNCTIONS = 10_000  # the package onnx expands no more
 _MOST_BYTES = 2**26
@@ -94,10 +96,7 @@ class _Costs:
         count = total = depth = 0
         for node in nodes:
             if any(a.type in (5, 10) or a.HasField("g") or a.graphs for a in node.attribute):
-                raise UnsupportedOpError(
-                    f"node '{node.name}' is a loop or a branch ({node.op_type}), which is not supported; export the "
-                    "model without data-dependent control flow"
-                )
+                raise loop(node.op_type, node.name, WITHOUT_LOOPS)
             key = self.function(node)
             if key is None:
                 received = sum(bool(a.ref_attr_name) for a in node.attribute) * self.attribute

@@ -443,7 +443,7 @@ def _cast(s: OnnxSource) -> Value:
 
 @reader("PRelu", "LeakyRelu")
 def _prelu(s: OnnxSource) -> Value:
-    if s.onnx.op == "LeakyRelu":
+    if s.op == "LeakyRelu":
         (x,) = s.framed(0)
         slope = constant([float(s.attr("alpha", 0.01))])
     else:
@@ -463,7 +463,7 @@ def _elu(s: OnnxSource) -> Value:
     if alpha == 1.0:
         return s.result(s.make("elu", x))
     below = s.make("clamp", x, attrs=ClampAttrs(-INF, 0.0), final=False)
-    if s.onnx.op == "Celu":
+    if s.op == "Celu":
         below = s.make("div", below, constant([alpha]), final=False)
     below = s.make("mul", s.make("elu", below, final=False), constant([alpha]), final=False)
     return s.result(s.make("add", s.make("clamp", x, attrs=ClampAttrs(0.0, INF), final=False), below))
@@ -481,7 +481,7 @@ def _selu(s: OnnxSource) -> Value:
 
 @reader("HardSigmoid", "HardSwish")
 def _hard(s: OnnxSource) -> Value:
-    swish = s.onnx.op == "HardSwish"
+    swish = s.op == "HardSwish"
     alpha, beta = (1 / 6, 0.5) if swish else (s.attr("alpha", 0.2), s.attr("beta", 0.5))
     (x,) = s.framed(0)
     line = s.make("add", s.make("mul", x, constant([alpha]), final=False), constant([beta]), final=False)
@@ -669,7 +669,7 @@ READERS["ReduceSum"] = _reduction("sum_pool")
 
 @reader("GlobalAveragePool", "GlobalMaxPool")
 def _global(s: OnnxSource) -> Value:
-    op = "avg_pool" if s.onnx.op == "GlobalAveragePool" else "max_pool"
+    op = "avg_pool" if s.op == "GlobalAveragePool" else "max_pool"
     return _reduced(s, op, list(range(2, len(s.shape(0)))), keep=True)
 
 
@@ -685,7 +685,7 @@ def _softmax(s: OnnxSource) -> Value:
     if order[axis - 1] != rank - 1:
         order = tuple(rank - 1 if i == axis - 1 else i - (i > axis - 1) for i in range(rank))
     x = s.arranged(value, order, "the data")
-    if s.onnx.op == "Softmax":
+    if s.op == "Softmax":
         return Laid(s.make("softmax", x), order)
     each = (*x.type.shape[:-1], 1)
 

@@ -14,8 +14,9 @@ import numpy as np
 from ..._types import Array
 from ...errors import BnnError, CompileError, UnsupportedOpError
 from ..common.inputs import check_input_names
+from ..common.layer import NamedOp, loop
 from ..common.remedies import CUT, OUTSIDE
-from .functions import check_nodes, expanded
+from .functions import WITHOUT_LOOPS, check_nodes, expanded
 
 FRAMEWORK = "ONNX"
 OLDEST_OPSET = 11
@@ -28,7 +29,7 @@ _PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True, eq=False)
-class OnnxNode:
+class OnnxNode(NamedOp):
     """One node; an operand that is left out is called ""."""
 
     op: str
@@ -201,10 +202,7 @@ def _node(onnx: Any, proto: Any) -> OnnxNode:
     attrs = {}
     for a in proto.attribute:
         if a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise UnsupportedOpError(
-                f"node '{name}' is a loop or a branch ({proto.op_type}), which is not supported; export the model "
-                "without data-dependent control flow"
-            )
+            raise loop(proto.op_type, name, WITHOUT_LOOPS)
         value = onnx.helper.get_attribute_value(a)
         attrs[a.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
     return OnnxNode(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, custom, _scope(proto), proto)

@@ -17,10 +17,10 @@ from ...ir.ops import ReshapeAttrs, input_node
 from ..common.inputs import INPUT_DTYPES, InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_BYTES, most_made
 from ..common.moves import Moved, move
-from ..common.remedies import CUT, KINDS
+from ..common.remedies import CUT
 from .call import Spec, of
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
-from .protos import Input, OnnxGraph, OnnxNode
+from .protos import FRAMEWORK, Input, OnnxGraph, OnnxNode
 from .run import SHAPES, OnnxRunner
 from .source import OnnxReading, OnnxSource
 from .values import Laid, Order, Value, channels_last, inverse, permutation
@@ -122,15 +122,10 @@ class OnnxReader(OnnxReading):
             if not any(o in self.dependent for o in node.outputs):
                 continue
             if node.op not in READERS and node.op not in MOVES and node.op not in ALIASES:
-                raise UnsupportedOpError(
-                    f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is not supported; "
-                    f"{CUT}; {KINDS}"
-                )
+                raise node.without_reader(FRAMEWORK)
             training = len(node.inputs) > 2 and node.op == "Dropout" and node.inputs[2]
             if training and np.asarray(self.onnx.constants.get(training, False)).any():
-                raise UnsupportedOpError(
-                    f"layer '{node.layer}': Dropout ('{node.name}') in training mode; export the model after eval()"
-                )
+                raise node.unsupported("training mode", "export the model after eval()")
 
     # -- what every tensor is, before anything large is computed
 
@@ -240,9 +235,7 @@ class OnnxReader(OnnxReading):
         except BnnError:
             raise
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # attributes of a wrong type or length
-            raise CompileError(
-                f"layer '{node.layer}': {node.op} ('{node.name}'): its attributes or operands are damaged: {error}"
-            ) from error
+            raise CompileError(f"{node.where}: its attributes or operands are damaged: {error}") from error
 
     def _read(self, node: OnnxNode) -> None:
         source = OnnxSource(self, node)
@@ -266,7 +259,7 @@ class OnnxReader(OnnxReading):
     def _check_type(self, source: OnnxSource) -> None:
         """Numbers are floats here: arithmetic that wraps, or divides, in whole numbers would give others."""
         dtype = self.dtype(source.onnx.outputs[0])
-        if dtype.kind in "iu" and source.onnx.op not in MOVES | _KEEP_INTEGERS:
+        if dtype.kind in "iu" and source.op not in MOVES | _KEEP_INTEGERS:
             raise source.unsupported(
                 f"arithmetic of {dtype}; only float32 arithmetic is supported", "cast to floats first"
             )
@@ -277,8 +270,7 @@ class OnnxReader(OnnxReading):
         shape = self.shape(name)
         if isinstance(value, Laid):
             if (self.batches[0], *value.shape) != shape:
-                node, found = source.onnx, (self.batches[0], *value.shape)
-                raise CompileError(f"layer '{source.layer}': {node.op} ('{node.name}') gives {shape}, read as {found}")
+                raise source.misread(shape, (self.batches[0], *value.shape))
         elif value.base.origin == name and permutation(value) is None:
             return replace(value, base=replace(value.base, origin=""))
         return value

@@ -19,7 +19,7 @@ from ...errors import CompileError, SetupError, UnsupportedOpError
 from ..common.limits import MOST_HELD
 from ..common.remedies import CUT
 from .call import Call, Spec, of
-from .protos import OnnxGraph, OnnxNode
+from .protos import FRAMEWORK, OnnxGraph, OnnxNode
 from .sizes import RULES, check_size, extent, results
 
 _MOST_SESSIONS = 2**10  # 100 KB each
@@ -75,14 +75,11 @@ class OnnxRunner:
             try:
                 spec = Spec(np.broadcast_shapes(*shapes), np.dtype(np.float32))
             except ValueError:
-                raise CompileError(
-                    f"layer '{node.layer}': {node.op} ('{node.name}'): shapes {', '.join(map(str, shapes))} do not fit"
-                ) from None
+                raise CompileError(f"{node.where}: shapes {', '.join(map(str, shapes))} do not fit") from None
             check_size(node, spec.bytes)
             return [spec]
         if node.op not in PURE:
-            raise UnsupportedOpError(f"layer '{node.layer}' uses the ONNX operator {node.op} ('{node.name}'), which is "
-                                     f"not supported; {CUT}")  # fmt: skip
+            raise node.without_reader(FRAMEWORK)
         return results(node, operands, self.opset)
 
     def __call__(self, node: OnnxNode, operands: Sequence[Array | None]) -> list[Array]:
@@ -101,14 +98,11 @@ class OnnxRunner:
             raise
         except Exception as error:  # ONNX Runtime may raise anything; the caller wants one kind
             text = str(error).strip().splitlines() or [type(error).__name__]
-            raise CompileError(
-                f"layer '{node.layer}': {node.op} ('{node.name}') cannot be executed: {text[0][:300]}"
-            ) from error
+            raise CompileError(f"{node.where} cannot be executed: {text[0][:300]}") from error
         for value, spec in zip(found, expected, strict=True):
             if (value.shape, value.dtype) != (spec.shape, spec.dtype):
                 raise CompileError(
-                    f"layer '{node.layer}': {node.op} ('{node.name}') gives {value.dtype} {value.shape}; expected "
-                    f"{spec.dtype} {spec.shape}"
+                    f"{node.where} gives {value.dtype} {value.shape}; expected {spec.dtype} {spec.shape}"
                 )
         return found
 
@@ -162,7 +156,7 @@ class OnnxRunner:
 
 def _check_custom(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
     """Refuse an operator of QONNX that is not read, and one without what it must have."""
-    where = f"layer '{node.layer}': {node.op} ('{node.name}')"
+    where = node.where
     rounding = str(node.attrs.get("rounding_mode", "ROUND"))
     quant = node.op in ("Quant", "IntQuant")
     if not quant and node.op != "BipolarQuant" or rounding.upper() not in ("ROUND", "HALF_EVEN"):

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedOpError
 from ..common.limits import MOST_BYTES
-from ..common.remedies import CUT
 from .call import Call, Shape, Spec
 from .protos import OnnxNode
 
@@ -69,10 +67,7 @@ def results(node: OnnxNode, operands: Sequence[Spec | None], opset: int) -> list
 
 def check_size(node: OnnxNode, size: int) -> None:
     if size > MOST_BYTES:
-        raise UnsupportedOpError(
-            f"layer '{node.layer}': {node.op} ('{node.name}') makes {size:,} bytes; at most {MOST_BYTES:,} are made of "
-            f"one value; {CUT}"
-        )
+        raise node.unsupported(f"a result of {size:,} bytes; at most {MOST_BYTES:,} are made of one value")
 
 
 def broadcast(call: Call, *shapes: Shape) -> Shape:

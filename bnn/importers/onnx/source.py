@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import constant, make
 from ..common.layer import SourceOp
 from ..common.moves import Moved, arrange
-from ..common.remedies import CUT
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode
 from .values import Laid, Order, Value, channels_last, inverse, permutation
 
@@ -77,7 +75,7 @@ class OnnxSource(SourceOp):
     def __init__(self, context: OnnxReading, node: OnnxNode) -> None:
         self.context = context
         self.onnx = node
-        self.layer = node.layer
+        self.layer, self.op, self.name = node.layer, node.op, node.name
         self.frame: Order | Moved = ()
 
     # -- operands
@@ -251,13 +249,10 @@ class OnnxSource(SourceOp):
         origin = name if final else ""
         tap = ""
         if final and name not in self.context.foreign:
-            tap = f"{self.layer}/{self.onnx.op.lower()}"
+            tap = f"{self.layer}/{self.op.lower()}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
 
     def hint(self, text: str) -> None:
         found = self.context.hints.setdefault(self.layer, [])
         if text not in found:
             found.append(text)
-
-    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.onnx.op} ('{self.onnx.name}'): {why}; {remedy}")

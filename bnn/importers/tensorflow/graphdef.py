@@ -19,7 +19,7 @@ from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_BYTES, PERMISSION, most_made
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
-from ..common.remedies import CUT, KINDS, LOOK_UP
+from ..common.remedies import CUT, LOOK_UP
 from .counts import computed, keeps_its_place, multiple, slopes
 from .frozen import ALIASES, MOST_RANK, MOVES, POINTWISE, PRODUCTS, SHAPE_OPS, SPARSE_PRODUCT, Frozen, Tensor, TfNode
 from .ops import (
@@ -86,11 +86,7 @@ class TfReader(TfReading):
             if node.name not in self.dependent or node.name in self.frozen.inputs:
                 continue
             if node.op not in SUPPORTED and node.op not in ALIASES:
-                layer = self.frozen.layer(node.name)
-                raise UnsupportedOpError(
-                    f"layer '{layer}' uses the TensorFlow op {node.op} ('{node.name}'), which is not supported; "
-                    f"{CUT}; {KINDS}"
-                )
+                raise TfSource(self, node).without_reader("TensorFlow")
             order, training = node.attrs.get("data_format"), node.attrs.get("is_training")
             # Some versions of TensorFlow cannot even execute convolutions of such data.
             if order in ("NCHW", "NCDHW") and not training:
@@ -209,7 +205,7 @@ class TfReader(TfReading):
         for i, result in enumerate(results):
             shape = self.shapes[node.name, i]
             if isinstance(result, Node) and result.type.shape != shape[1:]:
-                raise CompileError(f"layer '{source.layer}': {node.op} gives {shape[1:]}, read as {result.type}")
+                raise source.misread(shape[1:], result.type)
         return results
 
     def _read_loose(self, source: TfSource) -> Moved:
@@ -229,10 +225,10 @@ class TfReader(TfReading):
         known = map(self._result, ((node.name, output), *node.inputs))
         if any(isinstance(m, Moved) and m.layouts[0].per_image(m.size) is not None for m in known):
             return TfSource(self, node).unsupported(OF_THE_NUMBER)
-        return UnsupportedOpError(
-            f"layer '{self.frozen.layer(node.name)}' ({node.op} '{node.name}') does not keep the batch as its first "
-            f"dimension: {self.shapes[node.name, output]} for a batch of {PROBE_BATCH}; such values support "
-            "only moves, dense layers and elementwise operations: keep the batch first, or cut the model before it"
+        return TfSource(self, node).unsupported(
+            f"it does not keep the batch as its first dimension: {self.shapes[node.name, output]} for a batch of "
+            f"{PROBE_BATCH}; such values support only moves, dense layers and elementwise operations",
+            "keep the batch first, or cut the model before it",
         )
 
     def _of_batch(self, node: TfNode, tensor: Tensor) -> Shared | int:
@@ -302,9 +298,8 @@ class TfReader(TfReading):
     def _check_positions(self, name: str, more: int) -> None:
         """Refuse to follow more moved elements than fit into memory: a number for each, in batches of two sizes."""
         if self.positions + more > self.most:
-            raise UnsupportedOpError(
-                f"layer '{self.frozen.layer(name)}': the positions of moved elements are {self.positions + more:,} "
-                f"bytes at '{name}'; at most {self.most:,} are kept; {CUT}"
+            raise TfSource(self, self.frozen.by_name[name]).unsupported(
+                f"the positions of moved elements are {self.positions + more:,} bytes; at most {self.most:,} are kept"
             )
 
     def _move(self, source: TfSource) -> tuple[Node | Moved, ...]:
@@ -351,10 +346,7 @@ class TfReader(TfReading):
         if isinstance(result, Moved):
             raise self._loose(self.frozen.by_name[tensor[0]], tensor[1])
         if isinstance(result, Shared):
-            layer = self.frozen.layer(tensor[0])
-            raise UnsupportedOpError(
-                f"layer '{layer}' ('{tensor[0]}') gives a value of the whole batch as an output; {CUT}"
-            )
+            raise TfSource(self, self.frozen.by_name[tensor[0]]).unsupported("an output of the whole batch")
         if tensor in self.constants:
             return constant(self.constants[tensor])
         raise UnsupportedOpError(f"output {tensor[1]} of '{tensor[0]}' is not supported; {CUT}")

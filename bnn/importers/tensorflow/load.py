@@ -17,10 +17,11 @@ import numpy as np
 
 from ..._distribution import INSTALL_LARQ, install
 from ..._types import Array
-from ...errors import CompileError, SetupError, UnsupportedOpError
+from ...errors import CompileError, SetupError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
 from ..common.kinds import READ, check_kind
+from ..common.layer import loop
 from ..common.limits import check_bytes
 from .allowed import CONTROL, LOWERED, UNUSED
 from .frozen import Frozen, Tensor, TfNode, from_graph
@@ -34,6 +35,8 @@ from .source import FRAMEWORK
 
 _MORE_WEIGHTS = 2**26
 """Bytes of weights that a file need not store: states of random numbers, and layers that were never built."""
+
+_UNROLL = "unroll it (unroll=True in a recurrent layer), or cut the model before it"
 
 
 def tensorflow() -> Any:
@@ -380,18 +383,11 @@ def _needed(nodes: Sequence[TfNode], roots: Sequence[str], unsafe: bool) -> list
     needed = _sorted({n.name: n for n in nodes}, roots)
     for node in needed:
         if node.op in CONTROL:
-            raise _loop(node)
+            raise loop(node.op, node.name, _UNROLL)
     for node in needed:
         if not unsafe and node.op not in LOWERED | UNUSED and node.op != "Placeholder":  # these are never executed
             check_pure(node)
     return needed
-
-
-def _loop(node: TfNode) -> UnsupportedOpError:
-    return UnsupportedOpError(
-        f"op {node.op} ('{node.name}') is part of a loop or a branch; unroll it (unroll=True in a "
-        "recurrent layer), or cut the model before it"
-    )
 
 
 def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
@@ -405,7 +401,7 @@ def _sorted(nodes: Mapping[str, TfNode], roots: Sequence[str]) -> list[TfNode]:
         if node.name in order or not waiting:
             order[stack.pop()] = node
         elif node.name in opened:
-            raise _loop(node)
+            raise loop(node.op, node.name, _UNROLL)
         else:
             opened.add(node.name)
             stack += waiting

@@ -84,7 +84,7 @@ def _conv2d(s: TfSource) -> Node:
 def _filters(s: TfSource) -> tuple[Array, int]:
     """Filters as OHWI, and the number of groups."""
     w = s.constant(1)
-    if s.tf.op == "DepthwiseConv2dNative":  # kh, kw, C, multiplier
+    if s.op == "DepthwiseConv2dNative":  # kh, kw, C, multiplier
         kh, kw, c, m = w.shape
         return w.transpose(2, 3, 0, 1).reshape(c * m, kh, kw, 1), c
     return w.transpose(3, 0, 1, 2), s.shape(0)[3] // w.shape[2]  # kh, kw, I, O
@@ -92,7 +92,7 @@ def _filters(s: TfSource) -> tuple[Array, int]:
 
 def unsupported_alone(s: TfSource) -> UnsupportedOpError:
     """The error for an op that is read only together with others."""
-    if s.tf.op == "SpaceToBatchND":
+    if s.op == "SpaceToBatchND":
         return s.unsupported("it does not belong to a dilated convolution")
     if s.is_constant(0) or s.is_constant(1):
         return s.unsupported("a product of these matrices; supported: data by constant weights, as in a Dense layer")
@@ -213,7 +213,7 @@ def _clip(s: TfSource) -> Node:
 
 @reader("Square", "SquaredDifference")
 def _square(s: TfSource) -> Node:
-    x = s.value(0) if s.tf.op == "Square" else _elementwise("sub")(s, final=False)
+    x = s.value(0) if s.op == "Square" else _elementwise("sub")(s, final=False)
     return s.make("mul", x, x)
 
 
@@ -315,11 +315,11 @@ def _dilated_transposed(s: TfSource, conv: TfSource, space: TfSource, pads: Arra
 def _batch_to_space(s: TfSource) -> Node:
     """SpaceToBatchND, a convolution, BatchToSpaceND: how Keras writes a dilated convolution."""
     conv = s.producer(0, through=("Squeeze",))
-    if conv is None or conv.tf.op not in ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"):
+    if conv is None or conv.op not in ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"):
         raise s.unsupported("it does not follow a convolution")
-    transposed = conv.tf.op == "Conv2DBackpropInput"
+    transposed = conv.op == "Conv2DBackpropInput"
     space = conv.producer(2 if transposed else 0, through=("ExpandDims",))
-    if space is None or space.tf.op != "SpaceToBatchND":
+    if space is None or space.op != "SpaceToBatchND":
         raise s.unsupported("its convolution does not follow SpaceToBatchND")
     pads, crops = space.constant(2), s.constant(2)
     if transposed:
@@ -364,11 +364,11 @@ def _axes(s: TfSource) -> list[int]:
 
 def over_batch(s: TfSource) -> bool:
     """Whether it is a reduction over the batch."""
-    return s.tf.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
+    return s.op in REDUCTIONS and s.is_constant(1) and 0 in _axes(s)
 
 
 def batch_reduction(s: TfSource) -> Shared:
-    return reduce.over_batch(s, s.value(0), _axes(s), s.reading.shapes[s.tf.name, 0], mean=s.tf.op == "Mean")
+    return reduce.over_batch(s, s.value(0), _axes(s), s.reading.shapes[s.name, 0], mean=s.op == "Mean")
 
 
 def _reduction(op: str, negated: bool = False) -> Reader:
@@ -400,7 +400,7 @@ def layer_norm(s: TfSource, x: Moved) -> Moved:
 def product(s: TfSource, moved: Moved) -> Moved:
     """A matrix product over positions by one matrix, or by one per position."""
     weights = s.constant(1)
-    own = s.tf.op == "BatchMatMulV2"
+    own = s.op == "BatchMatMulV2"
     if own and (s.attr("adj_x") or s.attr("adj_y")) or s.attr("transpose_a") or weights.ndim != (3 if own else 2):
         raise s.unsupported("a product of these matrices")
     return moves.product(s, moved, weights.T if s.attr("transpose_b") else weights)

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import make
 from ..common.layer import SourceOp
-from ..common.remedies import CUT
 from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
 
@@ -50,7 +48,7 @@ class TfSource(SourceOp):
         self.reading = reading
         self.tf = node
         self._bases = dict(enumerate(bases))
-        self.layer = reading.frozen.layer(node.name)
+        self.layer, self.op, self.name = reading.frozen.layer(node.name), node.op, node.name
         self.multiplier = reading.frozen.multiplier
 
     def is_constant(self, i: int) -> bool:
@@ -105,7 +103,7 @@ class TfSource(SourceOp):
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the result without the batch."""
-        return self.reading.shapes[self.tf.name, 0][1:]
+        return self.reading.shapes[self.name, 0][1:]
 
     def attr(self, name: str) -> Any:
         """The attribute from the file, or TensorFlow's default; None if the op has no such attribute."""
@@ -113,11 +111,8 @@ class TfSource(SourceOp):
 
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
         """A node of this layer; ``final``: its value is that of the op's TensorFlow tensor with that output number."""
-        origin = f"{self.tf.name}:{output}" if final else ""
+        origin = f"{self.name}:{output}" if final else ""
         tap = ""
-        if final and self.tf.name not in self.reading.foreign:
-            tap = f"{self.layer}/{'input' if self.tf.op == 'Sign' else self.tf.name.rsplit('/', 1)[-1]}"
+        if final and self.name not in self.reading.foreign:
+            tap = f"{self.layer}/{'input' if self.op == 'Sign' else self.name.rsplit('/', 1)[-1]}"
         return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
-
-    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.tf.op} ('{self.tf.name}'): {why}; {remedy}")

@@ -62,9 +62,7 @@ def evaluated(s: Step, operands: Sequence[Array], images: int | None) -> list[Ar
         if s.output(i).dtype == "INT32":
             shape = (*shape[:-1], words(shape[-1]))
         if shape != expected:
-            raise CompileError(
-                f"layer '{s.layer}': {s.op} ('{s.output(i).name}') gives {shape}, declared as {expected}"
-            )
+            raise s.misread(expected, shape)
     return [np.asarray(r, np.float32) for r in results]
 
 

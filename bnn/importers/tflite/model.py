@@ -17,7 +17,7 @@ from ...ir.graph import Graph, Node
 from ...ir.ops import input_node
 from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_CONSTANTS, PERMISSION
-from ..common.remedies import CUT, KINDS, OUTSIDE
+from ..common.remedies import OUTSIDE
 from .evaluate import SUM, evaluated, folded, from_sums, sums
 from .file import Operator, TfliteNetwork, read_file
 from .larq import words
@@ -158,11 +158,7 @@ class TfliteModel:
                         f"a result of shape {shape}; expected the batch of {images} as its first dimension, and more"
                     )
             if operator.op not in SUPPORTED:
-                step = Step(self.network, operator, self.constants)
-                raise UnsupportedOpError(
-                    f"layer '{step.layer}' uses the {FRAMEWORK} operator {operator.op} ('{step.output().name}'), which "
-                    f"is not supported; {CUT}; {KINDS}"
-                )
+                raise Step(self.network, operator, self.constants).without_reader(FRAMEWORK)
         for number in self.network.outputs:
             if number in self.constants:
                 raise self._unsupported(number, "an output that does not depend on the data", OUTSIDE)
@@ -214,9 +210,7 @@ def _read(source: TfliteSource) -> list[Node]:
         if tensor.dtype == "INT32":
             shape = (*shape[:-1], words(shape[-1]))
         if tensor.shape[1:] != shape:
-            raise CompileError(
-                f"layer '{source.layer}': {source.op} ('{tensor.name}') gives {shape}, declared as {tensor.shape[1:]}"
-            )
+            raise source.misread(tensor.shape[1:], shape)
         found.append(node if node in given else replace(node, origin=tensor.name))
     return found
 

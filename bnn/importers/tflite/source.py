@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._types import Array
-from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import make
 from ..common.layer import SourceOp
-from ..common.remedies import CUT
 from .file import Operator, TfliteNetwork
 from .step import FRAMEWORK, Step
 
@@ -38,6 +36,3 @@ class TfliteSource(Step, SourceOp):
 
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
         return make(op, *inputs, attrs=attrs, name=self.layer)
-
-    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
-        return Step.unsupported(self, why, remedy)

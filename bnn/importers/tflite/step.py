@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._types import Array
-from ...errors import UnsupportedOpError
 from ...ir.ops import INF
+from ..common.layer import NamedOp
 from ..common.limits import MOST_BYTES
 from ..common.padding import same_pads
-from ..common.remedies import CUT
 from .file import Operator, Tensor, TfliteNetwork
 
 FRAMEWORK = "TensorFlow Lite"
@@ -34,16 +33,12 @@ class Window:
     pads: tuple[int, int, int, int]
 
 
-class Step:
+class Step(NamedOp):
     """``constants``: the tensors that do not depend on the data."""
 
     def __init__(self, network: TfliteNetwork, operator: Operator, constants: Mapping[int, Array]) -> None:
         self.network, self.operator, self.constants = network, operator, constants
-        self.layer = layer_of(network, operator.outputs[0])
-
-    @property
-    def op(self) -> str:
-        return self.operator.op
+        self.layer, self.op, self.name = layer_of(network, operator.outputs[0]), operator.op, self.output().name
 
     def option(self, name: str) -> Any:
         return self.operator.options[name]
@@ -137,9 +132,6 @@ class Step:
                     f"a result of {size:,} bytes for {images} images; at most {MOST_BYTES:,} are made",
                     "use smaller batches, or, if you trust the file, pass unsafe=True (--unsafe)",
                 )
-
-    def unsupported(self, why: str, remedy: str = CUT) -> UnsupportedOpError:
-        return UnsupportedOpError(f"layer '{self.layer}': {self.op} ('{self.output().name}'): {why}; {remedy}")
 
 
 def layer_of(network: TfliteNetwork, number: int) -> str:

@@ -70,14 +70,14 @@ def changed(proto: Model, change: Callable[[Model], object]) -> Model:
 
 MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     # of the whole model
-    "an unknown operator": ("layer 'LRN_y' uses the ONNX operator LRN", lambda: one("LRN", attrs={"size": 3})),
+    "an unknown operator": ("layer 'LRN_y' uses the ONNX op LRN", lambda: one("LRN", attrs={"size": 3})),
     "another domain": ("node 'Conv_y' is the operator com.example::Conv",
                        lambda: one("Conv", "x w", w=W, domains=["com.example"], attrs={"domain": "com.example"})),
     "an old version": ("version 9 of ONNX's operators; 11 or newer", lambda: one("Relu", opset=9)),
     "an operator of later": ("version 17 of ONNX's operators does not have it", lambda: one("Gelu")),
     "a new version": ("version 99 of ONNX's operators; the package onnx that is installed knows",
                       lambda: changed(one("Relu"), lambda m: setattr(m.opset_import[0], "version", 99))),
-    "a recurrent layer": ("uses the ONNX operator LSTM",
+    "a recurrent layer": ("uses the ONNX op LSTM",
                           lambda: one("LSTM", "x w r", ("N", 4, 6), w=floats(1, 8, 6), r=floats(1, 8, 2),
                                       attrs={"hidden_size": 2})),
     "a name twice": ("an attribute is given twice", lambda: changed(
@@ -85,8 +85,9 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     "functions in a circle": ("its function 'f0' calls itself", lambda: called(3, 1, circle=True)),
     "functions, deep": ("its functions call each other more than 64 deep", lambda: called(100, 1)),
     "functions, doubled": ("its functions expand to [0-9,]+ nodes; at most", lambda: called(30, 2)),
-    "a branch": (r"is a loop or a branch \(If\)", lambda: one("If", "x", attrs={"then_branch": one("Relu").graph})),
-    "a branch in a function": (r"is a loop or a branch \(If\)", lambda: in_function(
+    "a branch": (r"op If \(.*\) is part of a loop or a branch", lambda: one(
+        "If", "x", attrs={"then_branch": one("Relu").graph})),
+    "a branch in a function": (r"op If \(.*\) is part of a loop or a branch", lambda: in_function(
         node("If", "x", "z", then_branch=one("Relu").graph))),
     "sparse weights": ("has sparse weights; save them as dense ones",
                        lambda: changed(one("Relu"), lambda m: m.graph.sparse_initializer.add())),
@@ -133,7 +134,7 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     "training": ("batch norm in training mode", lambda: one(
         "BatchNormalization", "x g b m v", outputs="y mm vv", attrs={"training_mode": 1},
         **dict.fromkeys("gbmv", floats(4)))),
-    "training by dropout": ("Dropout .* in training mode", lambda: one("Dropout", "x r t", r=SCALAR / 2, t=TRUE)),
+    "training by dropout": ("Dropout .*: training mode; export", lambda: one("Dropout", "x r t", r=SCALAR / 2, t=TRUE)),
     "interpolation": ("mode linear, which computes new values",
                       lambda: one("Resize", "x _ s", s=np.array([1, 1, 2, 2], np.float32), attrs={"mode": "linear"})),
     "whole numbers that wrap": ("arithmetic of uint8", lambda: chain("Add, x x, a", "Cast, a, y", attrs={1: {"to": 1}},
@@ -142,7 +143,7 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
         "Cast, x, a", "Cast, a, y", attrs={0: {"to": 10}, 1: {"to": 1}})),
     "no elements": (r"a result of shape \(2, 0, 5, 6\), which has no elements", lambda: chain(
         "GreaterOrEqual, x a, b", "Cast, b, y", shape=("N", 1, 5, 6), a=floats(0, 1, 1), attrs={1: {"to": 1}})),
-    "huge results": ("makes [0-9,]+ bytes; at most", lambda: one("Tile", "x r", r=numbers(1, 10**6, 10**3, 1))),
+    "huge results": ("a result of [0-9,]+ bytes; at most", lambda: one("Tile", "x r", r=numbers(1, 10**6, 10**3, 1))),
     "constants that are made": ("values that do not depend on the data are [0-9,]+ bytes", lambda: chain(
         "Tile, c r, a", "Relu, x, y", c=floats(1), r=numbers(2**26))),
     "windows past the end": ("ceil_mode", lambda: one(
@@ -216,7 +217,7 @@ SIGNED, FEW = {"signed": 1, "narrow": 0}, "has 3 operands; expected"
 QONNX: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     **{mode: ("Quant that rounds to the nearest", "Quant", "x s z b", {**SIGNED, "rounding_mode": mode})
        for mode in ("FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")},
-    "Trunc": ("uses the ONNX operator Trunc", "Trunc", "x s z b b", {}),
+    "Trunc": ("uses the ONNX op Trunc", "Trunc", "x s z b b", {}),
     "a constant Trunc": ("of QONNX, BipolarQuant", "Trunc", "s s z b b", {}),
     "signs unknown": ("does not say whether its numbers are signed", "Quant", "x s z b", {"narrow": 0}),
     "ends unknown": ("does not say whether its numbers are signed and narrow", "Quant", "x s z b", {"signed": 1}),
@@ -378,7 +379,7 @@ SIZES: list[tuple[str, str, list[Any], dict[str, Any]]] = [
     ("1 repetitions for 2 dimensions", "Tile", [A, numbers(2)], {}),
     (r"order \[0, 0\] of 2 dimensions", "Transpose", [A], {"perm": [0, 0]}),
     ("cannot be executed: .*indices", "Gather", [A, numbers(7)], {}),
-    ("uses the ONNX operator LRN .*, which is not supported; replace the", "LRN", [IMAGES], {"size": 3}),
+    ("uses the ONNX op LRN .*, which is not supported; replace the", "LRN", [IMAGES], {"size": 3}),
 ]  # fmt: skip
 
 
@@ -511,8 +512,8 @@ ELSEWHERE = (
     "onnx/run.py raise CompileError(f\"layer '{node.layer}': at",  # test_limits.py
     # What nothing should reach: rules, readers and callers that are wrong, and onnx that is not installed.
     "onnx/run.py raise SetupError", "onnx/load.py raise KeyError",
-    "onnx/run.py raise CompileError(f\"layer '{node.layer}': {node.op} ('{node.name}') gives",
-    "onnx/read.py raise CompileError(f\"layer '{source.layer}': {node.op} ('{node.name}') gives",
+    "onnx/run.py raise CompileError(f'{node.where} gives",
+    "onnx/read.py raise source.misread",
 )  # fmt: skip
 
 

@@ -181,7 +181,7 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "axes apart": (lambda x: x - tf.reduce_mean(x, [0, 2], keepdims=True), r"over the batch and axes \[2\]; supported"),
     "the largest": (lambda x: x - tf.reduce_max(x, 0), "it reduces over the batch"),
     "no elementwise": (lambda x: x - tf.nn.relu(tf.reduce_mean(x, 0)) @ np.eye(4, dtype="f4"), "only elementwise"),
-    "as an output": (lambda x: tf.reduce_sum(x, 0), "gives a value of the whole batch as an output"),
+    "as an output": (lambda x: tf.reduce_sum(x, 0), "an output of the whole batch"),
     "more numbers": (lambda x: x * tf.cast(tf.shape(x)[0] + 1, tf.float32), "number of images in the batch"),
     "fewer numbers": (lambda x: x * tf.cast(-tf.shape(x)[0], tf.float32), "number of images in the batch"),
     "a square": (lambda x: x * tf.cast(tf.shape(x)[0] * tf.shape(x)[0], tf.float32), "number of images in the batch"),

@@ -303,7 +303,9 @@ def test_what_is_read_has_tensorflows_shape(added: tuple[int, int], monkeypatch:
     monkeypatch.setitem(READERS, "Relu", wider)
     made = hand_made(node("Relu", "r", "x"), shape=(2, 5))
     if any(added):
-        with pytest.raises(CompileError, match=r"layer 'r': Relu gives \(2, 5\), read as f32\[2, 6\]"):
+        with pytest.raises(
+            CompileError, match=r"layer 'r': Relu \('r'\) is read as f32\[2, 6\], but the model has \(2, 5\)"
+        ):
             read(made)
     else:
         read(made)

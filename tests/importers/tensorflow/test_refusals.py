@@ -199,8 +199,8 @@ ELSEWHERE = {
     "tensorflow/counts.py computed: the values that depend only on the shape": "test_limits",
     "tensorflow/frozen.py _node: nodes, with those of the functions that": "test_hostile_saved_models.py",
     "tensorflow/frozen.py execute: the values that are needed at one time a": "test_limits",
-    "tensorflow/graphdef.py _check_positions: : the positions of moved elements are": "test_limits",
-    "tensorflow/graphdef.py _read: , read as": "test_loading.py",
+    "tensorflow/graphdef.py _check_positions: the positions of moved elements are": "test_limits",
+    "tensorflow/graphdef.py _read: raise source.misread(shape[1:], result.t": "test_loading.py",
     "tensorflow/graphdef.py visit: the values that do not depend on the dat": "test_limits",
     "tensorflow/run.py size: ): the size of its result is not known b": None,  # of no op that is executed today
 }

@@ -371,7 +371,7 @@ BROKEN: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "bytes of options": ({"custom": bytes(4097)}, CompileError, "has 4,097 bytes of options; expected 1 to 4,096"),
     "many options": ({"custom": many_options()}, CompileError, "has 65,535 options"),
     "output of another size": (
-        {"tensor": {5: {"shape": (1, 5, 5, 7)}}}, CompileError, r"gives \(5, 6, 7\), declared as \(5, 5, 7\)",
+        {"tensor": {5: {"shape": (1, 5, 5, 7)}}}, CompileError, r"read as \(5, 6, 7\), but the model has \(5, 5, 7\)",
     ),
 }  # fmt: skip
 

@@ -335,10 +335,10 @@ def constant_output(net: Net, rng: np.random.Generator) -> None:
 
 
 REFUSED: dict[str, tuple[Make, str]] = {
-    "unknown": (plain("COS"), "uses the TensorFlow Lite operator COS .*cut the model before it; supported: conv"),
-    "a number above 127": (plain("GELU"), "uses the TensorFlow Lite operator GELU"),
-    "custom": (plain("Foo"), "uses the TensorFlow Lite operator Foo"),
-    "transposed data": (one("TRANSPOSE", [(3, 4), ints(0, 2, 1)], 1, 4, 3), "operator TRANSPOSE"),
+    "unknown": (plain("COS"), "uses the TensorFlow Lite op COS .*cut the model before it; supported: conv"),
+    "a number above 127": (plain("GELU"), "uses the TensorFlow Lite op GELU"),
+    "custom": (plain("Foo"), "uses the TensorFlow Lite op Foo"),
+    "transposed data": (one("TRANSPOSE", [(3, 4), ints(0, 2, 1)], 1, 4, 3), "op TRANSPOSE"),
     "dynamic shape": (
         one("RELU", [lambda net: net.input(3, 4, 5, signature=(-1, -1, 4, 5))], 1, 3, 4, 5),
         r"has a dynamic shape, \[-1, -1, 4, 5\]; only the batch may be dynamic",
@@ -360,7 +360,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "constants": (summed("ADD", [zeros(4, 1), zeros(1, 5)], 1, 5), r"constants of shapes .* for a result of \(1, 5\)"),
     "constants that do not broadcast": (summed("ADD", [zeros(4), zeros(5)], 5), "constants of shapes"),
     "order of a constant": (summed("TRANSPOSE", [zeros(5, 5), ints(0, 0)], 5, 5), r"the order \[0, 0\] of 2 dim"),
-    "size of a constant": (summed("ABS", [zeros(4)], 5), r"gives \(4,\), declared as"),
+    "size of a constant": (summed("ABS", [zeros(4)], 5), r"read as \(4,\), but the model has"),
     "texts": (
         one("ADD", [(5,), given("STRING", np.zeros(5, np.int8), 5)], 1, 5), "reads tensor .*, which nothing before it",
     ),
@@ -392,7 +392,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "filters of more channels": (conv((5, 1, 1, 8), (3, 4, 4), (3, 4, 5)), "for 4 channels"),
     "padding": (conv((6, 3, 3, 5), (3, 4, 5), (3, 4, 6), DilationHFactor=2**28), "makes 64,424,509,800 bytes; at most"),
     "activation": (conv((6, 1, 1, 5), (3, 4, 5), (3, 4, 6), FusedActivationFunction=4), "fused activation 4"),
-    "declared shape": (conv((6, 1, 1, 5), (3, 4, 5), (3, 5, 6)), r"gives \(3, 4, 6\), declared as \(3, 5, 6\)"),
+    "declared shape": (conv((6, 1, 1, 5), (3, 4, 5), (3, 5, 6)), r"read as \(3, 4, 6\), but the model has \(3, 5, 6\)"),
     "no options": (one("MAX_POOL_2D", [(3, 4, 5)], 1, 3, 4, 5, table=""), r"\(MAX_POOL_2D\) has options of type 0"),
     "other options": (plain("MAX_POOL_2D", table="AddOptions"), "not Pool2DOptions"),
     "a window of nothing": (one("MAX_POOL_2D", [(4, 4, 2)], 1, 4, 4, 2, FilterHeight=0), r"a window of \(0, 1\)"),
