@@ -17,7 +17,7 @@ from ...ir.graph import Graph
 from ..common.inputs import InputDType
 from .external import load_weights
 from .functions import check_nodes
-from .protos import FRAMEWORK, OnnxGraph, OnnxNode, from_model
+from .protos import FRAMEWORK, OnnxGraph, from_model
 from .read import ReadGraph, read
 from .run import OnnxRunner, execute, packages
 from .values import Laid, in_node
@@ -95,21 +95,19 @@ class OnnxModel:
         known, found = dict[str, Array](), dict[str, Array]()
         found |= {i.name: array for i, array in zip(self._onnx.inputs, chunk, strict=True) if i.name in keep}
 
-        def visit(node: OnnxNode, results: list[Array]) -> None:
-            for i, name in enumerate(o for o in node.outputs if o):
-                if self._zero and node.op == "Sign" and name in reading.values:
-                    results[i] = np.where(results[i] == 0, np.float32(self._zero), results[i])
-                if name in signs:
-                    results[i] = known[signs[name]]
-                if name in snapped:
-                    results[i] = snapped[name]
-                if name in needed:
-                    known[name] = results[i]
-                if name in keep:
-                    found[name] = results[i]
-
         constants = {name: snapped.get(name, value) for name, value in self._onnx.constants.items()}
-        execute(replace(self._onnx, constants=constants), self._runner, chunk, visit)
+        for node, results in execute(replace(self._onnx, constants=constants), self._runner, chunk):
+            for name, value in results.items():
+                if self._zero and node.op == "Sign" and name in reading.values:
+                    results[name] = np.where(value == 0, np.float32(self._zero), value)
+                if name in signs:
+                    results[name] = known[signs[name]]
+                if name in snapped:
+                    results[name] = snapped[name]
+                if name in needed:
+                    known[name] = results[name]
+                if name in keep:
+                    found[name] = results[name]
         return found
 
     def rounding_hint(self) -> str:

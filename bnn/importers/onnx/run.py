@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..._types import Array
 from ...errors import CompileError, SetupError, UnsupportedOpError
 from ..common.limits import MOST_HELD
 from ..common.remedies import CUT
+from ..common.runner import Values, executed
 from .call import Call, Spec, of
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode
 from .sizes import RULES, check_size, extent, results
@@ -190,32 +191,13 @@ def packages() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-Visit = Callable[[OnnxNode, list[Array]], object]
+def execute(graph: OnnxGraph, runner: OnnxRunner, inputs: Sequence[Array]) -> Iterator[tuple[OnnxNode, Values]]:
+    """Every node with its named results, in order."""
 
-
-def execute(graph: OnnxGraph, runner: OnnxRunner, inputs: Sequence[Array], visit: Visit) -> None:
-    """Run every node in order; ``visit`` sees each node with its results, which are freed after their last use."""
-    left: dict[str, int] = {}
-    for node in graph.nodes:
-        for name in dict.fromkeys(node.inputs):
-            left[name] = left.get(name, 0) + 1
-    values = dict(graph.constants) | dict(zip((i.name for i in graph.inputs), inputs, strict=True))
-    held = 0
-    for node in graph.nodes:
-        operands = [values[name] if name else None for name in node.inputs]
+    def run(node: OnnxNode, operands: list[Array | None]) -> Values:
         while operands and operands[-1] is None:
             operands.pop()
-        results = runner(node, operands)
-        visit(node, results)
-        kept = {name: r for name, r in zip((o for o in node.outputs if o), results, strict=True) if name in left}
-        held += sum(r.nbytes for r in kept.values())
-        if held > MOST_HELD:
-            raise CompileError(
-                f"layer '{node.layer}': at {node.op} ('{node.name}'), values of {held:,} bytes are needed at once; at "
-                f"most {MOST_HELD:,} are: use smaller batches"
-            )
-        values.update(kept)
-        for name in dict.fromkeys(node.inputs):
-            left[name] -= 1
-            if left[name] == 0 and name in graph.producers:
-                held -= values.pop(name).nbytes
+        return dict(zip(filter(None, node.outputs), runner(node, operands), strict=True))
+
+    given = graph.constants | dict(zip((i.name for i in graph.inputs), inputs, strict=True))
+    return executed(graph.nodes, given, run, named=lambda node: node, most=MOST_HELD)

@@ -75,7 +75,7 @@ class OnnxSource(SourceOp):
     def __init__(self, context: OnnxReading, node: OnnxNode) -> None:
         self.context = context
         self.onnx = node
-        self.layer, self.op, self.name = node.layer, node.op, node.name
+        super().__init__(node.layer, node.op, node.name)
         self.frame: Order | Moved = ()
 
     # -- operands

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
-from ..common.limits import check_bytes
+from ..common.layer import NamedOp
+from ..common.limits import PERMISSION, check_bytes
 from ..common.remedies import CUT
+from ..common.runner import executed
 from .allowed import CALLS
 
 MOST_NODES = 2**17
@@ -96,42 +98,28 @@ class Frozen:
         """The tensor behind identities."""
         return behind(self.by_name, ALIASES, self.resolved, tensor)
 
-    def execute(
-        self, inputs: Sequence[Array], visit: Callable[[TfNode, list[Any]], object], most: int | None = None
-    ) -> None:
-        """Run every node in order; ``visit`` sees each node with its outputs, which are freed after their last use.
-
-        ``most``: bytes that all values may take at one time; None: any.
-        """
-        remaining: dict[str, int] = {}
-        for node in self.nodes:
-            for operand, _ in node.inputs:
-                remaining[operand] = remaining.get(operand, 0) + 1
-        values: dict[str, list[Any]] = {}
-        kept = 0
+    def execute(self, inputs: Sequence[Array], most: float = math.inf) -> Iterator[tuple[TfNode, dict[Tensor, Any]]]:
+        """Every node with its results, in order; ``most``: bytes that all values may take at one time."""
         fed = dict(zip(self.inputs, inputs, strict=True))
-        for node in self.nodes:
-            if node.op == "NoOp":
-                continue
+
+        def run(node: TfNode, operands: list[Any]) -> dict[Tensor, Any]:
             if node.name in fed:
-                values[node.name] = [fed[node.name]]
-            else:
-                try:
-                    values[node.name] = self.run_op(node, [_result(values, operand) for operand in node.inputs])
-                except CompileError as error:
-                    images = f" (in a batch of {len(inputs[0])})" if inputs else ""
-                    raise type(error)(f"layer '{self.layer(node.name)}': {error}{images}") from error
-            visit(node, values[node.name])
-            kept += _bytes(node, values[node.name])
-            if most is not None and kept > most:
-                raise CompileError(
-                    f"the values that are needed at one time are {kept:,} bytes at '{node.name}'; at most {most:,} are "
-                    "kept"
-                )
-            for operand, _ in node.inputs:
-                remaining[operand] -= 1
-                if remaining[operand] == 0:
-                    kept -= _bytes(self.by_name[operand], values.pop(operand))
+                return {(node.name, 0): fed[node.name]}
+            try:
+                for (name, i), operand in zip(node.inputs, operands, strict=True):
+                    if operand is None:
+                        raise CompileError(f"{node.op} reads result {i} of '{name}', which has fewer")
+                results = self.run_op(node, operands)
+            except CompileError as error:
+                images = f" (in a batch of {len(inputs[0])})" if inputs else ""
+                raise type(error)(f"layer '{self.layer(node.name)}': {error}{images}") from error
+            return {(node.name, i): result for i, result in enumerate(results)}
+
+        nodes = [node for node in self.nodes if node.op != "NoOp"]
+        return executed(nodes, {}, run, named=self.named, most=most, remedy=PERMISSION, aliases=ALIASES)
+
+    def named(self, node: TfNode) -> NamedOp:
+        return NamedOp(self.layer(node.name), node.op, node.name)
 
     def layer(self, op_name: str) -> str:
         """The source layer of an op: the deepest part of its path that names a layer of the model."""
@@ -140,22 +128,6 @@ class Frozen:
             if part in self.scopes:
                 return self.scopes[part]
         return parts[1] if len(parts) > 2 else parts[0] if parts else op_name
-
-
-def _result(values: Mapping[str, Sequence[Any]], tensor: Tensor) -> Any:
-    name, i = tensor
-    if i >= len(values[name]):
-        raise CompileError(f"'{name}' has {len(values[name])} results; number {i} is used")
-    return values[name][i]
-
-
-def _bytes(node: TfNode, results: Sequence[Any]) -> int:
-    """Bytes that a node's results take; those of identities are their operands'."""
-    return 0 if node.op in ALIASES else sum(math.prod(r.shape) * _width(r) for r in results)
-
-
-def _width(result: Any) -> int:
-    return int(getattr(result.dtype, "itemsize", 0) or result.dtype.size)
 
 
 def behind(nodes: Mapping[str, TfNode], ops: Collection[str], resolved: dict[Tensor, Tensor], tensor: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -140,29 +139,24 @@ class TfReader(TfReading):
         most = most_made(stored)
         self.most = most_made(None if stored is None else stored + sum(z.nbytes for z in zeros))
 
-        def visit(node: TfNode, outputs: list[Any]) -> None:
-            nonlocal kept
-            for i, value in enumerate(outputs):
-                self.shapes[node.name, i] = tuple(int(d) for d in value.shape)
+        for node, results in frozen.execute(zeros, self.most):
+            for tensor, value in results.items():
+                self.shapes[tensor] = tuple(int(d) for d in value.shape)
                 if node.name not in self.dependent:
-                    self.constants[node.name, i] = np.asarray(value)
-                    kept += 0 if node.op in ALIASES else self.constants[node.name, i].nbytes
+                    self.constants[tensor] = np.asarray(value)
+                    kept += 0 if node.op in ALIASES else self.constants[tensor].nbytes
                     if kept > most:
                         raise CompileError(
                             f"the values that do not depend on the data are {kept:,} bytes at '{node.name}'; at most "
                             f"{most:,} are made of the model's file; {PERMISSION}"
                         )
 
-        frozen.execute(zeros, visit, self.most)
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return
 
         fewer = self.fewer
-
-        def compare(node: TfNode, outputs: list[Any]) -> None:
-            fewer.update({(node.name, i): tuple(int(d) for d in value.shape) for i, value in enumerate(outputs)})
-
-        frozen.execute([z[1:] for z in zeros], compare)
+        for _, results in frozen.execute([z[1:] for z in zeros]):
+            fewer.update({tensor: tuple(int(d) for d in value.shape) for tensor, value in results.items()})
         self.slopes = slopes(frozen, self.constants, self.shapes, fewer)
         self.growing = {t for t in self.constants if self.shapes[t] != fewer[t]}
 

@@ -86,13 +86,10 @@ class TensorFlowModel:
         dtypes = (self._frozen.by_name[name].attrs["dtype"] for name in self._frozen.inputs)
         fed = [array.astype(dtype) for array, dtype in zip(inputs, dtypes, strict=True)]
         keep, found = {*wanted}, dict[str, Array]()
-
-        def visit(node: TfNode, values: list[Any]) -> None:
-            for i, value in enumerate(values):
-                if (name := f"{node.name}:{i}") in keep:
+        for _, results in self._frozen.execute(fed):
+            for (op, i), value in results.items():
+                if (name := f"{op}:{i}") in keep:
                     found[name] = np.asarray(value)
-
-        self._frozen.execute(fed, visit)
         if missing := sorted(keep - {*found}):
             raise KeyError(missing[0])
         return found

@@ -48,7 +48,7 @@ class TfSource(SourceOp):
         self.reading = reading
         self.tf = node
         self._bases = dict(enumerate(bases))
-        self.layer, self.op, self.name = reading.frozen.layer(node.name), node.op, node.name
+        super().__init__(reading.frozen.layer(node.name), node.op, node.name)
         self.multiplier = reading.frozen.multiplier
 
     def is_constant(self, i: int) -> bool:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ...ir.ops import input_node
 from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_CONSTANTS, PERMISSION
 from ..common.remedies import OUTSIDE
+from ..common.runner import executed
 from .evaluate import SUM, evaluated, folded, from_sums, sums
 from .file import Operator, TfliteNetwork, read_file
 from .larq import words
@@ -73,32 +75,28 @@ class TfliteModel:
             self.graph()
         network, images = self.network, len(inputs[0])
         keep, found = {*wanted}, dict[str, Array]()
-        values = {i: x.astype(np.float32) for i, x in zip(network.inputs, inputs, strict=True)}
-        found.update((name, values[i]) for i in values if (name := network.tensors[i].name) in keep)
-        steps = self.dependent()
-        uses = Counter(i for operator in steps for i in operator.inputs if i is not None)
-        for operator in steps:
-            step = Step(network, operator, self.constants)
+        given = {i: x.astype(np.float32) for i, x in zip(network.inputs, inputs, strict=True)}
+        found.update((name, given[i]) for i in given if (name := network.tensors[i].name) in keep)
+
+        def run(operator: Operator, operands: list[Array | None]) -> dict[Any, Array]:
+            step, there = self._step(operator), [x for x in operands if x is not None]
             if self._limited:
                 step.check_results(images)
-            numbers = [i for i in operator.inputs if i is not None]
-            operands = [self.constants[i] if i in self.constants else values[i] for i in numbers]
-            if (name := SUM.format(step.output().name)) in keep and step.op == "LceBconv2d":
-                found[name] = sums(step, operands[0])
-                results = [from_sums(step, found[name])]
-            else:
-                results = evaluated(step, operands, images)
-            for number, result in zip(operator.outputs, results, strict=True):
-                values[number] = result
+            if (name := SUM.format(step.name)) in keep and step.op == "LceBconv2d":
+                found[name] = sums(step, there[0])
+                return {operator.outputs[0]: from_sums(step, found[name])}
+            return dict(zip(operator.outputs, evaluated(step, there, images), strict=True))
+
+        for _, results in executed(self.dependent(), self.constants | given, run, named=self._step):
+            for number, result in results.items():
                 if (name := network.tensors[number].name) in keep:
                     found[name] = result
-            for number in numbers:
-                uses[number] -= 1
-                if not uses[number]:
-                    values.pop(number, None)
         if missing := sorted(keep - {*found}):
             raise KeyError(missing[0])
         return found
+
+    def _step(self, operator: Operator) -> Step:
+        return Step(self.network, operator, self.constants)
 
     def hints(self) -> Mapping[str, Sequence[str]]:
         return {}
@@ -154,11 +152,11 @@ class TfliteModel:
         for operator in self.dependent():
             for shape in (self.network.tensors[i].shape for i in operator.outputs):
                 if len(shape) < 2 or shape[0] != images or min(shape) < 1:
-                    raise Step(self.network, operator, self.constants).unsupported(
+                    raise self._step(operator).unsupported(
                         f"a result of shape {shape}; expected the batch of {images} as its first dimension, and more"
                     )
             if operator.op not in SUPPORTED:
-                raise Step(self.network, operator, self.constants).without_reader(FRAMEWORK)
+                raise self._step(operator).without_reader(FRAMEWORK)
         for number in self.network.outputs:
             if number in self.constants:
                 raise self._unsupported(number, "an output that does not depend on the data", OUTSIDE)

@@ -38,7 +38,7 @@ class Step(NamedOp):
 
     def __init__(self, network: TfliteNetwork, operator: Operator, constants: Mapping[int, Array]) -> None:
         self.network, self.operator, self.constants = network, operator, constants
-        self.layer, self.op, self.name = layer_of(network, operator.outputs[0]), operator.op, self.output().name
+        super().__init__(layer_of(network, operator.outputs[0]), operator.op, self.output().name)
 
     def option(self, name: str) -> Any:
         return self.operator.options[name]

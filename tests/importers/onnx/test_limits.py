@@ -87,7 +87,9 @@ def test_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     proto = model([node("Relu", "x", "a"), node("Neg", "x", "b"), node("Add", "a b")], {}, ("N", 8), rank=2)
     compiled, x = bnn.compile(proto), np.zeros((16, 8), np.float32)
     assert bnn.verify(proto, compiled, x[:8]).images == 8
-    with pytest.raises(CompileError, match="1,024 bytes are needed at once; at most 1,000 are: use smaller batches"):
+    with pytest.raises(
+        CompileError, match="values of 1,024 bytes are needed at once; at most 1,000 are held; use smaller batches"
+    ):
         bnn.verify(proto, compiled, x)
 
 

@@ -509,7 +509,7 @@ ELSEWHERE = (
     "onnx/wire.py raise CompileError(f'it has more",  # size_cases.py, in a process of its own
     "onnx/functions.py raise CompileError(f'it has", "onnx/functions.py raise CompileError(f'its functions have",
     "onnx/functions.py raise CompileError(f'its functions expand to {whole.bytes",
-    "onnx/run.py raise CompileError(f\"layer '{node.layer}': at",  # test_limits.py
+    "common/runner.py raise named",  # test_limits.py
     # What nothing should reach: rules, readers and callers that are wrong, and onnx that is not installed.
     "onnx/run.py raise SetupError", "onnx/load.py raise KeyError",
     "onnx/run.py raise CompileError(f'{node.where} gives",

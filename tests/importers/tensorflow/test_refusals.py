@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     },
     "a result that is not there": (
         lambda: import_model(hand_made(node("Relu", "a", "x"), TfNode("Relu", "b", (("a", 1),), {}))),
-        "'a' has 1 results; number 1 is used",
+        "reads result 1 of 'a', which has fewer",
     ),
     "itself": (
         lambda: import_model(hand_made(node("Identity", "a", "b"), node("Identity", "b", "a"), node("Relu", "c", "b"))),
@@ -168,7 +168,8 @@ LIMITS: dict[str, tuple[Any, str, int, str, Any]] = {
         replace(hand_made(*CONSTANTS, last="x"), stored=0),
     ),
     "values at one time": (
-        limits, "MOST_CONSTANTS", 120, "needed at one time are 120 bytes at 'a'; at most 119", hand_made(*CHAIN)
+        limits, "MOST_CONSTANTS", 120, "values of 120 bytes are needed at once; at most 119 are held; if you trust",
+        hand_made(*CHAIN),
     ),
     "positions": (
         limits, "MOST_CONSTANTS", 4 * 12 * 70, "positions of moved elements are 3,360 bytes",
@@ -198,10 +199,9 @@ def test_refused(name: str) -> None:
 ELSEWHERE = {
     "tensorflow/counts.py computed: the values that depend only on the shape": "test_limits",
     "tensorflow/frozen.py _node: nodes, with those of the functions that": "test_hostile_saved_models.py",
-    "tensorflow/frozen.py execute: the values that are needed at one time a": "test_limits",
     "tensorflow/graphdef.py _check_positions: the positions of moved elements are": "test_limits",
     "tensorflow/graphdef.py _read: raise source.misread(shape[1:], result.t": "test_loading.py",
-    "tensorflow/graphdef.py visit: the values that do not depend on the dat": "test_limits",
+    "tensorflow/graphdef.py _probe: the values that do not depend on the dat": "test_limits",
     "tensorflow/run.py size: ): the size of its result is not known b": None,  # of no op that is executed today
 }
 """Refusals that other tests meet: which."""
