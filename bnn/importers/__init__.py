@@ -8,48 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from .._arguments import check_flag
-from .._types import Array
 from ..errors import CompileError, InputError, InputTypeError
-from ..ir.graph import Graph
 from .common.kinds import MODULE, check_kind
-
-
-class SourceModel(Protocol):
-    """A trained model as the compiler and ``verify`` see it: a graph, and the values of its tensors by name.
-
-    ``framework`` is its name in messages, such as "Keras".  ``outputs`` are the names of its output tensors, in order.
-    ``metadata`` is what the model's file says of it, as texts.  The ``origin`` of a graph's node is the name of the
-    tensor with the same value.
-    """
-
-    framework: str
-    input_names: Sequence[str]
-    outputs: Sequence[str]
-    metadata: Mapping[str, str]
-
-    def graph(self, input_dtype: str | Mapping[str, str] | None = None) -> Graph:
-        """The SOURCE graph; ``input_dtype`` as for ``bnn.compile``."""
-        ...
-
-    def hints(self) -> Mapping[str, Sequence[str]]:
-        """{layer: what its author may want to know}, once ``graph`` has been read."""
-        ...
-
-    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
-        """Run the model on arrays (N, *shape), op by op as the framework would; returns the wanted tensors by name.
-
-        Raises KeyError with the name of a tensor that the model does not have.
-        """
-        ...
-
-    def rounding_hint(self) -> str:
-        """Why the framework may not round after every operation, and what to do about it; "" if it rounds after
-        every one."""
-        ...
+from .common.source import SourceModel
 
 
 def is_module(model: Any) -> bool:

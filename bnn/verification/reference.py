@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._types import Array
-from ..importers import SourceModel
+from ..importers.common.source import SourceModel
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS

@@ -25,7 +25,8 @@ from .._arguments import check_callable, check_count, check_kind
 from .._types import Array
 from ..errors import CompileError, InputError
 from ..file.read import decode
-from ..importers import SourceModel, is_module, open_source, round_plainly
+from ..importers import is_module, open_source, round_plainly
+from ..importers.common.source import SourceModel
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import ConvAttrs

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..._types import Array
 from ...errors import BnnError, CompileError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
+from ..common.source import SourceModel
 from .external import load_weights
 from .functions import check_nodes
 from .protos import FRAMEWORK, OnnxGraph, from_model
@@ -26,8 +27,8 @@ from .wire import check_counts
 _MOST_FILE = 2**31
 
 
-class OnnxModel:
-    """An ONNX graph as a :class:`bnn.importers.SourceModel`."""
+class OnnxModel(SourceModel):
+    """An ONNX graph as a source model."""
 
     framework = FRAMEWORK
 
@@ -54,16 +55,16 @@ class OnnxModel:
         if self._reading is None:
             self.graph()
         assert self._reading is not None
-        step = self._onnx.images or len(inputs[0])
-        keep, parts = {self._named.get(name, name) for name in wanted}, dict[str, list[Array]]()
-        count = len(inputs[0])
+        count, tensors = len(inputs[0]), {name: self._named.get(name, name) for name in wanted}
+        step = self._onnx.images or count
+        parts = []
         for begin in range(0, count, step):
             chunk = [self._fed(i, array[begin : begin + step], step) for i, array in enumerate(inputs)]
-            for name, value in self._run(chunk, keep).items():
-                parts.setdefault(name, []).append(value)
-        if missing := sorted(keep - parts.keys()):
-            raise KeyError(missing[0])
-        return {name: self._placed(name, np.concatenate(parts[self._named.get(name, name)])[:count]) for name in wanted}
+            parts.append(super().evaluate(chunk, [*tensors.values()]))
+        return {
+            name: self._placed(name, np.concatenate([part[tensor] for part in parts])[:count])
+            for name, tensor in tensors.items()
+        }
 
     def _placed(self, name: str, array: Array) -> Array:
         """A tensor's values, as an output of the IR, or as they are in its node."""
@@ -87,16 +88,14 @@ class OnnxModel:
             array = np.concatenate([array, np.repeat(array[-1:], images - len(array), axis=0)])
         return array
 
-    def _run(self, chunk: Sequence[Array], keep: set[str]) -> dict[str, Array]:
+    def _tensors(self, inputs: Sequence[Array], wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
         assert self._reading is not None
         reading = self._reading
         signs, snapped = reading.signs, reading.snapped
-        needed = set(signs.values())
-        known, found = dict[str, Array](), dict[str, Array]()
-        found |= {i.name: array for i, array in zip(self._onnx.inputs, chunk, strict=True) if i.name in keep}
-
+        needed, known = set(signs.values()), dict[str, Array]()
+        yield {i.name: array for i, array in zip(self._onnx.inputs, inputs, strict=True)}
         constants = {name: snapped.get(name, value) for name, value in self._onnx.constants.items()}
-        for node, results in execute(replace(self._onnx, constants=constants), self._runner, chunk):
+        for node, results in execute(replace(self._onnx, constants=constants), self._runner, inputs):
             for name, value in results.items():
                 if self._zero and node.op == "Sign" and name in reading.values:
                     results[name] = np.where(value == 0, np.float32(self._zero), value)
@@ -106,12 +105,7 @@ class OnnxModel:
                     results[name] = snapped[name]
                 if name in needed:
                     known[name] = results[name]
-                if name in keep:
-                    found[name] = results[name]
-        return found
-
-    def rounding_hint(self) -> str:
-        return ""
+            yield results
 
 
 def is_onnx(model: Any) -> bool:

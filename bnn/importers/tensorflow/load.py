@@ -8,7 +8,7 @@ import importlib.util
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ..common.inputs import InputDType
 from ..common.kinds import READ, check_kind
 from ..common.layer import loop
 from ..common.limits import check_bytes
+from ..common.source import SourceModel
 from .allowed import CONTROL, LOWERED, UNUSED
 from .frozen import Frozen, Tensor, TfNode, from_graph
 from .graphdef import read
@@ -65,11 +66,10 @@ def without_onednn() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
-class TensorFlowModel:
+class TensorFlowModel(SourceModel):
     """A frozen graph as a :class:`bnn.importers.SourceModel`; a tensor is called "op:0"."""
 
     framework = FRAMEWORK
-    metadata: Mapping[str, str] = {}
 
     def __init__(self, frozen: Frozen) -> None:
         self._frozen = frozen
@@ -79,20 +79,11 @@ class TensorFlowModel:
     def graph(self, input_dtype: InputDType = None) -> Graph:
         return read(self._frozen, input_dtype)
 
-    def hints(self) -> Mapping[str, Sequence[str]]:
-        return {}
-
-    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+    def _tensors(self, inputs: Sequence[Array], wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
         dtypes = (self._frozen.by_name[name].attrs["dtype"] for name in self._frozen.inputs)
         fed = [array.astype(dtype) for array, dtype in zip(inputs, dtypes, strict=True)]
-        keep, found = {*wanted}, dict[str, Array]()
         for _, results in self._frozen.execute(fed):
-            for (op, i), value in results.items():
-                if (name := f"{op}:{i}") in keep:
-                    found[name] = np.asarray(value)
-        if missing := sorted(keep - {*found}):
-            raise KeyError(missing[0])
-        return found
+            yield {f"{op}:{i}": value for (op, i), value in results.items()}
 
     def rounding_hint(self) -> str:
         if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import MOST_CONSTANTS, PERMISSION
 from ..common.remedies import OUTSIDE
 from ..common.runner import executed
+from ..common.source import SourceModel
 from .evaluate import SUM, evaluated, folded, from_sums, sums
 from .file import Operator, TfliteNetwork, read_file
 from .larq import words
@@ -31,14 +32,13 @@ from .types import FLOATS, check_types, unsupported_type
 SUPPORTED = READERS.keys()
 
 
-class TfliteModel:
-    """A file as a :class:`bnn.importers.SourceModel`; the names of tensors are the file's.
+class TfliteModel(SourceModel):
+    """A file as a source model; the names of tensors are the file's.
 
     ``constants``: the tensors that do not depend on the data, by their numbers.
     """
 
     framework = FRAMEWORK
-    metadata: Mapping[str, str] = {}
 
     def __init__(
         self, path: str | os.PathLike[str], *, unsafe: bool = False, input_shape: Sequence[int] | None = None
@@ -70,39 +70,30 @@ class TfliteModel:
         self._fits = True
         return Graph(tuple(inputs), outputs, tuple(_labels(network, network.outputs)))
 
-    def evaluate(self, inputs: Sequence[Array], wanted: Sequence[str]) -> dict[str, Array]:
+    def _tensors(self, inputs: Sequence[Array], wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
         if not self._fits:
             self.graph()
         network, images = self.network, len(inputs[0])
-        keep, found = {*wanted}, dict[str, Array]()
         given = {i: x.astype(np.float32) for i, x in zip(network.inputs, inputs, strict=True)}
-        found.update((name, given[i]) for i in given if (name := network.tensors[i].name) in keep)
+
+        def named(values: Mapping[Any, Array]) -> dict[str, Array]:
+            return {key if isinstance(key, str) else network.tensors[key].name: x for key, x in values.items()}
 
         def run(operator: Operator, operands: list[Array | None]) -> dict[Any, Array]:
             step, there = self._step(operator), [x for x in operands if x is not None]
             if self._limited:
                 step.check_results(images)
-            if (name := SUM.format(step.name)) in keep and step.op == "LceBconv2d":
-                found[name] = sums(step, there[0])
-                return {operator.outputs[0]: from_sums(step, found[name])}
+            if (name := SUM.format(step.name)) in wanted and step.op == "LceBconv2d":
+                y = sums(step, there[0])
+                return {operator.outputs[0]: from_sums(step, y), name: y}
             return dict(zip(operator.outputs, evaluated(step, there, images), strict=True))
 
+        yield named(given)
         for _, results in executed(self.dependent(), self.constants | given, run, named=self._step):
-            for number, result in results.items():
-                if (name := network.tensors[number].name) in keep:
-                    found[name] = result
-        if missing := sorted(keep - {*found}):
-            raise KeyError(missing[0])
-        return found
+            yield named(results)
 
     def _step(self, operator: Operator) -> Step:
         return Step(self.network, operator, self.constants)
-
-    def hints(self) -> Mapping[str, Sequence[str]]:
-        return {}
-
-    def rounding_hint(self) -> str:
-        return ""
 
     def dependent(self) -> list[Operator]:
         """The operators whose results depend on the data."""

@@ -511,7 +511,7 @@ ELSEWHERE = (
     "onnx/functions.py raise CompileError(f'its functions expand to {whole.bytes",
     "common/runner.py raise named",  # test_limits.py
     # What nothing should reach: rules, readers and callers that are wrong, and onnx that is not installed.
-    "onnx/run.py raise SetupError", "onnx/load.py raise KeyError",
+    "onnx/run.py raise SetupError", "common/source.py raise KeyError",
     "onnx/run.py raise CompileError(f'{node.where} gives",
     "onnx/read.py raise source.misread",
 )  # fmt: skip

@@ -258,7 +258,6 @@ ELSEWHERE = {
     "tflite/file.py read_file: : damaged: an offset or a size in it lea": test_truncated,
     "tflite/model.py _check_inputs: ; leave out input_shape": test_operators.test_input_shape,
     "tflite/model.py _known_values: : the values that do not depend on the d": test_constants,
-    "tflite/model.py evaluate: raise KeyError(missing[0])": test_operators.test_names_that_several_tensors_have,
     "tflite/step.py check_results: use smaller batches, or, if you trust th": test_large_results,
 }
 """Refusals that tests of their own meet."""
