@@ -29,6 +29,25 @@ def check_bytes(where: str | Path, what: str, count: int, most: int | None = Non
         raise CompileError(f"{where}: {what} is {count:,} bytes; at most {most:,} are read; {PERMISSION}")
 
 
+class Made:
+    """Counts the bytes of values that a model computes without its data, or of its shape alone (``what``).
+
+    ``most``: None for a model that the user trusts; ``remedy``: what to do about more, if there is anything.
+    """
+
+    def __init__(self, most: int | None, remedy: str = "", what: str = "that do not depend on the data") -> None:
+        self.most, self.remedy, self.what, self.bytes = most, remedy, what, 0
+
+    def add(self, count: int, name: str) -> None:
+        """Count the results of an op.  Raises CompileError if they are too many."""
+        self.bytes += count
+        if self.most is not None and self.bytes > self.most:
+            raise CompileError(
+                f"the values {self.what} are {self.bytes:,} bytes at '{name}'; at most {self.most:,} are made of this "
+                f"model{self.remedy and '; '}{self.remedy}"
+            )
+
+
 def most_made(stored: int | None) -> int:
     """Bytes of values that may be computed from a file of ``stored`` bytes; None: a model that the user trusts."""
     return MOST_CONSTANTS if stored is None else min(MOST_CONSTANTS, LEAST_MADE + MADE * stored)

@@ -25,6 +25,7 @@ from ...ir.ops import (
 from ..common import elementwise, moves, padding, reduce
 from ..common.moves import Moved
 from ..common.padding import as_image, same_pads
+from ..common.table import entering
 from ..common.transposed import transposed
 from .run import integer_range
 from .source import OnnxSource
@@ -32,6 +33,7 @@ from .values import Laid, Value, channels_last, permutation
 
 Reader = Callable[["OnnxSource"], "Node | Value"]
 READERS: dict[str, Reader] = {}
+reader = entering(READERS)
 # Operators that pass on their first operand.  Dropout does, outside of training.
 ALIASES = frozenset({"Identity", "Dropout"})
 # Operators that only move elements: they are followed by moving the elements' numbers through ONNX Runtime.
@@ -42,17 +44,6 @@ MOVES = frozenset(
 # Weights that are meant to be equal: units in the last place of what was subtracted from them and added, about 1, and
 # the share of the weight that this may be.
 _CLOSE, _FAR = 4, 2.0**-10
-
-
-def reader(*ops: str) -> Callable[[Reader], Reader]:
-    """Register a reader for operators."""
-
-    def register(function: Reader) -> Reader:
-        for op in ops:
-            READERS[op] = function
-        return function
-
-    return register
 
 
 # -- convolutions and products ----------------------------------------------------------------------------------------

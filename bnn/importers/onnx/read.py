@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from ...errors import BnnError, CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import ReshapeAttrs, input_node
 from ..common.inputs import INPUT_DTYPES, InputDType, as_floats, input_dtypes
-from ..common.limits import MOST_BYTES, most_made
+from ..common.limits import MOST_BYTES, Made, most_made
 from ..common.moves import Moved, move
 from ..common.remedies import CUT
 from .call import Spec, of
@@ -74,32 +73,19 @@ def _checked_dtypes(inputs: Sequence[Input], wanted: InputDType) -> list[DType]:
 
 class OnnxReader(OnnxReading):
     def __init__(self, onnx: OnnxGraph, runner: OnnxRunner, zero: int) -> None:
-        self.onnx, self.runner, self.zero = onnx, runner, zero
-        self.signs, self.snapped, self.hints = {}, {}, {}
+        super().__init__(onnx, zero)
+        self.runner = runner
         self.batches = _BATCHES if onnx.images is None else (onnx.images,)
-        self.values: dict[str, Value] = {}
         self.dependent = self._dependent()
         self.foreign = self._foreign()
         self._check_supported()
         self._constants = {name: of(value) for name, value in onnx.constants.items()}
-        self._made: dict[OnnxNode, tuple[Sequence[Spec | None], list[Spec]]] = {}  # constants of the first batch
-        self._kept = self._early = self._moved = 0  # bytes
-        self._tensors = [self._plan(images) for images in self.batches]
-        for tensors in self._tensors:
+        self._first: dict[OnnxNode, tuple[Sequence[Spec | None], list[Spec]]] = {}  # constants of the first batch
+        self._made = Made(most_made(sum(c.bytes for c in self._constants.values())))
+        self._early = self._moved = 0  # bytes, elements
+        self.tensors = [self._plan(images) for images in self.batches]
+        for tensors in self.tensors:
             self._fold(tensors)
-
-    def value(self, tensor: str) -> Value | None:
-        return self.values.get(tensor)
-
-    def constants(self, tensor: str) -> tuple[Array, ...]:
-        found = [tensors[tensor].value for tensors in self._tensors]
-        return tuple(value for value in found if value is not None)
-
-    def shape(self, tensor: str) -> tuple[int, ...]:
-        return self._tensors[0][tensor].shape
-
-    def dtype(self, tensor: str) -> np.dtype[Any]:
-        return self._tensors[0][tensor].dtype
 
     def _dependent(self) -> set[str]:
         found = {i.name for i in self.onnx.inputs}
@@ -156,23 +142,17 @@ class OnnxReader(OnnxReading):
 
     def _constant(self, node: OnnxNode, operands: Sequence[Spec | None]) -> list[Spec]:
         """The results of a node that does not depend on the data; those of the first batch, if its operands are."""
-        before = self._made.get(node)
+        before = self._first.get(node)
         if before is not None and all(a is b for a, b in zip(operands, before[0], strict=True)):
             return before[1]
         specs = self.runner.plan(node, operands)
         size = sum(s.bytes for s in specs)
-        self._kept += size
-        most = most_made(sum(c.bytes for c in self._constants.values()))
-        if self._kept > most:
-            raise CompileError(
-                f"the values that do not depend on the data are {self._kept:,} bytes at '{node.outputs[0]}'; at most "
-                f"{most:,} are made of the model's constants"
-            )
+        self._made.add(size, node.outputs[0])
         work = size + sum(o.bytes for o in operands if o is not None and o.value is not None)
         if work <= _MOST_EARLY and self._early <= _ALL_EARLY and _is_known(node, operands):
             self._early += size
             specs = [of(value) for value in self.runner.computed(node, operands)]
-        self._made.setdefault(node, (operands, specs))
+        self._first.setdefault(node, (operands, specs))
         return specs
 
     def _fold(self, tensors: Mapping[str, Spec]) -> None:
@@ -212,7 +192,7 @@ class OnnxReader(OnnxReading):
         for name in self.onnx.outputs:
             if name not in self.dependent:
                 raise UnsupportedOpError(f"output '{name}' does not depend on the data; leave it out of the model")
-            shapes, node = [tensors[name].shape for tensors in self._tensors], self.onnx.producers.get(name)
+            shapes, node = [tensors[name].shape for tensors in self.tensors], self.onnx.producers.get(name)
             if node is None or node.op not in MOVES:
                 continue  # its reader says more
             if any(shape[:1] != (images,) for shape, images in zip(shapes, self.batches, strict=True)):
@@ -303,7 +283,7 @@ class OnnxReader(OnnxReading):
         ):
             raise source.unsupported(f"an image of more than {_MOST_FLOATS // max(self.batches):,} elements")
 
-        count = sum(math.prod(t[o].shape) for t in self._tensors for o in node.outputs if o)
+        count = sum(math.prod(t[o].shape) for t in self.tensors for o in node.outputs if o)
         self._moved += count
         if count > _MOST_MOVED or self._moved > _ALL_MOVED:
             raise source.unsupported(

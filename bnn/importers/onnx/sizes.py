@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..common.limits import MOST_BYTES
+from ..common.table import entering
 from .call import Call, Shape, Spec
 from .protos import OnnxNode
 
@@ -33,17 +34,7 @@ class Sized:
 
 Rule = Callable[[Call], "Shape | Sized"]
 RULES: dict[str, Rule] = {}
-
-
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    """Register the rule of operators."""
-
-    def register(function: Rule) -> Rule:
-        for op in ops:
-            RULES[op] = function
-        return function
-
-    return register
+rule = entering(RULES)
 
 
 def results(node: OnnxNode, operands: Sequence[Spec | None], opset: int) -> list[Spec]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from ...ir.graph import Node
 from ...ir.ops import constant, make
 from ..common.layer import SourceOp
 from ..common.moves import Moved, arrange
+from .call import Spec
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode
 from .values import Laid, Order, Value, channels_last, inverse, permutation
 
@@ -22,24 +22,28 @@ _NORMAL = 2.0**24
 _NEAR = 64  # tensors that are looked at to find a quantizer
 
 
-class OnnxReading(ABC):
-    """What is known about a graph while it is read."""
+class OnnxReading:
+    """What is known about a graph while it is read; ``zero``: what Sign gives for zero."""
 
-    onnx: OnnxGraph
     batches: tuple[int, ...]
-    zero: int  # what Sign gives for zero
     foreign: set[str]  # tensors that leave their layer
-    signs: dict[str, str]  # tensors that are the sign in another tensor, up to rounding
-    snapped: dict[str, Array]  # weights that were a few units in the last place from two values
-    hints: dict[str, list[str]]  # for people, by layer
+    tensors: list[dict[str, Spec]]  # every tensor, for every batch size
 
-    @abstractmethod
+    def __init__(self, onnx: OnnxGraph, zero: int) -> None:
+        self.onnx, self.zero = onnx, zero
+        self.values: dict[str, Value] = {}  # of tensors that depend on the data
+        self.signs: dict[str, str] = {}  # tensors that are the sign in another tensor, up to rounding
+        self.snapped: dict[str, Array] = {}  # weights that were a few units in the last place from two values
+        self.hints: dict[str, list[str]] = {}  # for people, by layer
+
     def value(self, tensor: str) -> Value | None:
         """What a tensor was read as; None if it does not depend on the data."""
+        return self.values.get(tensor)
 
-    @abstractmethod
     def constants(self, tensor: str) -> tuple[Array, ...]:
         """A tensor that does not depend on the data, for every batch size."""
+        found = [tensors[tensor].value for tensors in self.tensors]
+        return tuple(value for value in found if value is not None)
 
     def reaches_quantizer(self, tensor: str) -> bool:
         """Whether a tensor is quantized next, perhaps after it was pooled or clipped."""
@@ -54,13 +58,13 @@ class OnnxReading(ABC):
                     waiting += set(node.outputs) - seen
         return False
 
-    @abstractmethod
     def shape(self, tensor: str) -> tuple[int, ...]:
         """The shape of a tensor in the first batch."""
+        return self.tensors[0][tensor].shape
 
-    @abstractmethod
     def dtype(self, tensor: str) -> np.dtype[Any]:
         """The type of a tensor in ONNX; here all are floats."""
+        return self.tensors[0][tensor].dtype
 
 
 class OnnxSource(SourceOp):

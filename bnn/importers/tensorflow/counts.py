@@ -17,7 +17,7 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError
-from ..common.limits import MOST_BYTES, most_made
+from ..common.limits import MOST_BYTES, PERMISSION, Made, most_made
 from .frozen import ALIASES, SHAPE_OPS, Frozen, Tensor, TfNode
 from .sizes import check_extent
 
@@ -68,7 +68,7 @@ def computed(
 ) -> dict[Tensor, Array | None]:
     """The tensors that depend only on the shape of the data, for a batch of another size; None: cannot be computed."""
     found: dict[Tensor, Array | None] = {}
-    kept, most = 0, most_made(frozen.stored)
+    made = Made(most_made(frozen.stored), PERMISSION, "that depend only on the shape of the data")
     for node in frozen.nodes:
         inputs = [frozen.resolve(t) for t in node.inputs]
         depends = node.op in SHAPE_OPS or any(t in found for t in inputs)
@@ -87,12 +87,7 @@ def computed(
             with contextlib.suppress(CompileError):
                 if not any(operand is None for operand in operands):
                     results = [np.asarray(r) for r in frozen.run_op(node, operands)]
-        kept += sum(result.nbytes for result in results)
-        if kept > most:
-            raise CompileError(
-                f"the values that depend only on the shape of the data are {kept:,} bytes at '{node.name}'; at most "
-                f"{most:,} are made of the model's file"
-            )
+        made.add(sum(result.nbytes for result in results), node.name)
         i = 0
         while (node.name, i) in values:
             found[node.name, i] = results[i] if results else None

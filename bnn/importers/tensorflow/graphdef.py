@@ -15,7 +15,7 @@ from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import DType, Graph, Node
 from ...ir.ops import constant, input_node
 from ..common.inputs import InputDType, as_floats, input_dtypes
-from ..common.limits import MOST_BYTES, PERMISSION, most_made
+from ..common.limits import MOST_BYTES, PERMISSION, Made, most_made
 from ..common.moves import OF_THE_NUMBER, Moved, arrange, in_order, move, start
 from ..common.reduce import Shared, batch_size, noted, without_ones
 from ..common.remedies import CUT, LOOK_UP
@@ -135,8 +135,8 @@ class TfReader(TfReading):
                 )
             zeros.append(np.zeros([PROBE_BATCH, *shape[1:]], dtype))
 
-        kept, stored = 0, frozen.stored
-        most = most_made(stored)
+        stored = frozen.stored
+        made = Made(most_made(stored), PERMISSION)
         self.most = most_made(None if stored is None else stored + sum(z.nbytes for z in zeros))
 
         for node, results in frozen.execute(zeros, self.most):
@@ -144,12 +144,7 @@ class TfReader(TfReading):
                 self.shapes[tensor] = tuple(int(d) for d in value.shape)
                 if node.name not in self.dependent:
                     self.constants[tensor] = np.asarray(value)
-                    kept += 0 if node.op in ALIASES else self.constants[tensor].nbytes
-                    if kept > most:
-                        raise CompileError(
-                            f"the values that do not depend on the data are {kept:,} bytes at '{node.name}'; at most "
-                            f"{most:,} are made of the model's file; {PERMISSION}"
-                        )
+                    made.add(0 if node.op in ALIASES else self.constants[tensor].nbytes, node.name)
 
         if not any(node.op in SHAPE_OPS for node in frozen.nodes):
             return

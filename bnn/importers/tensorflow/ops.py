@@ -30,25 +30,16 @@ from ..common.moves import Moved, in_order, numbers, start
 from ..common.padding import as_image, pad, same_pads
 from ..common.reduce import Shared
 from ..common.remedies import CUT, LOOK_UP
+from ..common.table import entering
 from ..common.transposed import transposed
 from .source import TfSource
 
 Reader = Callable[["TfSource"], Node]
 READERS: dict[str, Reader] = {}
+reader = entering(READERS)
 REDUCTIONS = frozenset({"Mean", "Sum"})  # reductions that may be over the batch
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
 _MOST_WEIGHTS = 2**26
-
-
-def reader(*ops: str) -> Callable[[Reader], Reader]:
-    """Register a reader for TensorFlow op types."""
-
-    def register(function: Reader) -> Reader:
-        for op in ops:
-            READERS[op] = function
-        return function
-
-    return register
 
 
 def _spatial(s: TfSource, kernel: tuple[int, int]) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from ...ir.ops.conv import conv_accumulate
 from ...ir.ops.elementwise import clamp, prelu, sigmoid, softmax
 from ...ir.ops.functions import tanh
 from ...ir.ops.pool import avg_pool, max_pool
+from ..common.table import entering
 from .larq import binary_convolution, unpacked, words
 from .step import Step, Window
 
 Evaluator = Callable[[Step, Sequence[Array]], Array]
 EVALUATORS: dict[str, Evaluator] = {}
+evaluator = entering(EVALUATORS)
 SUM = "{} (sum)"
 """The name of the sums of a binary convolution, which the file has no tensor for, from that of its output."""
 
@@ -64,14 +66,6 @@ def evaluated(s: Step, operands: Sequence[Array], images: int | None) -> list[Ar
         if shape != expected:
             raise s.misread(expected, shape)
     return [np.asarray(r, np.float32) for r in results]
-
-
-def evaluator(*ops: str) -> Callable[[Evaluator], Evaluator]:
-    def register(function: Evaluator) -> Evaluator:
-        EVALUATORS.update(dict.fromkeys(ops, function))
-        return function
-
-    return register
 
 
 def sums(s: Step, x: Array) -> Array:

@@ -17,7 +17,7 @@ from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import Graph, Node
 from ...ir.ops import input_node
 from ..common.inputs import InputDType, as_floats, input_dtypes
-from ..common.limits import MOST_CONSTANTS, PERMISSION
+from ..common.limits import PERMISSION, Made, most_made
 from ..common.remedies import OUTSIDE
 from ..common.runner import executed
 from ..common.source import SourceModel
@@ -122,19 +122,15 @@ class TfliteModel(SourceModel):
 
     def _known_values(self, unsafe: bool) -> dict[int, Array]:
         """The values that do not depend on the data: the file's constants, and what is computed from them alone."""
-        network, total = self.network, 0
+        network, made = self.network, Made(None if unsafe else most_made(None), PERMISSION)
         known = {i: t.value for i, t in enumerate(network.tensors) if t.value is not None and i not in network.inputs}
         for operator in self._steps:
             numbers = [i for i in operator.inputs if i is not None]
             if not numbers or not all(i in known for i in numbers):
                 continue
-            total += sum(4 * math.prod(network.tensors[i].shape) for i in operator.outputs)
-            if total > MOST_CONSTANTS and not unsafe:
-                raise CompileError(
-                    f"{network.where}: the values that do not depend on the data are {total:,} bytes; at most "
-                    f"{MOST_CONSTANTS:,} are kept; {PERMISSION}"
-                )
-            results = folded(Step(network, operator, known), [known[i] for i in numbers])
+            step = Step(network, operator, known)
+            made.add(sum(4 * math.prod(network.tensors[i].shape) for i in operator.outputs), step.name)
+            results = folded(step, [known[i] for i in numbers])
             known.update(zip(operator.outputs, results, strict=True))
         return known
 

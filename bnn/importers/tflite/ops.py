@@ -13,6 +13,7 @@ from ...ir.graph import Node
 from ...ir.ops import INF, ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant
 from ..common import elementwise, reduce
 from ..common.padding import pad
+from ..common.table import entering
 from .evaluate import CLAMPS, PAIRS, SUM, pad_value, padding
 from .larq import binary_convolution
 from .source import TfliteSource
@@ -20,16 +21,7 @@ from .step import Window, layer_of
 
 Reader = Callable[[TfliteSource], "Node | list[Node]"]
 READERS: dict[str, Reader] = {}
-
-
-def reader(*ops: str) -> Callable[[Reader], Reader]:
-    """Register a reader."""
-
-    def register(function: Reader) -> Reader:
-        READERS.update(dict.fromkeys(ops, function))
-        return function
-
-    return register
+reader = entering(READERS)
 
 
 def _clamped(s: TfliteSource, x: Node, limits: tuple[float, float]) -> Node:

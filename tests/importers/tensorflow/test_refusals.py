@@ -197,11 +197,9 @@ def test_refused(name: str) -> None:
 
 
 ELSEWHERE = {
-    "tensorflow/counts.py computed: the values that depend only on the shape": "test_limits",
     "tensorflow/frozen.py _node: nodes, with those of the functions that": "test_hostile_saved_models.py",
     "tensorflow/graphdef.py _check_positions: the positions of moved elements are": "test_limits",
     "tensorflow/graphdef.py _read: raise source.misread(shape[1:], result.t": "test_loading.py",
-    "tensorflow/graphdef.py _probe: the values that do not depend on the dat": "test_limits",
     "tensorflow/run.py size: ): the size of its result is not known b": None,  # of no op that is executed today
 }
 """Refusals that other tests meet: which."""
