@@ -41,6 +41,14 @@ def check_kind(path: str | os.PathLike[str]) -> None:
         raise CompileError(f"{name}: {instead}")
 
 
+def check_there(path: str | os.PathLike[str], expected: str, folder: bool = False) -> None:
+    """Raise CompileError if there is no regular file; ``folder``: a folder will do."""
+    if not os.path.exists(path):
+        raise CompileError(f"{os.fspath(path)}: no such file{' or folder' * folder}; expected {expected}")
+    if not os.path.isfile(path) and not (folder and os.path.isdir(path)):
+        raise CompileError(f"{os.fspath(path)}: not a regular file; expected {expected}")
+
+
 def begins_with(path: str | os.PathLike[str], *signatures: bytes) -> bool:
     with suppress(OSError), open(path, "rb") as file:  # what reads the file says why it cannot
         return file.read(4) in signatures

@@ -15,6 +15,7 @@ from ..._types import Array
 from ...errors import BnnError, CompileError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
+from ..common.kinds import check_there
 from ..common.source import SourceModel
 from .external import load_weights
 from .functions import check_nodes
@@ -123,6 +124,7 @@ def open_onnx(model: Any, zero: int = 0) -> OnnxModel:
     if not isinstance(model, (str, os.PathLike)):
         return OnnxModel(from_model(getattr(model, "model_proto", model)), zero)
     path = Path(model)
+    check_there(path, "an .onnx file")
     try:
         return OnnxModel(from_model(_load(onnx, path)), zero)
     except CompileError as error:
@@ -130,10 +132,6 @@ def open_onnx(model: Any, zero: int = 0) -> OnnxModel:
 
 
 def _load(onnx: Any, path: Path) -> Any:
-    if not path.exists():
-        raise CompileError("no such file; expected an .onnx file")
-    if not path.is_file():
-        raise CompileError("not a regular file; expected an .onnx file")
     if path.stat().st_size > _MOST_FILE:
         raise CompileError(f"{path.stat().st_size:,} bytes; at most {_MOST_FILE:,} are read")
     try:

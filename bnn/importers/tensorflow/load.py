@@ -20,7 +20,7 @@ from ..._types import Array
 from ...errors import CompileError, SetupError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
-from ..common.kinds import READ, check_kind
+from ..common.kinds import READ, check_kind, check_there
 from ..common.layer import loop
 from ..common.limits import check_bytes
 from ..common.source import SourceModel
@@ -103,7 +103,7 @@ def freeze(model: Any, *, unsafe: bool = False, input_shape: Sequence[int] | Non
         raise CompileError(f"found {type(model).__name__}, expected {kinds}, or the path of {READ}")
     shape = checked_shape(input_shape)
     if isinstance(model, (str, os.PathLike)):
-        _check_there(Path(model))  # before TensorFlow is imported
+        check_there(model, READ, folder=True)  # before TensorFlow is imported
     tf = tensorflow()
     if not isinstance(model, (str, os.PathLike)):
         return _frozen_model(tf, model, shape, unsafe)
@@ -199,7 +199,7 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     write files, wait, call out) or could grow far beyond the file's size raises :class:`CompileError`.
     """
     where = Path(path)
-    _check_there(where)
+    check_there(where, READ, folder=True)
     if where.is_dir() and not unsafe:
         raise CompileError(f"{where}: a folder is read as a graph, and loaded as a model only with unsafe=True")
     if where.is_dir():
@@ -225,13 +225,6 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     if not callable(model):  # Keras returns entries unchanged if it has no class for them
         raise CompileError(f"{where}: contains no Keras model; save it with model.save(...)")
     return model
-
-
-def _check_there(where: Path) -> None:
-    if not where.exists():
-        raise CompileError(f"{where}: no such file or folder; expected {READ}")
-    if not where.is_dir() and not where.is_file():
-        raise CompileError(f"{where}: not a regular file; expected {READ}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ import numpy as np
 from ..._distribution import install
 from ..._types import Array
 from ...errors import CompileError, SetupError
+from ..common.kinds import check_there
 from ..common.limits import MOST_NODES, check_bytes
 
 MAGIC, VERSION = b"TFL3", 3
@@ -118,14 +118,9 @@ def read_file(path: str | os.PathLike[str], *, unsafe: bool = False) -> TfliteNe
         SetupError: the package tflite is not installed.
     """
     where = os.fspath(path)
-    try:
-        found = os.stat(where)
-    except OSError as error:
-        raise CompileError(f"{where}: cannot be read ({error.strerror}); expected a .tflite file") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise CompileError(f"{where}: not a regular file; expected a .tflite file")
+    check_there(where, "a .tflite file")
     if not unsafe:
-        check_bytes(where, "the file", found.st_size)
+        check_bytes(where, "the file", os.path.getsize(where))
     with open(where, "rb") as file:
         data = file.read()
     if data[4:8] != MAGIC:

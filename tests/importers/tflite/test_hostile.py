@@ -161,7 +161,7 @@ def packed_weights(net: Net) -> None:
 
 
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "none": (lambda path: None, r"net\.tflite: cannot be read \(No such file"),
+    "none": (lambda path: None, r"net\.tflite: no such file; expected a .tflite"),
     "folder": (Path.mkdir, "not a regular file"),
     "file": (file_of(2**30 + 1), "the file is 1,073,741,825 bytes; .* unsafe=True"),
     "weights": (net_of(packed_weights), "268,435,584 weights, which are more than are read"),
