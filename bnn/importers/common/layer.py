@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import Node
-from ...ir.ops import ReshapeAttrs
+from ...ir.ops import ReshapeAttrs, make
 from .remedies import CUT, KINDS
 
 _MOST_PARTS = 32  # parts of one concatenation
@@ -59,8 +59,13 @@ class SourceOp(NamedOp, ABC):
     framework: str  # its name in messages
 
     @abstractmethod
+    def texts(self, output: int) -> tuple[str, str]:
+        """The origin and the tap of a node that is the op's result number ``output``."""
+
     def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
         """A node of this layer; ``final``: its value is result number ``output`` of the source op."""
+        origin, tap = self.texts(output) if final else ("", "")
+        return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
 
     def sign(self, x: Node, final: bool = True) -> Node:
         """-1, 0 or +1, as the source's comparisons see x; here denormals count as zero."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._types import Array
 from ...ir.graph import Node
-from ...ir.ops import constant, make
+from ...ir.ops import constant
 from ..common.layer import SourceOp
 from ..common.moves import Moved, arrange
 from .call import Spec
@@ -247,14 +247,9 @@ class OnnxSource(SourceOp):
 
     # -- nodes
 
-    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
-        """A node of this layer; ``final``: its value is that of the op's result number ``output``."""
+    def texts(self, output: int) -> tuple[str, str]:
         name = self.onnx.outputs[output] if output < len(self.onnx.outputs) else ""
-        origin = name if final else ""
-        tap = ""
-        if final and name not in self.context.foreign:
-            tap = f"{self.layer}/{self.op.lower()}"
-        return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
+        return name, "" if name in self.context.foreign else f"{self.layer}/{self.op.lower()}"
 
     def hint(self, text: str) -> None:
         found = self.context.hints.setdefault(self.layer, [])

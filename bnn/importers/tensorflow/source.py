@@ -11,7 +11,6 @@ import numpy as np
 
 from ..._types import Array
 from ...ir.graph import Node
-from ...ir.ops import make
 from ..common.layer import SourceOp
 from .counts import Slopes
 from .frozen import Frozen, Tensor, TfNode
@@ -109,10 +108,6 @@ class TfSource(SourceOp):
         """The attribute from the file, or TensorFlow's default; None if the op has no such attribute."""
         return self.tf.attrs.get(name)
 
-    def make(self, op: str, *inputs: Node, attrs: Any = None, final: bool = True, output: int = 0) -> Node:
-        """A node of this layer; ``final``: its value is that of the op's TensorFlow tensor with that output number."""
-        origin = f"{self.name}:{output}" if final else ""
-        tap = ""
-        if final and self.name not in self.reading.foreign:
-            tap = f"{self.layer}/{'input' if self.op == 'Sign' else self.name.rsplit('/', 1)[-1]}"
-        return make(op, *inputs, attrs=attrs, name=self.layer, origin=origin, tap=tap)
+    def texts(self, output: int) -> tuple[str, str]:
+        tap = f"{self.layer}/{'input' if self.op == 'Sign' else self.name.rsplit('/', 1)[-1]}"
+        return f"{self.name}:{output}", "" if self.name in self.reading.foreign else tap

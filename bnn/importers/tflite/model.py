@@ -25,7 +25,6 @@ from .evaluate import SUM, evaluated, folded, from_sums, sums
 from .file import Operator, TfliteNetwork, read_file
 from .larq import words
 from .ops import READERS
-from .source import TfliteSource
 from .step import FRAMEWORK, Step
 from .types import FLOATS, check_types, unsupported_type
 
@@ -64,7 +63,7 @@ class TfliteModel(SourceModel):
             inputs.append(input_node(label, network.tensors[number].shape[1:], dtype))
             nodes[number] = as_floats(inputs[-1])
         for operator in self.dependent():
-            source = TfliteSource(network, operator, self.constants, nodes)
+            source = Step(network, operator, self.constants, nodes)
             nodes.update(zip(operator.outputs, _read(source), strict=True))
         outputs = tuple(nodes[i] for i in network.outputs)
         self._fits = True
@@ -183,7 +182,7 @@ def _needed(network: TfliteNetwork) -> list[Operator]:
     return needed[::-1]
 
 
-def _read(source: TfliteSource) -> list[Node]:
+def _read(source: Step) -> list[Node]:
     """An operator's results as nodes; those that its reader made have the tensors' names as their origins."""
     read = READERS[source.op](source)
     results = read if isinstance(read, list) else [read]

@@ -16,19 +16,18 @@ from ..common.padding import pad
 from ..common.table import entering
 from .evaluate import CLAMPS, PAIRS, SUM, pad_value, padding
 from .larq import binary_convolution
-from .source import TfliteSource
-from .step import Window, layer_of
+from .step import Step, Window, layer_of
 
-Reader = Callable[[TfliteSource], "Node | list[Node]"]
+Reader = Callable[[Step], "Node | list[Node]"]
 READERS: dict[str, Reader] = {}
 reader = entering(READERS)
 
 
-def _clamped(s: TfliteSource, x: Node, limits: tuple[float, float]) -> Node:
+def _clamped(s: Step, x: Node, limits: tuple[float, float]) -> Node:
     return x if limits == (-INF, INF) else s.make("clamp", x, attrs=ClampAttrs(*limits))
 
 
-def _reshaped(s: TfliteSource, x: Node, shape: tuple[int, ...]) -> Node:
+def _reshaped(s: Step, x: Node, shape: tuple[int, ...]) -> Node:
     return x if x.type.shape == shape else s.make("reshape", x, attrs=ReshapeAttrs(shape))
 
 
@@ -36,17 +35,17 @@ def _reshaped(s: TfliteSource, x: Node, shape: tuple[int, ...]) -> Node:
 
 
 @reader("LceQuantize")
-def _quantize(s: TfliteSource) -> Node:
+def _quantize(s: Step) -> Node:
     return elementwise.step(s, s.value(0))
 
 
 @reader("LceDequantize")
-def _dequantize(s: TfliteSource) -> Node:
+def _dequantize(s: Step) -> Node:
     return s.value(0)
 
 
 @reader("LceBconv2d")
-def _binary_convolution(s: TfliteSource) -> Node:
+def _binary_convolution(s: Step) -> Node:
     conv, x = binary_convolution(s), s.value(0)
     w = conv.window
     if conv.pad_value and any(w.pads):
@@ -67,19 +66,19 @@ def _binary_convolution(s: TfliteSource) -> Node:
 
 
 @reader("LceBMaxPool2d")
-def _binary_max_pool(s: TfliteSource) -> Node:
+def _binary_max_pool(s: Step) -> Node:
     return _pool(s, "max_pool")
 
 
 # -- floats -----------------------------------------------------------------------------------------------------------
 
 
-def _convolution(s: TfliteSource, x: Node, filters: Array, w: Window, groups: int) -> Node:
+def _convolution(s: Step, x: Node, filters: Array, w: Window, groups: int) -> Node:
     attrs = ConvAttrs(w.stride, w.dilation, w.pads, groups=groups)
     return s.make("conv2d", x, constant(filters, name=s.layer), attrs=attrs)
 
 
-def _with_bias(s: TfliteSource, y: Node, filters: int) -> Node:
+def _with_bias(s: Step, y: Node, filters: int) -> Node:
     """The bias, if there is one, and the fused activation."""
     if s.has(2):
         y = s.make("add", y, constant(s.per_filter(2, filters), name=s.layer))
@@ -87,7 +86,7 @@ def _with_bias(s: TfliteSource, y: Node, filters: int) -> Node:
 
 
 @reader("CONV_2D", "DEPTHWISE_CONV_2D")
-def _conv2d(s: TfliteSource) -> Node:
+def _conv2d(s: Step) -> Node:
     x, w = s.value(0), s.constant(1, rank=4)
     if s.op == "DEPTHWISE_CONV_2D":  # (1, kh, kw, O)
         if w.shape[0] != 1:
@@ -101,7 +100,7 @@ def _conv2d(s: TfliteSource) -> Node:
 
 
 @reader("FULLY_CONNECTED")
-def _fully_connected(s: TfliteSource) -> Node:
+def _fully_connected(s: Step) -> Node:
     x, w = s.value(0), s.constant(1, rank=2)
     if s.option("weights_format"):
         raise s.unsupported(f"weights in format {s.option('weights_format')}; only the plain one is supported")
@@ -112,17 +111,17 @@ def _fully_connected(s: TfliteSource) -> Node:
     return _reshaped(s, _with_bias(s, y, len(w)), s.output().shape[1:])
 
 
-def _pool(s: TfliteSource, op: str) -> Node:
+def _pool(s: Step, op: str) -> Node:
     w = s.window()
     return s.make(op, s.value(0), attrs=PoolAttrs(w.kernel, w.stride, w.pads))
 
 
 @reader("MAX_POOL_2D", "AVERAGE_POOL_2D")
-def _float_pool(s: TfliteSource) -> Node:
+def _float_pool(s: Step) -> Node:
     return _clamped(s, _pool(s, "max_pool" if s.op == "MAX_POOL_2D" else "avg_pool"), s.clamp())
 
 
-def _operand(s: TfliteSource, i: int, rank: int) -> Node:
+def _operand(s: Step, i: int, rank: int) -> Node:
     """An operand of an elementwise op, whose result has ``rank`` dimensions, the batch included."""
     shape = s.input(i).shape
     if s.is_constant(i):
@@ -139,7 +138,7 @@ def _operand(s: TfliteSource, i: int, rank: int) -> Node:
 
 
 def _pair(op: str) -> Reader:
-    def read(s: TfliteSource) -> Node:
+    def read(s: Step) -> Node:
         operands = [_operand(s, i, len(s.output().shape)) for i in range(2)]
         return _clamped(s, s.make(op, *operands), s.clamp())
 
@@ -150,26 +149,26 @@ READERS.update((op, _pair(name)) for op, name in PAIRS.items())
 
 
 @reader("ABS")
-def _absolute(s: TfliteSource) -> Node:
+def _absolute(s: Step) -> Node:
     return elementwise.absolute(s, s.value(0))
 
 
 @reader(*CLAMPS)
-def _relu(s: TfliteSource) -> Node:
+def _relu(s: Step) -> Node:
     return _clamped(s, s.value(0), CLAMPS[s.op])
 
 
 @reader("PRELU")
-def _prelu(s: TfliteSource) -> Node:
+def _prelu(s: Step) -> Node:
     return _sloped(s, s.constant(1))
 
 
 @reader("LEAKY_RELU")
-def _leaky_relu(s: TfliteSource) -> Node:
+def _leaky_relu(s: Step) -> Node:
     return _sloped(s, np.asarray(s.option("alpha"), np.float32))
 
 
-def _sloped(s: TfliteSource, slope: Array) -> Node:
+def _sloped(s: Step, slope: Array) -> Node:
     x, channels = s.value(0), s.value(0).type.shape[-1]
     if slope.size not in (1, channels) or slope.size != 1 and slope.shape[-1] != channels:
         raise s.unsupported(f"slopes of shape {slope.shape}; expected one for each of {channels} channels")
@@ -186,13 +185,13 @@ READERS["TANH"] = _plain("tanh")
 
 
 @reader("SOFTMAX")
-def _softmax(s: TfliteSource) -> Node:
+def _softmax(s: Step) -> Node:
     x, beta = s.value(0), s.option("beta")
     return s.make("softmax", x if beta == 1 else s.make("mul", x, constant([beta])))
 
 
 @reader("MEAN")
-def _mean(s: TfliteSource) -> Node:
+def _mean(s: Step) -> Node:
     return reduce.reduction(s, "avg_pool", s.value(0), s.axes(1, len(s.input(0).shape)), s.output().shape[1:])
 
 
@@ -200,12 +199,12 @@ def _mean(s: TfliteSource) -> Node:
 
 
 @reader("PAD", "PADV2")
-def _pad(s: TfliteSource) -> Node:
+def _pad(s: Step) -> Node:
     return pad(s, s.value(0), padding(s), pad_value(s))
 
 
 @reader("CONCATENATION")
-def _concatenation(s: TfliteSource) -> Node:
+def _concatenation(s: Step) -> Node:
     count, rank = max(len(s.operator.inputs), 1), len(s.output().shape)
     axis = s.axis(s.option("axis"), rank)
     if axis != rank - 1:
@@ -216,7 +215,7 @@ def _concatenation(s: TfliteSource) -> Node:
 
 
 @reader("SPLIT")
-def _split(s: TfliteSource) -> list[Node]:
+def _split(s: Step) -> list[Node]:
     x, count, rank = s.value(1), len(s.operator.outputs), len(s.input(1).shape)
     if s.axes(0, rank) != [rank - 1] or x.type.shape[-1] % count:
         raise s.unsupported(f"dimensions {s.axes(0, rank)} of {rank}; supported: the channels, which are last")
@@ -225,5 +224,5 @@ def _split(s: TfliteSource) -> list[Node]:
 
 
 @reader("RESHAPE")
-def _reshape(s: TfliteSource) -> Node:
+def _reshape(s: Step) -> Node:
     return _reshaped(s, s.value(0), s.output().shape[1:])

@@ -6,11 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..._types import Array
+from ...ir.graph import Node
 from ...ir.ops import INF
-from ..common.layer import NamedOp
+from ..common.layer import SourceOp
 from ..common.limits import MOST_BYTES
 from ..common.padding import same_pads
 from .file import Operator, Tensor, TfliteNetwork
@@ -33,11 +35,23 @@ class Window:
     pads: tuple[int, int, int, int]
 
 
-class Step(NamedOp):
-    """``constants``: the tensors that do not depend on the data."""
+class Step(SourceOp):
+    """One operator.  ``constants``: the tensors that do not depend on the data; ``nodes``: what the others were read
+    as, bits as floats +1 and -1.
 
-    def __init__(self, network: TfliteNetwork, operator: Operator, constants: Mapping[int, Array]) -> None:
-        self.network, self.operator, self.constants = network, operator, constants
+    The reader's result gets the tensor's name as its origin afterwards, whatever nodes were final.
+    """
+
+    framework = FRAMEWORK
+
+    def __init__(
+        self,
+        network: TfliteNetwork,
+        operator: Operator,
+        constants: Mapping[int, Array],
+        nodes: Mapping[int, Node] = MappingProxyType({}),
+    ) -> None:
+        self.network, self.operator, self.constants, self.nodes = network, operator, constants, nodes
         super().__init__(layer_of(network, operator.outputs[0]), operator.op, self.output().name)
 
     def option(self, name: str) -> Any:
@@ -72,6 +86,15 @@ class Step(NamedOp):
         if rank not in (None, value.ndim):
             raise self.unsupported(f"operand {i}, '{tensor.name}', has shape {value.shape}; expected {rank} dimensions")
         return value
+
+    def value(self, i: int) -> Node:
+        """An operand that depends on the data."""
+        if self.number(i) not in self.nodes:
+            raise self.unsupported(f"operand {i}, '{self.input(i).name}', is a constant; it must depend on the data")
+        return self.nodes[self.number(i)]
+
+    def texts(self, output: int) -> tuple[str, str]:
+        return "", ""
 
     def per_filter(self, i: int, filters: int) -> Array:
         """A constant with one number per filter."""
