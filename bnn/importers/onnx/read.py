@@ -123,8 +123,8 @@ class OnnxReader(OnnxReading):
             if not shape or len(shape) < len(given.shape) - 1:
                 text = tuple("?" if d is None else d for d in given.shape)
                 raise CompileError(
-                    f"input '{given.name}' has shape {text}; only the batch size may be free: export the model with a "
-                    "fixed image size"
+                    f"input '{given.name}' has shape {text}; only the batch size may be unknown: export the model with "
+                    "a fixed image size"
                 )
             if math.prod(shape) * images * 4 > MOST_BYTES:
                 raise CompileError(

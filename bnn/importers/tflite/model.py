@@ -73,7 +73,7 @@ class TfliteModel(SourceModel):
         if not self._fits:
             self.graph()
         network, images = self.network, len(inputs[0])
-        given = {i: x.astype(np.float32) for i, x in zip(network.inputs, inputs, strict=True)}
+        given = {i: x.astype(np.float32, copy=False) for i, x in zip(network.inputs, inputs, strict=True)}
 
         def named(values: Mapping[Any, Array]) -> dict[str, Array]:
             return {key if isinstance(key, str) else network.tensors[key].name: x for key, x in values.items()}

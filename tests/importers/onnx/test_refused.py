@@ -113,7 +113,7 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     "parts without an axis": ("drops its axis", lambda: chain(
         "SplitToSequence, x, s", "SequenceAt, s i, y", i=np.int64(0), attrs={0: {"keepdims": 0}})),
     # inputs
-    "a free size": ("only the batch size may be free", lambda: one("Relu", "x", ("N", 4, "H", 6))),
+    "a free size": ("only the batch size may be unknown", lambda: one("Relu", "x", ("N", 4, "H", 6))),
     "no batch": (r"input 'x' has shape \(\); expected \(N, ...\), the batch first", lambda: one("Relu", "x", ())),
     "no image": (r"input 'x' has shape \(3,\); only the batch", lambda: one("Relu", "x", (3,))),
     "no shape": ("input 'x' has no shape; export the model with an example",

@@ -214,9 +214,7 @@ def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if most == 96:
             assert np.array_equal(bnn.compile(path)(np.zeros((2, 8), np.float32)), np.full((2, 8), 8))
         else:
-            with pytest.raises(
-                CompileError, match="do not depend on the data are 96 bytes at .*; at most 95 are made"
-            ):
+            with pytest.raises(CompileError, match="do not depend on the data are 96 bytes at .*; at most 95 are made"):
                 open_source(path)
 
 
