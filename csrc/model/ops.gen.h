@@ -52,6 +52,25 @@
     X(43, pow, bnn_pow_attrs, 1, 0, 0) \
     X(44, erf, bnn_no_attrs, 0, 0, 0)
 
+/* X(name): functions of one float, of which csrc/mcu/functions.h declares bnn_<name> */
+#define BNN_CURVES(X) \
+    X(sigmoid) \
+    X(tanh) \
+    X(elu) \
+    X(exp) \
+    X(log1p) \
+    X(erfc) \
+    X(erf)
+
+/* X(name, value for the floats x and y, may it be written over an operand) */
+#define BNN_PAIRS(X) \
+    X(add, x + y, 1) \
+    X(sub, x - y, 0) \
+    X(mul, x * y, 0) \
+    X(div, x / y, 0) \
+    X(maximum, x >= y || x != x ? x : y, 0) \
+    X(minimum, x <= y || x != x ? x : y, 0)
+
 #define BNN_SLOT_ZEROS 1u
 #define BNN_SLOT_PRE_MUL 2u
 #define BNN_SLOT_PRE_ADD 4u

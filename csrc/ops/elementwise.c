@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* add, sub, mul, div, maximum and minimum: two float operands, at most one of them constant; each dimension is 1 or the
+/* Arithmetic: two float operands, at most one of them constant; each dimension is 1 or the
  * output's, as in NumPy. */
 #include "ops/check.h"
 
@@ -89,12 +89,7 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
         .in_place = IN_PLACE,                                                                                  \
         .prepare = prepare,                                                                                    \
         .row = NAME##_row,                                                                                     \
-    }
+    };
 
-ELEMENTWISE(add, x + y, 1);
-ELEMENTWISE(sub, x - y, 0);
-ELEMENTWISE(mul, (x * y), 0);
-ELEMENTWISE(div, x / y, 0); /* IEEE 754: a number by zero is infinity, zero by zero is NaN */
-/* If either is NaN, so is the result. */
-ELEMENTWISE(maximum, x >= y || x != x ? x : y, 0);
-ELEMENTWISE(minimum, x <= y || x != x ? x : y, 0);
+/* NaN if either is.  IEEE 754: a number by zero is infinity, zero by zero is NaN. */
+BNN_PAIRS(ELEMENTWISE)

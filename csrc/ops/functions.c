@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions of one float: clamp, elu, erf, erfc, exp, log1p, pow, round, rsqrt, sigmoid, sign, sqrt, tanh; and softmax. */
+/* Functions of one float, and softmax. */
 #include "epilogue.h"
 #include "mcu/elements.h"
 #include "mcu/functions.h"
@@ -45,14 +45,10 @@ static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, 
 FUNCTION(rsqrt, CURVE, prepare, 1.0f / sqrtf(bnn_flushed(x)));
 FUNCTION(sqrt, CURVE, prepare, sqrtf(bnn_flushed(x)));
 
-ROW(elu, CURVE, prepare, bnn_elu(out, in, n));
-ROW(erf, CURVE, prepare, bnn_erf(out, in, n));
-ROW(erfc, CURVE, prepare, bnn_erfc(out, in, n));
-ROW(exp, CURVE, prepare, bnn_exp(out, in, n));
-ROW(log1p, CURVE, prepare, bnn_log1p(out, in, n));
+#define CALL(NAME) ROW(NAME, CURVE, prepare, bnn_##NAME(out, in, n));
+BNN_CURVES(CALL)
+
 ROW(pow, CURVE, prepare, bnn_pow(out, in, n, ((const struct bnn_pow_attrs *)attrs)->exponent));
-ROW(sigmoid, CURVE, prepare, bnn_sigmoid(out, in, n));
-ROW(tanh, CURVE, prepare, bnn_tanh(out, in, n));
 
 FUNCTION(sign, 2, prepare, bnn_sign(x));
 

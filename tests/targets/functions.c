@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Prints what csrc/mcu/functions.c computes of the numbers in operands.inc. */
 #include "mcu/functions.h"
+#include "model/ops.gen.h"
 #include "target.h"
 
 #include <string.h>
@@ -12,18 +13,12 @@ static float in[COUNT], out[COUNT];
 
 #define PRINT(NAME)             \
     bnn_##NAME(out, in, COUNT); \
-    target_bytes(#NAME, out, sizeof out)
+    target_bytes(#NAME, out, sizeof out);
 
 int main(void)
 {
     memcpy(in, bits, sizeof in);
-    PRINT(exp);
-    PRINT(tanh);
-    PRINT(erf);
-    PRINT(erfc);
-    PRINT(log1p);
-    PRINT(sigmoid);
-    PRINT(elu);
+    BNN_CURVES(PRINT)
     for (size_t i = 0; i < sizeof exponents / sizeof *exponents; i++) {
         float exponent;
         memcpy(&exponent, &exponents[i], sizeof exponent);

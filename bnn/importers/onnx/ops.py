@@ -12,6 +12,7 @@ import numpy as np
 from ..._types import Array
 from ...ir.graph import Node
 from ...ir.ops import (
+    CURVES,
     INF,
     ClampAttrs,
     ConvAttrs,
@@ -28,6 +29,7 @@ from ..common.padding import as_image, same_pads
 from ..common.table import entering
 from ..common.transposed import transposed
 from .run import integer_range
+from .sizes import OF_ONE_OPERAND
 from .source import OnnxSource
 from .values import Laid, Value, channels_last, permutation
 
@@ -360,18 +362,13 @@ def _plain(op: str, attrs: Any = None) -> Reader:
 
 READERS["Abs"] = _of_one(elementwise.absolute)
 READERS["Ceil"] = _plain("round", RoundAttrs(1))
-READERS["Erf"] = _plain("erf")
-READERS["Exp"] = _plain("exp")
 READERS["Floor"] = _plain("round", RoundAttrs(-1))
 READERS["Neg"] = _of_one(lambda s, x: s.make("mul", x, constant([-1.0])))
 READERS["Not"] = _of_one(elementwise.opposite)
 READERS["Reciprocal"] = _of_one(lambda s, x: s.make("div", constant([1.0]), x))
 READERS["Relu"] = _plain("clamp", ClampAttrs(0.0, INF))
 READERS["Round"] = _plain("round", RoundAttrs(0))
-READERS["Sigmoid"] = _plain("sigmoid")
 READERS["Softplus"] = _of_one(elementwise.softplus)
-READERS["Sqrt"] = _plain("sqrt")
-READERS["Tanh"] = _plain("tanh")
 
 
 @reader("Softsign")
@@ -741,3 +738,9 @@ def transpose(s: OnnxSource) -> Value | None:
     if perm[0] != 0 or not isinstance(value, Laid):
         return None
     return replace(value, order=tuple(value.order[p - 1] for p in perm[1:]))
+
+
+# ONNX's names are the IR's, capitalized; what has attributes in ONNX alone is read above.
+for _op in CURVES:
+    if _op.name.capitalize() in OF_ONE_OPERAND:
+        READERS.setdefault(_op.name.capitalize(), _plain(_op.name))

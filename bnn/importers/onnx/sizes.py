@@ -77,11 +77,15 @@ def _onto(call: Call, whole: Shape, other: Shape) -> Shape:
 # -- elementwise ------------------------------------------------------------------------------------------------------
 
 
-@rule(
-    "Abs", "BitwiseNot", "Ceil", "Celu", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
-    "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid",
-    "Sign", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
+OF_ONE_OPERAND = frozenset({
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Celu", "Cos", "Cosh", "Elu", "Erf",
+    "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg",
+    "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
+    "Tan", "Tanh", "ThresholdedRelu",
+})  # fmt: skip
+
+
+@rule(*OF_ONE_OPERAND)
 def _same(c: Call) -> Shape:
     return c.shape(0)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
+from ...ir.ops import CURVES
 from ..common.layer import NamedOp
 from ..common.limits import PERMISSION, check_bytes
 from ..common.remedies import CUT
@@ -46,11 +47,11 @@ PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
 SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Ops on every element, or every vector of channels, separately: independent of the dimensions before the channels.
 POINTWISE = frozenset({
-    "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Elu", "Equal", "Erf", "Erfc",
-    "Exp", "Floor", "FloorDiv", "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "Log1p", "LogicalAnd",
-    "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6",
-    "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt",
-    "Square", "SquaredDifference", "Sub", "Tanh",
+    "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Equal", "Floor", "FloorDiv",
+    "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum",
+    "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6", "Round", "Select", "SelectV2", "Selu",
+    "Sign", "Softmax", "Softplus", "Softsign", "Square", "SquaredDifference", "Sub",
+    *(op.name.capitalize() for op in CURVES),
 })  # fmt: skip
 
 

@@ -13,11 +13,10 @@ from ..._types import Array
 from ...errors import UnsupportedOpError
 from ...ir.graph import Node
 from ...ir.ops import (
+    CURVES,
     INF,
-    OPS,
     ClampAttrs,
     ConvAttrs,
-    NoAttrs,
     PoolAttrs,
     PowAttrs,
     ReshapeAttrs,
@@ -177,11 +176,7 @@ READERS["Round"] = _plain("round", RoundAttrs(0))
 READERS["Sign"] = _plain("sign")
 READERS["Softmax"] = _plain("softmax")
 # TensorFlow's names are the IR's, capitalized; powers have their own reader.
-READERS.update(
-    (op.name.capitalize(), _plain(op.name))
-    for op in OPS.values()
-    if op.library and op.elementwise and op.attrs is NoAttrs
-)
+READERS.update((op.name.capitalize(), _plain(op.name)) for op in CURVES)
 
 
 @reader("LeakyRelu")

@@ -17,13 +17,16 @@ from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make, replace
 from .sources import ConstantAttrs, InputAttrs, constant, input_node
 
 __all__ = [
-    "CONVOLUTIONS", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "SMALLEST_NORMAL", "BatchSizeAttrs",
-    "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs", "Op", "PadAttrs",
-    "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant",
-    "conv_attrs", "conv_output", "input_node", "make", "replaced", "rows_at_once", "takes_rows",
+    "CONVOLUTIONS", "CURVES", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "SMALLEST_NORMAL",
+    "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs",
+    "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs",
+    "SliceAttrs", "constant", "conv_attrs", "conv_output", "input_node", "make", "replaced", "rows_at_once",
+    "takes_rows",
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves)
 # In the order of their numbers in the file, like the generated tables.
 _RECORDS = sorted((op for family in _FAMILIES for op in family.RECORDS), key=lambda op: op.opcode or 0)
 OPS.update((op.name, op) for op in _RECORDS)
+# Functions of one float without attributes.  TensorFlow and ONNX have them by the same names, capitalized.
+CURVES = tuple(op for op in _RECORDS if op.library and op.elementwise and op.attrs is NoAttrs)

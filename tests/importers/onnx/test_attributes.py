@@ -25,6 +25,7 @@ from bnn._types import Array
 from bnn.errors import CompileError
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 from bnn.importers.onnx.protos import OLDEST_OPSET
+from bnn.ir.ops import CURVES
 
 from .small import as_read, newest_opset, session_of
 
@@ -220,9 +221,9 @@ DULL: dict[str, list[Any]] = {
 }  # fmt: skip
 # Operators whose results round in another order.
 ROUNDED = frozenset(
-    {"AveragePool", "Erf", "Exp", "Gelu", "GlobalAveragePool", "LogSoftmax", "Mish", "Pow", "ReduceMean", "Sigmoid",
-     "Softmax", "Softplus", "Tanh"}
-)  # fmt: skip
+    {"AveragePool", "Gelu", "GlobalAveragePool", "LogSoftmax", "Mish", "Pow", "ReduceMean", "Softmax", "Softplus"}
+    | {op.name.capitalize() for op in CURVES if op.truth and op.truth.ulps > 0.5} - {"Elu"}
+)
 
 
 def versions(op: str) -> list[int]:

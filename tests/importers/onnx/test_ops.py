@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,6 @@ import bnn
 from bnn._types import Array
 from bnn.errors import BnnError, CompileError, InputError
 from bnn.importers.onnx.load import open_onnx
-from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
 from bnn.ir import interpret
 
 from .small import as_read, by_onnx_runtime, model, node
@@ -329,12 +326,6 @@ def test_layers_are_the_modules() -> None:
     for name in (*PARAMETERS, "other"):  # a weight of weights belongs to their module, and what uses it
         proto = model([node("Neg", f"a.b.{name}", "w"), node("Add", "x w")], {f"a.b.{name}": eighths(4, 1, 1)})
         assert bnn.compile(proto).ops[-1].layer == ("a.b" if name in PARAMETERS else "Add_y")
-
-
-def test_the_page_lists_what_is_read() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs/howto/onnx.md").read_text(encoding="utf-8")
-    listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
-    assert listed == sorted({*READERS, *MOVES, *ALIASES} - {"BipolarQuant", "IntQuant", "Quant"})
 
 
 @pytest.mark.parametrize("op", ["Sign", "GreaterOrEqual", "Greater", "Less", "LessOrEqual", "BipolarQuant"])

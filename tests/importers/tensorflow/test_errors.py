@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import larq as lq
@@ -14,7 +12,6 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.graphdef import SUPPORTED
 from bnn.passes import lower
 
 from .models import import_model
@@ -107,10 +104,3 @@ def test_training_mode() -> None:
 def test_not_a_model(thing: Any) -> None:
     with pytest.raises(CompileError, match="expected a Keras model, .* or the path of a .keras"):
         import_model(thing)
-
-
-def test_documented_ops() -> None:
-    """The page lists what is read, and nothing else."""
-    page = (Path(__file__).parents[3] / "docs/howto/keras.md").read_text(encoding="utf-8")
-    listed = re.findall(r"`(\w+)`", page.partition("<!-- ops -->")[2].partition("<!-- end -->")[0])
-    assert listed == sorted(SUPPORTED)

@@ -23,6 +23,7 @@ from bnn.errors import CompileError
 from bnn.importers.tensorflow.frozen import ALIASES, NUMBERS, POINTWISE, SHAPE_OPS
 from bnn.importers.tensorflow.graphdef import SUPPORTED
 from bnn.ir import interpret
+from bnn.ir.ops import CURVES
 
 from .models import Array, drawn, import_model
 
@@ -30,11 +31,10 @@ PIXELS = {"int8", "uint8", "int16", "uint16"}  # inputs that a model may cast to
 OPS = sorted(SUPPORTED | ALIASES | SHAPE_OPS)
 # Sums of products, and functions that other libraries compute; all other results are equal to the bit.
 _ROUNDED = """
-    AvgPool BatchMatMulV2 BatchToSpaceND Conv2D Conv2DBackpropInput DepthwiseConv2dNative Elu Erf Erfc Exp Log1p
-    MatMul Mean Pow ResizeBilinear Rsqrt Selu Sigmoid Softmax Softplus Softsign SpaceToBatchND SparseMatMul
-    SparseTensorDenseMatMul Sum Tanh
+    AvgPool BatchMatMulV2 BatchToSpaceND Conv2D Conv2DBackpropInput DepthwiseConv2dNative MatMul Mean Pow ResizeBilinear
+    Selu Softmax Softplus Softsign SpaceToBatchND SparseMatMul SparseTensorDenseMatMul Sum
 """
-ROUNDED = frozenset(_ROUNDED.split())
+ROUNDED = {*_ROUNDED.split()} | {op.name.capitalize() for op in CURVES if op.truth and op.truth.ulps > 0.5}
 
 
 class X:
