@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a source model to a compiled or emitted one: combines importers, passes, file and emitters."""
+"""Compile and emit source models: importers, passes, file and emitters put together."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ _VERIFIED = 10  # images in the slow comparison, step by step, with the imported
 
 
 class Rounding(torch.autograd.Function):
-    """To multiples of UNIT that fit int8; the gradient is that of the clip."""
+    """Round to multiples of UNIT that fit int8; the gradient is that of the clip."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:

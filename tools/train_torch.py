@@ -108,7 +108,7 @@ def train(data: datasets.Dataset, epochs: int, batch_size: int, learning_rate: f
 
 
 def export(module: nn.Module, data: datasets.Dataset, path: Path) -> None:
-    """As it is: an optimizer would multiply the batch norms into binary weights."""
+    """Export the module as it is: an optimizer would multiply the batch norms into binary weights."""
     example = tensors(data.test, data.scale)[0][:1]
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
     with warnings.catch_warnings():

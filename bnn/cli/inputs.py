@@ -213,7 +213,7 @@ def note_losses(losses: Mapping[str, tuple[str, int]]) -> None:
 
 
 def images_together(model: Reads) -> int:
-    """As many as take little memory."""
+    """The number of images that take little memory."""
     return max(min(_BATCH_BYTES // (4 * math.prod(model.input_shapes[0])), _BATCH_IMAGES), 1)
 
 

@@ -110,7 +110,7 @@ class EventReport:
         return rows + [Energy(f"{chip}, events: a synaptic operation each", events, j) for chip, j in SYNOP.items()]
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The counts as types of JSON."""
         return {
             "inferences": self.inferences,
             "encoder": self.encoder,

@@ -32,7 +32,7 @@ RULES = tuple(PARAMETERS)
 _LONGEST = 2**40  # microseconds: twelve days
 
 ORDERS = ("raster", "random", "brightest")
-"""In which order the pixels of an image arrive."""
+"""The orders in which the pixels of an image may arrive."""
 _FINEST = 24  # the smallest step tried is 2**-24
 
 

@@ -51,7 +51,7 @@ class ImageRun(EventRun):
         return f"after {moment} ({self.share(moment):.0%})" if self.check_moment(moment) else "before any event"
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The run as types of JSON."""
         return {
             "order": self.order,
             "events": self.events,
@@ -87,7 +87,7 @@ class StreamRun(EventRun):
 
     @property
     def spikes(self) -> Array:
-        """Per frame."""
+        """The spikes per frame."""
         return np.asarray((self.up + self.down).sum(axis=1))
 
     def when(self, moment: int) -> str:
@@ -99,7 +99,7 @@ class StreamRun(EventRun):
         )
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The run as types of JSON."""
         synchronous = float(np.median(self.synchronous_nanoseconds)) / 1000
         return {
             "frames": len(self.changed),
@@ -175,7 +175,7 @@ class RecordingRun(EventRun):
         return f"after {self.time(moment):,} us ({share})"
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The run as types of JSON."""
         return {
             "rule": str(self.rule),
             "steps": len(self.times),

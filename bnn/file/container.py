@@ -79,7 +79,7 @@ class Format:
 
     @property
     def sections(self) -> tuple[tuple[str, int], ...]:
-        """Of every file: ``tables``, strings and data."""
+        """A file has ``tables``, then strings, then data."""
         return *self.tables, ("string section", 0), ("data section", 0)
 
     @property

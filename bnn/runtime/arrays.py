@@ -197,7 +197,7 @@ def machine_memory() -> int:
 
 
 def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], convert: bool = False) -> Inputs:
-    """As :func:`check_inputs`, for one array with any N; ``what`` is its name in errors."""
+    """Check one array like :func:`check_inputs`, with any N; errors call it ``what``."""
     array = as_array(x, what, _EXPECTED[dtype])
     if convert and dtype == FLOAT32 and array.dtype.kind in "biuf":
         array = array.astype(FLOAT32, copy=False)

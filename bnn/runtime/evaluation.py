@@ -58,7 +58,7 @@ class Evaluation:
         return str(number) if self.labels is None else self.labels[number]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The evaluation as types of JSON."""
         return {
             "images": self.images, "correct": self.correct, "accuracy": self.accuracy, "top": self.top,
             "top_accuracy": self.top_accuracy, "undecided": self.undecided, "labels": self.labels,
@@ -166,7 +166,7 @@ def are_batches(x: object) -> bool:
 
 
 def batches(x: object, steps: int | None) -> Iterator[Any]:
-    """At most ``steps`` of them; what the iterator raises is raised."""
+    """Yield at most ``steps`` of them; what the iterator raises is raised."""
     assert isinstance(x, Iterable)
     for number, batch in enumerate(x):
         if number == steps:

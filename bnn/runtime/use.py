@@ -87,7 +87,7 @@ class Preprocessing:
         return np.asarray(array)
 
     def record(self) -> dict[str, Any]:
-        """As in a file: what differs from the defaults."""
+        """What a file stores: the fields that differ from the defaults."""
         values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
         return {k: list(v) if isinstance(v, tuple) else v for k, (v, default) in values.items() if v != default}
 

@@ -38,7 +38,7 @@ class PopulationCounts:
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counts})
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The counts as types of JSON."""
         return dict(vars(self))
 
 
@@ -111,7 +111,7 @@ class ActivityReport:
         return rows + [Energy(f"{chip}, by spikes: a synaptic operation each", spikes, j) for chip, j in SYNOP.items()]
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The counts as types of JSON."""
         return {
             "samples": self.samples,
             "steps": self.steps,

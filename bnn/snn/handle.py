@@ -170,7 +170,7 @@ class State:
         self._held: dict[tuple[int, str], CData] = {}
 
     def reset(self) -> None:
-        """As before the first step, with what was learned: weights and thresholds."""
+        """Go back to before the first step; weights and thresholds that were learned stay."""
         check(lib.bnn_snn_reset(self.pointer), "reset")
 
     def record(self, population: int, what: str, to: Array) -> None:

@@ -37,7 +37,7 @@ class Learning:
 
     @property
     def numbers(self) -> Floats:
-        """In the order of the file, float32."""
+        """The parameters as float32, in the order of the file."""
         numbers = [self.nu_pre, self.nu_post, self.decay_pre, self.decay_post, self.low, self.high, self.norm]
         with np.errstate(over="ignore"):  # what becomes infinite is refused, or a bound
             return np.array(numbers, np.float32)
@@ -69,7 +69,7 @@ class Plastic:
         self.pre, self.post = (np.zeros(n, np.float32) for n in self.weights.shape)
 
     def step(self, source: Floats, target: Floats) -> None:
-        """After a step in which these spikes (n,) were sent, whatever the projection's delay."""
+        """Learn from a step in which these spikes (n,) were sent, whatever the projection's delay."""
         r = self.rule
         nu_pre, nu_post, decay_pre, decay_post, low, high, _ = r.numbers
         self.pre = self._trace(self.pre, decay_pre, source != 0)

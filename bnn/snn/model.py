@@ -114,12 +114,12 @@ class SpikingModel:
 
     @property
     def populations(self) -> tuple[PopulationInfo, ...]:
-        """In the order in which they settle."""
+        """The populations, in the order in which they settle."""
         return self._opened.populations
 
     @property
     def projections(self) -> tuple[ProjectionInfo, ...]:
-        """In the order of their targets."""
+        """The projections, in the order of their targets."""
         return self._opened.projections
 
     @property
@@ -179,7 +179,7 @@ class SpikingModel:
 
     @property
     def input_shapes(self) -> dict[str, Shape]:
-        """Without time, in the layout of the source."""
+        """The shapes of one step's inputs by name, in the layout of the source."""
         return {p.name: self._outer(p) for p in self._inputs}
 
     @property
@@ -197,7 +197,7 @@ class SpikingModel:
     # -- running --------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """As before the first step, with what was learned: weights and thresholds."""
+        """Go back to before the first step; weights and thresholds that were learned stay."""
         self._state.reset()
 
     def run(

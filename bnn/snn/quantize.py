@@ -179,7 +179,7 @@ class _Part:
     pool: PoolAttrs | None = None
 
     def times(self, factor: Array) -> _Part:
-        """Per channel of the result."""
+        """The part multiplied by ``factor``, one number per channel of the result."""
         if self.weights is None:
             return dataclasses.replace(self, scale=self.scale * factor)
         return dataclasses.replace(self, weights=self.weights * factor)

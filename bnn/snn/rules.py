@@ -293,7 +293,7 @@ class Dynamics:
         return sent.astype(np.float32)
 
     def late(self, p: Values, s: State) -> Array | None:
-        """For which neurons a late reset is due in this step; None: it has no late reset."""
+        """The neurons for which a late reset is due in this step; None if the rule has no late reset."""
         if self.reset not in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
             return None
         return self._fires(s["v"], p["threshold"])

@@ -117,7 +117,7 @@ class StepRun(Answering):
         return f"after step {moment} of {self.moments} ({self.share(moment):.0%}{after})"
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON; an answer of -1 is none."""
+        """The run as types of JSON; an answer of -1 means that there is none."""
         return {
             "input": self.what,
             "steps": self.moments,
@@ -167,7 +167,7 @@ class RecordingStepRun(StepRun):
         return f"after {seconds(moment * self.step_seconds)} ({share})"
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON; an answer of -1 is none."""
+        """The run as types of JSON; an answer of -1 means that there is none."""
         return {
             **super().as_dict(),
             "step_seconds": self.step_seconds,

@@ -92,7 +92,7 @@ class Answering:
         return "; ".join(parts)
 
     def answers_as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The answers as types of JSON."""
         return {
             "label": self.label,
             "answer": self.answer,

@@ -27,7 +27,7 @@ class Energy:
 
     @property
     def joules(self) -> tuple[float, float]:
-        """Without the encoder."""
+        """The energy of the operations, without the encoder's."""
         return self.operations * self.joules_each[0], self.operations * self.joules_each[1]
 
     @property
@@ -37,11 +37,11 @@ class Energy:
 
     @property
     def total(self) -> tuple[float, float]:
-        """With the encoder."""
+        """The energy of the operations and of the encoder."""
         return self.joules[0] + self.encoder_joules, self.joules[1] + self.encoder_joules
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """The energy as types of JSON."""
         return {
             "what": self.what,
             "operations": self.operations,

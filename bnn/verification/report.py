@@ -68,7 +68,7 @@ class Report(Row):
 
     @property
     def verdict(self) -> str:
-        """In a few words."""
+        """The outcome in one word."""
         return "DIFFERENT" if self.differs else "OK" if self.ok else "SILENT"
 
     def lines(self) -> Iterable[str]:

@@ -110,7 +110,7 @@ bnn_status bnn_check_memory(const void *memory, size_t size, size_t needed, bnn_
 /* Fills the container from its header, without the checksum. */
 bnn_status bnn_read_container(struct bnn_container *c, const struct bnn_format *format, const void *file, size_t size,
                               bnn_problem *problem);
-/* Of a file whose start is right. */
+/* Checks the checksum of a file whose start is right. */
 bnn_status bnn_check_checksum(const struct bnn_container *c, bnn_problem *problem);
 /* The status, or that of the checksum if it is why a file contradicts itself. */
 bnn_status bnn_blame(const struct bnn_container *c, bnn_status status, bnn_problem *problem);

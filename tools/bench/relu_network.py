@@ -31,7 +31,7 @@ def network(shape: tuple[int, ...], classes: int) -> Any:
 
 
 def train(out: str, epochs: int) -> None:
-    """On Fashion-MNIST, into a .keras file."""
+    """Train on Fashion-MNIST, and save a .keras file."""
     _, keras, _ = _tf.load()
     keras.utils.set_random_seed(1)
     data = datasets.load("fashion-mnist")

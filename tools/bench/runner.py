@@ -99,7 +99,7 @@ def machine() -> dict[str, str]:
 
 
 def numbers(context: click.Context, option: click.Parameter, text: str) -> list[int]:
-    """Of an option like 1,2,4."""
+    """The numbers of an option like 1,2,4."""
     try:
         return [int(part) for part in text.split(",") if part]
     except ValueError:

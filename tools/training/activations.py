@@ -29,7 +29,7 @@ SHARPENED_FROM, SHARPENED_TO = 0.2, 0.9
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def _floor(x: Any) -> Any:
-    """With the gradient of the identity (straight through)."""
+    """floor, with the gradient of the identity (straight through)."""
     return tf.floor(x), lambda gradient: gradient
 
 
@@ -58,7 +58,7 @@ class QCFS(keras.layers.Layer):  # type: ignore[misc, name-defined]
 
     @property
     def step(self) -> Any:
-        """From one level to the next."""
+        """The distance from one level to the next."""
         return _rounded(self.range / (self.levels - 1))
 
     def call(self, x: Any) -> Any:

@@ -55,7 +55,7 @@ class View:
 
     @property
     def interior(self) -> int:
-        """From the first element to the first pixel inside the halo."""
+        """The distance from the first element to the first pixel inside the halo."""
         return self.halo.top * self.row + self.halo.left * self.words
 
     @property

@@ -84,7 +84,7 @@ With `-D{prefix}_HOOK` it names the first layer that differs.
 
 
 def _rounded(number: int) -> int:
-    """To two digits."""
+    """The number rounded to two digits."""
     unit = int(10 ** max(len(str(number)) - 2, 0))
     return int(round(number / unit)) * unit
 

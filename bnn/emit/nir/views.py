@@ -141,7 +141,7 @@ def _each_once(places: Places) -> Places:
 
 
 def _without_dead(places: Places) -> Places:
-    """Without the sources that give no element any more."""
+    """The view without the sources that give no element any more."""
     alive = np.unique(places.which)
     number = np.zeros(len(places.sources), np.int16)
     number[alive] = np.arange(len(alive))

@@ -71,7 +71,7 @@ class _Axis:
         return pad, self.count + taps - 1 - self.given - pad
 
     def place(self) -> tuple[Array, Array]:
-        """For each output: its phase, and its position among the outputs of the phase."""
+        """The phase of each output, and its position among the outputs of the phase."""
         phase = np.arange(self.size) % self.stride
         skipped = np.array([self._phase(p)[2] for p in range(self.stride)])
         return phase, np.arange(self.size) // self.stride + skipped[phase]

@@ -59,7 +59,7 @@ def expanded(model: Any) -> list[Any]:
 
 
 def _inlined(model: Any, costs: _Costs) -> Any:
-    """Without weights, whose names alone matter, and without functions that are never called."""
+    """A copy without weights, whose names alone matter, and without functions that are never called."""
     import onnx
     from onnx import inliner
 

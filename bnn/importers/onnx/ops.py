@@ -663,7 +663,7 @@ def _global(s: OnnxSource) -> Value:
 
 @reader("Softmax", "LogSoftmax")
 def _softmax(s: OnnxSource) -> Value:
-    """Over one axis.  log(softmax(x)) = x - max - log1p(sum(exp(x - max)) - 1)."""
+    """log(softmax(x)) over one axis.  log(softmax(x)) = x - max - log1p(sum(exp(x - max)) - 1)."""
     rank = len(s.shape(0)) - 1
     axis = int(s.attr("axis", -1 if s.context.onnx.opset >= 13 else 1)) % (rank + 1)
     if axis == 0 or s.context.onnx.opset < 13 and axis != rank:

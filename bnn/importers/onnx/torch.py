@@ -94,7 +94,7 @@ def _inference(torch: Any, module: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' progress and warnings."""
+    """Silence the exporters' progress and warnings."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -35,7 +35,7 @@ class Laid:
         return tuple(self.node.type.shape[i] for i in self.order)
 
     def elements(self) -> Array:
-        """For each element of an image, its number in the node."""
+        """The number in the node of each element of an image."""
         return numbers(*self.node.type.shape).transpose(self.order)
 
     def moved(self, batches: tuple[int, ...]) -> Moved:

@@ -192,7 +192,7 @@ _LANE, _LONG = 64, 1024  # bytes of a lane: all lanes are computed at a time; lo
 
 
 def _masked(crc: int) -> int:
-    """As it is stored."""
+    """The checksum as a checkpoint stores it."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -132,13 +132,13 @@ def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array
 
 
 def make_levels(rng: Rng, x: Node) -> Node:
-    """With 2 to 255 rising thresholds, some of them equal."""
+    """Draw 2 to 255 rising thresholds, some of them equal."""
     steps = int(rng.integers(2, 16) if rng.random() < 0.7 else rng.integers(16, 256))
     return make("binarize_levels", x, constant(np.sort(rng.integers(-40, 41, steps) / 4)))
 
 
 def _make_dequantize(rng: Rng, x: Node) -> Node:
-    """From numbers in binary."""
+    """Dequantize binary numbers."""
     levels = make_levels(rng, x)
     table = constant(integers(rng, [levels.inputs[1].type.shape[0] + 1]))
     return make("dequantize", levels, table, attrs=DequantizeAttrs(x.type.shape[-1]))

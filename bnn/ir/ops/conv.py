@@ -103,7 +103,7 @@ def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int,
 
 
 def conv_type(data: DType) -> Infer:
-    """For data of f32, b1 or u8; filters are f32 for f32, otherwise b1."""
+    """The type of a convolution of f32, b1 or u8 data; filters are f32 for f32, otherwise b1."""
     binary, integers = data is DType.b1, data is DType.u8
 
     def infer(types: Types, a: ConvAttrs) -> TensorType:
@@ -306,7 +306,7 @@ def _make_bconv2d(rng: Rng, x: Node) -> Node:
 
 
 def _make_iconv2d(rng: Rng, x: Node) -> Node:
-    """With one or two planes of weights; gives sums, bits of thresholds, scaled sums, or bits of scaled sums."""
+    """Draw one or two planes of weights; results are sums, bits of thresholds, scaled sums, or bits of scaled sums."""
     kernel = _random_kernel(rng)
     attrs = random_attrs(rng, x.type.shape, kernel, [0])
     outputs, planes, channels = int(rng.integers(1, 150)), int(rng.integers(1, 3)), x.type.shape[2]

@@ -78,7 +78,7 @@ def round_type(types: Types, a: RoundAttrs) -> TensorType:
 
 
 def per_channel_type(count: int, what: str) -> Infer:
-    """For data and ``count`` operands of one number per channel."""
+    """The type of an op on data and ``count`` operands with one number per channel."""
 
     def infer(types: Types, _: Attrs) -> TensorType:
         x, *operands = types
@@ -100,7 +100,7 @@ def sign(x: Array) -> Array:
 
 
 def round(x: Array, direction: int) -> Array:
-    """To the nearest whole number, halves to even (0); down (-1); up (1).  Denormals count as zero."""
+    """Round to the nearest whole number, halves to even (0); down (-1); up (1).  Denormals count as zero."""
     x = np.where(np.abs(x) < SMALLEST_NORMAL, np.copysign(np.float32(0), x), x)
     return np.asarray(np.rint(x) if direction == 0 else np.floor(x) if direction < 0 else np.ceil(x))
 
@@ -159,7 +159,7 @@ def _jump(height: float) -> Bound:
 
 
 def _make_pair(op: str) -> Maker:
-    """With other data, or with a constant (fewer dimensions, or broadcast), on either side."""
+    """Draw other data, or a constant (fewer dimensions, or broadcast), on either side."""
 
     def maker(rng: Rng, x: Node) -> Node:
         if rng.random() < 0.3:
@@ -217,7 +217,7 @@ class PowAttrs(Attrs):
 
 
 def softmax(x: Array) -> Array:
-    """Over the last axis, shifted by the maximum; the sum is from the first to the last."""
+    """softmax over the last axis, shifted by the maximum; the sum is from the first to the last."""
     e = functions.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(e / np.cumsum(e, axis=-1)[..., -1:])
 

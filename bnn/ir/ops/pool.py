@@ -94,7 +94,7 @@ def avg_pool(x: Array, a: PoolAttrs) -> Array:
 
 
 def _places(size: int, out: int, a: ResizeAttrs) -> tuple[Array, Array, Array]:
-    """For every position along an axis of a resized image: the pixels before and after it, and its place between."""
+    """The pixels before and after every position along an axis of a resized image, and its place between them."""
     aligned = a.align_corners and out > 1
     scale = np.float32(size - 1) / np.float32(out - 1) if aligned else np.float32(size) / np.float32(out)
     half = np.float32(0.5 * a.half_pixels)
@@ -104,8 +104,8 @@ def _places(size: int, out: int, a: ResizeAttrs) -> tuple[Array, Array, Array]:
 
 
 def resize_bilinear(x: Array, a: ResizeAttrs) -> Array:
-    """Between the four nearest pixels of (N, H, W, C): along the rows, then between rows; each step one float32
-    operation, as in TensorFlow's ResizeBilinear."""
+    """Interpolate between the four nearest pixels of (N, H, W, C): along the rows, then between rows; each step is one
+    float32 operation, as in TensorFlow's ResizeBilinear."""
     top, bottom, down = _places(x.shape[1], a.size[0], a)
     left, right, along = _places(x.shape[2], a.size[1], a)
     rows = x[:, :, left] + (x[:, :, right] - x[:, :, left]) * along[:, None]
