@@ -347,7 +347,7 @@ class EventEngine:
             refusal = str(error)
         if made is not None and not made.looks_for_bits():
             return made
-        from .lowering import network_of_neurons, why_refused  # the compiler's part: imported only if needed
+        from ..lowering import network_of_neurons, why_refused  # the compiler's part: imported only if needed
 
         for counters in (True, False)[: 1 if made else 2]:
             try:

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..file.read import decode
-from ..file.write import encode
-from ..ir import spec
-from ..ir.graph import DType, Graph, Node
-from ..ir.neurons import neuron_form
-from ..ir.no_spike import not_counted, of_the_batch, refusal, to_blame
-from ..ir.ops import ConvAttrs, Level, PoolAttrs
-from ..passes.choose_layout import choose_layout
-from ..passes.plan_arena import plan_arena
-from ..passes.schedule import schedule
-from ..runtime import Model
+from .file.read import decode
+from .file.write import encode
+from .ir import spec
+from .ir.graph import DType, Graph, Node
+from .ir.neurons import neuron_form
+from .ir.no_spike import not_counted, of_the_batch, refusal, to_blame
+from .ir.ops import ConvAttrs, Level, PoolAttrs
+from .passes.choose_layout import choose_layout
+from .passes.plan_arena import plan_arena
+from .passes.schedule import schedule
+from .runtime import Model
 
 # What a counter sees the sums of a layer through, as csrc/events/counter_ops.c has it.
 _SEEN_THROUGH = ("bconv2d", "max_pool", "affine", "add", "sub", "mul", "clamp", "copy", "reshape")
