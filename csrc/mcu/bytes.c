@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolutions of bytes by signs.  Of every four bytes of a window, the sums under all sixteen patterns of signs are a
- * table, which all filters look up: a filter's word of 32 signs takes eight additions. */
+/* Convolutions of bytes by signs, by tables of every four bytes of a window. */
 #include "mcu/conv.h"
 #include "mcu/gather.h"
 
-#include "flash/count.h"
+#include "flash/fours.h"
 
-enum { CHUNK = 32, FOURS = CHUNK / 4, PATTERNS = 16 };
+enum { CHUNK = 4 * BNN_FOURS };
 
 /* Where the next byte of a window is. */
 struct place {
@@ -42,73 +41,28 @@ BNN_INLINE void take_all(const struct bnn_mcu_shape *shape, const uint8_t *x, ui
     }
 }
 
-/* tables[pattern of four signs, bit i set for +1] of each four bytes. */
 static void fill_tables(int16_t *tables, const uint8_t *bytes, size_t fours)
 {
-    for (; fours > 0; fours--, bytes += 4) {
-        int32_t both = bytes[0] + bytes[1], first = bytes[0] - bytes[1];
-        int32_t last[4] = {-bytes[2] - bytes[3], bytes[2] - bytes[3], bytes[3] - bytes[2], bytes[2] + bytes[3]};
-        for (size_t i = 0; i < 4; i++, tables += 4) {
-            tables[0] = (int16_t)(last[i] - both);
-            tables[1] = (int16_t)(last[i] + first);
-            tables[2] = (int16_t)(last[i] - first);
-            tables[3] = (int16_t)(last[i] + both);
-        }
-    }
+    for (; fours > 0; fours--, bytes += 4, tables += BNN_PATTERNS)
+        bnn_fill_four(tables, bytes[0], bytes[1], bytes[2], bytes[3]);
 }
 
-/* The sum of all bytes with the signs of a word; for a constant number of fours. */
-BNN_INLINE int32_t look_up(const int16_t *tables, uint32_t signs, size_t fours)
-{
-    int32_t total = tables[signs & 15];
-    if (fours > 1)
-        total += tables[PATTERNS + (signs >> 4 & 15)];
-    if (fours > 2)
-        total += tables[2 * PATTERNS + (signs >> 8 & 15)];
-    if (fours > 3)
-        total += tables[3 * PATTERNS + (signs >> 12 & 15)];
-    if (fours > 4)
-        total += tables[4 * PATTERNS + (signs >> 16 & 15)];
-    if (fours > 5)
-        total += tables[5 * PATTERNS + (signs >> 20 & 15)];
-    if (fours > 6)
-        total += tables[6 * PATTERNS + (signs >> 24 & 15)];
-    if (fours > 7)
-        total += tables[7 * PATTERNS + (signs >> 28)];
-    return total;
-}
-
-/* Any number. */
-static int32_t look_up_loop(const int16_t *tables, uint32_t signs, size_t fours)
-{
-    int32_t total = 0;
-    for (; fours > 0; fours--, tables += PATTERNS, signs >>= 4)
-        total += tables[signs & 15];
-    return total;
-}
-
-/* The products of a chunk, added to the sums. */
+/* The products of a chunk, added to the sums; for a constant number of fours. */
 BNN_INLINE void add_chunk(const struct bnn_mcu_bytes *layer, const int16_t *tables, const uint32_t *signs,
                           int32_t *sums, size_t fours)
 {
     const size_t outputs = layer->shape.outputs;
-    if (layer->planes == 1)
-        for (size_t o = 0; o < outputs; o++)
-            sums[o] += look_up(tables, signs[o], fours);
-    else
-        for (size_t o = 0; o < outputs; o++, signs += 2)
-            sums[o] += (look_up(tables, signs[0], fours) + look_up(tables, signs[1], fours)) / 2; /* even */
+    bnn_add_fours(sums, tables, signs, outputs, fours);
+    if (layer->planes == 2)
+        bnn_add_fours(sums, tables, signs + outputs, outputs, fours);
 }
 
-static void add_last_chunk(const struct bnn_mcu_bytes *layer, const int16_t *tables, const uint32_t *signs,
-                           int32_t *sums, size_t fours)
+/* Of weights that are means of two signs. */
+static void halve(const struct bnn_mcu_bytes *layer, int32_t *sums)
 {
-    for (size_t o = 0; o < layer->shape.outputs; o++, signs += layer->planes) {
-        int32_t total = look_up_loop(tables, signs[0], fours);
-        if (layer->planes == 2)
-            total = (total + look_up_loop(tables, signs[1], fours)) / 2;
-        sums[o] += total;
-    }
+    if (layer->planes == 2)
+        for (size_t o = 0; o < layer->shape.outputs; o++)
+            sums[o] /= 2; /* even */
 }
 
 /* sums[output] of one pixel. */
@@ -120,28 +74,30 @@ static void sum_bytes(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32
     struct place at = {x, x, 0, 0};
     size_t left = bnn_mcu_window(shape);
     uint8_t bytes[CHUNK];
-    int16_t tables[FOURS * PATTERNS];
+    int16_t tables[BNN_FOURS * BNN_PATTERNS];
     for (size_t o = 0; o < shape->outputs; o++)
         sums[o] = 0;
     for (; left >= CHUNK; left -= CHUNK, signs += chunk_signs) {
         take(shape, &at, bytes, CHUNK);
-        fill_tables(tables, bytes, FOURS);
-        add_chunk(layer, tables, signs, sums, FOURS);
+        fill_tables(tables, bytes, BNN_FOURS);
+        add_chunk(layer, tables, signs, sums, BNN_FOURS);
     }
-    if (left == 0)
-        return;
-    for (size_t i = left; i % 4 != 0; i++)
-        bytes[i] = 0;
-    take(shape, &at, bytes, left);
-    fill_tables(tables, bytes, (left + 3) / 4);
-    add_last_chunk(layer, tables, signs, sums, (left + 3) / 4);
+    if (left > 0) {
+        for (size_t i = left; i % 4 != 0; i++)
+            bytes[i] = 0;
+        take(shape, &at, bytes, left);
+        fill_tables(tables, bytes, (left + 3) / 4);
+        for (size_t plane = 0; plane < layer->planes; plane++, signs += shape->outputs)
+            bnn_add_any_fours(sums, tables, signs, shape->outputs, (left + 3) / 4);
+    }
+    halve(layer, sums);
 }
 
 /* The same for a constant number of bytes, at most CHUNK. */
 BNN_INLINE void sum_few_bytes(const struct bnn_mcu_bytes *layer, const uint8_t *x, int32_t *sums, size_t n)
 {
     uint8_t bytes[CHUNK];
-    int16_t tables[FOURS * PATTERNS];
+    int16_t tables[BNN_FOURS * BNN_PATTERNS];
     for (size_t o = 0; o < layer->shape.outputs; o++)
         sums[o] = 0;
     for (size_t i = n; i % 4 != 0; i++)
@@ -149,6 +105,7 @@ BNN_INLINE void sum_few_bytes(const struct bnn_mcu_bytes *layer, const uint8_t *
     take_all(&layer->shape, x, bytes);
     fill_tables(tables, bytes, (n + 3) / 4);
     add_chunk(layer, tables, layer->weights, sums, (n + 3) / 4);
+    halve(layer, sums);
 }
 
 /* A pixel's row of the table. */

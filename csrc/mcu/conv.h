@@ -126,7 +126,7 @@ void bnn_mcu_planes_sums(const struct bnn_mcu_planes *layer, size_t row, const u
 /* Bytes (0 to 255) by signs, or by means of two signs: -1, 0 and +1.  With the sum s of products, a bit is (s >= limit)
  * and a sum s + correction, or s if `table` is NULL; |s| and limits are at most 2^30 / planes. */
 struct bnn_mcu_bytes {
-    /* [word][output][plane], a word for every 32 bytes of a window: bit i of word k is the sign of byte 32 k + i, set
+    /* [word][plane][output], a word for every 32 bytes of a window: bit i of word k is the sign of byte 32 k + i, set
      * for +1; zeros at the end */
     const uint32_t *weights;
     const int32_t *table; /* [class][output] */

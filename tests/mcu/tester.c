@@ -401,7 +401,7 @@ static int test_bytes(void)
             int32_t twice = 0, value = table[class_of(&l, row, column) * outputs + o];
             for (size_t k = 0; k < l.window * planes; k++) {
                 size_t element = k / planes;
-                int sign = bit_of(weights + (element / 32 * outputs + o) * planes + k % planes, element % 32) ? 1 : -1;
+                int sign = bit_of(weights + (element / 32 * planes + k % planes) * outputs + o, element % 32) ? 1 : -1;
                 twice += sign * x[place(&l, row, column, element)];
             }
             int32_t sum = twice / (int32_t)planes;

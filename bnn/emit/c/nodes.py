@@ -412,7 +412,7 @@ def _iconv2d(program: Program, node: Node) -> None:
     bytes_of_window = kh * kw * x.channels
     padded = np.full((outputs, -(-bytes_of_window // BYTES_OF_A_WORD) * BYTES_OF_A_WORD, planes), -1)
     padded[:, :bytes_of_window] = np.moveaxis(signs, 3, 4).reshape(outputs, bytes_of_window, planes)
-    packed = pack(padded.reshape(outputs, -1, BYTES_OF_A_WORD, planes).transpose(1, 0, 3, 2))
+    packed = pack(padded.reshape(outputs, -1, BYTES_OF_A_WORD, planes).transpose(1, 3, 0, 2))
     weights_name = program.table("uint32_t", "weights", packed)
     integers = "NULL"
     if limits or (not fraction and table.any()):

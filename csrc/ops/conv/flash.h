@@ -29,7 +29,7 @@ struct bnn_flash_job {
     const unsigned char *x;              /* the window, which may begin in the rim */
     const uint32_t *window;              /* gathered; of bits, the first plane's, */
     size_t plane;                        /* and words from one plane's to the next's */
-    size_t filled;                       /* bytes: the word of signs whose tables are in memory */
+    size_t filled;                       /* bytes: the value where the tables in memory begin */
 };
 
 /* What the two kinds do: gather the window of a group, and sum from output channel `first` on, all of that group. */

@@ -2,17 +2,17 @@
 /* Convolutions of bytes by signs for little memory.
  *
  * A value of the window is a byte minus its channel's zero, and 0 outside the image; times a power of two, so that it is
- * a whole number.  Filters are packed as lists of signs without gaps: [output][plane][word].  Of every four values, the
- * sums under all sixteen patterns of signs are a table, which all filters look up. */
+ * a whole number.  Filters are packed as lists of signs without gaps: [word][plane][output].  Sums are looked up as by
+ * the functions for firmware (csrc/mcu/bytes.c). */
 #include "ops/conv/flash.h"
+
+/* Of values that may have fractions. */
+#define BNN_SUM_OF_FOUR int32_t
+#include "flash/fours.h"
 
 #include <string.h>
 
-enum {
-    FOURS = 8, /* of values, in a word of signs */
-    PATTERNS = 16,
-    MAX_SHIFT = 16 /* a byte times 2^16 is just below 2^24, as all sums are */
-};
+enum { MAX_SHIFT = 16 /* a byte times 2^16 is just below 2^24, as all sums are */ };
 
 /* The words of a list of signs. */
 static size_t sign_words(const struct bnn_conv_shape *s)
@@ -21,9 +21,9 @@ static size_t sign_words(const struct bnn_conv_shape *s)
 }
 
 /* In the scratch memory, after the window: [four][pattern]. */
-static uint32_t *tables_of(const struct bnn_flash_job *j)
+static int32_t *tables_of(const struct bnn_flash_job *j)
 {
-    return (uint32_t *)j->run->scratch + (bnn_flash_window(&j->layer->shape) + 3) / 4 * 4;
+    return (int32_t *)j->run->scratch + (bnn_flash_window(&j->layer->shape) + 3) / 4 * 4;
 }
 
 static void gather(struct bnn_flash_job *j, size_t group)
@@ -46,47 +46,22 @@ static void gather(struct bnn_flash_job *j, size_t group)
         *to++ = 0;
 }
 
-/* tables[pattern of four signs, bit i set for +] of each four values. */
-static void fill_tables(uint32_t *tables, const uint32_t *values, size_t fours)
-{
-    for (; fours > 0; fours--, values += 4) {
-        const uint32_t both = values[0] + values[1], first = values[0] - values[1];
-        for (uint32_t i = 0; i < 4; i++, tables += 4) {
-            uint32_t last = (i & 1 ? values[2] : 0 - values[2]) + (i & 2 ? values[3] : 0 - values[3]);
-            tables[0] = last - both;
-            tables[1] = last + first;
-            tables[2] = last - first;
-            tables[3] = last + both;
-        }
-    }
-}
-
-/* Adds what a table has for one four of each filter's signs. */
-static void look_up(int32_t *sums, const uint32_t *table, const uint32_t *signs, size_t step, size_t shift,
-                    size_t channels)
-{
-    for (size_t i = 0; i < channels; i++, signs += step)
-        sums[i] = (int32_t)((uint32_t)sums[i] + table[*signs >> shift & (PATTERNS - 1)]);
-}
-
 static void sum(struct bnn_flash_job *j, size_t first, size_t channels, int32_t *sums)
 {
     const struct bnn_conv_shape *s = &j->layer->shape;
-    const size_t planes = s->sign_planes, words = sign_words(s), values = bnn_flash_window(s);
-    uint32_t *tables = tables_of(j);
+    const size_t planes = s->sign_planes, values = bnn_flash_window(s);
+    const uint32_t *signs = j->layer->signs + first;
+    int32_t *tables = tables_of(j);
     for (size_t i = 0; i < channels; i++)
         sums[i] = 0;
-    for (size_t k = 0; k < words; k++) {
-        const uint32_t *signs = j->layer->signs + first * planes * words + k;
-        size_t left = values - 32 * k, fours = left < 32 ? (left + 3) / 4 : FOURS;
-        if (j->filled != k)
-            fill_tables(tables, j->window + 32 * k, fours);
+    for (size_t k = 0; k < values; k += 32) {
+        const int32_t *value = (const int32_t *)j->window + k;
+        size_t fours = values - k < 32 ? (values - k + 3) / 4 : BNN_FOURS;
+        for (size_t i = 0; j->filled != k && i < fours; i++, value += 4)
+            bnn_fill_four(tables + i * BNN_PATTERNS, value[0], value[1], value[2], value[3]);
         j->filled = k;
-        for (size_t i = 0; i < fours; i++) {
-            look_up(sums, tables + i * PATTERNS, signs, planes * words, 4 * i, channels);
-            if (planes == 2)
-                look_up(sums, tables + i * PATTERNS, signs + words, planes * words, 4 * i, channels);
-        }
+        for (size_t plane = 0; plane < planes; plane++, signs += s->w->o)
+            bnn_add_any_fours(sums, tables, signs, channels, fours);
     }
     for (size_t i = 0; i < channels && planes == 2; i++)
         sums[i] /= 2; /* even */
@@ -114,13 +89,13 @@ static uint32_t find_shift(const float *zeros, size_t count)
 static void pack_signs(const struct bnn_conv_shape *s, uint32_t *dst)
 {
     const uint32_t *tap = s->w->data;
-    size_t taps = (size_t)s->w->h * s->w->w, channels = s->x->c, words = sign_words(s);
-    memset(dst, 0, s->w->o * s->sign_planes * words * sizeof *dst);
-    for (size_t o = 0; o < s->w->o; o++, dst += s->sign_planes * words)
-        for (size_t t = 0; t < taps; t++, tap += s->w->words)
+    const size_t values = bnn_flash_window(s), channels = s->x->c, filters = s->w->o;
+    memset(dst, 0, filters * s->sign_planes * sign_words(s) * sizeof *dst);
+    for (size_t o = 0; o < filters; o++, dst++)
+        for (size_t first = 0; first < values; first += channels, tap += s->w->words)
             for (size_t i = 0; i < channels * s->sign_planes; i++) {
-                size_t k = t * channels + i % channels;
-                dst[i / channels * words + k / 32] |= bnn_flash_bit(tap, i) << k % 32;
+                size_t k = first + i % channels;
+                dst[(k / 32 * s->sign_planes + i / channels) * filters] |= bnn_flash_bit(tap, i) << k % 32;
             }
 }
 
@@ -140,7 +115,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     }
     layer.signs = signs;
     layer.zeros = zeros;
-    bnn_flash_prepare(p, op, &layer, (bnn_flash_window(s) + 3) / 4 * 4 + (size_t)FOURS * PATTERNS);
+    bnn_flash_prepare(p, op, &layer, (bnn_flash_window(s) + 3) / 4 * 4 + (size_t)BNN_FOURS * BNN_PATTERNS);
     return BNN_OK;
 }
 
