@@ -26,8 +26,8 @@ CC ?= cc
 ARGS ?=
 
 PY := $(VENV)/bin/python
-C_SOURCES := $(shell $(PYTHON) bnn/runtime/build.py)
-C_FILES := $(C_SOURCES) $(shell $(PYTHON) bnn/runtime/build.py headers)
+C_SOURCES := $(shell $(PYTHON) bnn/runtime/build.py 2>/dev/null)
+C_FILES := $(C_SOURCES) $(shell $(PYTHON) bnn/runtime/build.py headers 2>/dev/null)
 FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/*/*.c tests/*/*.inc tools/*.[ch] tools/*/*.[ch] examples/*/*.c)
 C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
 C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
@@ -115,6 +115,8 @@ $(VENV)/made: | $(PY)
 	@touch $@
 
 $(PY):
+	@command -v '$(PYTHON)' >/dev/null || { \
+	    echo "make: '$(PYTHON)' is not a program; name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 	    echo "make: Python 3.10 to 3.13 is needed, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true);" \
 	         "name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }

@@ -49,6 +49,7 @@ def bench(
 ) -> None:
     """Time NET.bnn on random images: the median and quartiles of many runs.
 
+    The layers' times are those of C alone; a call from Python adds some microseconds.
     If the third quartile is far above the median, the machine was doing other work.
     """
     model = load(net, kernels=kernels)

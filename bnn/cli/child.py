@@ -165,7 +165,12 @@ def _compile(
     answers.send("working")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", errors.CompileWarning)
-        compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
+        try:
+            compiled = compile(model, dump=lambda text: answers.send("dump", text), **options)
+        except errors.InputError as error:
+            files = (("labels", labels), ("preprocessing", options["preprocess"] and preprocess))
+            wrong = next((file for key, file in files if file and str(error).startswith(f"{key}:")), None)
+            raise error if wrong is None else errors.InputError(f"{wrong}: {error}") from None
     for text in (str(warning.message) for warning in caught if warning.category is errors.CompileWarning):
         if f"{WARNING}{text}" not in compiled.warnings:  # which the command prints
             answers.send("note", text)

@@ -316,7 +316,7 @@ def _picture(
     shape = model.input_shapes[0]
     if content is None and path.suffix in _TEXTS and path.is_file():
         read = f"np.loadtxt({str(path)!r}, dtype=np.float32{_TEXTS[path.suffix]}).reshape{(-1, *shape)}"
-        raise Unusable(f"{path}: a text, expected {EXPECTED}; numbers: np.save({f'{path.stem}.npy'!r}, {read})")
+        raise Unusable(f"{path}: a text file, expected {EXPECTED}; numbers: np.save({f'{path.stem}.npy'!r}, {read})")
     first = model.layout == "NCHW" and len(shape) == 3
     try:
         image = decode(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)

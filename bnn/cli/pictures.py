@@ -98,7 +98,9 @@ def decode(
                 image = upright.convert(_MODES[channels])
             return np.asarray(_fitted(path, image, shape, made)).reshape(shape)
     except UnidentifiedImageError:
-        raise Unusable(f"{path}: not an image that Pillow can read, and not .npy or .npz; save it again") from None
+        raise Unusable(
+            f"{path}: not an image that Pillow can read, and not .npy or .npz; save a picture anew"
+        ) from None
     except Image.DecompressionBombError as error:
         raise Unusable(f"{path}: {error}") from None
     except BnnError:

@@ -100,7 +100,7 @@ def why_float(conv: Node) -> str:
         return f"its signs are scaled by other data (a scale per image){too}"
     if _rounded(x):
         return f"its input takes more than {MOST_STEPS + 1} values{too}"
-    return f"its input is float{too} (no input quantizer)"
+    return f"its input is float (no input quantizer){too}"
 
 
 def _scaled_by_data(x: Node) -> bool:

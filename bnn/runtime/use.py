@@ -252,8 +252,9 @@ _CHECKS: dict[str, Callable[[object, str], Any]] = {
 def _per_channel(value: Any, key: str, channels: int) -> tuple[Any, ...]:
     numbers = tuple(value) if isinstance(value, (list, tuple)) else (value,) * channels
     if len(numbers) != channels:
-        found = f"preprocessing: {key}: found {len(numbers)} numbers"
-        raise InputError(f"{found}, expected one for each of {channels} channels")
+        found = f"preprocessing: {key}: found {len(numbers)} numbers, expected one for each of {channels} channels"
+        remedy = "; the presets are for three colours: give numbers of your own" if len(numbers) == 3 else ""
+        raise InputError(f"{found}{remedy}")
     return numbers
 
 

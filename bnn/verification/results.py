@@ -113,10 +113,10 @@ class EndToEnd(Row):
     first_differences: int = column("bits that differ where nothing differed before", 0)
     beyond_rounding: int = column("of these, not within rounding of their threshold", 0, fails=True)
     largest_distance: float = column("largest distance from it, in standard deviations", 0.0)
-    images_judged: int = column("images without a different bit, of which outputs are judged", 0)
+    images_judged: int = column("images without a different bit, whose outputs are judged", 0)
     outputs_beyond_rounding: int = column("of these, with an output that differs by more than rounding", 0, fails=True)
     classes_different: int = column("images whose class differs", 0)
-    classes_beyond_rounding: int = column("of these, judged ones that differ by more than rounding", 0, fails=True)
+    classes_beyond_rounding: int = column("of these, judged and different by more than rounding", 0, fails=True)
     largest_output_difference: float = column("largest difference of an output", 0.0)
 
 

@@ -57,7 +57,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_counts(call: Any, pair: tuple[Path, Path]) -> None:
     done = call("verify", *pair, "--random", 20)
     assert done.status == 0, done.out + done.err
-    assert "images without a different bit, of which outputs are judged: 20\n" in done.out
+    assert "images without a different bit, whose outputs are judged: 20\n" in done.out
     assert done.out.endswith("\nEQUAL: all bits, and all floats up to rounding\n")
     record = call("verify", *pair, "--random", 20, "--json").json
     assert record["ok"] and record["different_floats"] == record["images_with_nan"] == 0 and record["hint"] == ""

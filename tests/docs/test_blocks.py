@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codeop
 import re
 import warnings
 from collections import Counter
@@ -83,6 +84,20 @@ def test_what_others_run_is_named_there() -> None:
         text = "\n".join(file.name + "\n" + file.read_text(encoding="utf-8") for file in files)
         absent = [call for call in calls(block.text) if not re.search(call, text)]
         assert not absent, f"{block.place}: {block.markers['run by']} does not have {absent}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_can_be_pasted(page: Path) -> None:
+    """Into `python` before 3.13, where an empty line ends a compound statement, and nothing else does."""
+    for block in (block for block in blocks(page) if block.language == "python" and not block.title):
+        entered: list[str] = []
+        for line in [*block.text.splitlines(), ""]:
+            entered.append(line)
+            try:
+                whole = codeop.compile_command("\n".join(entered), symbol="single")
+            except SyntaxError as error:
+                pytest.fail(f"{block.place}: {error}: {entered}")
+            entered = entered if whole is None else []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

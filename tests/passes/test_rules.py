@@ -156,7 +156,7 @@ def test_reasons() -> None:
     assert note(conv(X, 2, 3)) == "its input is float (no input quantizer)"
     assert note(conv(X, 2, 3, alpha=[1, 2])) == "its input is float (no input quantizer)"
     w = constant(np.reshape([0, 1, 2, 3.3], (2, 1, 1, 2)))
-    assert note(make("conv2d", X, w)) == "its input is float, its weights too (no input quantizer)"
+    assert note(make("conv2d", X, w)) == "its input is float (no input quantizer), its weights too"
     half = make("pad", bits(X), attrs=PadAttrs((1, 1, 1, 1), 0.5))
     assert note(conv(half, 2, 3)) == "its bits are padded with 0.5"
     depthwise = make("conv2d", bits(X), constant(np.ones((2, 1, 1, 1))), attrs=ConvAttrs(groups=2))

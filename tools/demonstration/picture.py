@@ -78,7 +78,7 @@ def _gallery(figure: Any, result: Result) -> None:
     wrong = np.flatnonzero(guesses != labels)
     surest = wrong[np.argsort(-compiled[wrong].max(axis=1), kind="stable")][:classes]
     top = grid[_ROWS + 1, 0].get_position(figure).y1
-    some = f"Wrong, and surest of it ({len(wrong):,} of {len(labels):,} are wrong)"
+    some = f"Wrong and most certain ({len(wrong):,} of {len(labels):,} are wrong)"
     _heading(figure, 0.03, top + 0.012, some if len(wrong) else "No test image is wrong")
     for column, index in enumerate(surest):
         _image(figure.add_subplot(grid[_ROWS + 1, column]), result, int(index))

@@ -162,7 +162,7 @@ def test_first_layer_keeps_its_reason() -> None:
     graph = check(sequential((6, 6, 3), lq.layers.QuantConv2D(4, 3, kernel_quantizer="ste_sign"), bn()))
     assert graph.schedule[0].note == "its input is float (no input quantizer)"
     graph = check(sequential((6, 6, 3), layers.Conv2D(4, 3)))
-    assert graph.schedule[0].note == "its input is float, its weights too (no input quantizer)"
+    assert graph.schedule[0].note == "its input is float (no input quantizer), its weights too"
 
 
 def test_batch_norm_of_exact_ties() -> None:
