@@ -7,16 +7,23 @@ this program's own, and a browser may take a name for markup.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
 _LAYOUT = "\n\t"  # of this program's own texts
+_LONG_NAME = re.compile(r"\S{400,}")  # a path may have some hundred characters
 
 
 def printable(text: str) -> str:
     """A name on one line of a terminal: what does not print, or prints as space that is none, becomes ``\\x1b`` or
     ``\\u202e``, as in Python.  A backslash stays, so that a text may come here twice."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def clipped(text: str) -> str:
+    """A text without the middle of names that nobody reads: a damaged file may have a megabyte of one."""
+    return _LONG_NAME.sub(lambda name: f"{name[0][:120]}...{name[0][-40:]}", text)
 
 
 def printable_lines(text: str) -> str:

@@ -6,15 +6,15 @@ from __future__ import annotations
 import sys
 
 from ._distribution import foreign_package
-from ._text import printable
+from ._text import clipped, printable
 
 
 class BnnError(Exception):
     """Base of all errors raised by this package.  The text is one line that a terminal may show, whatever the names in
-    it; ``args`` has the names as they are."""
+    it, the longest without their middle; ``args`` has the names as they are."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return clipped(printable(super().__str__()))
 
 
 class CompileError(BnnError, ValueError):

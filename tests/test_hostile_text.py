@@ -528,3 +528,11 @@ def test_a_bug_prints_its_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pyte
         err = capfd.readouterr().err
         assert "this is a bug of bnn" in err and not wrong(err)
     assert main(["inspect", "c"]) == 2 and capfd.readouterr().err == "bnn: error: x: no\n"
+
+
+def test_an_error_does_not_repeat_a_name_without_end() -> None:
+    name, path = "\x00" * 10_000, "/" + "folder/" * 50 + "net.bnn"
+    text = str(errors.BnnError(f"layer '{name}': no"))
+    assert text.startswith(r"layer '\x00\x00") and text.endswith(r"\x00\x00': no") and len(text) < 200
+    assert str(errors.BnnError(f"{path}: no such file")) == f"{path}: no such file"
+    assert errors.BnnError(name).args == (name,)
