@@ -69,5 +69,17 @@ def test_small_files(folder: Path) -> None:
 def test_brevitas_gives_equal_bits(export: exports.Export, folder: Path) -> None:
     model = compiled(export, folder)
     x = images(export.network, 20)
-    expected = networks.eager(networks.build(export.network), x)
-    assert np.array_equal(model(x), expected)
+    module = networks.build(export.network)
+    (norm,) = (part for part in module.modules() if type(part).__name__ == "TensorNorm")
+    norm.register_forward_hook(lambda norm, given, _: normalized(norm, given[0]))
+    assert np.array_equal(model(x), networks.eager(module, x))
+
+
+def normalized(norm: Any, x: Any) -> Any:
+    """What the module means: the root that it takes is MKL's, which on some processors is not the nearest float."""
+    mean, variance, weight, bias = (
+        getattr(norm, name).detach().numpy() for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    sums = getattr(x, "value", x).detach().numpy()
+    result = (sums - mean) / np.sqrt(variance + np.float32(norm.eps)) * weight + bias
+    return getattr(x, "value", x).new_tensor(result)
