@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make hello       show a digit and its class, without TensorFlow: a first result in a minute or two
 # make demo        train a small binary network, compile it, run it in C, compare it with Keras
-# make test        the test suite: every area, in five to six minutes on two cores
+# make test        the test suite: every area, in about five minutes on two cores
 # make test-all    the same, and then what takes longer: emulators, packages, browsers, training, proofs, more random cases
 # make test-kernels   what depends on the kernel family, with each but the fastest and scalar
 # make fuzz        fuzz what reads strangers' bytes: a minute for each target, or FUZZ_SECONDS, or FUZZ_RUNS in total
