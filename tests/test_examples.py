@@ -109,7 +109,7 @@ def test_the_server(tmp_path: Path) -> None:
             assert status == 400 and text.startswith("picture: damaged image: ")
             assert ask(b"hello") == (
                 400,
-                "picture: not an image that Pillow can read, and not .npy or .npz; save a picture anew",
+                "picture: not an image that Pillow can read, and not .npy or .npz; if it is a picture, save it again",
             )
             status, text = ask(bytes(2**20 + 1))
             assert status == 413 and "at most 1,048,576 bytes" in text

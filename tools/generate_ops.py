@@ -54,7 +54,7 @@ def c_header() -> str:
         rows.append(f"    X({op.opcode}, {op.name}, {struct_name(op.attrs)}, {words}, {traits[0]:d}, {traits[1]:d})")
     out.append(" \\\n".join(rows) + "\n\n")
     called = [op.name for op in CURVES if op.c == f"bnn_{op.name}(out, in, n)"]
-    out.append("/* X(name): functions of one float, of which csrc/mcu/functions.h declares bnn_<name> */\n")
+    out.append("/* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */\n")
     out.append("#define BNN_CURVES(X) \\\n" + " \\\n".join(f"    X({name})" for name in called) + "\n\n")
     out.append("/* X(name, value for the floats x and y, may it be written over an operand) */\n")
     pairs = [f"    X({op.name}, {op.c}, {op.in_place is not None:d})" for op in written if op.infer is broadcast_type]

@@ -99,7 +99,7 @@ def decode(
             return np.asarray(_fitted(path, image, shape, made)).reshape(shape)
     except UnidentifiedImageError:
         raise Unusable(
-            f"{path}: not an image that Pillow can read, and not .npy or .npz; save a picture anew"
+            f"{path}: not an image that Pillow can read, and not .npy or .npz; if it is a picture, save it again"
         ) from None
     except Image.DecompressionBombError as error:
         raise Unusable(f"{path}: {error}") from None

@@ -209,7 +209,7 @@ class Contents:
 
     @classmethod
     def of_bytes(cls, data: object, kind: Kind) -> Contents:
-        """A copy.  Raises InputTypeError if they are no bytes, ModelFormatError if there are none."""
+        """Copied.  Raises InputTypeError for what is not bytes, ModelFormatError for no bytes at all."""
         view = as_bytes(data, f"the bytes of a {kind.suffix} file")
         if not len(view):
             raise ModelFormatError(f"no bytes: expected the contents of a {kind.suffix} file")

@@ -16,7 +16,7 @@ ACCEPT = "Give other images, or accept it: allow_silent=True, --allow-silent"
 
 
 def column(name: str = "", default: Any = MISSING, *, fails: bool = False) -> Any:
-    """A field: the column that shows it; whether a row has failed in which it is neither 0 nor empty."""
+    """A field, and the title of its column.  ``fails``: where it is neither 0 nor empty, the row has failed."""
     made = {"default_factory": list} if default == [] else {"default": default}
     return field(**made, metadata={"column": name, "fails": fails})
 

@@ -57,7 +57,7 @@ BNN_INLINE void add_chunk(const struct bnn_mcu_bytes *layer, const int16_t *tabl
         bnn_add_fours(sums, tables, signs + outputs, outputs, fours);
 }
 
-/* Of weights that are means of two signs. */
+/* Halves the sums where weights are means of two signs. */
 static void halve(const struct bnn_mcu_bytes *layer, int32_t *sums)
 {
     if (layer->planes == 2)

@@ -20,7 +20,7 @@ struct bnn_format {
     unsigned char counts, needed;       /* how many there are; the first ones must not be zero */
     unsigned char channels_first;       /* where it says whether the source has them */
     unsigned char text;                 /* where its last string is; only zeros follow */
-    unsigned char record[BNN_SECTIONS]; /* bytes of each that a table's count counts; 0: the header says those of all */
+    unsigned char record[BNN_SECTIONS]; /* bytes of one of its records; 0: the header has the section's bytes */
     uint32_t most[BNN_COUNTS];          /* of each count */
     const struct bnn_format_names {
         const char *text, *counts[BNN_COUNTS], *offsets[BNN_SECTIONS], *sizes[BNN_SECTIONS];
@@ -104,7 +104,7 @@ bnn_status bnn_report(const struct bnn_subject *s, bnn_status status, const char
 bnn_status bnn_missing(bnn_problem *problem, bnn_status status, const char *name);
 /* What opening is given: clears the problem; neither may be NULL, and the file is aligned. */
 bnn_status bnn_check_given(const void *file, const void *kernels, bnn_problem *problem);
-/* Memory that it is given, of which it needs this much. */
+/* Checks the caller's memory: there, aligned, and of the size that is needed. */
 bnn_status bnn_check_memory(const void *memory, size_t size, size_t needed, bnn_problem *problem);
 
 /* Fills the container from its header, without the checksum. */

@@ -52,7 +52,7 @@
     X(43, pow, bnn_pow_attrs, 1, 0, 0) \
     X(44, erf, bnn_no_attrs, 0, 0, 0)
 
-/* X(name): functions of one float, of which csrc/mcu/functions.h declares bnn_<name> */
+/* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */
 #define BNN_CURVES(X) \
     X(sigmoid) \
     X(tanh) \

@@ -25,7 +25,7 @@ BNN_INLINE void bnn_fill_four(BNN_SUM_OF_FOUR *table, int32_t a, int32_t b, int3
     }
 }
 
-/* The sum of as many fours of values, a constant, with the signs of a word; tables[four][pattern]. */
+/* The sum of 4 * `fours` values, a constant number, with the signs of a word; tables[four][pattern]. */
 BNN_INLINE int32_t bnn_look_up(const BNN_SUM_OF_FOUR *tables, uint32_t signs, size_t fours)
 {
     int32_t total = tables[signs & 15];
@@ -46,7 +46,7 @@ BNN_INLINE int32_t bnn_look_up(const BNN_SUM_OF_FOUR *tables, uint32_t signs, si
     return total;
 }
 
-/* Adds it to the sum of each output, which has a word of signs. */
+/* Adds that sum for each output, which has a word of signs. */
 BNN_INLINE void bnn_add_fours(int32_t *sums, const BNN_SUM_OF_FOUR *tables, const uint32_t *signs, size_t outputs,
                               size_t fours)
 {

@@ -205,7 +205,7 @@ class TestRun:
         record = call("run", net, folder, "--json").json
         assert [s["file"] for s in record["skipped"]] == [str(folder / "1.png"), str(folder / "5.png")]
         assert call("run", net, folder / "5.png").err.endswith(
-            "5.png: not an image that Pillow can read, and not .npy or .npz; save a picture anew\n"
+            "5.png: not an image that Pillow can read, and not .npy or .npz; if it is a picture, save it again\n"
         )
 
     def test_batches_give_the_same(self, folder: Path, net: Path) -> None:

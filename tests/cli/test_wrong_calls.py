@@ -192,7 +192,7 @@ run net.bnn a.png | contains uint8 but the model reads float32; give --scale DIV
 run net.bnn a.png --scal 255 | No such option...--scal...Did you mean...--scale
 run net.bnn a.png --scale 1/255 | Invalid value for '--scale': '1/255' is not a valid float.
 run net.bnn a.png --scale 0 | found 0.0, expected a finite float32 that is not 0
-run net.bnn damaged.png --scale 255 | not an image that Pillow can read, and not .npy or .npz; save a picture anew
+run net.bnn damaged.png --scale 255 | not an image that Pillow can read, and not .npy or .npz; if it is a picture
 run net.bnn big.png --scale 255 | the image is 30 x 20, the model reads 12 x 12 (width x height); give --resize
 run net.bnn big.png | 12 x 12 (width x height); give --resize to resize it, and --scale DIVISOR, the number by which
 run net.bnn labels.txt | numbers: np.save('labels.npy', np.loadtxt('labels.txt', ...).reshape(-1, 12, 12, 1))
@@ -225,7 +225,7 @@ compile fake.nir | is a network of spiking neurons; compile it with bnn snn comp
 compile fake.onnx | not a file of protocol buffers, or damaged; export it again
 compile net.onnx -o out.keras | -o out.keras: expected a name ending in .bnn
 compile net.onnx --input-shape 5,5,x | found '5,5,x', expected something like 32,32,3
-compile net.onnx --labels labels.txt | labels: found 2, expected one for each of 5 classes
+compile net.onnx --labels labels.txt | labels.txt: labels: found 2, expected one for each of 5 classes
 compile net.onnx --preprocess imagnet | --preprocess imagnet: expected imagenet, torchvision, tf, caffe, or a .json file
 compile net.onnx --preprocess broken.json | broken.json: not JSON: ...; expected an object like {"scale": 255}
 compile net.onnx --meta =me | Invalid value for '--meta': found '=me', expected KEY=TEXT

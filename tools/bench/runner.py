@@ -22,7 +22,7 @@ from bench.timing import CLOCKS, Timing, measure
 
 @dataclass(frozen=True)
 class Bench:
-    """The shared options, of which a case has some: see :func:`case`."""
+    """The shared options; a case has some of them: see :func:`case`."""
 
     as_json: bool = False
     rounds: int = 1

@@ -76,7 +76,7 @@ def measure(
 
     In every round each contestant runs for at least ``slice_ms`` without a pause, so that after its first call it has
     the caches to itself; the order rotates by one each round.  A machine that slows down slows all of them.
-    ``warm``: a turn begins with a call that is not timed, for contestants of which one call fills a turn.
+    ``warm``: a turn begins with a call that is not timed, for contestants whose single call fills a turn.
     """
     now = CLOCKS[clock]
 

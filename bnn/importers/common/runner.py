@@ -12,7 +12,7 @@ from .layer import NamedOp
 
 
 class RunNode(Protocol):
-    """``inputs``: its operands, as keys; what no node makes and is not given stands for an operand that is left out."""
+    """``inputs``: the keys of its operands; one that nothing makes or gives is an operand left out."""
 
     @property
     def op(self) -> str: ...
@@ -38,8 +38,8 @@ def executed(
     """Each node with its results, in order; these are freed after their last use.
 
     What the caller changes in the results is what the nodes after it get.  ``run``: a node's results of its operands;
-    None for one that is left out.  ``most``: bytes that results may take at one time, those of ``aliases`` not counted,
-    which are their operands.
+    None for one that is left out.  ``most``: bytes that results may take at one time; ops in ``aliases`` pass on
+    their operands, and are not counted.
     """
     left = Counter(key for node in nodes for key in node.inputs)
     values, sizes, held = dict(given), dict[Any, int](), 0

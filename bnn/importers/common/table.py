@@ -10,7 +10,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def entering(table: dict[str, F]) -> Callable[..., Callable[[F], F]]:
-    """What makes decorators, of the names of ops: they enter a function into the table."""
+    """Make a decorator that enters a function into the table, under the names of the ops that it is given."""
 
     def of(*ops: str) -> Callable[[F], F]:
         def enter(function: F) -> F:

@@ -140,8 +140,8 @@ class SimulatorOptions:
 
 @dataclass(frozen=True)
 class Simulator:
-    """What is known of a simulator.  ``name``: of its package, as it is installed, imported and chosen; ``title``: with
-    the version of which this was measured.
+    """What is known of a simulator.  ``name``: of its package, as it is installed, imported and chosen; ``title``: its
+    name for people, and the version that was measured.
 
     How it imports networks over time, if ``neurons`` is not empty.  ``neurons``: by kind of node, what it makes of one;
     each raises CompileError for what the simulator ignores or gets wrong.  ``refused``: what it does with nodes of
@@ -157,8 +157,8 @@ class Simulator:
     ``states``: "one" that it takes and returns, "each" neuron's, or ""; ``forget``: its neurons' method.
 
     How it imports an image's network.  ``profiles``: those that it runs (measured: tools/spiking_matrix.py);
-    ``why_not``: why it cannot run the others; ``image``: the module that it makes of a graph in a profile of steps of
-    so many seconds; ``time_axis``: that works on (N, time, n).
+    ``why_not``: why it cannot run the others; ``image``: makes its module of a graph, a profile and the seconds
+    of a step; ``time_axis``: that module takes (N, time, n).
     """
 
     name: str

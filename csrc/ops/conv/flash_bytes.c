@@ -6,7 +6,7 @@
  * the functions for firmware (csrc/mcu/bytes.c). */
 #include "ops/conv/flash.h"
 
-/* Of values that may have fractions. */
+/* Values with fractions are scaled, so their sums need more bits. */
 #define BNN_SUM_OF_FOUR int32_t
 #include "flash/fours.h"
 
