@@ -74,9 +74,9 @@ class Value:
     """A constant's array, read-only, hashed by content so that attributes stay comparable."""
 
     def __init__(self, array: Array) -> None:
-        self.array = np.array(array, order="C")
-        self.array.setflags(write=False)
-        self._key = (self.array.shape, self.array.dtype.str, self.array.tobytes())
+        content = array.tobytes()  # which the array reads in place: weights are in memory once
+        self.array: Array = np.frombuffer(content, array.dtype).reshape(array.shape)
+        self._key = (array.shape, array.dtype.str, content)
         self._hash = hash(self._key)
 
     def __eq__(self, other: object) -> bool:

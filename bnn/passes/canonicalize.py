@@ -9,15 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.graph import Graph, Node
-from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs
+from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs, unrepeated
 from ..ir.rewrite import Rewrite, remade, rewrite
 
 
 def canonicalize(graph: Graph) -> Graph:
-    """Precondition: SOURCE.  Postcondition: SOURCE, and constants of commutative ops come second; zero padding is part
-    of the convolution after it; every reshape, pad and slice changes something, and no reshape follows another;
-    elementwise ops come before reshapes that keep their channels; a dense layer over a flattened image is a convolution
-    of the image's size (so it reads packed pixels in place).
+    """Precondition: SOURCE.  Postcondition: SOURCE, and constants of commutative ops come second; constants of
+    elementwise ops do not repeat their values along a dimension; zero padding is part of the convolution after it;
+    every reshape, pad and slice changes something, and no reshape follows another; elementwise ops come before reshapes
+    that keep their channels; a dense layer over a flattened image is a convolution of the image's size (so it reads
+    packed pixels in place).
     """
     return rewrite(graph, RULES)
 
@@ -27,6 +28,16 @@ def _constant_second(node: Node, uses: Mapping[Node, int]) -> Node | None:
     if not a.is_constant or b.is_constant:
         return None
     return remade(node, node.op, b, a)
+
+
+def _shrink_constant(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    """A bias that was expanded to a map is one number per channel again."""
+    operands = [constant(unrepeated(i.value), name=i.name) if len(i.type.shape) > 1 and i.is_constant else i
+                for i in node.inputs]  # fmt: skip
+    shapes = [i.type.shape for i in operands]
+    if shapes == [i.type.shape for i in node.inputs] or np.broadcast_shapes(*shapes) != node.type.shape:
+        return None
+    return remade(node, node.op, *operands, attrs=node.attrs)
 
 
 def _fold_pad(node: Node, uses: Mapping[Node, int]) -> Node | None:
@@ -106,6 +117,7 @@ def _by_constant(node: Node) -> bool:
 
 RULES = (
     Rewrite(_prelu, ("add",)),
+    Rewrite(_shrink_constant, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(_constant_second, tuple(op.name for op in OPS.values() if op.commutative)),
     Rewrite(_fold_pad, ("conv2d",), of=("pad",)),
     Rewrite(_merge_reshape, ("reshape",), of=("reshape",)),

@@ -233,15 +233,19 @@ def sign_planes(w: Array, most: int = 2) -> tuple[Array, list[Array]] | None:
     if not np.all(np.isfinite(alpha)):
         return None
     if np.all(magnitude == alpha[:, None]):
-        return alpha, [np.where(w > 0, 1, -1)]
+        return alpha, [_signs(w > 0)]
     if np.all((magnitude == alpha[:, None]) | (magnitude == 0)):
-        return alpha, [np.where(w >= 0, 1, -1), np.where(w > 0, 1, -1)]
+        return alpha, [_signs(w >= 0), _signs(w > 0)]
     largest = alpha.max()
     for steps in range(3, most + 1):
         number = (w.astype(np.float64) / largest + 1) / 2 * steps
         if np.allclose(number, np.round(number), rtol=0, atol=_EVEN * steps):
-            return np.full_like(alpha, largest), [np.where(number > i + 0.5, 1, -1) for i in range(steps)]
+            return np.full_like(alpha, largest), [_signs(number > i + 0.5) for i in range(steps)]
     return None
+
+
+def _signs(positive: Array) -> Array:
+    return np.where(positive, np.int8(1), np.int8(-1))
 
 
 def no_signs(w: Array) -> str:

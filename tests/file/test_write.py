@@ -88,8 +88,9 @@ def test_outputs_have_names_of_their_own() -> None:
 
 
 def test_equal_constants_share_their_data() -> None:
-    x = input_node("x", (1, 1, 70))
-    y = make("mul", make("sub", x, constant(np.ones(70))), constant(np.ones((1, 1, 70))))
+    x, values = input_node("x", (2, 2, 35)), np.arange(70)
+    row, column = (constant(values.reshape(shape)) for shape in ((2, 35), (2, 1, 35)))
+    y = make("mul", make("sub", x, row), column)
     file = File(encode(lower(Graph((x,), (y,), ("y",)))))
     first, second = (t for t in file.tensors if t.storage == CONSTANT)
     assert first.offset == second.offset

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bnn._types import Array
 from bnn.ir import interpret
 from bnn.ir.graph import Node
 from bnn.ir.ops import (
@@ -47,6 +48,34 @@ def test_operands_that_are_reshaped_alike_are_reshaped_later() -> None:
         make("reshape", input_node(n, (4,)), attrs=ReshapeAttrs(s)) for n, s in (("a", (4, 1)), ("b", (1, 4)))
     )
     assert canonical(make("add", column, row)) == ["reshape", "reshape", "add"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        (np.broadcast_to([1.0, 2.0, 3.0], (4, 5, 3)), (3,)),
+        (np.broadcast_to([[[1.0], [2.0]]], (4, 2, 3)), (2, 1)),
+        (np.full((4, 5, 3), 2.0), (1,)),
+        (np.arange(4.0)[:, None, None] * np.ones((4, 5, 3)), (4, 1, 1)),
+        (np.broadcast_to([[0.0], [-0.0]], (4, 2, 3)), (2, 1)),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_constants_do_not_repeat_themselves(value: Array, shape: tuple[int, ...], turned: bool) -> None:
+    x = input_node("x", value.shape)
+    before = graph(make("div", *(constant(value), x)[:: -1 if turned else 1]))
+    after = canonicalize(before)
+    (small,) = (n for n in after.nodes() if n.is_constant)
+    assert small.type.shape == shape
+    data = np.random.default_rng(1).normal(size=(2, *value.shape)).astype(np.float32)
+    with np.errstate(divide="ignore"):
+        (a,), (b,) = (interpret.outputs(g, [data]) for g in (before, after))
+    assert np.array_equal(a, b)
+
+
+def test_a_constant_that_repeats_the_data_stays() -> None:
+    (y,) = canonicalize(graph(make("add", input_node("x", (1, 1, 3)), constant(np.ones((4, 5, 3)))))).outputs
+    assert y.type.shape == (4, 5, 3)
 
 
 @pytest.mark.parametrize("size", [(3,), (1, 1, 1)])
@@ -108,7 +137,7 @@ def keras_prelu(
 
 X, Y, SLOPE = input_node("x", (3, 4, 2)), input_node("y", (3, 4, 2)), constant(np.float32([-0.25, 3]))
 LOOKALIKES: dict[str, Callable[[], Node]] = {
-    "a slope for each pixel": lambda: keras_prelu(X, constant(np.ones((3, 4, 2)))),
+    "a slope for each pixel": lambda: keras_prelu(X, constant(np.arange(24.0).reshape(3, 4, 2))),
     "another value negated": lambda: keras_prelu(X, SLOPE, negated=Y),
     "another factor": lambda: keras_prelu(X, SLOPE, factor=-2.0),
     "relu6": lambda: keras_prelu(X, SLOPE, highest=6.0),

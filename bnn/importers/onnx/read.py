@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,15 +21,16 @@ from ..common.remedies import CUT
 from .call import Spec, of
 from .ops import ALIASES, MOVES, READERS, concat, pad, transpose
 from .protos import FRAMEWORK, Input, OnnxGraph, OnnxNode
-from .run import SHAPES, OnnxRunner
+from .run import SHAPES, VIEWS, OnnxRunner
 from .source import OnnxReading, OnnxSource
 from .values import Laid, Order, Value, channels_last, inverse, permutation
 
 # Sizes of the batches in which a model without a fixed one is followed: with one size, images could seem to be treated
 # equally only because there are as many as channels.
 _BATCHES = (2, 5)
-# Bytes of constants that are computed while shapes are found: of one with its operands, and of all.
-_MOST_EARLY, _ALL_EARLY = 2**24, 2**26
+# Bytes of constants that are computed while shapes are found: of one, of one with its operands, and of all.  Those of
+# which shapes follow are short, and weights must not take their place.
+_EARLY, _EARLY_WORK, _ALL_EARLY = 2**19, 2**24, 2**26
 _FLOATS = frozenset({"DepthToSpace", "Resize", "SpaceToDepth"})  # ONNX Runtime moves only floats with these
 # Operators whose whole numbers are those that floats give.
 _KEEP_INTEGERS = frozenset({"Clip", "Max", "MaxPool", "Min", "QuantizeLinear", "Where"})
@@ -146,22 +148,36 @@ class OnnxReader(OnnxReading):
         if before is not None and all(a is b for a, b in zip(operands, before[0], strict=True)):
             return before[1]
         specs = self.runner.plan(node, operands)
-        size = sum(s.bytes for s in specs)
+        size = 0 if node.op in VIEWS else sum(s.bytes for s in specs)
         self._made.add(size, node.outputs[0])
         work = size + sum(o.bytes for o in operands if o is not None and o.value is not None)
-        if work <= _MOST_EARLY and self._early <= _ALL_EARLY and _is_known(node, operands):
+        early = size <= _EARLY and work <= _EARLY_WORK and self._early <= _ALL_EARLY
+        if early and _is_known(node, operands):
             self._early += size
             specs = [of(value) for value in self.runner.computed(node, operands)]
         self._first.setdefault(node, (operands, specs))
         return specs
 
     def _fold(self, tensors: Mapping[str, Spec]) -> None:
-        """Compute the constants that are left."""
-        for node in self.onnx.nodes:
+        """Compute the constants that are left and that nodes with data read; no other value stays in memory."""
+        read = {i for n in self.onnx.nodes if n.outputs[0] in self.dependent for i in n.inputs}
+        wanted, nodes = self._unknown(read, tensors), list[OnnxNode]()
+        for node in reversed(self.onnx.nodes):
+            if not wanted.isdisjoint(node.outputs):
+                nodes.append(node)
+                wanted |= self._unknown(node.inputs, tensors)
+        passing, left = wanted - read, Counter(i for node in nodes for i in node.inputs)
+        for node in reversed(nodes):
             results = [tensors[o] for o in node.outputs if o]
-            if results[0].value is None and node.outputs[0] not in self.dependent:
-                for spec, value in zip(results, self.runner.computed(node, _operands(node, tensors)), strict=True):
-                    spec.value = value
+            for spec, value in zip(results, self.runner.computed(node, _operands(node, tensors)), strict=True):
+                spec.value = value
+            left.subtract(node.inputs)
+            for name in passing.intersection(i for i in node.inputs if not left[i]):
+                tensors[name].value = None
+
+    def _unknown(self, names: Iterable[str], tensors: Mapping[str, Spec]) -> set[str]:
+        """The constants among these that have not been computed."""
+        return {n for n in names if n and n not in self.dependent and tensors[n].value is None}
 
     # -- reading
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._types import Array
 from ...ir.graph import Node
-from ...ir.ops import constant
+from ...ir.ops import constant, unrepeated
 from ..common.layer import SourceOp
 from ..common.moves import Moved, arrange
 from .call import Spec
@@ -115,8 +115,7 @@ class OnnxSource(SourceOp):
             found.append(array)
         if any(not np.array_equal(found[0], o) for o in found):
             raise self.unsupported(f"operand {i} depends on the number of images in the batch; it must be a constant")
-        value = np.asarray(found[0], np.float32)
-        return value.reshape(-1)[:1] if value.size and (value == value.reshape(-1)[0]).all() else value
+        return unrepeated(np.asarray(found[0], np.float32))
 
     def value(self, i: int) -> Value:
         value = self.context.value(self.onnx.inputs[i])

@@ -14,14 +14,14 @@ from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
 from .pool import PoolAttrs, ResizeAttrs, rows_at_once, takes_rows
 from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make, replaced
-from .sources import ConstantAttrs, InputAttrs, constant, input_node
+from .sources import ConstantAttrs, InputAttrs, constant, input_node, unrepeated
 
 __all__ = [
     "CONVOLUTIONS", "CURVES", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "SMALLEST_NORMAL",
     "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs",
     "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs",
     "SliceAttrs", "constant", "conv_attrs", "conv_output", "input_node", "make", "replaced", "rows_at_once",
-    "takes_rows",
+    "takes_rows", "unrepeated",
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves)

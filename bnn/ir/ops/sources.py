@@ -49,6 +49,18 @@ def constant(array: Any, dtype: DType = DType.f32, name: str = "") -> Node:
     return make("constant", attrs=ConstantAttrs(value, dtype), name=name)
 
 
+def unrepeated(array: Array) -> Array:
+    """A float32 array of the fewest elements that broadcasts to this one, at least one-dimensional; bits are compared,
+    so that signs of zeros stay."""
+    array = np.atleast_1d(array)
+    for axis, size in enumerate(array.shape):
+        first = array.take([0], axis) if size > 1 else array
+        if (array.view(np.uint32) == first.view(np.uint32)).all():
+            array = first
+    begin = next((i for i, n in enumerate(array.shape[:-1]) if n > 1), array.ndim - 1)
+    return array.reshape(array.shape[begin:])
+
+
 def input_node(label: str, shape: tuple[int, ...], dtype: DType = DType.f32) -> Node:
     """A graph input (shape without the batch)."""
     return make("input", attrs=InputAttrs(label, shape, dtype), name=label)

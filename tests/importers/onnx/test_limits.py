@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ import onnx
 
 import bnn
 from bnn.errors import CompileError
+from bnn.importers.onnx.load import open_onnx
 from bnn.importers.onnx.protos import from_model
 from bnn.importers.onnx.run import OnnxRunner
 from bnn.importers.onnx.sizes import RULES
+from bnn.passes.canonicalize import canonicalize
 from single_ops import watch
 
 from .random_ops import MAKERS
@@ -91,6 +94,28 @@ def test_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         CompileError, match="values of 1,024 bytes are needed at once; at most 1,000 are held; use smaller batches"
     ):
         bnn.verify(proto, compiled, x)
+
+
+@pytest.mark.parametrize("layers", [1, 8])
+def test_memory_of_what_weights_are_made_of(layers: int) -> None:
+    """Only the weights that a layer reads stay in memory, and a bias that is expanded to the size of the data takes
+    none: neither in memory nor in the file.  Shapes are found, however large the weights are."""
+    weight = np.random.default_rng(SEED).choice([-1, 1], (1024, 1024, 1, 1)).astype(np.float32)  # 4 MiB
+    nodes, stages = [], ["Abs", "Neg", "Exp", "Abs", "Log", "Abs", "Neg", "Abs"]
+    for i in range(layers):
+        x, names = f"x{i}" if i else "x", [f"w{i}_{k}" for k in range(len(stages) + 1)]
+        nodes += [node("Mul", "w g", names[0]), *map(node, stages, names, names[1:])]
+        nodes += [node("Mul", f"{names[-1]} w", f"v{i}"), node("Shape", x, f"s{i}"), node("Expand", f"b s{i}", f"e{i}")]
+        nodes += [node("Add", f"{x} e{i}", f"a{i}"), node("Conv", f"a{i} v{i}", f"x{i + 1}")]
+    nodes.append(node("Neg", f"x{layers}"))
+    given = {"w": weight, "g": np.array(0.5, np.float32), "b": np.linspace(0, 1, 1024, dtype=np.float32)[:, None, None]}
+    proto = model(nodes, given, ("N", 1024, 64, 64))
+    tracemalloc.start()
+    graph = open_onnx(proto).graph()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < (4 + 2 * layers) * weight.nbytes + 2**24, f"{peak:,}"
+    assert sum(n.value.nbytes for n in canonicalize(graph).nodes() if n.is_constant) < (layers + 0.1) * weight.nbytes
 
 
 def test_sessions_serve_nodes_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ EXACT: dict[str, tuple[list[Any], dict[str, Array], dict[str, Any]]] = {
     "like another type": ([node("CastLike", "x t", "a"), node("CastLike", "a u")],
                           {"t": np.zeros(1, bool), "u": floats(0)}, {}),
     "expanded": ([node("ReduceMax", "x", "m", axes=[2]), node("Expand", "m s")], {"s": numbers(1, 4, 3, 6)}, {}),
+    "expanded as the data": (
+        [node("Shape", "x", "s"), node("Expand", "c s", "e"), node("Mul", "x e")], {"c": eighths(4, 1, 6)}, {}),
     "squeezed": ([node("ReduceMax", "x", "a", axes=[3]), node("Squeeze", "a s", "b"), node("Unsqueeze", "b t")],
                  {"s": numbers(3), "t": numbers(1)}, {}),
     "parts of a split": ([node("SplitToSequence", "x n", "s", axis=1), node("SequenceAt", "s j", "a"),
