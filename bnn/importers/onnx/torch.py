@@ -18,8 +18,11 @@ from .run import without_telemetry
 
 _MOST_TEXT = 300
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
-# What the tracer says of a branch, a loop or a number that depends on data.
-_DECISION = re.compile(r"Converting a tensor to a Python (boolean|float)")
+# What PyTorch's functions of these names give of a tensor are numbers of Python, which a trace keeps as they are.
+_NUMBERS = frozenset({
+    "__bool__", "__contains__", "__float__", "__index__", "__int__", "allclose", "equal", "is_nonzero", "item",
+    "nonzero", "numpy", "tolist",
+})  # fmt: skip
 
 
 def is_module(model: Any) -> bool:
@@ -32,7 +35,8 @@ def export(module: Any, example: Any) -> Any:
     """The module in inference mode as an ``onnx.ModelProto``, with a free batch size where the module allows one.
 
     torch.export reads it first, and the older exporter traces what torch.export cannot read.  A module that decides by
-    its data is refused: a trace would keep only the branch of the example.  Neither folds constants or optimizes:
+    its data is refused: a trace would keep only the branch of the example; one that decides by parameters and buffers
+    is not.  Neither folds constants or optimizes:
     batch norms stay as they are, so that nothing rounds in another way.
 
     Args:
@@ -117,16 +121,28 @@ def _traced(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
 
     names = [f"input_{i}" for i in range(len(arguments))] if len(arguments) > 1 else ["input"]
     file = io.BytesIO()
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", torch.jit.TracerWarning)
-        torch.onnx.export(
-            module, arguments, file, dynamo=False, do_constant_folding=False, input_names=names,
-            dynamic_axes={name: {0: "batch"} for name in names},
-        )  # fmt: skip
-    decided = [str(w.message) for w in said if _DECISION.search(str(w.message))]
-    if decided:
-        raise CompileError(f"it decides by its data, and a network cannot: {decided[0].splitlines()[0]}")
+    _check_decisions(torch, module, arguments)
+    torch.onnx.export(
+        module, arguments, file, dynamo=False, do_constant_folding=False, input_names=names,
+        dynamic_axes={name: {0: "batch"} for name in names},
+    )  # fmt: skip
     return onnx.load_from_string(file.getvalue())
+
+
+def _check_decisions(torch: Any, module: Any, arguments: tuple[Any, ...]) -> None:
+    """Run the module, and refuse it where it asks for a number that follows from its data.  What it asks of parameters
+    and buffers alone is the same for all data."""
+
+    class Data(torch.Tensor):  # type: ignore[misc]
+        """What follows from the data: results of PyTorch's functions have the class of their operands."""
+
+        @classmethod
+        def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if (name := getattr(function, "__name__", "")) in _NUMBERS:
+                raise CompileError(f"it decides by its data, and a network cannot: it asks for {name} of a tensor")
+            return super().__torch_function__(function, types, args, kwargs)
+
+    module(*(x.as_subclass(Data) for x in arguments))
 
 
 def _line(error: BaseException) -> str:

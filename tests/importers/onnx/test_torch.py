@@ -96,9 +96,46 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-def test_decisions_by_the_data_are_refused() -> None:
-    with pytest.raises(CompileError, match="Branching.*decides by its data"):
-        bnn.compile(Branching(), torch.ones(2, 6))
+class Quantized(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.sign(x)
+
+
+class Scaled(nn.Module):
+    """What is computed of data in other ways: by a function with a gradient of its own, in place, and by NumPy."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.cat([Quantized.apply(x).detach(), x.data], 1)
+        y[:, 0] = 1
+        return x * float(y.numpy().max())
+
+
+@pytest.mark.parametrize("kind", [Branching, Scaled])
+def test_decisions_by_the_data_are_refused(kind: type[nn.Module]) -> None:
+    with pytest.raises(CompileError, match=f"{kind.__name__}.*decides by its data"):
+        bnn.compile(kind(), torch.ones(2, 6))
+
+
+class Annealed(nn.Module):
+    """It decides by a buffer: weights are signs once the temperature is low."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
+        self.register_buffer("temperature", torch.full((1,), temperature))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight.sign() if self.temperature < 1e-7 else self.weight
+        return functional.conv2d(torch.where(x >= 0, 1.0, -1.0), weight)
+
+
+@pytest.mark.parametrize(("temperature", "binary"), [(1e-8, True), (1.0, False)])
+def test_decisions_by_buffers_are_constants(temperature: float, binary: bool) -> None:
+    module = Annealed(temperature)
+    compiled = bnn.compile(module, IMAGES[:1])
+    assert (compiled.macs.binary > 0) is binary and (compiled.macs.float == 0) is binary
+    assert np.abs(compiled(IMAGES.numpy()) - run(module, IMAGES)).max() < 1e-4
 
 
 def test_what_torch_export_cannot_read_is_traced() -> None:
