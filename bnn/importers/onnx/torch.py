@@ -54,7 +54,7 @@ def export(module: Any, example: Any) -> Any:
             "a PyTorch module needs an example of its input: bnn.compile(module, torch.zeros(1, 3, 32, 32))"
         )
     arguments = tuple(_doubled(torch, x) for x in (example if isinstance(example, (tuple, list)) else (example,)))
-    with _inference(torch, module), _quiet():
+    with _inference(torch, module), _quiet(), _followed_data(torch):
         try:
             return _exported(torch, module, arguments)
         except ImportError as error:
@@ -94,6 +94,25 @@ def _inference(torch: Any, module: Any) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+@contextlib.contextmanager
+def _followed_data(torch: Any) -> Iterator[None]:
+    """``x.data`` as the exporters follow it, for binary layers are often written with it: reading that of a parameter
+    ends the process in torch.export, and setting that of a value, ``x.data = sign(x)``, is lost."""
+    plain = torch._C.TensorBase.data
+
+    def put(tensor: Any, value: Any) -> None:
+        if isinstance(tensor, torch.nn.Parameter):
+            plain.__set__(tensor, value)
+        else:
+            tensor.copy_(value)
+
+    torch.Tensor.data = property(lambda tensor: tensor.detach(), put)
+    try:
+        yield
+    finally:
+        del torch.Tensor.data
 
 
 @contextlib.contextmanager

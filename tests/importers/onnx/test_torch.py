@@ -117,6 +117,27 @@ def test_decisions_by_the_data_are_refused(kind: type[nn.Module]) -> None:
         bnn.compile(kind(), torch.ones(2, 6))
 
 
+class DataReplaced(nn.Conv2d):
+    """As in BinaryNet (Hubara et al., 2016), whose layers replace the data of their inputs and weights."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x.data = torch.where(x.data >= 0, 1.0, -1.0)
+        if not hasattr(self.weight, "org"):
+            self.weight.org = self.weight.data.clone()
+        self.weight.data = self.weight.org.sign()
+        y = functional.conv2d(x, self.weight)
+        self.bias.org = self.bias.data.clone()
+        return y + self.bias.view(1, -1, 1, 1).expand_as(y)
+
+
+def test_data_that_layers_replace() -> None:
+    module = nn.Sequential(nn.BatchNorm2d(3), DataReplaced(3, 8, 3), nn.BatchNorm2d(8), DataReplaced(8, 4, 3)).eval()
+    expected = run(module, IMAGES.clone())
+    compiled = bnn.compile(module, IMAGES[:2].clone())
+    assert compiled.macs.float == 0 and np.array_equal(compiled(IMAGES.numpy()), expected)
+    assert "data" not in vars(torch.Tensor)
+
+
 class Annealed(nn.Module):
     """It decides by a buffer: weights are signs once the temperature is low."""
 
