@@ -196,14 +196,16 @@ def _verify_nir(answers: Answers, model: str, **arguments: Any) -> tuple[dict[st
 
 def _compared(
     answers: Answers, compare: Callable[..., Any], model: str, net: str, files: list[str], reading: dict[str, Any],
-    count: int, seed: int, **options: Any,
+    count: int | None, seed: int, **options: Any,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """The report of ``compare`` on the images of ``files``, or on ``count`` random ones; tells the progress."""
     from ..runtime import load
     from ..verification.report import as_json
+    from ..verification.synchronous import images_of
     from .inputs import InputOptions, random_arrays, read_arrays
 
     compiled = load(net)
+    count = count or max(8, images_of(compiled, 2**26, 256))
     arrays = read_arrays(compiled, files, InputOptions(**reading)) if files else random_arrays(compiled, count, seed)
     answers.send("working", len(arrays[0]))
     report = compare(model, compiled, arrays, progress=lambda images: answers.send("done", images), **options)

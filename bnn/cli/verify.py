@@ -33,10 +33,11 @@ from .inputs import InputOptions, reading_options
 @net_argument
 @click.option("--data", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="Inputs to compare on: .npy, .npz or image files; may be repeated.")  # fmt: skip
-@click.option("--random", "count", metavar="N", type=click.IntRange(1), default=256, show_default=True,
+@click.option("--random", "count", metavar="N", type=click.IntRange(1), show_default="256; fewer of a large network",
               help="Without --data: number of random images, multiples of 1/256 from -1 to 1, or bytes.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For the random images.")
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=64, show_default=True, help="Images at a time.")
+@click.option("--batch-size", type=click.IntRange(1, 4096), show_default="64; fewer of a large network",
+              help="Images at a time.")  # fmt: skip
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape,
               help="The shape used in compiling, if the model has no fixed input shape.")  # fmt: skip
 @click.option("--zero", type=click.Choice(["-1", "0", "1"]), default="0", show_default=True, callback=parse_zero,
@@ -64,7 +65,8 @@ def verify(
     limits: Limits,
     unsafe: bool,
     as_json: bool,
-    **data: int,  # count, seed and batch_size
+    batch_size: int | None,
+    **data: int | None,  # count and seed
 ) -> None:
     """Compare MODEL (.keras, .h5, .onnx, .tflite or SavedModel) with NET.bnn, layer by layer.  Exit status 1: they
     differ.
@@ -90,6 +92,8 @@ def verify(
         task, runs = "verify", 1
         options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}
     options |= {"net": net, "files": files, "reading": asdict(reading), "allow_silent": allow_silent, **data}
+    if batch_size is not None:
+        options["batch_size"] = batch_size
     show_report(task, model, limits, "loading the simulators" if nir else loading(model), runs, as_json, **options)
 
 

@@ -14,6 +14,7 @@ The reference is the source model's graph, executed op by op as its framework it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -51,7 +52,7 @@ def verify(
     model: Model,
     data: Array | Sequence[Array] | Mapping[str, Array],
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     unsafe: bool = False,
     input_shape: Sequence[int] | None = None,
     zero: int = 0,
@@ -61,6 +62,7 @@ def verify(
     """Compare ``model`` with the source model (or its file) on ``data``, (N, ...) as the model's input; several inputs:
     a list, or a dict by their names.  Print the report, or see its :attr:`VerifyReport.ok`.
 
+    ``batch_size``: images at a time; by default 64, or as many as make 2^24 values in all layers together.
     ``input_shape``, ``unsafe``, ``zero``: those given to ``compile``.  ``allow_silent``: accept a layer of which no bit
     changed from image to image, whose comparison says nothing; otherwise the report is not ``ok`` and names it (with
     one image: a layer whose bits all have one value).  ``progress`` is called with the number of images
@@ -69,6 +71,8 @@ def verify(
     if the data do not fit, or the two models do not belong together.
     """
     check_kind(model, "model", Model, "a compiled model: bnn.load(path)")
+    if batch_size is None:
+        batch_size = images_of(model, 2**24, 64)
     check_count(batch_size, "batch_size")
     check_callable(progress, "progress")
     round_plainly()
@@ -85,6 +89,12 @@ def verify(
             original = open_source(source, example=floats, **options)  # type: ignore[arg-type]
     report = _Verifier(original, model, batch_size).run(arrays, progress)
     return replace(report, allow_silent=allow_silent)
+
+
+def images_of(model: Model, values: int, most: int) -> int:
+    """How many images have that many ``values`` in the layers that are compared; at least 1, at most ``most``."""
+    own = sum(math.prod(t.shape) for t in model.tensors if t.origin)
+    return max(1, min(most, values // max(1, own)))
 
 
 class _Run:

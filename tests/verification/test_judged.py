@@ -6,6 +6,7 @@ All sums are exact, so every difference counts, and rounding excuses none.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,23 @@ def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generat
         report = bnn.verify(model_of(nodes, {**w, "b2": w["b2"] + more}, 1000, y=4), model, x)
         assert [check.layer for check in report.layers if check.failed] == wrong, report
         assert report.ok == (not wrong) and sum(check.beyond for check in report.layers) == 24 * len(wrong)
+
+
+def test_images_at_a_time(rng: np.random.Generator) -> None:
+    """As many as the layers have room for: 2^24 values."""
+    h, one = onnx.helper, onnx.TensorProto.FLOAT
+    graph = h.make_graph(
+        [h.make_node("Conv", ["x", "w"], ["a"], name="conv"), h.make_node("Relu", ["a"], ["y"], name="relu")], "wide",
+        [h.make_tensor_value_info("x", one, ["n", 1, 512, 512])],
+        [h.make_tensor_value_info("y", one, ["n", 9, 512, 512])],
+        [onnx.numpy_helper.from_array(np.ones((9, 1, 1, 1), np.float32), "w")],
+    )  # fmt: skip
+    wide, done = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), list[int]()
+    compiled = bnn.compile(wide)
+    each = sum(math.prod(t.shape) for t in compiled.tensors if t.origin)
+    assert bnn.verify(wide, compiled, np.ones((8, 1, 512, 512), np.float32), progress=done.append).ok
+    assert done[0] == 2**24 // each < 8 and sum(done) == 8
+    done.clear()
+    w = draw(rng)
+    bnn.verify(network(w), bnn.compile(network(w)), np.ones((70, 6), np.float32), progress=done.append)
+    assert done == [64, 6]
