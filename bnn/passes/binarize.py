@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 
@@ -25,11 +25,13 @@ from ..ir.ops import (
     constant,
     conv_attrs,
     make,
+    unrepeated,
 )
 from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources
-from .levels import MOST_SIGNS, Levels, joined, levels, no_signs, sign_planes
+from .levels import MOST_SIGNS, Levels, ShiftedSigns, joined, levels, no_signs, shifted_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
+_MOST_PRODUCTS = 16  # of planes: floats are then as fast
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 
 
@@ -52,6 +54,14 @@ def binarize(graph: Graph) -> Graph:
     values, over each plane r times, or (binary numbers) the sum of r.  It equals the float sums wherever these are
     exact.  Zero padding is a clear bit in every plane if v0 = 0, and the third value of a padded tap if the levels are
     symmetric around zero.
+
+    Other weights of two to sixteen evenly spaced values are w = o + a (t_0 + 2 t_1 + ...), o and a per filter (Tu et
+    al., AdaBin, 2022, has two values).  With x = c + d S / 2 at the taps inside the image, and S = 0 outside,
+
+        sum(x w) = a d / 2 (A_0 + 2 A_1 + ...) + o d / 2 sum(S) + c sum(w),
+
+    where sum(S) is a bconv2d by one filter of ones, and the sums are over the taps inside: the last one depends on the
+    pixel where an image is padded with zero that is none of the levels.
     """
     return rewrite(graph, RULES)
 
@@ -76,34 +86,44 @@ def _binarize(node: Node, uses: Mapping[Node, int]) -> Node | None:
     x = levels(node.inputs[0])
     if x is None or why_not_bits(node, x):
         return None
-    split, attrs = sign_planes(node.inputs[1].value, MOST_SIGNS), conv_attrs(node)
-    assert split is not None
-    bits, (alpha, planes) = x.bits, split
+    attrs, bits = conv_attrs(node), x.bits
     if any(attrs.pads):
-        assert x.zero is not None
-        attrs = replace(attrs, pad_value=x.zero)
+        attrs = replace(attrs, pad_value=x.zero or 0)
     elif isinstance(bits.attrs, PadAttrs):
         attrs = replace(attrs, pads=bits.attrs.pads, pad_value=int(bits.attrs.value))
         bits = bits.inputs[0]
-    accumulate = _numbers if x.channels else _counted
-    return _affine(node, accumulate(node, bits, planes, attrs, x.planes), alpha, planes, x)
+    accumulate = partial(_numbers if x.channels else _counted, node, bits, attrs=attrs, planes=x.planes)
+    split, shifted = _signs(node, x)
+    if split is not None:
+        alpha, planes = split
+        return _affine(node, accumulate(planes), alpha, planes, x)
+    assert shifted is not None
+    return _shifted(node, accumulate, shifted, x, attrs.pad_value)
+
+
+def _signs(conv: Node, x: Levels) -> tuple[tuple[Array, list[Array]] | None, ShiftedSigns | None]:
+    """The weights as planes of signs, the first way if it is possible."""
+    w, attrs = conv.inputs[1].value, conv_attrs(conv)
+    split = sign_planes(w, MOST_SIGNS) if x.zero is not None or not any(attrs.pads) else None
+    return split, shifted_signs(w) if split is None and attrs.groups == 1 else None
 
 
 def why_not_bits(conv: Node, x: Levels) -> str:
     """Why a convolution of levels is not binary, or ""."""
     w, attrs = conv.inputs[1].value, conv_attrs(conv)
-    split = sign_planes(w, MOST_SIGNS)
-    if split is None:
-        return no_signs(w)
+    split, shifted = _signs(conv, x)
+    if split is None and shifted is None:
+        padding = sign_planes(w, MOST_SIGNS) is not None
+        return f"zero padding is none of its input's levels {x}" if padding else no_signs(w)
     if not x.even:
         return f"the levels of its input, {x}, are not evenly spaced"
-    if any(attrs.pads) and x.zero is None:
-        return f"zero padding is none of its input's levels {x}"
+    if shifted is not None and len(shifted.planes) * x.planes > _MOST_PRODUCTS:
+        return f"{len(shifted.planes)} planes of its weights times {x.planes} of its input take longer than floats"
     if attrs.groups > 1 and w.shape[3] == 1:
         return "it is depthwise: one product a tap"
     if attrs.groups > _MOST_GROUPS and w.shape[3] % WORD:
         return f"{attrs.groups} groups of {w.shape[3]} channels, which are not whole {WORD}-bit words"
-    return why_not_exact(x, w, len(split[1]))
+    return why_not_exact(x, w, len(split[1]) if split is not None else shifted.repeats)  # type: ignore[union-attr]
 
 
 def why_not_exact(x: Levels, w: Array, repeats: int) -> str:
@@ -166,6 +186,35 @@ def _affine(node: Node, acc: Node, alpha: Array, signs: list[Array], x: Levels) 
     if not x.centred and first != 0:
         value = make("add", value, constant((alpha * first * total / repeats).astype(np.float32)), name=node.name)
     return replace(value, origin=node.origin, tap=node.tap)
+
+
+def _shifted(node: Node, accumulate: Callable[[list[Array]], Node], w: ShiftedSigns, x: Levels, outside: int) -> Node:
+    """a d / 2 (A_0 + 2 A_1 + ...) + o d / 2 sum(S) + c sum(w)."""
+    name, step = node.name, (np.float64(x.values[-1]) - np.float64(x.values[0])) / x.steps
+    value = accumulate(w.planes[:1])
+    for p, plane in enumerate(w.planes[1:], 1):
+        value = make("add", value, make("mul", accumulate([plane]), constant(2.0**p), name=name), name=name)
+    value = make("mul", value, constant(w.scale * step / 2), name=name)
+    if w.offset.any():
+        ones = accumulate([np.ones_like(w.planes[0][:1])])
+        value = make("add", value, make("mul", ones, constant(w.offset * step / 2), name=name), name=name)
+    centre = x.values[0] + step * x.top / 2
+    if centre:
+        given = node.inputs[1].value.astype(np.float64)
+        sums = _inside(node, given.sum(axis=3)) if outside == 0 else given.sum(axis=(1, 2, 3))
+        value = make("add", value, constant(unrepeated((centre * sums).astype(np.float32))), name=name)
+    return replace(value, origin=node.origin, tap=node.tap)
+
+
+def _inside(conv: Node, taps: Array) -> Array:
+    """The sum of the taps (O, kh, kw) that are inside the image, for each pixel of the result, (H, W, O)."""
+    attrs = conv_attrs(conv)
+    seen = []
+    for axis in (0, 1):
+        at = np.arange(conv.type.shape[axis])[:, None] * attrs.stride[axis] - attrs.pads[axis]
+        at = at + np.arange(taps.shape[1 + axis]) * attrs.dilation[axis]
+        seen.append(((at >= 0) & (at < conv.inputs[0].type.shape[axis])).astype(np.float64))
+    return np.einsum("ya,xb,oab->yxo", *seen, taps)
 
 
 def _bits_on(node: Node, uses: Mapping[Node, int]) -> Node | None:

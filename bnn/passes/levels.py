@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import Array
+from ..file.bits import WORD
 from ..ir.counting import concatenated
 from ..ir.graph import DType, Node
 from ..ir.interpret import evaluate
@@ -20,6 +21,7 @@ JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # d
 MOST_STEPS = 2**MOST_PLANES - 1  # steps of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes
 MOST_SIGNS = 7  # planes of one weight: eight values, or three bits
+_MOST_WEIGHT_PLANES = 4  # sixteen values
 _EVEN = 1e-6  # share of the largest weight: the rounding of thirds and sevenths in float32
 
 
@@ -246,6 +248,47 @@ def sign_planes(w: Array, most: int = 2) -> tuple[Array, list[Array]] | None:
 
 def _signs(positive: Array) -> Array:
     return np.where(positive, np.int8(1), np.int8(-1))
+
+
+@dataclass(frozen=True)
+class ShiftedSigns:
+    """Weights offset + scale (t_0 + 2 t_1 + 4 t_2 + ...) with signs t; ``offset`` and ``scale`` are per filter."""
+
+    offset: Array
+    scale: Array
+    planes: list[Array]
+
+    @property
+    def repeats(self) -> int:
+        """The largest sum of signs."""
+        return 2 ** len(self.planes) - 1
+
+
+def shifted_signs(w: Array) -> ShiftedSigns | None:
+    """OHWI weights of two to sixteen evenly spaced values, others in each filter; None for any other weights, and for
+    filters so short that random numbers could look so."""
+    rows = w.reshape(len(w), -1).astype(np.float64)
+    if rows.shape[1] < WORD or not np.isfinite(rows).all():
+        return None
+    steps, low = np.ones(len(rows)), rows.min(axis=1)
+    span = rows.max(axis=1) - low
+    for i, row in enumerate(rows):
+        values = np.unique(row)
+        if len(values) > 2**_MOST_WEIGHT_PLANES:
+            return None
+        steps[i] = np.round(span[i] / np.diff(values).min()) if len(values) > 1 else 1
+    if steps.max() >= 2**_MOST_WEIGHT_PLANES:
+        return None
+    step = span / steps
+    number = (rows - low[:, None]) / np.where(step > 0, step, 1)[:, None]
+    whole = np.round(number)
+    if not np.allclose(number, whole, rtol=0, atol=_EVEN * steps.max()):
+        return None
+    count = int(steps.max()).bit_length()
+    offset = low + step * (2**count - 1) / 2
+    offset[np.abs(offset) < _EVEN * step] = 0
+    numbers = whole.astype(np.int64).reshape(w.shape)
+    return ShiftedSigns(offset, step / 2, [_signs(numbers >> p & 1 > 0) for p in range(count)])
 
 
 def no_signs(w: Array) -> str:

@@ -16,7 +16,7 @@ from ..ir.ops import OPS
 from ..ir.ops.rounding import spacing
 from ..ir.rewrite import sources
 from ..passes import lower
-from ..passes.levels import levels
+from ..passes.levels import levels, shifted_signs
 
 _MOST_NAMES = 3
 
@@ -107,6 +107,22 @@ def exact_layers(graph: Graph) -> set[str]:
             exact = bool((largest < 2**24 * spacing(x[None]) * spacing(w)).all())
         found[node.name] = found.get(node.name, True) and exact
     return {layer for layer, exact in found.items() if exact}
+
+
+def shifts(graph: Graph) -> dict[str, float]:
+    """{layer whose weights have an offset, or a scale per filter for many values: how many times larger its products
+    are, at most, than those of signs by its scale}, of a graph whose quantizers are recognized."""
+    found: dict[str, float] = {}
+    for node in graph.nodes():
+        x = _levels(node.inputs[0]) if node.op == "conv2d" else None
+        w = shifted_signs(node.inputs[1].value) if x is not None and np.ptp(x) > 0 else None
+        if x is None or w is None:
+            continue
+        data = np.abs(x).max() / (np.ptp(x) / 2)
+        largest = np.abs(node.inputs[1].value).reshape(len(w.scale), -1).max(axis=1)
+        ratio = (largest[w.scale > 0] / w.scale[w.scale > 0]).max(initial=1.0)
+        found[node.name] = max(found.get(node.name, 1.0), float(data * ratio))
+    return found
 
 
 def _levels(x: Node) -> Array | None:

@@ -35,7 +35,7 @@ from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
 from ..runtime.arrays import given
-from .reference import accumulators, by_functions, exact_layers, likely_cause, pre_activations
+from .reference import accumulators, by_functions, exact_layers, likely_cause, pre_activations, shifts
 from .report import Changes
 from .results import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
 from .rounding import bound, rounded_up
@@ -133,6 +133,7 @@ class _Verifier:
         binary = lower(self.source, until="binarize")
         self.margins = pre_activations(binary) | pre_activations(recognized)
         self.exact_layers = exact_layers(recognized)
+        self.shifts = shifts(recognized)
         self.sums = accumulators(binary)
         self.nodes = decode(model.to_bytes()).schedule
         own = self._own_rounding()
@@ -167,7 +168,7 @@ class _Verifier:
         Sums of binary layers whose weights have a scale, in units of that scale: the magnitudes of K products of signs
         add up to K.  For levels n from 0 to top, computed from the signs 2 n - top, they add up to 2 K top; to twice
         that if the first level is not zero, but within the levels' range of it.  Levels and weights that count as
-        evenly spaced are so up to 1e-6 of their range.
+        evenly spaced are so up to 1e-6 of their range.  Offsets of weights, and of levels, make products larger.
         """
         own = {}
         curved = by_functions(self.source)
@@ -180,6 +181,7 @@ class _Verifier:
                 products, top = int(np.prod(node.inputs[1].type.shape[1:])), 2**node.attrs.planes - 1
                 levels = top > 1 or op.layer in self.sums.offset
                 own[op.index] = (2 * gamma(products) + 4 * _UNEVEN) * products * top * (4 if levels else 1)
+                own[op.index] *= self.shifts.get(op.layer, 1.0)
             elif out.origin in curved and op.op in ("cast", "dequantize") and len(node.inputs) > 1:
                 own[op.index] = FUNCTION * max(1.0, float(np.abs(node.inputs[1].value).max()))
         return own

@@ -155,3 +155,43 @@ def test_groups_of_several_planes(values: list[float], width: int) -> None:
 def test_padded_signs(value: float, moves: bool) -> None:
     found = check(make("pad", make("unpack", make("binarize", X)), attrs=PadAttrs((1, 0, 0, 1), value)))
     assert (found[-1] == "unpack") == moves
+
+
+WIDE = input_node("x", (4, 5, 8))
+EVEN = {"two": [-0.25, 1.25], "three": [0.5, 1.0, 1.5], "from zero": [0.0, 1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("make_levels", "levels"),
+    [*((counted, name) for name in EVEN), (numbers, "three"), (numbers, "from zero")],
+)
+@pytest.mark.parametrize("values", [2, 3, 8, 16])
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 2, 1)])
+def test_weights_with_an_offset(
+    make_levels: object, levels: str, values: int, pads: tuple[int, int, int, int], rng: np.random.Generator
+) -> None:
+    """Other evenly spaced values in each filter, and zero padding that is none of the levels: as many convolutions as
+    the weights have bits, and one by ones."""
+    number = rng.integers(0, values, (6, 3, 2, 8))
+    number[:2, 0, 0, :2] = 0, values - 1
+    scale, offset = rng.choice([0.25, 0.5, 1], (2, 6, 1, 1, 1)) * [[[[[1.0]]]], [[[[-1.25]]]]]
+    number[5] = 0  # a filter of one value
+    known = EVEN[levels]
+    thresholds = np.linspace(-0.5, 1.5, len(known) - 1).tolist()
+    x = make_levels(WIDE, thresholds, known)  # type: ignore[operator]
+    layer = make("conv2d", x, constant(number * scale + offset), attrs=ConvAttrs((2, 1), (1, 2), pads))
+    found = check(layer)
+    planes = (values - 1).bit_length()
+    coded = len(known) - 1 if make_levels is counted else (len(known) - 1).bit_length()
+    assert found.count("bconv2d") == (planes + 1 if planes * coded <= 16 else 0)
+    assert found.count("conv2d") == (planes * coded > 16)
+
+
+def test_weights_that_only_look_evenly_spaced(rng: np.random.Generator) -> None:
+    """Short filters, in groups, and of a value between the others."""
+    x = make("unpack", make("binarize", WIDE))
+    for shape, change in (((6, 1, 1, 8), 0.0), ((6, 3, 3, 4), 0.0), ((6, 3, 3, 8), 1e-3)):
+        w = rng.choice([-0.3, 1.25], shape)
+        w[1, 0, 0, 0] += change
+        layer = make("conv2d", x, constant(w), attrs=ConvAttrs(groups=8 // shape[3] if shape[1] == 3 else 1))
+        assert binarize(graph(layer)).outputs[0].op == "conv2d", shape

@@ -45,7 +45,7 @@ def test_the_sources_rounding_grows_with_the_levels(planes: int, top: int, offse
         "bconv2d", x, ops.constant(np.ones((2, 1, 1, 32)), bnn.ir.graph.DType.b1), attrs=ops.ConvAttrs(planes=planes)
     )
     known = SimpleNamespace(
-        source=Graph((x,), (conv,), ("y",)), nodes=[conv], exact_layers=set(),
+        source=Graph((x,), (conv,), ("y",)), nodes=[conv], exact_layers=set(), shifts={"layer": 5.0},
         sums=SimpleNamespace(origins={}, offset={"layer"} if offset else set()),
         model=SimpleNamespace(
             ops=[SimpleNamespace(op="bconv2d", index=5, output=0, layer="layer")],
@@ -53,7 +53,7 @@ def test_the_sources_rounding_grows_with_the_levels(planes: int, top: int, offse
         ),
     )  # fmt: skip
     g = 32 * 2.0**-24 / (1 - 32 * 2.0**-24)
-    expected = (2 * g + 4e-6) * 32 * top * (4 if planes > 1 or offset else 1)
+    expected = (2 * g + 4e-6) * 32 * top * (4 if planes > 1 or offset else 1) * 5
     assert Verifier._own_rounding(known) == pytest.approx({5: expected}, rel=1e-12)
     known.sums.origins = {"layer": "y:0"}
     assert Verifier._own_rounding(known) == {}

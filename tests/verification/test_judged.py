@@ -135,3 +135,29 @@ def test_images_at_a_time(rng: np.random.Generator) -> None:
     w = draw(rng)
     bnn.verify(network(w), bnn.compile(network(w)), np.ones((70, 6), np.float32), progress=done.append)
     assert done == [64, 6]
+
+
+@pytest.mark.parametrize("shift", [0.1, 300.0])
+def test_weights_and_levels_with_offsets(shift: float, rng: np.random.Generator) -> None:
+    """As in AdaBin (Tu et al., 2022): float sums of large products round where sums of signs do not."""
+    h, one, name = onnx.helper, onnx.TensorProto.FLOAT, "net"
+    w = rng.choice([-1, 1], (16, 24, 3, 3)) * rng.uniform(0.5, 1, (16, 1, 1, 1)) + shift * rng.normal(
+        size=(16, 1, 1, 1)
+    )
+    weights = {"w": w, "f": rng.normal(size=(24, 3, 1, 1)), "m": np.array(0.7), "s": np.array(0.7 * shift)}
+    nodes = [
+        h.make_node("Conv", ["x", "f"], ["a"], name="first"), h.make_node("Sign", ["a"], ["b"], name="sign"),
+        h.make_node("Mul", ["b", "m"], ["c"], name="scaled"), h.make_node("Add", ["c", "s"], ["d"], name="shifted"),
+        h.make_node("Conv", ["d", "w"], ["y"], name="second", pads=[1, 1, 1, 1]),
+    ]  # fmt: skip
+    graph = h.make_graph(
+        nodes, name, [h.make_tensor_value_info("x", one, ["n", 3, 9, 9])],
+        [h.make_tensor_value_info("y", one, ["n", 16, 9, 9])],
+        [onnx.numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in weights.items()],
+    )  # fmt: skip
+    source, x = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), rng.normal(size=(6, 3, 9, 9))
+    for zero in (0, 1):  # three levels, and two
+        compiled = bnn.compile(source, zero=zero)
+        assert compiled.macs.binary > 0 and compiled.macs.float == 24 * 81 * 3
+        report = bnn.verify(source, compiled, x.astype(np.float32), zero=zero)
+        assert report.ok, f"{report}"
