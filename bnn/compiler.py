@@ -71,10 +71,11 @@ def compile(
     Args:
         model: a Keras model in memory (Keras 2 or 3; Sequential, functional or subclassed), or a path to a .keras, .h5
             or .tflite file or a SavedModel folder; an ``onnx.ModelProto``, or a path to an .onnx file; or a
-            ``torch.nn.Module``, which PyTorch exports to ONNX.  A network from ONNX or PyTorch takes and gives arrays
-            in their layout, (N, C, H, W): :attr:`bnn.Model.layout` is "NCHW".
+            ``torch.nn.Module``, which PyTorch exports to ONNX, or what ``torch.export`` made of one.  A network from
+            ONNX or PyTorch takes and gives arrays in their layout, (N, C, H, W): :attr:`bnn.Model.layout` is "NCHW".
         example: of a PyTorch module's input: a tensor or array (N, ...), or a tuple with one per argument.
-        input_shape: (H, W, C) without the batch, for a subclassed model that was never called.
+        input_shape: (H, W, C) without the batch, for a subclassed model that was never called; for an ONNX model that
+            leaves it free, in its own order, as (C, H, W).
         input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
             ``images.astype(np.float32)``; "float32".  Default: the types of the model's own inputs.  Several inputs:
             one type for all, or a dict by their names.
@@ -83,8 +84,9 @@ def compile(
         zero: what Sign gives for 0 in a model from ONNX or PyTorch.  Default: 0, as in both, and the layer after a sign
             whose input may be 0 then takes twice the bits; +1 or -1: this, as training meant it.
         unsafe: load a file like Keras and TensorFlow, whatever it does: it may run its Python code (Lambda layers) and
-            any op, read and write files, call out, and use any memory.  Otherwise such a file is an error that names
-            what was found.  A model in memory is called in any case; only its ops that do more than compute need this.
+            any op, read and write files, call out, and use any memory; a .pt2 file always needs this.  Otherwise such a
+            file is an error that names what was found.  A model in memory is called in any case; only its ops that do
+            more than compute need this.
         labels: the names of the classes, as many as an output has.  Default: those that an ONNX model's metadata names.
         preprocess: how a picture becomes the input: "imagenet", "torchvision", "tf", "caffe", a
             :class:`bnn.Preprocessing`, or a dict of its fields.  Default: pixels as they are, where the network itself
@@ -97,7 +99,8 @@ def compile(
 
     Warns:
         CompileWarning: a layer is probably not what the model's author meant: its bits never change, or it could be
-            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.  Or a text of an ONNX
+            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.  Or a model computes with
+            other floats than float32, which it does not do here.  Or a text of an ONNX
             model's metadata has more than 65,536 characters, and is not kept.
 
     Raises:
@@ -121,7 +124,7 @@ def compile(
     use = _use(source, compiled, opened.metadata, labels, preprocess, metadata).text()
     if use:
         compiled = Model.from_bytes(encode(replace(graph, use=use)), max_bytes=NO_LIMIT)
-    for line in compiled.warnings:
+    for line in (*opened.said, *compiled.warnings):
         warnings.warn(line.removeprefix(WARNING), CompileWarning, stacklevel=2)
     return compiled
 

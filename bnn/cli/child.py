@@ -141,8 +141,9 @@ def _load_framework(model: str) -> None:
     from ..importers import is_tflite
     from ..importers.onnx.load import is_onnx
     from ..importers.onnx.run import packages
+    from ..importers.onnx.torch import is_program
 
-    if is_onnx(model):
+    if is_onnx(model) or is_program(model):
         packages()
     elif not is_tflite(model):
         load_tensorflow()

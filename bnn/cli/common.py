@@ -62,7 +62,7 @@ def loading(model: str) -> str:
 
     if is_tflite(model):
         return f"reading {model}"
-    return "loading ONNX Runtime" if model.lower().endswith(".onnx") else "loading TensorFlow"
+    return "loading ONNX Runtime" if model.lower().endswith((".onnx", ".pt2")) else "loading TensorFlow"
 
 
 def was_given(name: str) -> bool:

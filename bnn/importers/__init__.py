@@ -34,7 +34,7 @@ def open_source(
 ) -> SourceModel:
     """Open a model in memory, or its path, with the importer for its kind; arguments as for ``bnn.compile``."""
     from .onnx.load import is_onnx, open_onnx
-    from .onnx.torch import export
+    from .onnx.torch import export, export_program, is_program
 
     check_flag(unsafe, "unsafe")
     if isinstance(model, type):
@@ -50,10 +50,10 @@ def open_source(
         return open_onnx(export(model, example), zero)
     if example is not None:
         raise InputError(f"example: only a PyTorch module needs one, and the model is a {type(model).__name__}")
+    if is_program(model):
+        return open_onnx(export_program(model, unsafe), zero, input_shape)
     if is_onnx(model):
-        if input_shape is not None:
-            raise InputError("input_shape: an ONNX model has its own; leave it out")
-        return open_onnx(model, zero)
+        return open_onnx(model, zero, input_shape)
     if _is_of_torch(model):
         raise InputError(f"found a {type(model).__name__}; {MODULE}")
     if zero:

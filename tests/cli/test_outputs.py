@@ -99,7 +99,7 @@ class TestInputsAreKept:
         err = self.refused(call, tmp_path / "n.bnn", "compile", "n.bnn")  # which is the default output, too
         assert "n.bnn: is a compiled network; give the model that was trained: a .keras, .h5, .onnx" in err
         for name, words in (
-            ("net.json", "model.save('net.keras')"), ("net.safetensors", "give the PyTorch module itself"),
+            ("net.json", "model.save('net.keras')"), ("net.safetensors", "safetensors.torch.load_model(module, path)"),
             ("net.ckpt", "load them into the model"), ("net.pb", "give the SavedModel folder"),
             ("net.nir", "bnn snn compile NET.nir --simulator"), ("net.pth", "torch.onnx.export("),
         ):  # fmt: skip

@@ -18,7 +18,10 @@ _EXPORT = "or export it: torch.onnx.export(module, example, 'net.onnx')"
 _WEIGHTS = f"holds the weights of a PyTorch model; {MODULE}; {_EXPORT}"
 _INSTEAD = {
     ".bnn": _COMPILED, ".snn": _COMPILED,
-    ".pt": _WEIGHTS, ".pth": _WEIGHTS, ".pt2": _WEIGHTS, ".safetensors": _WEIGHTS,
+    ".pt": _WEIGHTS, ".pth": _WEIGHTS,
+    ".safetensors": "holds weights without a model; load them into the PyTorch module with "
+                    "safetensors.torch.load_model(module, path), and give it with an example of its input: "
+                    "bnn.compile(module, example)",
     ".ckpt": f"holds weights without a model; load them into the model and give that; for one of PyTorch, {MODULE}",
     ".json": "describes a model without its weights; load both in Keras, and save them with model.save('net.keras')",
     ".pb": "is a graph without its weights; give the SavedModel folder that it is part of, or make one with "

@@ -26,6 +26,7 @@ class SourceModel(ABC):
     input_names: Sequence[str]
     outputs: Sequence[str]
     metadata: Mapping[str, str] = {}
+    said: Sequence[str] = ()  # what its author may want to know of the whole
 
     @abstractmethod
     def graph(self, input_dtype: InputDType = None) -> Graph:

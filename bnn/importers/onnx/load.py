@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from ...errors import BnnError, CompileError
+from ...errors import BnnError, CompileError, InputError
 from ...ir.graph import Graph
 from ..common.inputs import InputDType
 from ..common.kinds import check_there
 from ..common.source import SourceModel
 from .external import load_weights
 from .functions import check_nodes
-from .protos import FRAMEWORK, OnnxGraph, from_model
+from .protos import FRAMEWORK, Input, OnnxGraph, from_model
 from .read import ReadGraph, read
 from .run import OnnxRunner, execute, packages
 from .values import Laid, in_node
@@ -33,7 +33,9 @@ class OnnxModel(SourceModel):
 
     framework = FRAMEWORK
 
-    def __init__(self, onnx: OnnxGraph, zero: int = 0) -> None:
+    def __init__(self, onnx: OnnxGraph, zero: int = 0, input_shape: Sequence[int] | None = None) -> None:
+        if input_shape is not None:
+            onnx = replace(onnx, inputs=[_sized(onnx.inputs, tuple(input_shape))])
         self._onnx, self._zero = onnx, zero
         self._runner = OnnxRunner(onnx)
         self._reading: ReadGraph | None = None
@@ -42,6 +44,8 @@ class OnnxModel(SourceModel):
         self._named = {f"output {name}": name for name in onnx.outputs}
         self.outputs: Sequence[str] = list(self._named)
         self.metadata = onnx.metadata
+        if onnx.replaced:
+            self.said = [f"the model's {' and '.join(onnx.replaced)} are computed in float32 here"]
 
     def graph(self, input_dtype: InputDType = None) -> Graph:
         self._reading = read(self._onnx, self._runner, input_dtype, self._zero)
@@ -109,6 +113,18 @@ class OnnxModel(SourceModel):
             yield results
 
 
+def _sized(inputs: Sequence[Input], shape: tuple[int, ...]) -> Input:
+    """The only input, with the shape (C, H, W) of its images where the model leaves dimensions free."""
+    if len(inputs) != 1:
+        raise InputError(f"input_shape: the model has {len(inputs)} inputs, and only one can be given a shape")
+    given = inputs[0]
+    own = given.shape[1:]
+    if len(own) != len(shape) or any(a not in (None, b) for a, b in zip(own, shape, strict=True)):
+        text = ", ".join("?" if d is None else str(d) for d in own)
+        raise InputError(f"input_shape: found {shape}; input '{given.name}' takes images ({text}) in this order")
+    return replace(given, shape=(given.shape[0], *shape))
+
+
 def is_onnx(model: Any) -> bool:
     """Whether it is an ONNX model in memory (also as ``torch.onnx.export`` gives it), or the path of one."""
     if isinstance(model, (str, os.PathLike)):
@@ -118,15 +134,15 @@ def is_onnx(model: Any) -> bool:
     return (kind.__name__, package) in (("ModelProto", "onnx"), ("ONNXProgram", "torch"))
 
 
-def open_onnx(model: Any, zero: int = 0) -> OnnxModel:
-    """Open a path or an ``onnx.ModelProto``."""
+def open_onnx(model: Any, zero: int = 0, input_shape: Sequence[int] | None = None) -> OnnxModel:
+    """Open a path or an ``onnx.ModelProto``; ``input_shape``: of an image, where the model leaves it free."""
     onnx, _ = packages()
     if not isinstance(model, (str, os.PathLike)):
-        return OnnxModel(from_model(getattr(model, "model_proto", model)), zero)
+        return OnnxModel(from_model(getattr(model, "model_proto", model)), zero, input_shape)
     path = Path(model)
     check_there(path, "an .onnx file")
     try:
-        return OnnxModel(from_model(_load(onnx, path)), zero)
+        return OnnxModel(from_model(_load(onnx, path)), zero, input_shape)
     except CompileError as error:
         raise type(error)(f"{path}: {error}") from error
 

@@ -17,6 +17,7 @@ from ..common.inputs import check_input_names
 from ..common.layer import NamedOp, loop
 from ..common.remedies import CUT, OUTSIDE
 from .functions import WITHOUT_LOOPS, check_nodes, expanded
+from .singles import Singles
 
 FRAMEWORK = "ONNX"
 OLDEST_OPSET = 11
@@ -61,6 +62,7 @@ class OnnxGraph:
     outputs: Sequence[str]
     opset: int
     metadata: Mapping[str, str] = field(default_factory=dict)
+    replaced: Sequence[str] = ()  # types of floats that are float32 here
     producers: dict[str, OnnxNode] = field(init=False)
     users: dict[str, list[OnnxNode]] = field(init=False)
     sources: dict[str, str] = field(init=False)  # of what nodes pass on
@@ -137,10 +139,12 @@ def _from_model(model: Any) -> OnnxGraph:
     if graph.sparse_initializer:
         raise UnsupportedOpError("the model has sparse weights; save them as dense ones")
     constants: dict[str, Array] = {}
+    stored = {t.name for t in graph.initializer}
+    singles = Singles(onnx, [i for i in graph.input if i.name not in stored])
     for tensor in graph.initializer:
-        constants[tensor.name] = _array(numpy_helper, tensor, tensor.name)
+        constants[tensor.name] = singles.array(_array(numpy_helper, tensor, tensor.name), tensor.data_type)
     nodes = []
-    for proto in expanded(model):
+    for proto in map(singles.node, expanded(model)):
         if proto.op_type == "Constant" and proto.domain in _OWN:
             constants[proto.output[0]] = _constant(onnx, numpy_helper, proto)
         else:
@@ -148,12 +152,13 @@ def _from_model(model: Any) -> OnnxGraph:
     nodes = _without_sequences(nodes, constants)
     nodes = _sorted(nodes, {*constants, *(i.name for i in graph.input), ""})
     found = OnnxGraph(
-        _named(nodes, {t.name for t in graph.initializer}),
+        _named(nodes, stored),
         constants,
-        [_input(onnx, i) for i in graph.input if i.name not in constants],
+        [_input(onnx, i, singles) for i in graph.input if i.name not in constants],
         [o.name for o in graph.output],
         opset,
         {entry.key: entry.value for entry in model.metadata_props},
+        sorted(singles.found),
     )
     made = {*constants, *(i.name for i in found.inputs), *found.producers}
     if missing := [o for o in found.outputs if o not in made]:
@@ -252,13 +257,13 @@ def _sorted(nodes: Sequence[OnnxNode], known: set[str]) -> list[OnnxNode]:
     return list(nodes)
 
 
-def _input(onnx: Any, value: Any) -> Input:
+def _input(onnx: Any, value: Any, singles: Singles) -> Input:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise UnsupportedOpError(f"input '{value.name}' has no shape; export the model with an example of its input")
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
     try:
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(singles.element(tensor.elem_type))).name
     except (KeyError, TypeError):
         dtype = "no numbers"
     return Input(value.name, dtype, shape)

@@ -123,10 +123,10 @@ class OnnxReader(OnnxReading):
         for given in self.onnx.inputs:
             shape = tuple(d for d in given.shape[1:] if d is not None)
             if not shape or len(shape) < len(given.shape) - 1:
-                text = tuple("?" if d is None else d for d in given.shape)
+                text = ", ".join("?" if d is None else str(d) for d in given.shape) + "," * (len(given.shape) == 1)
                 raise CompileError(
-                    f"input '{given.name}' has shape {text}; only the batch size may be unknown: export the model with "
-                    "a fixed image size"
+                    f"input '{given.name}' has shape ({text}); only the batch size may be unknown: give "
+                    "input_shape= (--input-shape), the other sizes, or export the model with a fixed image size"
                 )
             if math.prod(shape) * images * 4 > MOST_BYTES:
                 raise CompileError(

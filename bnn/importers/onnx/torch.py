@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import sys
 import warnings
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..._distribution import install
-from ...errors import CompileError, InputError, InputTypeError, SetupError
+from ...errors import BnnError, CompileError, InputError, InputTypeError, SetupError
+from ..common.kinds import check_there
+from ..common.limits import PERMISSION
 from .run import without_telemetry
 
 _MOST_TEXT = 300
@@ -29,6 +32,54 @@ def is_module(model: Any) -> bool:
     """Whether it is a PyTorch module; imports nothing."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def is_program(model: Any) -> bool:
+    """Whether it is what ``torch.export.export`` made, or the path of its file; imports nothing."""
+    if isinstance(model, (str, os.PathLike)):
+        return os.fsdecode(model).lower().endswith(".pt2")
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.export.ExportedProgram)
+
+
+def export_program(program: Any, unsafe: bool) -> Any:
+    """A ``torch.export.ExportedProgram``, or its ``.pt2`` file, as an ``onnx.ModelProto``.
+
+    Raises:
+        CompileError: the file cannot be read, which needs ``unsafe``: PyTorch unpickles parts of it.
+    """
+    name = "the program"
+    try:
+        import torch
+
+        without_telemetry()
+        if isinstance(program, (str, os.PathLike)):
+            name = os.fsdecode(program)
+            check_there(name, "a .pt2 file")
+            if not unsafe:
+                raise CompileError(f"{name}: PyTorch may run code of this file when it loads it; {PERMISSION}")
+            program = torch.export.load(name)
+        with _quiet():
+            exported: Any = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
+        return exported.model_proto
+    except BnnError:
+        raise
+    except ImportError as error:
+        raise _needs_packages(error) from None
+    except Exception as error:  # PyTorch may raise anything
+        raise CompileError(f"{name}: PyTorch cannot export it to ONNX: {_line(error)}") from error
+
+
+def _needs_packages(error: ImportError) -> SetupError:
+    return SetupError(f"exporting from PyTorch needs torch, onnx and onnxscript ({error}); {install('torch')}")
+
+
+def _unwrapped(torch: Any, module: Any) -> Any:
+    """The module that others run in parallel, or compiled."""
+    parallel = torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel
+    while isinstance(module, parallel) or hasattr(module, "_orig_mod"):
+        module = module.module if isinstance(module, parallel) else module._orig_mod
+    return module
 
 
 def export(module: Any, example: Any) -> Any:
@@ -53,14 +104,15 @@ def export(module: Any, example: Any) -> Any:
         raise InputError(
             "a PyTorch module needs an example of its input: bnn.compile(module, torch.zeros(1, 3, 32, 32))"
         )
-    arguments = tuple(_doubled(torch, x) for x in (example if isinstance(example, (tuple, list)) else (example,)))
+    module = _unwrapped(torch, module)
+    own = {t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()}
+    kind = own.pop() if len(own) == 1 else None  # of a module of halves, or doubles
+    arguments = tuple(_doubled(torch, x, kind) for x in (example if isinstance(example, (tuple, list)) else (example,)))
     with _inference(torch, module), _quiet(), _followed_data(torch):
         try:
             return _exported(torch, module, arguments)
         except ImportError as error:
-            raise SetupError(
-                f"exporting a PyTorch module needs onnx and onnxscript ({error}); {install('torch')}"
-            ) from None
+            raise _needs_packages(error) from None
         except Exception as first:  # torch.export may raise anything; then the older exporter tries
             try:
                 return _traced(torch, module, arguments)
@@ -69,8 +121,9 @@ def export(module: Any, example: Any) -> Any:
                 raise CompileError(f"PyTorch cannot export {name} to ONNX: {why}") from error
 
 
-def _doubled(torch: Any, x: Any) -> Any:
-    """An example of two images at least: of one, the exporter would take the batch size for fixed."""
+def _doubled(torch: Any, x: Any, kind: Any) -> Any:
+    """An example of two images at least: of one, the exporter would take the batch size for fixed.  Floats become those
+    of the module, ``kind``."""
     try:
         tensor = x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -80,6 +133,8 @@ def _doubled(torch: Any, x: Any) -> Any:
     if tensor.dim() < 2 or not len(tensor):
         raise InputError(f"example: found shape {tuple(tensor.shape)}, expected (N, ...), at least one image")
     tensor = tensor.detach()
+    if kind is not None and tensor.is_floating_point():
+        tensor = tensor.to(kind)
     return tensor if len(tensor) > 1 else torch.cat([tensor, tensor])
 
 

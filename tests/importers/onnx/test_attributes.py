@@ -194,7 +194,7 @@ REFUSED: list[tuple[str, Callable[[dict[str, Any], int, Call], object], str]] = 
     ("AveragePool|MaxPool", lambda a, *_: "dilations" in a or a.get("storage_order"), "dilations or a storage order"),
     ("AveragePool|MaxPool", lambda a, *_: a.get("ceil_mode") and a.get("strides") == [2, 2], "ceil_mode"),
     ("BatchNormalization", lambda a, *_: a.get("training_mode"), "in training mode"),
-    ("Cast", lambda a, *_: a["to"] not in (1, 9), "only float32 arithmetic is supported"),
+    ("Cast", lambda a, *_: a["to"] not in (1, 9, 10, 16), "only float32 arithmetic is supported"),
     ("ConvTranspose", lambda a, *_: "dilations" in a or a.get("group", 1) > 1, "groups or dilations"),
     ("DequantizeLinear", lambda a, *_: a.get("output_dtype", 0) > 1, "only float32 arithmetic is supported"),
     ("Gemm", lambda a, *_: a.get("transA") or a.get("alpha", 1) != 1, "factors other than 1"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install -e '.[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install -e '.[onnx]'")
 
-from onnx import TensorProto
+from onnx import ModelProto, TensorProto, helper
 
 import bnn
 from bnn._types import Array
@@ -306,13 +307,62 @@ def test_arguments_that_do_not_fit() -> None:
         bnn.compile(proto, zero=2)
     with pytest.raises(InputError, match="zero: found"):
         bnn.compile(proto, zero=np.array([1, 0]))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="input_shape: an ONNX model has its own"):
-        bnn.compile(proto, input_shape=(4, 5, 6))
+    for shape in ((4, 5, 7), (4, 5), (5, 4, 6)):
+        with pytest.raises(InputError, match=r"input_shape: found .* takes images \(4, 5, 6\) in this order"):
+            bnn.compile(proto, input_shape=shape)
     for source in ("weights.pt", {"weight": eighths(3)}):
         with pytest.raises(BnnError, match="give the PyTorch module itself"):
             bnn.compile(source)
     with pytest.raises(InputError, match="only a PyTorch module needs one"):
         bnn.compile(proto, eighths(1, 4, 5, 6))
+
+
+def test_free_sizes_are_given() -> None:
+    """A network of any height and width is compiled for one."""
+    nodes = [node("Conv", "x w", "a"), node("Sign", "a", "s"), node("GlobalAveragePool", "s")]
+    proto, x = model(nodes, {"w": eighths(3, 4, 2, 2)}, ("N", 4, "H", "W")), eighths(5, 4, 7, 6)
+    compiled = bnn.compile(proto, input_shape=(4, 7, 6))
+    assert np.array_equal(compiled(x), by_onnx_runtime(proto, x))
+    assert bnn.verify(proto, compiled, x, input_shape=(4, 7, 6)).ok
+    two = model([node("Add", "x z")], shape=("N", 4, "H", "W"), inputs=("x", "z"))
+    with pytest.raises(InputError, match="the model has 2 inputs"):
+        bnn.compile(two, input_shape=(4, 7, 6))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE])
+def test_other_floats_are_float32(kind: int) -> None:
+    """Wherever they are: weights, Constants, casts, the input.  Weights of few bits and whole sums are equal in all."""
+
+    def network(kind: int) -> ModelProto:
+        tensor = partial(helper.make_tensor, data_type=kind)
+        nodes = [
+            node("Constant", "", "c", value=tensor("c", dims=[4, 1, 1], vals=[0.5, -1, 0.25, 2])),
+            node("Shape", "x", "n"),
+            node("ConstantOfShape", "n", "z", value=tensor("z", dims=[1], vals=[0.5])),
+            node("Mul", "x c", "m"), node("Add", "m z", "a"), node("Conv", "a w", "b"), node("Sign", "b", "s"),
+            node("Cast", "s", "h", to=kind), node("Conv", "h v", "r"), node("Cast", "r", to=TensorProto.FLOAT),
+        ]  # fmt: skip
+        made = model(nodes, {}, dtype=kind)
+        rng = np.random.default_rng(7)
+        w, v = (rng.choice([-1.0, 0.5, 1.0], shape) for shape in ((3, 4, 2, 2), (2, 3, 2, 2)))
+        for name, value in (("w", w), ("v", v)):
+            made.graph.initializer.append(tensor(name, dims=value.shape, vals=value.reshape(-1)))
+        return made
+
+    source, x = network(kind), eighths(6, 4, 5, 6)
+    before = source.SerializeToString()
+    with pytest.warns(bnn.CompileWarning, match="are computed in float32"):
+        compiled = bnn.compile(source)
+    assert source.SerializeToString() == before
+    assert np.array_equal(compiled(x), by_onnx_runtime(network(TensorProto.FLOAT), x))
+    assert bnn.verify(source, compiled, x).ok
+
+
+def test_doubles_in_the_arithmetic_of_shapes_stay() -> None:
+    """In float32, this number would be 6."""
+    nodes = [node("Cast", "d", "n", to=TensorProto.INT64), node("Reshape", "x n")]
+    proto = model(nodes, {"d": np.array([-1.0, 5.99999999])}, ("N", 5), rank=2)
+    assert open_onnx(proto).graph().outputs[0].type.shape == (5,)
 
 
 NAMES = {"/conv1/Conv": "conv1", "/layers/layers.0/conv1/Conv_3": "layers.0.conv1", "/2/body/body.0/Sign": "2.body.0",

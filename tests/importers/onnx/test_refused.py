@@ -118,7 +118,7 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     "no image": (r"input 'x' has shape \(3,\); only the batch", lambda: one("Relu", "x", (3,))),
     "no shape": ("input 'x' has no shape; export the model with an example",
                  lambda: changed(one("Relu"), lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"))),
-    "no floats": ("input 'x' is float64; supported: float32", lambda: one("Relu", dtype=TensorProto.DOUBLE)),
+    "no floats": ("input 'x' is int32; supported: float32", lambda: one("Relu", dtype=TensorProto.INT32)),
     "a huge batch": ("input 'x' has shape .*; at most 1,073,741,824 bytes", lambda: one("Relu", "x", (2**31, 4))),
     "many dimensions": ("'x' has 5 dimensions; two to four are supported", lambda: one("Relu", "x", ("N", 2, 3, 4, 5))),
     # operands and results
@@ -139,8 +139,8 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
                       lambda: one("Resize", "x _ s", s=np.array([1, 1, 2, 2], np.float32), attrs={"mode": "linear"})),
     "whole numbers that wrap": ("arithmetic of uint8", lambda: chain("Add, x x, a", "Cast, a, y", attrs={1: {"to": 1}},
                                                                      dtype=TensorProto.UINT8)),
-    "half floats": ("numbers of type float16; only float32", lambda: chain(
-        "Cast, x, a", "Cast, a, y", attrs={0: {"to": 10}, 1: {"to": 1}})),
+    "doubles": ("numbers of type float64; only float32", lambda: chain(
+        "Cast, x, a", "Cast, a, y", attrs={0: {"to": 11}, 1: {"to": 1}})),
     "no elements": (r"a result of shape \(2, 0, 5, 6\), which has no elements", lambda: chain(
         "GreaterOrEqual, x a, b", "Cast, b, y", shape=("N", 1, 5, 6), a=floats(0, 1, 1), attrs={1: {"to": 1}})),
     "huge results": ("a result of [0-9,]+ bytes; at most", lambda: one("Tile", "x r", r=numbers(1, 10**6, 10**3, 1))),
@@ -274,7 +274,7 @@ SIZES: list[tuple[str, str, list[Any], dict[str, Any]]] = [
     ("result 1 has no name", "Split z _", [A], {}),
     ("operand 1 is left out", "Where", [TRUE, None, A], {}),
     ("operand 2 is left out", "Resize", [IMAGES, None, None], {}),
-    ("numbers of type bfloat16, which are not read", "Relu", [np.ones(2, ml_dtypes.bfloat16)], {}),
+    ("numbers of type float8_e4m3fn, which are not read", "Relu", [np.ones(2, ml_dtypes.float8_e4m3fn)], {}),
     ("operand 0 has 17 dimensions", "Relu", [(1,) * 17], {}),
     ("operand 0 has numbers of type float32", "And", [A, A], {}),
     ("its operands have numbers of types float32 and int64", "Add", [A, WHOLE], {}),
@@ -503,6 +503,7 @@ ELSEWHERE = (
     "onnx/torch.py",  # test_torch.py, where PyTorch is installed
     "common/hdf5.py", "common/limits.py", "common/padding.py",  # tests of Keras' files, and of TensorFlow's ops
     "common/kinds.py",  # tests/cli/test_outputs.py
+    "onnx/load.py raise InputError(f'input_shape", 'onnx/load.py raise InputError(f"input_shape',  # test_ops.py
     "common/reduce.py raise s.unsupported('it reduces over the batch; only",
     "common/reduce.py raise s.unsupported(f'reduction over the batch",
     "common/reduce.py raise s.unsupported(f'a value",

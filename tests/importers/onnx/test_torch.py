@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,32 @@ def test_bytes_for_a_module_of_floats() -> None:
     x = np.random.default_rng(1).integers(0, 256, (3, 3, 12, 12), np.uint8)
     compiled = bnn.compile(module, IMAGES[:1], input_dtype="uint8")
     assert bnn.verify(module, compiled, x).ok
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_computed_in_float32(kind: torch.dtype) -> None:
+    module = network().eval()
+    given = module.to(kind)
+    with pytest.warns(bnn.CompileWarning, match=f"{str(kind).removeprefix('torch.')} are computed in float32"):
+        compiled = bnn.compile(given, IMAGES[:1])
+    assert bnn.verify(given, compiled, IMAGES.numpy()).ok
+    assert np.array_equal(compiled(IMAGES.numpy()).argmax(1), run(module.float(), IMAGES).argmax(1))
+
+
+def test_what_wraps_a_module(tmp_path: Path) -> None:
+    module = network().eval()
+    plain = bnn.compile(module, IMAGES[:1]).to_bytes()
+    for wrapped in (nn.DataParallel(module), torch.compile(module, backend="eager")):
+        assert bnn.compile(wrapped, IMAGES[:1]).to_bytes() == plain
+    free = ({0: torch.export.Dim.AUTO},)
+    program, file = torch.export.export(module, (IMAGES[:2],), dynamic_shapes=free), tmp_path / "net.pt2"
+    torch.export.save(program, file)
+    assert bnn.compile(program).to_bytes() == bnn.compile(file, unsafe=True).to_bytes() == plain
+    with pytest.raises(CompileError, match="net.pt2: PyTorch may run code .*unsafe=True"):
+        bnn.compile(file)
+    file.write_bytes(b"PK")
+    with pytest.raises(CompileError, match="net.pt2: PyTorch cannot export it"):
+        bnn.compile(file, unsafe=True)
 
 
 def test_an_exported_program_is_an_onnx_model() -> None:

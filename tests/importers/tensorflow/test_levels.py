@@ -170,18 +170,19 @@ def test_macs_count_once_a_bit(rng: np.random.Generator) -> None:
     assert [macs(k) for k in (1, 2, 5)] == [n * 5 * 4 * 33 * 9 * CHANNELS for n in (1, 2, 5)]
 
 
-def test_middle_levels_stay_counted(rng: np.random.Generator) -> None:
-    """Five levels around zero, padded with zero: exact as bits, in counted planes; 17 of them are not."""
+def test_middle_levels_pad_with_zero(rng: np.random.Generator) -> None:
+    """Five levels around zero in counted planes; 17 as binary numbers, of which zero is none, in short filters not."""
 
-    def around_zero(steps: int) -> Any:
+    def around_zero(steps: int, size: int = 3) -> Any:
         half = steps / 2
         return lq.layers.QuantConv2D(
-            8, 3, padding="same", kernel_quantizer="ste_sign",
+            8, size, padding="same", kernel_quantizer="ste_sign",
             input_quantizer=lambda x: tf.clip_by_value(tf.round(x * half), -half, half) * 0.5,
         )  # fmt: skip
 
-    assert not any(op.op == "conv2d" for op in run(model((5, 5, CHANNELS), around_zero(4)), rng).ops)
-    compiled = run(model((5, 5, CHANNELS), around_zero(16)), rng)
+    for steps in (4, 16):
+        assert not any(op.op == "conv2d" for op in run(model((5, 5, CHANNELS), around_zero(steps)), rng).ops)
+    compiled = run(model((5, 5, 7), around_zero(16, 2)), rng)
     assert any("zero padding is none of its input's levels" in op.note for op in compiled.ops)
 
 
