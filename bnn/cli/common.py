@@ -31,6 +31,8 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if self._exists and not os.path.exists(value):
             self.fail(f"Path '{value}' does not exist; give {self._give}.", param, ctx)
+        if os.path.exists(value) and not os.access(value, os.R_OK):
+            self.fail(f"Path '{value}' is not readable; allow it: chmod u+r '{value}'", param, ctx)
         return super().convert(value, param, ctx)
 
 
