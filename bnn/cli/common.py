@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -42,6 +42,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 unsafe_option = click.option(
     "--unsafe", is_flag=True, help="Load model files that carry Python code (Lambda layers).  Only for files you trust."
 )
+
+
+def rows_option(what: str) -> Callable[..., Any]:
+    return click.option("--rows", metavar="N", type=click.IntRange(1), default=20, show_default=True,
+                        help=f"Number of {what} to show as text.")  # fmt: skip
 
 
 def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
