@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from .._arguments import shown
+from .._distribution import install
 from .._text import ascii_json, printable, printable_lines
-from ..errors import InputError
+from ..errors import InputError, SetupError
 from ..importers.common.kinds import READ
 from ..runtime import Model, OpInfo
 from ..runtime.files import no_folder
@@ -106,6 +108,16 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
         if target in taken:
             raise InputError(f"{option} {path}: is also written by {taken[target]}; give another path")
         taken[target] = option
+
+
+def check_picture(option: str, path: str | None, kinds: Sequence[str]) -> None:
+    """Refuse a picture that nothing could draw: before a command begins."""
+    check_suffix(option, path, kinds)
+    if path is not None:
+        try:
+            import_module("matplotlib")
+        except ImportError as error:
+            raise SetupError(f"{option} {path}: pictures need matplotlib ({error}): {install('events')}") from None
 
 
 def check_suffix(option: str, path: str | None, kinds: Sequence[str], *, devices: bool = True) -> None:

@@ -21,7 +21,16 @@ from ..snn import SpikingModel, StepRun, load
 from ..snn.activity import total
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.runs import samples_text
-from .common import check_outputs, check_suffix, json_option, print_json, print_line, rows_option, was_given
+from .common import (
+    check_outputs,
+    check_picture,
+    check_suffix,
+    json_option,
+    print_json,
+    print_line,
+    rows_option,
+    was_given,
+)
 from .inputs import InputOptions, read_arrays, read_labels, read_numpy, read_over_time, reading_options
 from .snn_inspect import snn_argument
 from .spiking import (
@@ -127,7 +136,7 @@ def snn_run(
     """
     _check_options(files, coding, steps, recording, label, targets)
     check_outputs({"--plot": plot, "--html": html}, [net, *files, recording, labels, targets])
-    check_suffix("--plot", plot, PICTURES)
+    check_picture("--plot", plot, PICTURES)
     check_suffix("--html", html, PAGES)
     model = load(net)
     classes = int(np.prod(next(iter(model.output_shapes.values()))))
