@@ -101,7 +101,7 @@ def decode(
         what = "not an image that Pillow can read, and not .npy or .npz; if it is a picture" if size else "has no bytes"
         raise Unusable(f"{path}: {what}, save it again") from None
     except Image.DecompressionBombError as error:
-        raise Unusable(f"{path}: {error}") from None
+        raise Unusable(f"{path}: {str(error).rstrip('.')}; give a smaller image") from None
     except BnnError:
         raise
     except MemoryError:
