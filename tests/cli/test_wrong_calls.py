@@ -112,6 +112,7 @@ bnn.Preprocessing("imagenet") | preprocessing: scale: found 'imagenet', expected
 bnn.Preprocessing(0) | preprocessing: scale: found 0, expected a float32 that is not 0
 bnn.Preprocessing(255, 0.5) | preprocessing: mean: found 0.5, expected a tuple, a number for each channel
 bnn.Preprocessing(255, order="GRB") | preprocessing: order: found 'GRB', expected one of RGB, BGR
+bnn.Preprocessing(255).apply(x) | pixels: found ..., expected whole numbers; pass scaled ones to the model itself
 bnn.Preprocessing(255, (1, 2, 3)).apply(x) | pixels: found shape (4, 12, 12, 1), expected (..., 3)
 bnn.verify("net.onnx", "net.bnn", x) | model: found 'net.bnn', expected a compiled model: bnn.load(path)
 bnn.verify(model, model, x) | , which is compiled; expected the model that was trained
