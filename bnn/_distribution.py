@@ -43,7 +43,8 @@ def install(extra: str) -> str:
 def _packages(extra: str, asked: Sequence[str]) -> list[str]:
     """What an extra asks for, and the extras of this package among it."""
     found: dict[str, None] = {}
-    for package in (text.partition(";")[0].strip() for text in asked if text.endswith(f'extra == "{extra}"')):
+    ending = re.compile(rf'(; | and )extra == "{extra}"$')  # what comes before may say for which Pythons
+    for package in (ending.sub("", text) for text in asked if ending.search(text)):
         own = re.fullmatch(rf"{DISTRIBUTION}\[(.*)\]", package)
         found |= dict.fromkeys(p for e in own[1].split(",") for p in _packages(e, asked)) if own else {package: None}
     return list(found)

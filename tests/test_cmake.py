@@ -242,6 +242,7 @@ def test_without_build_tools(tmp_path: Path) -> None:
     (line,) = re.findall(r"^(cc .*build\.py.*) -o run$", PAGE, flags=re.M)
     call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}")
     run(tmp_path / "run")
+    assert f"{line.replace('run.c', 'spikes.c')} -o spikes\n" in PAGE
 
 
 def test_the_page_shows_the_example() -> None:

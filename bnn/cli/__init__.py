@@ -71,7 +71,7 @@ def _run(given: list[str]) -> int:
     except BrokenPipeError:  # `bnn inspect net.bnn | head`: the reader is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (BnnError, OSError) as error:
+    except (BnnError, OSError, MemoryError) as error:
         if debug:
             note_lines(traceback.format_exc().rstrip())
         note(f"bnn: error: {_text(error)}")
@@ -81,8 +81,11 @@ def _run(given: list[str]) -> int:
         return 2
 
 
-def _text(error: BnnError | OSError) -> str:
+def _text(error: BnnError | OSError | MemoryError) -> str:
     """The message of an error: the file first, without the error number."""
+    if isinstance(error, MemoryError):
+        why = f" ({error})" if str(error) else ""
+        return f"this takes more memory than is available{why}; give fewer or smaller inputs"
     if isinstance(error, OSError) and error.strerror:  # this package's own errors have none
         what = os.fsdecode(error.filename) if error.filename else "the output cannot be written"
         return printable(f"{what}: {error.strerror}")

@@ -28,6 +28,7 @@ from .. import errors
 from .._text import printable_lines
 from ..errors import BnnError, CompileError, InputError
 from ..runtime.arrays import machine_memory
+from ..runtime.summary import quantity
 
 # Set the path first: files in the current folder may come from the model's author.  sys is built in.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
@@ -91,7 +92,7 @@ def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int:
 
 def size_text(size: int) -> str:
     """A size as --max-memory accepts it."""
-    return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), str(size))
+    return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), f"{size}B")
 
 
 def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> Any:
@@ -216,12 +217,11 @@ def _ended(model: str, limits: Limits, status: int) -> BnnError:
     """The error for a process that ended without a result."""
     if status == -signal.SIGALRM:
         return CompileError(
-            f"{model}: loading it made no progress for {limits.seconds} seconds and was stopped; such a file may be "
-            "malicious: if you trust it, allow more with --timeout"
+            f"{model}: loading it made no progress for {quantity(limits.seconds, 'second')} and was stopped; "
+            "such a file may be malicious: if you trust it, allow more with --timeout"
         )
-    if status >= 0:
-        return CompileError(f"{model}: the process that loads it ended (status {status}) without a result")
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    how = f"ended (status {status}) without a result" if status >= 0 else f"was ended by {name}"
     cause = "the file may be damaged or malicious"
     if status == -signal.SIGKILL:
         cause = "the machine may have run out of memory: close other programs, or lower --max-memory to find out"
@@ -230,4 +230,4 @@ def _ended(model: str, limits: Limits, status: int) -> BnnError:
             f"; or loading it needed more than the allowed {size_text(limits.memory)} of memory: if you trust the "
             "file, allow more with --max-memory"
         )
-    return CompileError(f"{model}: the process that loads it was ended by {name}; {cause}")
+    return CompileError(f"{model}: the process that loads it {how}; {cause}")

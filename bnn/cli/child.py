@@ -11,6 +11,7 @@ import base64
 import ctypes
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -24,6 +25,8 @@ from .. import errors
 from .._notes import WARNING
 
 _PR_SET_PDEATHSIG = 1
+# What the loader of shared libraries says where there is no memory for one.
+_UNMAPPED = re.compile("failed to map segment from shared object$|cannot map zero-fill pages|Cannot allocate memory")
 
 
 class Answers:
@@ -106,6 +109,8 @@ def _is_of_memory(error: BaseException | None) -> bool:
     """Whether memory ran out, in this error or in one that caused it."""
     while error is not None:
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            return True
+        if isinstance(error, ImportError) and _UNMAPPED.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

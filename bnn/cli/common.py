@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from .._arguments import shown
+from .._distribution import install
 from .._text import ascii_json, printable, printable_lines
-from ..errors import InputError
+from ..errors import InputError, SetupError
 from ..importers.common.kinds import READ
 from ..runtime import Model, OpInfo
 from ..runtime.files import no_folder
@@ -31,6 +33,8 @@ class Place(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if self._exists and not os.path.exists(value):
             self.fail(f"Path '{value}' does not exist; give {self._give}.", param, ctx)
+        if os.path.exists(value) and not os.access(value, os.R_OK):
+            self.fail(f"Path '{value}' is not readable; allow it: chmod u+r '{value}'", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -40,6 +44,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 unsafe_option = click.option(
     "--unsafe", is_flag=True, help="Load model files that carry Python code (Lambda layers).  Only for files you trust."
 )
+
+
+def rows_option(what: str) -> Callable[..., Any]:
+    return click.option("--rows", metavar="N", type=click.IntRange(1), default=20, show_default=True,
+                        help=f"Number of {what} to show as text.")  # fmt: skip
 
 
 def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -99,6 +108,16 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
         if target in taken:
             raise InputError(f"{option} {path}: is also written by {taken[target]}; give another path")
         taken[target] = option
+
+
+def check_picture(option: str, path: str | None, kinds: Sequence[str]) -> None:
+    """Refuse a picture that nothing could draw: before a command begins."""
+    check_suffix(option, path, kinds)
+    if path is not None:
+        try:
+            import_module("matplotlib")
+        except ImportError as error:
+            raise SetupError(f"{option} {path}: pictures need matplotlib ({error}): {install('events')}") from None
 
 
 def check_suffix(option: str, path: str | None, kinds: Sequence[str], *, devices: bool = True) -> None:

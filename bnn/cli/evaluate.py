@@ -12,16 +12,15 @@ from typing import Any
 import click
 import numpy as np
 
-from .._distribution import install
 from .._types import Array
-from ..errors import InputError, SetupError
+from ..errors import InputError
 from ..runtime import MOST_THREADS, Model, load
 from ..runtime.evaluation import Counter, Evaluation, class_numbers, classes_of, scores_of
 from ..runtime.files import replacing
 from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity, table
 from ..streams.plot import short
-from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line
+from .common import Place, check_outputs, check_picture, json_option, net_argument, print_json, print_line
 from .inputs import InputOptions, count_files, read_batches, read_labels, read_numpy, reading_options
 
 _DATA = "a folder with a folder of pictures per class, or a .npy file with --targets FILE.npy"
@@ -60,7 +59,7 @@ def evaluate(
     `bnn run`.
     """
     check_outputs({"--png": png}, [net, data, targets, labels])
-    check_suffix("--png", png, (".png",))
+    check_picture("--png", png, (".png",))
     model = load(net)
     classes = classes_of(model.output_shapes)
     names = model.labels if labels is None else read_labels(labels, {classes})
@@ -163,12 +162,10 @@ def _class_of(file: str, folders: dict[str, int]) -> int:
 
 def _draw(result: Evaluation, path: str) -> None:
     """A picture of the confusion matrix: each row's shares, and the numbers where there is room."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     classes = len(result.confusion)
     side = min(3 + 0.4 * classes, 16)
     with rc_context({"text.parse_math": False}):  # the $ of a name is one

@@ -15,7 +15,17 @@ from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.files import replacing
 from ..runtime.progress import live
-from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line, was_given
+from .common import (
+    Place,
+    check_outputs,
+    check_picture,
+    check_suffix,
+    json_option,
+    net_argument,
+    print_json,
+    print_line,
+    was_given,
+)
 from .inputs import InputOptions, read_arrays, read_labels, reading_options
 from .spiking import (
     PAGES,
@@ -106,7 +116,7 @@ def events(
     """
     _check_options(mode, rule, "random" in (order, firing))
     check_outputs({"--plot": plot, "--html": html}, [net, *files, labels])
-    check_suffix("--plot", plot, PICTURES)
+    check_picture("--plot", plot, PICTURES)
     check_suffix("--html", html, PAGES)
     model = load(net)
     engine = EventEngine(model, firing=firing, seed=seed, switch=switch)

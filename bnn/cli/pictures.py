@@ -86,8 +86,8 @@ def decode(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # this module has its own limit, and its own notes
+            size = path.stat().st_size if content is None else len(content)
             with Image.open(path if content is None else io.BytesIO(content)) as opened:
-                size = path.stat().st_size if content is None else len(content)
                 _check_header(path, size, opened, shape, made)
                 upright = ImageOps.exif_transpose(opened)
                 if opened.mode in _SIXTEEN_BITS:
@@ -98,11 +98,10 @@ def decode(
                 image = upright.convert(_MODES[channels])
             return np.asarray(_fitted(path, image, shape, made)).reshape(shape)
     except UnidentifiedImageError:
-        raise Unusable(
-            f"{path}: not an image that Pillow can read, and not .npy or .npz; if it is a picture, save it again"
-        ) from None
+        what = "not an image that Pillow can read, and not .npy or .npz; if it is a picture" if size else "has no bytes"
+        raise Unusable(f"{path}: {what}, save it again") from None
     except Image.DecompressionBombError as error:
-        raise Unusable(f"{path}: {error}") from None
+        raise Unusable(f"{path}: {str(error).rstrip('.')}; give a smaller image") from None
     except BnnError:
         raise
     except MemoryError:

@@ -21,7 +21,7 @@ from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity, table
-from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line
+from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line, rows_option
 from .inputs import (
     InputOptions,
     count_files,
@@ -43,8 +43,7 @@ from .inputs import (
 @click.option(
     "--top", metavar="K", type=click.IntRange(1), default=3, show_default=True, help="Number of classes to show."
 )
-@click.option("--rows", metavar="N", type=click.IntRange(1), default=20, show_default=True,
-              help="Number of images to show as text.")  # fmt: skip
+@rows_option("images")
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="Write the results to this .npy file (.npz for several outputs).")  # fmt: skip
 @click.option("--portable", is_flag=True,

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..runtime import MOST_THREADS, load
 from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity
-from .common import json_option, net_argument, print_json, print_line
+from .common import Place, json_option, net_argument, print_json, print_line
 from .inputs import InputOptions, read_labels, reading_options
 from .scoring import Job, find_parts, on_ray, on_this_machine, output_classes, parquet, planned, totals
 
@@ -20,6 +20,7 @@ from .scoring import Job, find_parts, on_ray, on_this_machine, output_classes, p
 @click.command(short_help="Run a .bnn file on very many pictures or rows.")
 @net_argument
 @click.option("--input", "given", metavar="INPUT", multiple=True, required=True,
+              type=Place("pictures or Parquet files, such as --input photos/"),
               help="Folder of pictures or Parquet files, pattern, or file; may be repeated.")  # fmt: skip
 @click.option("--output", metavar="FOLDER", required=True, type=click.Path(file_okay=False, path_type=str),
               help="Folder for the results, Parquet files.")  # fmt: skip

@@ -21,7 +21,16 @@ from ..snn import SpikingModel, StepRun, load
 from ..snn.activity import total
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.runs import samples_text
-from .common import check_outputs, check_suffix, json_option, print_json, print_line, was_given
+from .common import (
+    check_outputs,
+    check_picture,
+    check_suffix,
+    json_option,
+    print_json,
+    print_line,
+    rows_option,
+    was_given,
+)
 from .inputs import InputOptions, read_arrays, read_labels, read_numpy, read_over_time, reading_options
 from .snn_inspect import snn_argument
 from .spiking import (
@@ -88,6 +97,7 @@ class _Run(click.Command):
 @click.option("--targets", metavar="FILE", type=click.Path(path_type=str),
               help="The right class of each sample: .npy, or the array labels of .npz.")  # fmt: skip
 @labels_option
+@rows_option("samples")
 @plot_option
 @click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
               help="One-file page that shows a sample's spikes step by step.")  # fmt: skip
@@ -109,6 +119,7 @@ def snn_run(
     label: str | None,
     targets: str | None,
     labels: str | None,
+    rows: int,
     plot: str | None,
     html: str | None,
     reading: InputOptions,
@@ -125,7 +136,7 @@ def snn_run(
     """
     _check_options(files, coding, steps, recording, label, targets)
     check_outputs({"--plot": plot, "--html": html}, [net, *files, recording, labels, targets])
-    check_suffix("--plot", plot, PICTURES)
+    check_picture("--plot", plot, PICTURES)
     check_suffix("--html", html, PAGES)
     model = load(net)
     classes = int(np.prod(next(iter(model.output_shapes.values()))))
@@ -175,7 +186,7 @@ def snn_run(
         record = {"samples": [run.as_dict() for run in runs], "report": total([run.report for run in runs]).as_dict()}
         print_json(record | _accuracy(runs) | ({} if names is None else {"classes": names}))
         return
-    print(_text(runs, names))
+    print(_text(runs, names, rows))
     for path in filter(None, (plot, html)):
         print_line(f"wrote {path}")
 
@@ -197,7 +208,7 @@ def _check_options(
             continue
         if name in _CAMERA and recording is None:
             raise click.UsageError(f"{option.opts[0]} is for --recording; leave it out")
-        if name in ("coding", "targets", "stream", "which") and recording is not None:
+        if name in ("coding", "targets", "stream", "which", "rows") and recording is not None:
             raise click.UsageError(f"{option.opts[0]} is for --data; leave it out")
         if name in _IMAGES and coding is None:
             raise click.UsageError(f"{option.opts[0]} is for images; add --coding, or leave it out")
@@ -266,12 +277,13 @@ def _accuracy(runs: Sequence[StepRun]) -> dict[str, Any]:
     return {"right": sum(right), "labelled": len(right)} if right else {}
 
 
-def _text(runs: Sequence[StepRun], names: Sequence[str] | None) -> str:
+def _text(runs: Sequence[StepRun], names: Sequence[str] | None, most: int) -> str:
     report = total([run.report for run in runs])
     if len(runs) == 1:
         return f"{runs[0].describe(names)}\n\n{report}"
-    header, rows = samples_text(runs, names)
-    lines = [table(header, rows, ("answer", "right")), ""]
+    header, rows = samples_text(runs[:most], names)
+    more = [f"... and {len(runs) - most:,} more: --json or --rows"] if len(runs) > most else []
+    lines = [table(header, rows, ("answer", "right")), *more, ""]
     finals = [run.final for run in runs if run.answer >= 0]
     text = f"final after {np.mean(finals):.1f} steps on average" if finals else "the output sent nothing"
     found = _accuracy(runs)

@@ -115,10 +115,10 @@ class Rule:
 
     def __str__(self) -> str:
         return {
-            "window": f"a bit while the last {self.window} us hold at least {quantity(self.count or 0, 'event')}",
+            "window": f"a bit while the last {self.window or 0:,} us hold {quantity(self.count or 0, 'event')} or more",
             "decay": f"a bit while the trace (1 an event, decay time {self.tau or 0:g} us) is >= {self.level or 0:g}",
             "surface": "the polarity of the last event",
-        }[self.name] + f", every {self.step} us"
+        }[self.name] + f", every {self.step:,} us"
 
 
 def step_count(recording: Recording, rule: Rule) -> int:

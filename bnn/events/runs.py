@@ -119,7 +119,7 @@ class StreamRun(EventRun):
         frames = len(self.changed)
         text = (
             f"{frames} frames after the first: {self.verdict(names)}\n"
-            f"per frame {self.changed.mean():.1f} changed input elements, {self.spikes.mean():.0f} spikes; "
+            f"per frame {self.changed.mean():.1f} changed input elements, {self.spikes.mean():,.0f} spikes; "
             f"{self.synops.mean():,.0f} operations of {self.report.dense / frames:,.0f} ({self.report.share:.1%}); "
             f"{np.median(self.nanoseconds) / 1000:.1f} us"
         )

@@ -149,7 +149,8 @@ def problem_text(problem: CData) -> str:
     field = what.rpartition(": ")[2]
     names = next((names for word, names in _NAMED.items() if field.startswith(word)), {})
     found, expected = (names.get(number, number) for number in (problem.found, problem.expected))
-    return f"{what}: found {found}, expected {expected}"
+    most = "at most " if what.endswith(("(max_bytes)", "(max_work)")) else ""
+    return f"{what}: found {found}, expected {most}{expected}"
 
 
 def available_kernels() -> list[str]:

@@ -44,6 +44,8 @@ def load(path: Path, choose: Callable[[list[str]], Sequence[str]]) -> Array | di
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
+        if not size:
+            raise InputError(f"{path}: not a NumPy file: it is empty; write it with np.save or np.savez")
         archive = file.read(2) == b"PK"
     return _archive(path, size, choose) if archive else _array(lambda: path.open("rb"), size, str(path))
 

@@ -71,7 +71,7 @@ class Preprocessing:
         """The network's input, channels last, for ``pixels``: an array (..., channels) of whole numbers from 0 to 255,
         of three channels as red, green, blue.  Returns float32, or the same numbers where the network reads bytes.
 
-        Raises InputTypeError if it is not an array of numbers, InputError for another number of channels.
+        Raises InputTypeError if it is not an array of numbers, InputError for another number of channels or fractions.
         """
         array = as_numbers(pixels, "pixels")
         channels = 3 if self.order == "BGR" else len(self.mean or self.std)
@@ -80,6 +80,11 @@ class Preprocessing:
         array = array[..., ::-1] if self.order == "BGR" else array
         if self.scale is None:
             return array
+        wrong = array[array != np.rint(array)] if array.dtype.kind == "f" else array[:0]
+        if wrong.size:
+            raise InputError(
+                f"pixels: found {wrong.flat[0]}, expected whole numbers; pass scaled ones to the model itself"
+            )
         with np.errstate(all="ignore"):  # whoever has numbers that are too large checks the result
             array = array.astype(np.float32) / np.float32(self.scale)
             for operation, numbers in ((np.subtract, self.mean), (np.divide, self.std)):

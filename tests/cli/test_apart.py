@@ -94,7 +94,7 @@ class TestLimits:
         when_loading(code)
         done = call("compile", model, "-o", out, "--timeout", 1)
         assert done.status == 2 and done.out == "" and not out.exists()
-        assert done.err.startswith(f"bnn: error: {model}: loading it made no progress for 1 seconds and was stopped")
+        assert done.err.startswith(f"bnn: error: {model}: loading it made no progress for 1 second and was stopped")
         assert "--timeout" in done.err and gone(str(model))
 
     @pytest.mark.parametrize("nir", [False, True])
@@ -115,6 +115,15 @@ class TestLimits:
         assert done.status == 2 and done.out == "" and not out.exists()
         assert done.err.startswith(f"bnn: error: {model}: loading it needs more than the allowed 512M of memory")
         assert "--max-memory" in done.err
+
+    @linux
+    @pytest.mark.parametrize("words", ["failed to map segment from shared object", "cannot map zero-fill pages"])
+    def test_a_library_that_does_not_fit(self, call: Any, model: Path, when_loading: Any, words: str) -> None:
+        when_loading(f"raise ImportError('lib.so.2: {words}')")
+        done = call("compile", model, "--max-memory", "1G")
+        assert done.status == 2
+        assert done.err.startswith(f"bnn: error: {model}: loading it needs more than the allowed 1G of memory; ")
+        assert done.err.endswith("--max-memory\n")
 
     @linux
     def test_a_network_that_swells(self, call: Any, tmp_path: Path, out: Path) -> None:
@@ -177,7 +186,7 @@ class TestLimits:
 
     def test_sizes_as_texts(self) -> None:
         texts = {
-            0: "0", 5: "5", 1023: "1023", 1024: "1K", 1536: "1536", 2**20: "1M", 2**29: "512M", 3 * 2**39: "1536G",
+            0: "0B", 5: "5B", 1023: "1023B", 1024: "1K", 1536: "1536B", 2**20: "1M", 2**29: "512M", 3 * 2**39: "1536G",
             2**40: "1T", 2**50: "1024T",
         }  # fmt: skip
         assert {size: apart.size_text(size) for size in texts} == texts
@@ -208,9 +217,9 @@ class TestLimits:
 class TestEnds:
     @pytest.mark.parametrize(("script", "options", "words"), [
         ("kill -ALRM $$", ["--timeout", 9], "loading it made no progress for 9 seconds and was stopped; .*--timeout$"),
-        ("exit 0", [], r"the process that loads it ended \(status 0\) without a result$"),
-        ("exit 14", [], r"the process that loads it ended \(status 14\) without a result$"),
-        ('"$python" "$@"', [], r"ended \(status 1\) without a result$"),  # it is not the child of who waits for it
+        ("exit 0", ["--max-memory", 0], r"loads it ended \(status 0\) without a result; .* damaged or malicious$"),
+        ("exit 14", ["--max-memory", "1G"], r"ended \(status 14\) without a result; .* the allowed 1G .*--max-memory$"),
+        ('"$python" "$@"', [], r"ended \(status 1\) without a result; "),  # it is not the child of who waits for it
         ("kill -KILL $$", [], "ended by SIGKILL; the machine may have run out of memory: .*--max-memory to find out$"),
         ("kill -SEGV $$", ["--max-memory", 0], "ended by SIGSEGV; the file may be damaged or malicious$"),
         ("kill -TERM $$", ["--max-memory", "1G"], "SIGTERM; the file .*; or .* than the allowed 1G .*--max-memory$"),

@@ -58,6 +58,19 @@ def test_numbers_of_bench(call: Any, net: Path) -> None:
         assert call("bench", net, "--no-layers", "--batch", 1, "--repeats", repeats).status == 2 * (repeats < 3)
 
 
+@pytest.mark.parametrize("said", ["", "Unable to allocate 24.0 GiB"])
+def test_more_memory_than_there_is(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MemoryError(said) if said else MemoryError
+
+    monkeypatch.setattr("bnn.cli.bench.random_arrays", refuse)
+    done = call("bench", net, "--batch", 2**20)
+    why = f" ({said})" if said else ""
+    assert (done.status, done.err) == (
+        2, f"bnn: error: this takes more memory than is available{why}; give fewer or smaller inputs\n"
+    )  # fmt: skip
+
+
 def test_as_many_runs_as_fit_into_two_seconds(call: Any, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two that do not count, and three at least; the k-th takes k microseconds."""
     for repeats, seconds, runs in ((7, [0.0] * 9, 7), (3, [9.0], 3), (9, [1.0, 2.0, 2.1], 5), (9, [2.1], 3)):

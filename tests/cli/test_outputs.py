@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,13 @@ def test_outputs_beside_inputs(tmp_path: Path) -> None:
             check_outputs({"-a": str(tmp_path / "x"), "-b": f"{tmp_path}/{other}"}, [])
     with pytest.raises(errors.ModelNotFoundError, match="there is no folder"):
         check_outputs({"-a": str(tmp_path / "none" / "x")}, [])
+
+
+def test_without_what_draws(call: Any, net: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before the work."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.chdir(tmp_path)
+    Path("empty.npy").touch()
+    for command in ("evaluate", "--png"), ("events", "--plot"), ("snn run", "--data", "--plot"):
+        done = call(*command[0].split(), net, *command[1:-1], "empty.npy", command[-1], "a.png")
+        assert done.status == 2 and "a.png: pictures need matplotlib (" in done.err and "pip install" in done.err

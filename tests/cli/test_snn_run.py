@@ -90,6 +90,9 @@ def test_several_samples(call: Any, folder: Path) -> None:
     done = call(*arguments)
     right = sum(run.answer == y for run, y in zip(runs, (0, 1, 3), strict=True))
     assert f"{right} of 3 right" in done.out and "3 samples, 60 steps of 1 ms" in done.out
+    shown = call(*arguments, "--rows", 2).out
+    assert "\n     1  " in shown and "\n     2  " not in shown and "\n... and 1 more: --json or --rows\n\n" in shown
+    assert "\n     2  " in done.out and shown.partition("\n\n")[2] == done.out.partition("\n\n")[2]
     record = call(*arguments, "--json").json
     assert [s["answer"] for s in record["samples"]] == [run.answer for run in runs]
     assert (record["right"], record["labelled"]) == (right, 3)
@@ -187,6 +190,7 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
         ("net.snn --data x.npy --seed 1", "--seed is for --coding rate"),
         ("net.snn --recording events.npy --coding rate --steps 3", "--coding is for --data"),
         ("net.snn --recording events.npy --targets y.npy", "--targets is for --data"),
+        ("net.snn --recording events.npy --rows 2", "--rows is for --data"),
         ("net.snn --data x.npy --label 1 --targets y.npy", "--label and --targets both"),
         ("net.snn --data x.npy --label 1", "--label 1: found 3 samples; give their classes with --targets"),
         ("net.snn --data one.npy --label 4", "--label 4: the model has 4 classes; give a number, 0 to 3"),

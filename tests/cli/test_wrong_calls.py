@@ -44,11 +44,12 @@ bnn.load(model.to_bytes()) | a path cannot contain a null character; if these ar
 bnn.load("x" * 5000) | File name too long
 bnn.load("net.bnn", kernels="gpu") | kernels: found 'gpu', expected a family that this processor runs: ... portable
 bnn.load("net.bnn", kernel="avx2") | unexpected keyword argument 'kernel'
-bnn.load("net.bnn", max_bytes=10) | if you trust the file, open it with a larger max_bytes=
+bnn.load("net.bnn", max_bytes=10) | expected at most 10; if you trust the file, open it with a larger max_bytes=
 bnn.read_picture(model, "missing.png") | missing.png: cannot be opened: No such file or directory; expected
 bnn.read_picture(model, x) | picture: found ndarray of shape (4, 12, 12, 1), expected the path of an image file
 bnn.read_picture(model, "a.png") | a.png: the network's file does not say how pixels become its input; compile it with
 bnn.read_picture(model, b"x") | picture: not an image that Pillow can read
+bnn.read_picture(model, b"") | picture: has no bytes, save it again
 bnn.read_picture(model, "x.npy") | x.npy: found an array, expected a picture; read it with np.load
 bnn.read_picture("net.bnn", "a.png") | model: found 'net.bnn', expected a compiled model: bnn.load(path)
 bnn.Model("net.bnn") | Model: found 'net.bnn', expected a file that was opened: use bnn.load(path)
@@ -111,6 +112,7 @@ bnn.Preprocessing("imagenet") | preprocessing: scale: found 'imagenet', expected
 bnn.Preprocessing(0) | preprocessing: scale: found 0, expected a float32 that is not 0
 bnn.Preprocessing(255, 0.5) | preprocessing: mean: found 0.5, expected a tuple, a number for each channel
 bnn.Preprocessing(255, order="GRB") | preprocessing: order: found 'GRB', expected one of RGB, BGR
+bnn.Preprocessing(255).apply(x) | pixels: found ..., expected whole numbers; pass scaled ones to the model itself
 bnn.Preprocessing(255, (1, 2, 3)).apply(x) | pixels: found shape (4, 12, 12, 1), expected (..., 3)
 bnn.verify("net.onnx", "net.bnn", x) | model: found 'net.bnn', expected a compiled model: bnn.load(path)
 bnn.verify(model, model, x) | , which is compiled; expected the model that was trained
@@ -186,6 +188,7 @@ run | Missing argument 'NET.bnn'. Give a network: bnn compile MODEL -o NET.bnn m
 run missing.bnn a.png | missing.bnn: cannot be opened: ...; ... a .bnn file, made by bnn compile MODEL -o NET.bnn
 run empty.bnn a.png | empty.bnn: the file is empty; make one with bnn compile MODEL -o NET.bnn
 run cut.bnn x.npy | found 6903, expected 6912; copy the file again, or compile the model again
+score net.bnn --output out | Missing option '--input'. Give pictures or Parquet files, such as --input photos/
 run net.snn x.npy | is a .snn file, a network over time, and not a .bnn file; use bnn snn inspect, bnn snn run
 run fake.keras x.npy | fake.keras: not a .bnn file: ...; make one with bnn compile MODEL
 run net.bnn a.png | contains uint8 but the model reads float32; give --scale DIVISOR, the number by which
@@ -193,6 +196,8 @@ run net.bnn a.png --scal 255 | No such option...--scal...Did you mean...--scale
 run net.bnn a.png --scale 1/255 | Invalid value for '--scale': '1/255' is not a valid float.
 run net.bnn a.png --scale 0 | found 0.0, expected a finite float32 that is not 0
 run net.bnn damaged.png --scale 255 | not an image that Pillow can read, and not .npy or .npz; if it is a picture
+run net.bnn empty.png --scale 255 | empty.png: has no bytes, save it again
+run net.bnn empty.npy | empty.npy: not a NumPy file: it is empty; write it with np.save or np.savez
 run net.bnn big.png --scale 255 | the image is 30 x 20, the model reads 12 x 12 (width x height); give --resize
 run net.bnn big.png | 12 x 12 (width x height); give --resize to resize it, and --scale DIVISOR, the number by which
 run net.bnn labels.txt | numbers: np.save('labels.npy', np.loadtxt('labels.txt', ...).reshape(-1, 12, 12, 1))
@@ -291,7 +296,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     single, pair = (conftest.Small(g) for g in (Graph((image,), (score,), ("score",)), conftest.two_by_two_graph()))
     contents = {
         "net.bnn": small.data, "pair.bnn": pair.data, "single.bnn": single.data, "cut.bnn": small.data[:-9],
-        "empty.bnn": b"", "net.snn": snn.build(small_network()).to_bytes(), "labels.txt": b"cat\ndog\n",
+        **dict.fromkeys(("empty.bnn", "empty.npy", "empty.png"), b""),
+        "net.snn": snn.build(small_network()).to_bytes(), "labels.txt": b"cat\ndog\n",
         "ten.txt": b"".join(b"c%d\n" % i for i in range(10)), "broken.json": b"{", "net.onnx": b"",
         **{f"fake.{kind}": b"hello" for kind in ("npy", "onnx", "keras", "nir")},
     }  # fmt: skip

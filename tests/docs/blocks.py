@@ -118,7 +118,9 @@ def furnish(folder: Path) -> dict[str, str]:
         (programs / program).write_text(f'#!/bin/sh\nexec "{sys.executable}"{command} "$@"\n', encoding="utf-8")
         (programs / program).chmod(0o755)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(paths)}
+    own = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(paths)}
+    # Keras is a reader's: the one that TensorFlow takes by itself, unless the page says otherwise.
+    return {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"} | own
 
 
 def run(block: Block, folder: Path, environment: dict[str, str], namespace: dict[str, Any]) -> None:

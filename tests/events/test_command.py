@@ -67,7 +67,7 @@ def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator
     path = tmp_path / "00001.bin"
     path.write_bytes(recordings.encode_nmnist(events))
     out = run(capfd, path, "--mode", "recording", "--shrink", 4, "--window", 20000, "--origin", 1, 1)
-    assert "300 camera events" not in out and "camera events" in out and "20000 us" in out
+    assert "300 camera events" not in out and "camera events" in out and "20,000 us" in out
     result = json.loads(run(capfd, path, "--mode", "recording", "--rule", "decay", "--shrink", 5, "--json"))
     assert result["events"] == 300 and result["dropped"] == 0 and result["label"] is None
     assert len(result["outputs"]) == len(result["answers"]) == len(result["times_us"]) == result["steps"] + 1

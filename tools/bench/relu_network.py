@@ -38,7 +38,7 @@ def train(out: str, epochs: int) -> None:
     model = network(data.input_shape, len(data.class_names))
     steps = epochs * len(data.train) // 128
     rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
-    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     scale = np.float32(data.scale)
     model.fit(
         data.train.images / scale, data.train.labels, 128, epochs, verbose=2,

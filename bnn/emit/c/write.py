@@ -113,7 +113,7 @@ def _remarks(program: Program) -> Iterator[str]:
         reason = f" ({why})" if why else ""
         remedy = ""
         if node.inputs[0].op in ("input", "copy", "reshape"):
-            remedy = "; if the inputs are bytes, compile with input_dtype='uint8', and its weights stay bits"
+            remedy = "; for inputs of bytes compile with input_dtype='uint8' (--input-dtype uint8): weights stay bits"
         yield f"layer '{node.name}' is float{reason}: {layer.flash:,} bytes of tables{remedy}"
 
 
