@@ -31,7 +31,7 @@ from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources
 from .levels import MOST_SIGNS, Levels, ShiftedSigns, joined, levels, no_signs, shifted_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
-_MOST_PRODUCTS = 16  # of planes: floats are then as fast
+_MOST_PRODUCTS = 24  # of planes: floats are then as fast
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 
 
@@ -71,7 +71,7 @@ def _read_as_one_pixel(node: Node, uses: Mapping[Node, int]) -> Node | None:
     x, w = levels(node.inputs[0]), node.inputs[1]
     if x is None or not x.even or x.bits.op == "pad" or not reads_all(node):
         return None
-    if sign_planes(w.value, MOST_SIGNS) is None:
+    if _signs(node, x) == (None, None):
         return None
     # Where a separate op quantizes (to binary numbers, or the image), its floats are reshaped instead of bits.
     moves_bits = not x.channels and bool(sources(x.bits, lambda y: y.op not in CONVOLUTIONS))

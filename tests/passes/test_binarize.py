@@ -183,8 +183,8 @@ def test_weights_with_an_offset(
     found = check(layer)
     planes = (values - 1).bit_length()
     coded = len(known) - 1 if make_levels is counted else (len(known) - 1).bit_length()
-    assert found.count("bconv2d") == (planes + 1 if planes * coded <= 16 else 0)
-    assert found.count("conv2d") == (planes * coded > 16)
+    assert found.count("bconv2d") == (planes + 1 if planes * coded <= 24 else 0)
+    assert found.count("conv2d") == (planes * coded > 24)
 
 
 def test_weights_that_only_look_evenly_spaced(rng: np.random.Generator) -> None:

@@ -20,7 +20,8 @@ from .functions import WITHOUT_LOOPS, check_nodes, expanded
 from .singles import Singles
 
 FRAMEWORK = "ONNX"
-OLDEST_OPSET = 11
+OLDEST_OPSET = 7
+NEW_OPSET = 11  # from which on the readers know the operators
 QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
 _OWN = frozenset({"", "ai.onnx"})
 _PASSED = frozenset({"Identity", "Cast", "CastLike"})
@@ -119,9 +120,8 @@ def _from_model(model: Any) -> OnnxGraph:
         CompileError: it contradicts itself; UnsupportedOpError: an operator or a version that is not read.
     """
     import onnx
-    from onnx import numpy_helper
+    from onnx import numpy_helper, version_converter  # noqa: F401
 
-    graph = model.graph
     check_nodes(model)
     own = [o.version for o in model.opset_import if o.domain in _OWN]
     opset = max(own, default=0)
@@ -136,6 +136,9 @@ def _from_model(model: Any) -> OnnxGraph:
             f"the model uses version {opset} of ONNX's operators; the package onnx that is installed knows {newest}: "
             "update it"
         )
+    if opset < NEW_OPSET:
+        model, opset = _converted(onnx, model), NEW_OPSET
+    graph = model.graph
     if graph.sparse_initializer:
         raise UnsupportedOpError("the model has sparse weights; save them as dense ones")
     constants: dict[str, Array] = {}
@@ -169,6 +172,26 @@ def _from_model(model: Any) -> OnnxGraph:
     if scalars := [i.name for i in found.inputs if not i.shape]:
         raise CompileError(f"input '{scalars[0]}' has shape (); expected (N, ...), the batch first")
     return found
+
+
+def _converted(onnx: Any, model: Any) -> Any:
+    """A model of old operators, as the package onnx writes it with newer ones."""
+    changed = type(model)()
+    changed.CopyFrom(model)
+    stored, given = {t.name: t for t in model.graph.initializer}, {i.name for i in model.graph.input}
+    for name in stored.keys() - given:  # all of them were inputs when such models were written
+        tensor = stored[name]
+        changed.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    known = {o.domain for o in model.opset_import}
+    for domain in sorted({n.domain for n in model.graph.node if n.domain in QONNX} - known):
+        changed.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+    try:
+        return onnx.version_converter.convert_version(changed, NEW_OPSET)
+    except Exception as error:  # it may raise anything
+        raise CompileError(
+            f"the model cannot be converted to version {NEW_OPSET} of ONNX's operators: {error}; export it with "
+            f"opset_version={NEW_OPSET} or more"
+        ) from error
 
 
 def _array(numpy_helper: Any, tensor: Any, name: str) -> Array:

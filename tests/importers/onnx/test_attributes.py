@@ -24,7 +24,7 @@ import bnn
 from bnn._types import Array
 from bnn.errors import CompileError
 from bnn.importers.onnx.ops import ALIASES, MOVES, READERS
-from bnn.importers.onnx.protos import OLDEST_OPSET
+from bnn.importers.onnx.protos import NEW_OPSET
 from bnn.ir.ops import CURVES
 
 from .small import as_read, newest_opset, session_of
@@ -229,7 +229,7 @@ ROUNDED = frozenset(
 def versions(op: str) -> list[int]:
     """The first and the last version of each definition with other attributes, defaults or numbers of operands."""
     found: dict[Any, list[int]] = {}
-    for opset in range(OLDEST_OPSET, NEWEST + 1):
+    for opset in range(NEW_OPSET, NEWEST + 1):
         if onnx.defs.has(op, opset, ""):
             s = onnx.defs.get_schema(op, opset, "")
             attributes = sorted((a.name, a.required, str(a.default_value)) for a in s.attributes.values())

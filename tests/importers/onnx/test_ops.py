@@ -13,7 +13,8 @@ import pytest
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install -e '.[onnx]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install -e '.[onnx]'")
 
-from onnx import ModelProto, TensorProto, helper
+import onnx
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import bnn
 from bnn._types import Array
@@ -356,6 +357,64 @@ def test_other_floats_are_float32(kind: int) -> None:
     assert source.SerializeToString() == before
     assert np.array_equal(compiled(x), by_onnx_runtime(network(TensorProto.FLOAT), x))
     assert bnn.verify(source, compiled, x).ok
+
+
+PER = floats(0.5, 1, 2, 1)
+# (operator, its operands, its attributes, constants): as they were before version 11.
+OLD: list[tuple[str, str, dict[str, Any], dict[str, Array]]] = [
+    ("AveragePool", "x", {"kernel_shape": [2, 2], "pads": [0, 1, 1, 0], "count_include_pad": 1}, {}),
+    ("BatchNormalization", "x a b c a", {"epsilon": 0.5}, {"a": PER, "b": PER[::-1], "c": PER - 1}),
+    ("Clip", "x", {"min": -0.5, "max": 1.0}, {}), ("Clip", "x", {"max": 0.25}, {}), ("Concat", "x x", {"axis": 2}, {}),
+    ("Dropout", "x", {"ratio": 0.25}, {}), ("Flatten", "x", {"axis": 1}, {}),
+    ("Gather", "x i", {"axis": 2}, {"i": numbers(2, 0)}),
+    ("MaxPool", "x", {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 0]}, {}),
+    ("Pad", "x", {"pads": [0, 0, 1, 0, 0, 0, 2, 1], "value": 0.5}, {}), ("PRelu", "x s", {}, {"s": PER[:, None, None]}),
+    ("ReduceSum", "x", {"axes": [2, 3], "keepdims": 0}, {}), ("Slice", "x", {"starts": [0, 1], "ends": [9, -1]}, {}),
+    ("Slice", "x", {"starts": [1, -4], "ends": [9, 4], "axes": [1, 3]}, {}),
+    ("Split", "x", {"split": [1, 3], "axis": 1}, {}), ("Unsqueeze", "x", {"axes": [1]}, {}),
+    ("Upsample", "x", {"scales": [1.0, 1.0, 2.0, 3.0], "mode": "nearest"}, {}),
+    ("Upsample", "x k", {}, {"k": floats(1, 1, 2, 3)}), ("Resize", "x k", {}, {"k": floats(1, 1, 1.5, 0.5)}),
+    ("Where", "t x o", {}, {"o": scalar(0.5)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "operands", "attrs", "constants"), OLD, ids=[f"{i}-{c[0]}" for i, c in enumerate(OLD)])
+def test_old_versions(op: str, operands: str, attrs: dict[str, Any], constants: dict[str, Array]) -> None:
+    """Each operator by each of its versions from 7 to 10, refused or as ONNX Runtime runs that version."""
+    x, read = eighths(5, 4, 5, 6), 0
+    for opset in range(7, 11):
+        nodes = [node("Greater", "x z", "t")] if op == "Where" else []
+        outputs = "u y" if op == "Split" else "y"
+        rank = {"Flatten": 2, "ReduceSum": 2, "Unsqueeze": 5}.get(op, 4)
+        given = constants | ({"z": scalar(0)} if nodes else {})
+        proto = model([*nodes, node(op, operands, outputs, **attrs)], given, opset=opset, rank=rank)
+        proto.ir_version = 3
+        proto.graph.input.extend(
+            helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in proto.graph.initializer
+        )
+        try:
+            onnx.checker.check_model(proto)
+            theirs = by_onnx_runtime(proto, x)
+        except Exception:  # this version has no such operator, or not in this form
+            continue
+        try:
+            ours = as_read(proto, x)[0]
+        except CompileError as error:
+            assert op == "Unsqueeze", f"{opset}: {error}"
+            continue
+        assert np.array_equal(ours, theirs), opset
+        read += 1
+    assert read or op == "Unsqueeze"
+
+
+@pytest.mark.parametrize("domain", ["finn.custom_op.general", "onnx.brevitas"])
+def test_old_models_with_operators_of_qonnx(domain: str) -> None:
+    """Their files often do not say which domains they use."""
+    quant = node("BipolarQuant", "m one", "q", domain=domain)
+    nodes = [node("Clip", "x", "m", min=-0.75, max=0.5), quant, node("MatMul", "q w")]
+    proto, x = model(nodes, {"one": scalar(1), "w": eighths(6, 3)}, ("N", 6), rank=2, opset=9), eighths(9, 6)
+    signs = np.where(x >= 0, np.float32(1), np.float32(-1))
+    assert np.array_equal(bnn.compile(proto)(x), signs @ numpy_helper.to_array(proto.graph.initializer[1]))
 
 
 def test_doubles_in_the_arithmetic_of_shapes_stay() -> None:
