@@ -138,10 +138,11 @@ def _constants(number: int) -> Any:
 
 
 def onnx_models() -> list[Any]:
-    """Random networks, and one in which sizes, functions and data elsewhere are described."""
+    """Random networks, one in which sizes, functions and data elsewhere are described, and one of old operators."""
     from importers.onnx.generator import random_model
 
-    return [*(random_model(np.random.default_rng([1, i])) for i in range(8)), _onnx_constants(), _onnx_functions()]
+    own = _onnx_constants(), _onnx_functions(), _onnx_old()
+    return [*(random_model(np.random.default_rng([1, i])) for i in range(8)), *own]
 
 
 def _onnx_constants() -> Any:
@@ -176,6 +177,21 @@ def _onnx_constants() -> Any:
         node("Sign", "ah", "ai"), node("MatMul", "ai m", "y"),
     ]  # fmt: skip
     return model(nodes, constants | sizes, ("N", 3), rank=2)
+
+
+def _onnx_old() -> Any:
+    """Operators as they were before version 11, which the package onnx converts."""
+    from importers.onnx.small import model, node
+
+    nodes = [
+        node("Clip", "x", "a", min=-1.0, max=0.5), node("Pad", "a", "b", pads=[0, 0, 1, 0, 0, 0, 0, 1]),
+        node("Slice", "b", "c", starts=[0, 1], ends=[9, 5], axes=[2, 3]), node("Upsample", "c scales", "d"),
+        node("Dropout", "d", "e", ratio=0.5), node("BipolarQuant", "e one", "f", domain="onnx.brevitas"),
+        node("Split", "f", "g h", axis=1, split=[2, 2]), node("Add", "g h", "i"), node("Flatten", "i", "j"),
+        node("Squeeze", "s", "k", axes=[0]), node("Mul", "j k", "y"),
+    ]  # fmt: skip
+    constants = {"scales": np.float32([1, 1, 2, 1]), "one": np.float32(1), "s": np.float32([2])}
+    return model(nodes, constants, opset=9, rank=2)
 
 
 def _onnx_functions() -> Any:

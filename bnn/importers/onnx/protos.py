@@ -186,6 +186,7 @@ def _converted(onnx: Any, model: Any) -> Any:
     for domain in sorted({n.domain for n in model.graph.node if n.domain in QONNX} - known):
         changed.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     try:
+        onnx.checker.check_model(changed)  # for the converter trusts it
         return onnx.version_converter.convert_version(changed, NEW_OPSET)
     except Exception as error:  # it may raise anything
         raise CompileError(
