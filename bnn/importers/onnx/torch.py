@@ -186,8 +186,25 @@ def _quiet() -> Iterator[None]:
 
 def _exported(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
     free = tuple({0: torch.export.Dim.AUTO} for _ in arguments)
-    program = torch.onnx.export(module, arguments, dynamo=True, optimize=False, verbose=False, dynamic_shapes=free)
-    return program.model_proto
+    found = torch.onnx.export(module, arguments, dynamo=True, optimize=False, verbose=False, dynamic_shapes=free)
+    if any(node.op_type == "NonZero" for node in found.model_proto.graph.node):
+        program = _without_masked_assignments(torch, found.exported_program)
+        found = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
+    return found.model_proto
+
+
+def _without_masked_assignments(torch: Any, program: Any) -> Any:
+    """``x[mask] = number`` as a choice between the two, where the exporter looks for the places that are not 0."""
+    for node in program.graph.nodes:
+        if node.target is not torch.ops.aten.index_put.default or any(node.args[3:]):
+            continue
+        x, (*indices, mask), number = node.args[:3]
+        shape, mask_shape = x.meta["val"].shape, getattr(mask, "meta", {}).get("val", x.meta["val"]).shape
+        whole = mask is not None and not indices and len(mask_shape) == len(shape)
+        if whole and mask.meta["val"].dtype == torch.bool and number.meta["val"].dim() == 0:
+            node.target, node.args = torch.ops.aten.where.self, (mask, number, x)
+    program.graph_module.recompile()
+    return program
 
 
 def _traced(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:

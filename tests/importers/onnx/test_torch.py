@@ -118,6 +118,29 @@ def test_decisions_by_the_data_are_refused(kind: type[nn.Module]) -> None:
         bnn.compile(kind(), torch.ones(2, 6))
 
 
+class Assigned(nn.Module):
+    """Signs, and other numbers, by assignments to what masks choose."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.sign(x)
+        h[h == 0] = 1.0
+        g = x.clone()
+        g[x > 0.5] = 2
+        g[x <= 0.5] = -2.0
+        return functional.conv2d(h, self.weight.sign()) + g[:, :1, 1:-1, 1:-1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
+
+
+def test_assignments_by_masks() -> None:
+    x = torch.round(IMAGES)
+    compiled = bnn.compile(Assigned(), x[:1])
+    assert compiled.macs.float == 0 and not compiled.warnings
+    assert np.array_equal(compiled(x.numpy()), run(Assigned(), x))
+
+
 class DataReplaced(nn.Conv2d):
     """As in BinaryNet (Hubara et al., 2016), whose layers replace the data of their inputs and weights."""
 
