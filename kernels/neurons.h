@@ -60,9 +60,11 @@ struct bnn_per_neuron_walk {
     uint32_t period, step, at;
 };
 
-static inline struct bnn_per_neuron_walk bnn_per_neuron_first(const struct bnn_per_neuron *a)
+/* From a neuron on whose number is a multiple of BNN_SNN_LANES. */
+static inline struct bnn_per_neuron_walk bnn_per_neuron_from(const struct bnn_per_neuron *a, uint32_t first)
 {
-    return (struct bnn_per_neuron_walk){a->data, a->period, a->data == NULL ? 0 : BNN_SNN_LANES % a->period, 0};
+    const uint32_t step = a->data == NULL ? 0 : BNN_SNN_LANES % a->period;
+    return (struct bnn_per_neuron_walk){a->data, a->period, step, step == 0 || first == 0 ? 0 : first % a->period};
 }
 
 static inline void bnn_per_neuron_next(struct bnn_per_neuron_walk *w)
@@ -74,11 +76,12 @@ static inline void bnn_per_neuron_next(struct bnn_per_neuron_walk *w)
 /* What neurons send: bnn_snn_emits. */
 enum bnn_neurons_send { SEND_SPIKES, SEND_COUNTS, SEND_VALUES, SEND_CHANGES };
 
-/* A population in one step: its rule, its variables (bnn_snn_variable; NULL: none), which hold whole blocks of
- * BNN_SNN_LANES, its currents, and where it writes what it sends: words of bits, or values. */
+/* Neurons of a population in one step, from `first`, a multiple of BNN_SNN_LANES, to `end` - 1: the rule, variables
+ * (bnn_snn_variable; NULL: none), which hold whole blocks of BNN_SNN_LANES, currents, and where is written what they
+ * send: words of bits, or values.  Arrays are the whole population's. */
 struct bnn_neurons {
     uint8_t rule, reset, sends, at_least, floored, winner, learning;
-    uint32_t count;
+    uint32_t first, end;
     const struct bnn_per_neuron *parameters;
     float *const *variables;
     const float *current, *own; /* own: of recurrent rules */

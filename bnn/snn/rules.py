@@ -52,7 +52,8 @@ class NeuronRule:
     ``parameters`` and ``states`` are float32 arrays by name; ``charge(p, s, x)`` returns the new membrane (float32, the
     population's shape) from the current ``x``, and updates the states other than ``v``.  A ``recurrent`` rule has a
     second current, ``charge(p, s, x, own)``: the sum of what the population sends to itself, apart from the others,
-    because its simulator adds it later.
+    because its simulator adds it later.  ``skips``: after a step in which a neuron sent nothing, a step without current
+    leaves its state as it is, to the bit, and sends nothing; the runtime leaves such steps out.
     """
 
     name: str
@@ -62,6 +63,7 @@ class NeuronRule:
     charge: Callable[..., Floats]
     text: str
     recurrent: bool = False
+    skips: bool = False
 
 
 RULES: dict[str, NeuronRule] = {}
@@ -71,11 +73,12 @@ COMMON = ("threshold", "reset", "initial")
 
 
 def _rule(
-    name: str, opcode: int, parameters: str = "", states: str = "v", recurrent: bool = False
+    name: str, opcode: int, parameters: str = "", states: str = "v", recurrent: bool = False, skips: bool = False
 ) -> Callable[[Callable[..., Floats]], None]:
     def add(charge: Callable[..., Floats]) -> None:
         text = " ".join((charge.__doc__ or "").split())
-        rule = NeuronRule(name, opcode, tuple(parameters.split()), tuple(states.split()), charge, text, recurrent)
+        names = tuple(parameters.split()), tuple(states.split())
+        rule = NeuronRule(name, opcode, *names, charge, text, recurrent, skips)
         if not text or name in RULES or opcode in BY_OPCODE:
             raise AssertionError(f"rule {name}: has no text, or its name or opcode is taken")
         RULES[name] = BY_OPCODE[opcode] = rule
@@ -83,13 +86,13 @@ def _rule(
     return add
 
 
-@_rule("relay", 1, states="")
+@_rule("relay", 1, states="", skips=True)
 def _relay(p: Values, s: State, x: Floats) -> Floats:
     """v = x: no state. With spikes, a threshold; with values, sums that are passed on (pooling)."""
     return x
 
 
-@_rule("integrate", 2)
+@_rule("integrate", 2, skips=True)
 def _integrate(p: Values, s: State, x: Floats) -> Floats:
     """v = v + x: integrate-and-fire of Norse, SpikingJelly and sinabs."""
     return s["v"] + x
@@ -185,7 +188,7 @@ def _synaptic_recurrent(p: Values, s: State, x: Floats, own: Floats) -> Floats:
     return p["beta"] * s["v"] + s["i"]
 
 
-@_rule("take_back", 16, "offset most", "v level")
+@_rule("take_back", 16, "offset most", "v level", skips=True)
 def _take_back(p: Values, s: State, x: Floats) -> Floats:
     """v = v + x; level = floor((v + offset) / threshold), from 0 to most; sends the level's change: a counter whose
     level follows its input, in whatever order that arrives."""

@@ -7,7 +7,8 @@ int bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
     const struct bnn_snn_population *p = &s->net->populations[population];
     const struct bnn_snn_neurons *neurons = &s->neurons[population];
     unsigned char *frame = bnn_snn_frame(s, population, s->time);
-    const struct bnn_neurons n = {
+    int finite = 1;
+    struct bnn_neurons n = {
         .rule = p->rule,
         .reset = p->reset,
         .sends = p->emits,
@@ -15,7 +16,6 @@ int bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
         .floored = p->floored,
         .winner = p->winner,
         .learning = s->learning != 0,
-        .count = p->n,
         .parameters = p->parameters,
         .variables = neurons->variables,
         .current = neurons->current,
@@ -23,5 +23,10 @@ int bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
         .words = (uint32_t *)(void *)frame,
         .values = (float *)(void *)frame,
     };
-    return s->net->kernels->settle(&n);
+    for (struct bnn_snn_span span = {0}; finite && bnn_snn_next_span(neurons->visits, p->n, &span);) {
+        n.first = span.first;
+        n.end = span.first + span.count;
+        finite = s->net->kernels->settle(&n);
+    }
+    return finite;
 }

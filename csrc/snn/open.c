@@ -74,6 +74,22 @@ static const uint8_t parameters_of[RULE_COUNT] = {
     [RULE_SYNAPTIC_RECURRENT] = 2, [RULE_TAKE_BACK] = 2,       [RULE_SYNAPTIC_JUMP] = 3,
 };
 
+/* `skips` of bnn/snn/rules.py: no input, and nothing sent, and the state stays as it is. */
+static const uint8_t skips[RULE_COUNT] = {[RULE_RELAY] = 1, [RULE_INTEGRATE] = 1, [RULE_TAKE_BACK] = 1};
+
+/* Whether blocks without input may be left alone: nothing but input changes them or lets them send. */
+static int may_skip(const struct bnn_snn_population *p)
+{
+    const struct bnn_per_neuron *threshold = &p->parameters[THRESHOLD];
+    int still = skips[p->rule] && p->reset < RESET_LATE_ZERO && !p->floored && !p->winner;
+    still = still && !(p->rule == RULE_INTEGRATE && p->emits == BNN_SNN_VALUES);
+    for (uint32_t i = 0; still && i < p->bias.period; i++)
+        still = p->bias.data[i] == 0;
+    for (uint32_t i = 0; still && p->rule == RULE_RELAY && p->emits == BNN_SNN_SPIKES && i < threshold->period; i++)
+        still = p->at_least ? threshold->data[i] > 0 : threshold->data[i] >= 0;
+    return still;
+}
+
 /* The bits of a population's fourth byte. */
 enum { OUTPUT = 1, AT_LEAST = 2, FLOORED = 4, WINNER = 8 };
 
@@ -303,6 +319,7 @@ static bnn_status fill(struct reader *r, struct bnn_snn *net)
     uint32_t before = 0, outputs = 0;
     for (uint32_t k = 0; k < net->population_count; k++) {
         BNN_TRY(read_population(r, k, &net->populations[k]));
+        net->populations[k].skips = (uint8_t)may_skip(&net->populations[k]);
         net->most = net->populations[k].n > net->most ? net->populations[k].n : net->most;
         outputs += net->populations[k].output;
     }
@@ -315,6 +332,7 @@ static bnn_status fill(struct reader *r, struct bnn_snn *net)
         struct bnn_snn_population *to = &net->populations[p->target], *from = &net->populations[p->source];
         if (to->end == 0)
             to->first = k;
+        to->skips = to->skips && p->bias.data == NULL && finite(p->scale);
         to->end = k + 1;
         from->depth = p->delay + 1 > from->depth ? p->delay + 1 : from->depth;
     }

@@ -39,6 +39,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     uint32_t *values = reserve(m, most, sizeof *values);
     uint32_t *bits = reserve(m, bnn_snn_words(net->most), sizeof *bits);
     uint32_t *sums = reserve(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
+    uint32_t *reached = reserve(m, bnn_snn_mark_words(net->most), sizeof *reached);
     if (m->at != NULL)
         *s = (struct bnn_snn_state){.net = net,
                                     .neurons = neurons,
@@ -48,14 +49,18 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
                                     .index = index,
                                     .values = values,
                                     .bits = bits,
-                                    .sums = sums};
+                                    .sums = sums,
+                                    .reached = reached};
     for (uint32_t k = 0; k < net->population_count; k++) {
         const struct bnn_snn_population *p = &net->populations[k];
         const uint64_t floats = (uint64_t)bnn_snn_words(p->n) * BNN_SNN_LANES;
         struct bnn_snn_neurons n = {.current = NULL};
+        const uint64_t before = m->used;
         n.frames = reserve(m, p->depth, bnn_snn_frame_step(p));
+        n.visits = reserve(m, bnn_snn_mark_words(p->n), sizeof *n.visits);
         if (p->rule != RULE_INPUT)
             n.current = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
+        n.passing = (size_t)(m->used - before);
         if (bnn_snn_recurrent(p))
             n.own = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++)
@@ -123,6 +128,13 @@ static const struct bnn_per_neuron *initial(const struct bnn_snn_population *p, 
     return variable == BNN_SNN_I && p->rule == RULE_SYNAPTIC_APPROACH ? &p->parameters[OWN + 2] : NULL; /* leak */
 }
 
+/* Blocks that the next step visits whatever comes: `all` after what is no step, otherwise those of neurons that never
+ * skip. */
+static void visit(const struct bnn_snn_population *p, struct bnn_snn_neurons *n, int all)
+{
+    bnn_snn_mark_all(n->visits, p->n, p->rule != RULE_INPUT && (all || !p->skips));
+}
+
 bnn_status bnn_snn_reset(bnn_snn_state *s)
 {
     if (s == NULL)
@@ -131,11 +143,13 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
     s->stopped = 0;
     s->overflowed = 0;
     memset(s->synops, 0, sizeof *s->synops * s->net->projection_count);
+    memset(s->sums, 0, sizeof *s->sums * s->net->most);
     for (uint32_t k = 0; k < s->net->population_count; k++) {
         const struct bnn_snn_population *p = &s->net->populations[k];
         struct bnn_snn_neurons *n = &s->neurons[k];
         n->sent = 0;
-        memset(n->frames, 0, p->depth * bnn_snn_frame_step(p));
+        memset(n->frames, 0, n->passing);
+        visit(p, n, 1);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++) {
             const struct bnn_per_neuron *begin = initial(p, v);
             if (v == BNN_SNN_ADAPTED) /* what was learned stays, as weights do */
@@ -176,21 +190,58 @@ static void record(struct bnn_snn_neurons *n, bnn_snn_what what, const void *fro
     n->left[what]--;
 }
 
-/* A population has settled: records and counts. */
+/* Forgets what a population sent when a frame was last used. */
+static void clear(const struct bnn_snn_population *p, unsigned char *frame)
+{
+    const size_t bytes = bnn_snn_block_bytes(p);
+    for (struct bnn_snn_span span = {0}; bnn_snn_next_span(bnn_snn_marks(p, frame), p->n, &span);)
+        memset(frame + span.block * bytes, 0, (span.end_block - span.block) * bytes);
+}
+
+/* What a population sent in a span: marked and counted. */
+static uint64_t mark(struct bnn_snn_state *s, const struct bnn_snn_population *p, const struct bnn_snn_span *span,
+                     unsigned char *frame)
+{
+    const uint32_t *words = (const uint32_t *)(const void *)frame + span->block;
+    uint32_t *marks = bnn_snn_marks(p, frame);
+    uint64_t sent = 0;
+    if (p->emits != BNN_SNN_SPIKES) {
+        s->net->kernels->nonzero(s->bits, (const float *)(const void *)frame + span->first, span->count);
+        words = s->bits;
+    }
+    for (uint32_t block = span->block; block < span->end_block; block++, words++) {
+        sent += bnn_popcount(*words);
+        marks[block / 32] |= (uint32_t)(*words != 0) << block % 32;
+    }
+    return sent;
+}
+
+/* A population has settled: records, counts and marks. */
 static void finish(struct bnn_snn_state *s, uint32_t k)
 {
     const struct bnn_snn_population *p = &s->net->populations[k];
     struct bnn_snn_neurons *n = &s->neurons[k];
-    const unsigned char *frame = bnn_snn_frame(s, k, s->time);
-    const uint32_t *words = (const uint32_t *)(const void *)frame;
+    unsigned char *frame = bnn_snn_frame(s, k, s->time);
+    uint32_t *marks = bnn_snn_marks(p, frame);
     record(n, BNN_SNN_SENT, frame, bnn_snn_frame_bytes(p));
     record(n, BNN_SNN_CURRENT, n->current, (size_t)p->n * sizeof(float));
     record(n, BNN_SNN_MEMBRANE, n->variables[BNN_SNN_V], (size_t)p->n * sizeof(float));
-    if (p->emits != BNN_SNN_SPIKES) {
-        s->net->kernels->nonzero(s->bits, (const float *)(const void *)frame, p->n);
-        words = s->bits;
+    if (!p->skips && p->emits == BNN_SNN_SPIKES) { /* its words are few */
+        const uint64_t sent = bnn_snn_set_bits((const uint32_t *)(const void *)frame, p->n);
+        bnn_snn_mark_all(marks, p->n, sent != 0);
+        n->sent += sent;
+        return;
     }
-    n->sent += bnn_snn_set_bits(words, p->n);
+    bnn_snn_mark_all(marks, p->n, 0);
+    for (struct bnn_snn_span span = {0}; bnn_snn_next_span(n->visits, p->n, &span);) {
+        n->sent += mark(s, p, &span, frame);
+        if (p->skips)
+            memset(n->current + span.first, 0, span.count * sizeof *n->current);
+    }
+    bnn_snn_widen(marks, p->n);
+    visit(p, n, 0);
+    if (p->skips && p->rule == RULE_INTEGRATE) /* a membrane that fired may still be above the threshold */
+        memcpy(n->visits, marks, bnn_snn_mark_words(p->n) * sizeof *marks);
 }
 
 /* Membranes that are not finite end a run. */
@@ -212,7 +263,7 @@ static bnn_status outcome(const struct bnn_snn_state *s)
 /* Currents begin with the bias; -0 becomes 0.  The last block of lanes has room for all of them. */
 static void begin(const struct bnn_snn_population *p, float *restrict current)
 {
-    struct bnn_per_neuron_walk walk = bnn_per_neuron_first(&p->bias);
+    struct bnn_per_neuron_walk walk = bnn_per_neuron_from(&p->bias, 0);
     if (p->bias.period == 1 && p->bias.data[0] == 0) {
         memset(current, 0, p->n * sizeof *current);
         return;
@@ -228,12 +279,20 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
 {
     const struct bnn_snn_population *p = &s->net->populations[k];
     float *current = s->neurons[k].current;
-    begin(p, current);
+    uint32_t *visits = s->neurons[k].visits;
+    if (!p->skips)
+        begin(p, current);
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
     for (uint32_t j = p->first; j < p->end && !s->stopped; j++)
         bnn_snn_scatter(s, j);
-    if (bnn_snn_pause(s, p->n))
+    uint64_t visited = p->n;
+    if (p->skips) {
+        bnn_snn_widen(visits, p->n);
+        visited = BNN_SNN_LANES * (1 + bnn_snn_set_bits(visits, (uint32_t)bnn_snn_words(p->n)));
+        clear(p, bnn_snn_frame(s, k, s->time));
+    }
+    if (bnn_snn_pause(s, visited))
         return;
     update(s, k);
 }
@@ -247,8 +306,10 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
             const unsigned char *given = inputs == NULL ? NULL : inputs[input];
             size_t bytes = bnn_snn_frame_bytes(p);
             input++;
-            if (given != NULL)
+            if (given != NULL) {
                 memcpy(bnn_snn_frame(s, k, s->time), given + number * bytes, bytes);
+                bnn_snn_mark_all(s->neurons[k].visits, p->n, 1);
+            }
         } else {
             settle(s, k);
         }
@@ -260,7 +321,7 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
     s->time++;
     for (uint32_t k = 0; k < s->net->population_count; k++) /* where bnn_snn_send puts the next step's spikes */
         if (s->net->populations[k].rule == RULE_INPUT)
-            memset(bnn_snn_frame(s, k, s->time), 0, bnn_snn_frame_bytes(&s->net->populations[k]));
+            clear(&s->net->populations[k], bnn_snn_frame(s, k, s->time));
 }
 
 /* Finite; numbers of spikes and changes also fit an int32_t. */
@@ -319,6 +380,7 @@ bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, 
     if (s->stopped)
         return outcome(s);
     unsigned char *frame = bnn_snn_frame(s, population, s->time);
+    bnn_snn_mark(s->neurons[population].visits, neuron / BNN_SNN_LANES);
     if (p->emits == BNN_SNN_SPIKES) {
         ((uint32_t *)(void *)frame)[neuron / 32] |= UINT32_C(1) << neuron % 32;
         return BNN_OK;
@@ -340,12 +402,14 @@ bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *cu
         memset(s->neurons[population].own, 0, n * sizeof *currents);
     for (size_t t = 0; t < steps && !s->stopped; t++, currents += n) {
         memcpy(s->neurons[population].current, currents, n * sizeof *currents);
+        visit(&s->net->populations[population], &s->neurons[population], 1);
         update(s, population);
         if (s->overflowed != 0)
             break;
         finish(s, population);
         (void)bnn_snn_pause(s, n);
     }
+    visit(&s->net->populations[population], &s->neurons[population], 1);
     return outcome(s);
 }
 
@@ -374,6 +438,7 @@ bnn_status bnn_snn_set(bnn_snn_state *s, uint32_t population, bnn_snn_variable v
         if (!bnn_snn_whole(values[i], 0))
             return BNN_ERROR_ARGUMENT;
     memcpy(to, values, s->net->populations[population].n * sizeof *values);
+    visit(&s->net->populations[population], &s->neurons[population], 1);
     return BNN_OK;
 }
 

@@ -9,17 +9,23 @@
 static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projection *p)
 {
     const struct bnn_snn_population *from = &s->net->populations[p->source];
-    const unsigned char *frame = bnn_snn_frame(s, p->source, s->time + from->depth - p->delay);
+    unsigned char *frame = bnn_snn_frame(s, p->source, s->time + from->depth - p->delay);
     const float *values = (const float *)(const void *)frame;
-    const uint32_t *words = (const uint32_t *)(const void *)frame;
-    const size_t count = bnn_snn_words(from->n);
-    if (from->emits != BNN_SNN_SPIKES) {
-        s->net->kernels->nonzero(s->bits, values, from->n);
-        words = s->bits;
+    size_t n = 0;
+    for (struct bnn_snn_span span = {0}; bnn_snn_next_span(bnn_snn_marks(from, frame), from->n, &span);) {
+        const uint32_t *words = (const uint32_t *)(const void *)frame + span.block;
+        const size_t count = span.end_block - span.block;
+        if (from->emits != BNN_SNN_SPIKES) {
+            s->net->kernels->nonzero(s->bits, values + span.first, span.count);
+            words = s->bits;
+        }
+        for (size_t k = 0; p->mask != NULL && k < count; k++)
+            s->bits[k] = words[k] & p->mask[span.block + k];
+        const size_t end = n + s->net->kernels->find_bits(s->index + n, p->mask == NULL ? words : s->bits, count);
+        for (; span.first != 0 && n < end; n++)
+            s->index[n] += span.first;
+        n = end;
     }
-    for (size_t k = 0; p->mask != NULL && k < count; k++)
-        s->bits[k] = words[k] & p->mask[k];
-    const size_t n = s->net->kernels->find_bits(s->index, p->mask == NULL ? words : s->bits, count);
     if (from->emits == BNN_SNN_SPIKES)
         return n;
     for (size_t k = 0; k < n; k++)
@@ -230,6 +236,43 @@ static uint64_t convolve_dilated(const struct sums *sums, const struct bnn_snn_p
     return added;
 }
 
+/* Marks the blocks of targets that sources of a convolution reach. */
+static void mark_windows(const struct bnn_snn_reach *rows, struct place at, const uint32_t *index, size_t n,
+                         uint32_t *marks)
+{
+    const struct bnn_snn_reach *const columns = rows + at.from->h;
+    uint32_t last = UINT32_MAX; /* several sources of a pixel reach the same targets */
+    for (size_t k = 0; k < n; k++) {
+        move_to(&at, index[k]);
+        const struct bnn_snn_reach down = rows[at.y], right = columns[at.x];
+        for (uint32_t i = 0; i < down.count && right.count > 0 && at.pixel != last; i++) {
+            const size_t end = ((size_t)(down.target - i) * at.to->w + right.target + 1) * at.to->c;
+            for (size_t b = (end - right.count * at.to->c) / BNN_SNN_LANES; b <= (end - 1) / BNN_SNN_LANES; b++)
+                bnn_snn_mark(marks, b);
+        }
+        last = at.pixel;
+    }
+}
+
+/* Marks the blocks of targets that n sources reach, in s->reached: all of a convolution whose pixels are reached twice on
+ * average, where looking would take longer than visiting. */
+static void find_reached(const struct bnn_snn_state *s, uint32_t projection, uint64_t n)
+{
+    const struct bnn_snn_projection *p = &s->net->projections[projection];
+    const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
+    const struct bnn_snn_reach *reach = s->reach[projection];
+    const uint64_t pixels = to->n / to->c;
+    bnn_snn_mark_all(s->reached, to->n, 0);
+    if (p->kind == BNN_SNN_DIAGONAL)
+        for (size_t k = 0; k < n; k++)
+            bnn_snn_mark(s->reached, s->index[k] / BNN_SNN_LANES);
+    else if (reach != NULL && n * p->kernel[0] * p->kernel[1] < 2 * pixels * p->stride[0] * p->stride[1])
+        mark_windows(reach, first_place(from, to), s->index, n, s->reached);
+    else
+        bnn_snn_mark_all(s->reached, to->n, 1);
+    bnn_snn_widen(s->reached, to->n);
+}
+
 static void add_bias(const struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *current)
 {
     for (uint32_t i = 0; i < s->net->populations[p->target].n; i++)
@@ -250,8 +293,11 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     const size_t n = collect(s, p);
     if (n == 0 || bnn_snn_pause(s, from->n))
         return;
-    if (p->whole)
-        memset(s->sums, 0, sizeof *s->sums * to->n);
+    if (to->skips) {
+        find_reached(s, projection, n);
+        for (size_t k = 0; k < bnn_snn_mark_words(to->n); k++)
+            neurons->visits[k] |= s->reached[k];
+    }
     if (p->kind == BNN_SNN_DENSE) {
         const size_t some = BNN_POLL_WORK / p->row + 1;
         for (size_t first = 0; first < n && !bnn_snn_pause(s, (uint64_t)some * p->row); first += some)
@@ -279,6 +325,9 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
                 return;
         }
     }
-    if (p->whole)
-        s->net->kernels->add_scaled(sums.floats, s->sums, p->scale, to->n);
+    for (struct bnn_snn_span span = {0};
+         p->whole && bnn_snn_next_span(to->skips ? s->reached : neurons->visits, to->n, &span);) {
+        s->net->kernels->add_scaled(sums.floats + span.first, s->sums + span.first, p->scale, span.count);
+        memset(s->sums + span.first, 0, (span.end_block - span.block) * BNN_SNN_LANES * sizeof *s->sums);
+    }
 }

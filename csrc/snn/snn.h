@@ -8,6 +8,8 @@
 #include "bits.h"
 #include "neurons.h"
 
+#include <string.h>
+
 enum { BNN_SNN_MOST_DELAY = 65536 };
 
 struct bnn_snn_population {
@@ -17,6 +19,7 @@ struct bnn_snn_population {
     struct bnn_per_neuron bias, parameters[BNN_SNN_PARAMETERS];
     struct bnn_per_neuron adapted; /* what an adapting threshold starts with beyond the parameter */
     uint32_t first, end;           /* projections into it */
+    uint8_t skips; /* blocks without input need no visit, unless they sent something in the step before */
     const char *name;
     uint32_t name_length;
 };
@@ -59,7 +62,9 @@ struct bnn_snn_neurons {
     float *current;
     float *own;                          /* what a population of a recurrent rule sends to itself, or NULL */
     float *variables[BNN_SNN_VARIABLES]; /* bnn_snn_variable; NULL: none */
-    unsigned char *frames;               /* depth of them, in a ring */
+    unsigned char *frames;               /* depth of them, in a ring, with their marks */
+    size_t passing;                      /* bytes of frames, visits and current, which lie together */
+    uint32_t *visits;                    /* the blocks that settle in this step; currents of others are 0 if it skips */
     unsigned char *records[3];
     size_t left[3]; /* steps that a record still takes */
     uint64_t sent;
@@ -89,7 +94,8 @@ struct bnn_snn_state {
     uint32_t *index;                 /* scratch: sources that sent something */
     uint32_t *values;                /* what they sent, floats or integers */
     uint32_t *bits;                  /* which sent a value that is not 0 */
-    uint32_t *sums;
+    uint32_t *sums;                  /* zeros between projections */
+    uint32_t *reached;               /* scratch: blocks */
     bnn_poll *poll;
     void *argument;
     uint64_t work; /* since the last poll */
@@ -122,12 +128,6 @@ static inline uint64_t bnn_snn_set_bits(const uint32_t *words, uint32_t n)
     return set;
 }
 
-/* Bytes from one frame of the ring to the next. */
-static inline size_t bnn_snn_frame_step(const struct bnn_snn_population *p)
-{
-    return p->emits == BNN_SNN_SPIKES ? bnn_snn_words(p->n) * 4 : bnn_snn_words(p->n) * 128;
-}
-
 /* Where a tap of a kernel's row is in the weights: the taps of one phase (tap % stride) are together, the last first, so
  * that one source's targets are neighbours. */
 static inline uint32_t bnn_snn_tap_place(uint32_t kernel, uint32_t stride, uint32_t tap)
@@ -143,12 +143,60 @@ static inline int bnn_snn_whole(float value, float least)
     return value >= least && value <= (float)BNN_SNN_MOST && (float)(int32_t)value == value;
 }
 
+/* Words of marks: a bit for each block of BNN_SNN_LANES neurons. */
+static inline size_t bnn_snn_mark_words(uint32_t n)
+{
+    return bnn_snn_words((uint32_t)bnn_snn_words(n));
+}
+
+/* Bytes of a block of a frame. */
+static inline size_t bnn_snn_block_bytes(const struct bnn_snn_population *p)
+{
+    return p->emits == BNN_SNN_SPIKES ? 4 : 4 * BNN_SNN_LANES;
+}
+
+/* Bytes from one frame of the ring to the next: its blocks, and marks of those that may hold something. */
+static inline size_t bnn_snn_frame_step(const struct bnn_snn_population *p)
+{
+    return bnn_snn_words(p->n) * bnn_snn_block_bytes(p) + bnn_snn_mark_words(p->n) * 4;
+}
+
+static inline uint32_t *bnn_snn_marks(const struct bnn_snn_population *p, unsigned char *frame)
+{
+    return (uint32_t *)(void *)(frame + bnn_snn_words(p->n) * bnn_snn_block_bytes(p));
+}
+
+/* All blocks, or none. */
+static inline void bnn_snn_mark_all(uint32_t *marks, uint32_t n, int marked)
+{
+    memset(marks, marked ? 0xff : 0, bnn_snn_mark_words(n) * sizeof *marks);
+}
+
+static inline void bnn_snn_mark(uint32_t *marks, size_t block)
+{
+    marks[block / 32] |= UINT32_C(1) << block % 32;
+}
+
+/* Marked blocks that follow each other, and their neurons; begins as zeros. */
+struct bnn_snn_span {
+    uint32_t block, end_block, first, count;
+};
+
 /* What a population sends at this time, or sent. */
 static inline unsigned char *bnn_snn_frame(const struct bnn_snn_state *s, uint32_t population, uint64_t time)
 {
     const struct bnn_snn_population *p = &s->net->populations[population];
-    return s->neurons[population].frames + (size_t)(time % p->depth) * bnn_snn_frame_step(p);
+    return s->neurons[population].frames + (p->depth == 1 ? 0 : (size_t)(time % p->depth) * bnn_snn_frame_step(p));
 }
+
+/* frames.c: zero after the last. */
+int bnn_snn_find_span(const uint32_t *marks, uint32_t n, struct bnn_snn_span *span);
+static inline int bnn_snn_next_span(const uint32_t *marks, uint32_t n, struct bnn_snn_span *span)
+{
+    return span->end_block < bnn_snn_words(n) && bnn_snn_find_span(marks, n, span);
+}
+/* Marks all blocks instead of many short spans, which would take longer. */
+void bnn_snn_widen(uint32_t *marks, uint32_t n);
 
 /* poll.c: calls the poll. */
 void bnn_snn_poll(struct bnn_snn_state *s);
@@ -162,7 +210,8 @@ static inline int bnn_snn_pause(struct bnn_snn_state *s, uint64_t work)
     return s->stopped;
 }
 
-/* neurons.c: one step of a population on its currents; writes its frame for the state's time. */
+/* neurons.c: one step of a population on its currents, where it visits; writes its frame for the state's time.  Zero: a
+ * membrane is not finite. */
 int bnn_snn_update(struct bnn_snn_state *s, uint32_t population);
 /* learn.c: after a step, whose spikes are still this time's. */
 void bnn_snn_learn(struct bnn_snn_state *s);

@@ -58,7 +58,8 @@ def draw_population(
     if "most" in parameters:
         parameters["most"] = rng.integers(0, 9, parameters["most"].size).astype(np.float32)
     parameters = {p: parameters[p] for p in probe.parameter_names}
-    return Population(name, shape, dynamics, parameters, draw(-0.1, 0.2), output=bool(rng.random() < 0.3))
+    bias = draw(-0.1, 0.2) if rng.random() < 0.7 else np.zeros(1, np.float32)
+    return Population(name, shape, dynamics, parameters, bias, output=bool(rng.random() < 0.3))
 
 
 def draw_weights(rng: Any, shape: tuple[int, ...], kind: str) -> tuple[Array, float]:

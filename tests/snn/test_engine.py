@@ -115,6 +115,81 @@ def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits) -> None:
             assert synops[0] == synops[1] >= synops[2], (SEED, number)
 
 
+def draw_quiet_network(rng: Any) -> Network:
+    """Neurons without a bias, mostly of rules that skip, in many blocks of 32: a convolution, a pool, one weight each,
+    all to all; with delays.  Their thresholds are low for what arrives."""
+
+    def neurons(name: str, shape: tuple[int, ...]) -> Population:
+        while True:
+            rules = [*["relay", "integrate", "take_back"] * 4, "decay", "approach_rest"]
+            p = draw_population(rng, name, shape, dyadic=True, rule=str(rng.choice(rules)))
+            if p.dynamics and not p.dynamics.floored and not p.dynamics.winner and p.dynamics.reset <= Reset.SUBTRACT:
+                p.bias = np.zeros(1, np.float32)
+                p.parameters["threshold"] = p.parameters["threshold"] / 4
+                return p
+
+    side, c = int(rng.integers(20, 30)), int(rng.choice([5, 8, 20]))
+    emits = Emits(rng.choice([Emits.SPIKES, Emits.CHANGES]))
+    half = (side - 2) // 2 + 1
+    shapes = [(side, side, 2), (side, side, c), (half, half, c), (half, half, c), (70,)]
+    populations = [Population("input", shapes[0], input_emits=emits)]
+    populations += [neurons(f"p{k}", shape) for k, shape in enumerate(shapes[1:], 1)]
+    populations[-1].output = True
+    projections = []
+    for k, (kind, full, options) in enumerate([
+        ("conv", (2, 3, 3, c), {"padding": (1, 1)}),
+        ("conv", (c, 2, 2, 1), {"stride": (2, 2), "groups": c}),
+        ("diagonal", (c,), {}),
+        ("dense", (populations[3].size, 70), {}),
+    ]):  # fmt: skip
+        weights, scale = draw_weights(rng, full, str(rng.choice(["dyadic", "int8"])))
+        scale = 1 / 64 if weights.dtype == np.int8 else scale
+        projections.append(Projection(k, k + 1, kind, weights, scale, delay=int(rng.integers(2)), **options))
+    if rng.random() < 0.3:
+        k = int(rng.integers(1, 4))
+        bias = np.full(1, 0.125, np.float32)
+        projections.append(Projection(k, k, "diagonal", np.full(1, -0.5, np.float32), delay=1, bias=bias))
+    return Network(populations, projections)
+
+
+@pytest.mark.drawn
+def test_quiet_networks_equal_the_oracle() -> None:
+    """Few neurons send, in few steps: the runtime leaves out blocks of neurons, whose states it must find as they were.
+    Frames, or what is sent one by one; membranes are set between two runs."""
+    print(f"BNN_TEST_SEED={SEED}")
+    sent = 0
+    for number in numbers(40):
+        rng = np.random.default_rng([SEED, number])
+        network = draw_quiet_network(rng)
+        n, oracle = network.populations[0].size, Oracle(network)
+        x = np.zeros((40, n), np.float32)
+        for t in rng.choice(40, 14, replace=False):
+            x[t, rng.choice(n, int(rng.choice([1, 1, 2, 8])))] = 1
+        aims = [k for k, p in enumerate(network.populations) if p.dynamics and p.dynamics.rule.states]
+        others = {k: np.float32(rng.choice([0.0, 0.25, 3.0], network.populations[k].size)) for k in aims[-1:]}
+        first = oracle.run([x[:20]])
+        for k, value in others.items():
+            oracle.states[k]["v"] = value.copy()
+        second = oracle.run([x[20:]])
+        for kernels in available_kernels():
+            state = State(opened(encode(network), kernels))
+            sent += compare(network, first, run(state.opened, [x[:20]], state), (SEED, number, kernels))
+            for k, value in others.items():
+                state.set(k, "v", value)
+            one_by_one = number % 2 == 1
+            recorded = {k: np.zeros((20, p.frame // 4), np.uint32) for k, p in enumerate(state.opened.populations)}
+            for k, to in recorded.items():
+                state.record(k, SENT, to)
+            for row in x[20:]:
+                for neuron in np.flatnonzero(row) if one_by_one else ():
+                    state.send(0, int(neuron))
+                state.run([None if one_by_one else frames(row[None], network.populations[0].emits)], 1)
+            for k, p in enumerate(network.populations):
+                words = recorded[k] if p.emits == Emits.SPIKES else recorded[k].view(np.float32)
+                assert np.array_equal(unpacked(words, p.size, p.emits), second.sent[k]), (SEED, number, kernels, p.name)
+    assert sent
+
+
 def test_columns_that_reach_nothing() -> None:
     """A kernel of one column with a stride of two, and rows apart: every other column of sources has no target."""
     rng = np.random.default_rng(SEED)

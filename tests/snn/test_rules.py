@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
+from seed import SEED
 
 ROOT = Path(__file__).resolve().parents[2]
 FAR = 2.0**24  # the next float32 is 2 away: what is added first is lost
@@ -224,6 +226,38 @@ def test_a_level_follows_the_membrane_up_and_down() -> None:
 def test_a_level_is_sent_before_anything_arrives() -> None:
     dynamics = Dynamics(RULES["take_back"], emits=Emits.CHANGES)
     assert run(dynamics, [0, 0], threshold=1, offset=2, most=3)[0] == [2, 0]
+
+
+def settled(rng: Any, dynamics: Dynamics, n: int) -> tuple[Any, Any]:
+    """Of neurons in random states: whether anything is sent, and whether a bit of the state changes, in a step without
+    current, after a step with any; with `integrate` after one that sent nothing, because the runtime visits others."""
+    parameters = {k: np.float32(np.round(rng.uniform(0.1, 2, n) * 8) / 8) for k in dynamics.rule.parameters}
+    parameters |= {"threshold": np.float32(rng.choice([0.1, 0.5, 1], n)), "most": np.float32(rng.integers(0, 9, n))}
+    parameters |= {"reset": np.float32(rng.choice([-0.0, 0.0, 0.3, 2], n)), "initial": np.zeros(n, np.float32)}
+    draw = [np.zeros(n), -np.zeros(n), np.round(rng.normal(0, 1, n), 1), rng.normal(0, 1, n), rng.normal(0, 1e9, n)]
+    x = rng.permuted(np.float32(draw), axis=0)[0] + np.float32(0)  # currents are never -0
+    state = {name: rng.permuted(np.float32(draw), axis=0)[0] for name in dynamics.rule.states}
+    own = np.zeros(n, np.float32) if dynamics.rule.recurrent else None
+    silent = (dynamics.settle(parameters, state, x, own) == 0) | (dynamics.rule.name != "integrate")
+    before = {name: value.copy() for name, value in state.items()}
+    sent = dynamics.settle(parameters, state, np.zeros(n, np.float32), own)
+    same = [before[name].view(np.uint32) == state[name].view(np.uint32) for name in dynamics.rule.states]
+    return silent & (sent != 0), silent & ~np.all(same, axis=0) if same else np.zeros(n, bool)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_skips_changes_nothing_without_a_current(name: str) -> None:
+    """In the ways of firing and the resets that the runtime leaves out (csrc/snn/open.c), and in no other rule."""
+    rng, rule, wrong = np.random.default_rng(SEED), RULES[name], 0
+    ways = [(Reset(r), e, least) for r in (0, 1, 2) for e in (Emits.SPIKES, Emits.COUNTS) for least in (False, True)]
+    for reset, emits, at_least in ways if name != "take_back" else [(Reset.NONE, Emits.CHANGES, False)]:
+        if emits == Emits.COUNTS and (reset != Reset.NONE or at_least):
+            continue
+        sends, changes = settled(rng, Dynamics(rule, reset, emits, at_least), 10_000)
+        wrong += int(sends.sum() + changes.sum())
+    assert rule.skips == (wrong == 0), wrong
+    table = re.search(r"skips\[RULE_COUNT\] = \{(.*?)\}", (ROOT / "csrc/snn/open.c").read_text(), re.S)
+    assert table and rule.skips == (f"RULE_{name.upper()}]" in table[1])
 
 
 def test_opcodes_are_those_of_the_file_format() -> None:

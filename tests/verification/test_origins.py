@@ -225,7 +225,7 @@ def test_binary_layers_are_required(count: int, monkeypatch: pytest.MonkeyPatch)
         data = conv(ops.make("clamp", data, attrs=ops.ClampAttrs(0.0, 6.0)), [1.5], f"float {i}")
     seen: dict[str, Any] = {}
     opened = SimpleNamespace(
-        hints=dict, metadata={}, graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or graph(data)
+        hints=dict, metadata={}, said=[], graph=lambda input_dtype: seen.update(input_dtype=input_dtype) or graph(data)
     )
     monkeypatch.setattr(compiler, "open_source", lambda model, **options: seen.update(options) or opened)
     options = {"unsafe": True, "input_shape": (1, 1, 2), "input_dtype": "int8"}
