@@ -359,6 +359,18 @@ def test_a_class_that_is_not_known(suffix: str, tmp_path: Path) -> None:
         check(str(path), call=model)
 
 
+@needs_keras3
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_model_in_a_model_of_keras3(suffix: str, tmp_path: Path) -> None:
+    of = keras3.layers
+    x, z = of.Input((4,)), of.Input((3,))
+    inner = keras3.Model(z, of.Dense(3)(z))
+    model = keras3.Model(x, of.Dense(2)(inner(inner(of.Dense(3)(x)))))
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    check(str(path), call=model)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_class_that_keras3_does_not_know(suffix: str, tmp_path: Path) -> None:
     class Third(keras3.layers.Layer):  # type: ignore[misc]
