@@ -17,6 +17,7 @@ from .bits import pack
 from .coding import FORMAT, OP, TENSOR, Encoding, encodings
 from .container import ALIGNMENT, Section, aligned
 
+MOST_PIXELS = 2**16  # height or width of an activation with its halo
 LARGEST_HALO = 2**16 - 1
 
 
@@ -84,6 +85,7 @@ def _tensor(graph: Graph, node: Node, name: str, strings: Section, data: Section
     halo = (place.halo.top, place.halo.left, place.halo.bottom, place.halo.right)
     if max(halo) > LARGEST_HALO:
         raise CompileError(f"layer '{node.name}': padding by {max(halo)} pixels; at most {LARGEST_HALO} is supported")
+    _check_size(node, halo)
     offset, size, encoding, origin = place.offset, place.bytes, Encoding.PLAIN, node.origin
     if place.storage is Storage.CONSTANT:
         encoding, raw = shortest(node) if coded else (Encoding.PLAIN, constant_bytes(node))
@@ -103,6 +105,20 @@ def _tensor(graph: Graph, node: Node, name: str, strings: Section, data: Section
         *strings.add(name.encode()),
         *strings.add(origin.encode()),
     )
+
+
+def _check_size(node: Node, halo: tuple[int, ...]) -> None:
+    """Refuse an activation that no runtime opens."""
+    if node.is_constant:
+        return
+    h, w, _ = (1, 1, 1, *node.type.shape)[-3:]
+    found = {"rows": halo[0] + h + halo[2], "columns": halo[1] + w + halo[3]}
+    for what, count in found.items():
+        if count > MOST_PIXELS:
+            raise CompileError(
+                f"layer '{node.name}': its {node.op} gives {count:,} {what} ({node.type}, with padding); at most "
+                f"{MOST_PIXELS:,} are supported; reshape the values into more channels, or split the layer"
+            )
 
 
 def _op(node: Node, number: dict[Node, int], strings: Section) -> bytes:

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import Graph, Node
-from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs, unrepeated
+from ..ir.ops import INF, OPS, SMALLEST_NORMAL, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs, unrepeated
 from ..ir.rewrite import Rewrite, remade, rewrite
 
 
@@ -107,6 +108,95 @@ def _prelu(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return None
 
 
+def _two_slopes(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    """where(x >= 0, p * x, n * x) or where(x >= 0, p, n) * x -> prelu(x, n) if p is 1, or else the larger or the
+    smaller of p * x and n * x.
+
+    At zero, prelu and the larger or smaller of two zeros give their first operand.  The product of zero and infinity is
+    neither larger nor smaller, so a slope of zero stays.
+    """
+    found = _slopes(node)
+    if found is None:
+        return None
+    x, first, other, strict = found  # the first slope is that of zero
+    p, n = (other, first) if strict else (first, other)
+    if (p == 1).all() and not (strict and np.signbit(n).any()):
+        return remade(node, "prelu", x, constant(n))
+    if not all((np.abs(k) >= SMALLEST_NORMAL).all() and np.isfinite(k).all() for k in (p, n)):
+        return None
+    side = np.where(p >= n, np.float32(1), np.float32(-1))
+    if (side == side[0]).all():
+        return remade(node, "maximum" if side[0] > 0 else "minimum", *(_scaled(node, x, k) for k in (first, other)))
+    larger = remade(node, "maximum", *(_scaled(node, x, k * side) for k in (first, other)))
+    return _scaled(node, larger, side)
+
+
+def _chosen(node: Node) -> tuple[Node, Node, Node, bool] | None:
+    """(x, a, b, False) of what is ``a`` where ``x >= 0``, else ``b``; (x, a, b, True): ``a`` where ``x <= 0``.
+
+    The graph says t * a + (t * -1 + 1) * b, where t is sign(sign(x - 0) +- 0.5) * +-0.5 + 0.5.
+    """
+    if [i.op for i in (node, *node.inputs)] != ["add", "mul", "mul"]:
+        return None
+    (truth, a), (opposite, b) = (i.inputs for i in node.inputs)
+    two = _without(truth, "add", 0.5)
+    if two is None or two.op != "mul" or _factor(_without(opposite, "add", 1.0), truth) != -1:
+        return None
+    step = two.inputs[0]
+    half = _factor(two, step)
+    if abs(half) != 0.5 or step.op != "sign":
+        return None
+    not_strict, three = (_without(step.inputs[0], "add", offset) for offset in (0.5, -0.5))
+    three = not_strict or three
+    if three is None or three.op != "sign":
+        return None
+    (x,) = three.inputs
+    if x.op == "mul" and _factor(x, x.inputs[0]) > 0:  # signs of denormals
+        x = x.inputs[0]
+    x = _without(x, "sub", 0.0) or x
+    # x >= 0 and x > 0 choose a and b; x < 0 and x <= 0 choose b and a.
+    above, below = (a, b) if half > 0 else (b, a)
+    return (x, above, below, False) if not_strict else (x, below, above, True)
+
+
+def _without(node: Node, op: str, number: float) -> Node | None:
+    """The other operand of an op with this number."""
+    fits = node.op == op and node.inputs[1].is_constant and node.inputs[1].value.tolist() == [number]
+    return node.inputs[0] if fits else None
+
+
+def _factor(node: Node | None, x: Node) -> float:
+    """The number by which a node multiplies ``x``; 0 if it does not."""
+    if node is None or not _is_product(node, x) or node.inputs[1].value.size != 1:
+        return 0.0
+    return float(node.inputs[1].value.item())
+
+
+def _scaled(node: Node, x: Node, factors: Array) -> Node:
+    return x if (factors == 1).all() else remade(node, "mul", x, constant(factors))
+
+
+def _slopes(node: Node) -> tuple[Node, Array, Array, bool] | None:
+    """(x, its factor where ``x >= 0``, its factor elsewhere, False) or (x, ... where ``x <= 0``, ..., True)."""
+    choices = [(node, None)] if node.op == "add" else [node.inputs, node.inputs[::-1]]
+    for choice, factor in choices:
+        chosen = _chosen(choice)
+        if chosen is None or chosen[0].type != node.type or factor not in (None, chosen[0]):
+            continue
+        x, *values, strict = chosen
+        if factor is None:
+            values = [constant([1.0]) if i is x else i.inputs[1] for i in values if i is x or _is_product(i, x)]
+        channels = node.type.shape[-1:]
+        if len(values) == 2 and all(i.is_constant and i.type.shape in ((1,), channels) for i in values):
+            first, other = (np.broadcast_to(i.value, channels) for i in values)
+            return x, first, other, strict
+    return None
+
+
+def _is_product(node: Node, x: Node) -> bool:
+    return _by_constant(node) and node.inputs[0] is x
+
+
 def _is_relu(node: Node) -> bool:
     return node.attrs == ClampAttrs(0.0, INF) and node.op == "clamp"
 
@@ -117,6 +207,7 @@ def _by_constant(node: Node) -> bool:
 
 RULES = (
     Rewrite(_prelu, ("add",)),
+    Rewrite(_two_slopes, ("add", "mul")),
     Rewrite(_shrink_constant, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(_constant_second, tuple(op.name for op in OPS.values() if op.commutative)),
     Rewrite(_fold_pad, ("conv2d",), of=("pad",)),

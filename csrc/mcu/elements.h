@@ -43,15 +43,15 @@ static inline float bnn_rounded(float v, int32_t direction)
     return copysignf(whole, v);
 }
 
-/* v where v >= 0, else v * slope; -0 is scaled, which can only change its sign.  With integers, which compilers turn
- * into vector operations without branches. */
+/* v where v >= 0, else v * slope.  With integers, which compilers turn into vector operations without branches; one less
+ * than -0 has no sign. */
 static inline float bnn_prelu(float v, float slope)
 {
     const uint32_t one = 0x3f800000u; /* 1.0f */
     uint32_t bits, scale;
     memcpy(&bits, &v, sizeof bits);
     memcpy(&scale, &slope, sizeof scale);
-    uint32_t negative = 0u - (bits >> 31);
+    uint32_t negative = 0u - ((bits & (bits - 1u)) >> 31);
     scale = (scale & negative) | (one & ~negative);
     float factor;
     memcpy(&factor, &scale, sizeof factor);

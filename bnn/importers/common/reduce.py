@@ -7,12 +7,14 @@ Quantizers of activations need the latter when they scale by, or compare with, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..._notes import warning
+from ...file.write import MOST_PIXELS
 from ...ir.graph import Node
 from ...ir.ops import BatchSizeAttrs, PoolAttrs, ReshapeAttrs, constant
 from .layer import SourceOp
@@ -33,25 +35,28 @@ def reduction(
             f"reduction over axes {axes} of {len(dims) + 1}; supported: consecutive axes, if the result keeps a "
             "dimension besides the batch (keepdims=True keeps all)"
         )
-    image, window = _window(dims, axes)
+    image, pool = _window(dims, axes)
     if negated:
         x = s.make("mul", x, constant([-1.0]), final=False)
     if x.type.shape != image:
         x = s.make("reshape", x, attrs=ReshapeAttrs(image), final=False)
-    pooled = s.make(op, x, attrs=PoolAttrs(kernel=window), final=False)
+    pooled = s.make(op, x, attrs=pool, final=False)
     if pooled.type.shape != shape:
         pooled = s.make("reshape", pooled, attrs=ReshapeAttrs(shape), final=False)
     return s.make("mul", pooled, constant([-1.0])) if negated else s.make(pooled.op, *pooled.inputs, attrs=pooled.attrs)
 
 
-def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], tuple[int, int]]:
-    """The image in which a window covers these axes, and the window; rows and columns stay if both are reduced."""
+def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], PoolAttrs]:
+    """The image in which windows cover these axes, and its pool; rows and columns stay if both are reduced."""
     if axes == list(range(1, len(dims))) and len(dims) in (2, 3):
         h, w, c = (1, *dims)[-3:]
-        return (h, w, c), (h, w)
-    sizes = (dims[: axes[0] - 1], dims[axes[0] - 1 : axes[-1]], dims[axes[-1] :])
-    before, inside, after = (int(np.prod(part)) for part in sizes)
-    return (before, inside, after), (1, inside)
+        return (h, w, c), PoolAttrs(kernel=(h, w))
+    before, inside, after = dims[: axes[0] - 1], math.prod(dims[axes[0] - 1 : axes[-1]]), math.prod(dims[axes[-1] :])
+    # One window in each row, or several where there would be too many rows.
+    split = range(len(before), -1, -1)
+    images = [(math.prod(before[:k]), math.prod(before[k:]) * inside, after) for k in split]
+    image = next((i for i in images if max(i[:2]) <= MOST_PIXELS), images[0])
+    return image, PoolAttrs(kernel=(1, inside), stride=(1, 1 if image is images[0] else inside))
 
 
 def layer_norm(s: SourceOp, x: Node, epsilon: float) -> Node:

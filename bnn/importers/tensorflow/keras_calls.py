@@ -100,7 +100,8 @@ def endless(options: dict[str, Any]) -> str | None:
                 if type(k) is not int:
                     return f"needs call {k!r} of the layer '{n}', which is not the number of one"
                 if (begin := first.get(n)) is not None:
-                    needs[name, i].append((n, k - begin))
+                    newer = isinstance(call, dict) and "args" in call  # Keras 3 counts from 0 in each model
+                    needs[name, i].append((n, k if newer else k - begin))
     missing = next(((n, k) for operands in needs.values() for n, k in operands if (n, k) not in needs), None)
     if missing is not None:
         return f"needs call {missing[1]} of the layer '{missing[0]}', which has {len(calls[missing[0]])}"

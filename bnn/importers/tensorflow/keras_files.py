@@ -203,19 +203,43 @@ def _checked_dataset(where: str, dataset: Any) -> int:
     return check_stored(where, dataset, _AGAIN)
 
 
-def check_trusted(path: Path, config: Any, keras: Any) -> None:
+def check_trusted(path: Path, config: Any, keras: Any) -> bool:
     """Refuse a configuration that names anything but what networks are made of; ``keras``: the Keras that will load it.
 
-    Raises CompileError.
+    An initializer that is not on the list becomes zeros in ``config``: the file's weights replace what it would make.
+    Returns whether there was one.  Raises CompileError.
     """
     known = KerasObjects(keras)
+    older = str(getattr(keras, "__version__", "2")).startswith("2")
+    apart = older or isinstance(config, dict) and "module" in config  # Keras 3 builds an .h5 file only from the file
+    changed = [apart and _with_known_initializers(entry, known) for entry in _entries(config)]
     for entry in _entries(config):
-        problem = _code(entry) or named(entry, known) or called(entry)
+        problem = _problem(entry, known)
         if problem is not None:
             raise CompileError(f"{path}: contains {problem}; {PERMISSION}")
         problem = endless(_options(entry))
         if problem is not None:
             raise CompileError(f"{path}: {problem}; save the model again with model.save(...)")
+    return any(changed)
+
+
+def _problem(entry: dict[str, Any], known: KerasObjects) -> str | None:
+    return _code(entry) or named(entry, known) or called(entry)
+
+
+def _with_known_initializers(entry: dict[str, Any], known: KerasObjects) -> bool:
+    """Replace the other ones of a layer of Keras or Larq, which use them only for weights that files hold."""
+    name = entry.get("class_name")
+    if not isinstance(name, str) or not _knows_class(entry, known):
+        return False
+    own = known.registered(entry.get("registered_name", name))
+    if own is not None and own.__module__.partition(".")[0] != "larq":
+        return False
+    options = _options(entry)
+    given = {key: {"config": {key: value}} for key, value in options.items() if key.endswith("_initializer")}
+    unknown = [key for key, value in given.items() if any(_problem(inner, known) for inner in _entries(value))]
+    options.update(dict.fromkeys(unknown, "zeros"))
+    return bool(unknown)
 
 
 def _entries(config: Any) -> Iterator[dict[str, Any]]:

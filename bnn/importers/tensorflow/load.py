@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
+import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -208,11 +209,14 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     tf = tensorflow()
     file = read_config(where, unsafe=unsafe)
     keras = keras_of(tf, file.version)
-    if not unsafe:
-        check_trusted(where, file.config, keras)
+    changed = not unsafe and check_trusted(where, file.config, keras)
     try:
         with contextlib.nullcontext() if unsafe else limited_variables(tf, where, file.stored):
-            model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
+            if changed:
+                model = keras.models.model_from_json(json.dumps(file.config))
+                model.load_weights(str(where))
+            else:
+                model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
     except CompileError:
         raise
     except Exception as error:  # Keras may raise anything; the caller wants one kind

@@ -94,6 +94,16 @@ def clamp(x: Array, lo: float, hi: float) -> Array:
     return np.minimum(np.maximum(x, np.float32(lo)), np.float32(hi))
 
 
+def maximum(x: Array, y: Array) -> Array:
+    """The larger; of two zeros the first, which NumPy leaves open; NaN stays."""
+    return np.asarray(np.where((x >= y) | (x != x), x, y))
+
+
+def minimum(x: Array, y: Array) -> Array:
+    """The smaller; of two zeros the first; NaN stays."""
+    return np.asarray(np.where((x <= y) | (x != x), x, y))
+
+
 def sign(x: Array) -> Array:
     """TensorFlow's sign: -1, 0 or +1; zeros of either sign, and denormals, give 0."""
     return np.asarray(np.where(np.abs(x) < SMALLEST_NORMAL, np.float32(0), np.sign(x)))
@@ -324,11 +334,11 @@ RECORDS = (
     ),
     _pair("div", 10, np.divide, "x / y", _div_bound, lambda of: of[0] is None and (of[1] or 0) > 0),
     _pair(
-        "maximum", 11, np.maximum, "x >= y || x != x ? x : y", _either_bound, _always, lambda a, of: max(of),
+        "maximum", 11, maximum, "x >= y || x != x ? x : y", _either_bound, _always, lambda a, of: max(of),
         commutative=True,
     ),
     _pair(
-        "minimum", 12, np.minimum, "x <= y || x != x ? x : y", _either_bound, _always, lambda a, of: min(of),
+        "minimum", 12, minimum, "x <= y || x != x ? x : y", _either_bound, _always, lambda a, of: min(of),
         commutative=True,
     ),
     Op(

@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a class by an empty name": (layer("Dense", registered_name=""), PART),
     "a text for a function": (layer("Dense") | {"config": {"activation": "deserialize"}},
         r"the function or class 'deserialize' \(activation\)"),
-    "a text for an initializer": (layer("Dense") | {"config": {"kernel_initializer": "get"}}, PART),
+    "a text for an initializer of another part": (layer("ReLU") | {"config": {"initializer": "get"}}, PART),
     "a text for a quantizer": (layer("Dense") | {"config": {"input_quantizer": "serialize"}}, PART),
     "a Lambda layer of another function": (lam(function="deserialize", function_type="function"),
         r"the function or class 'deserialize' \(function\)"),

@@ -359,6 +359,93 @@ def test_a_class_that_is_not_known(suffix: str, tmp_path: Path) -> None:
         check(str(path), call=model)
 
 
+def thirds(shape: Any, dtype: Any = None) -> Any:
+    return tf.fill(shape, tf.cast(1 / 3, dtype or tf.float32))
+
+
+def initializers(of: Any) -> tuple[Any, Any]:
+    """A function and an object that no Keras has; ``of``: a Keras."""
+
+    class Filled(of.initializers.Initializer):  # type: ignore[misc]
+        def __init__(self, value: float, other: Any = None) -> None:
+            self.value = value
+
+        def __call__(self, shape: Any, dtype: Any = None) -> Any:
+            return thirds(shape, dtype) * self.value
+
+        def get_config(self) -> Config:
+            return {"value": self.value, "other": of.initializers.Zeros()}
+
+    return thirds, Filled(0.75)
+
+
+@pytest.mark.parametrize(
+    ("of", "suffix"), [(keras, ".keras"), (keras, ".h5"), pytest.param(keras3, ".keras", marks=needs_keras3)]
+)
+def test_initializers_that_are_not_known(of: Any, suffix: str, tmp_path: Path) -> None:
+    function, filled = initializers(of)
+    x = of.layers.Input((4, 4, 2))
+    y = of.layers.Conv2D(3, 3, kernel_initializer=function, bias_initializer=filled)(x)
+    y = of.layers.BatchNormalization(gamma_initializer=filled, moving_mean_initializer=function)(y)
+    z = of.layers.Input((2, 2, 3))
+    inner = of.Model(z, of.layers.DepthwiseConv2D(2, depthwise_initializer=function)(z))
+    model = of.Model(x, of.layers.Dense(2, kernel_initializer=filled)(inner(y)))
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    check(str(path), call=model)
+
+
+@needs_keras3
+def test_an_initializer_in_an_older_file_of_keras3_is_refused(tmp_path: Path) -> None:
+    """Keras 3 can build its network only while it loads the file."""
+    model = keras3.Sequential([keras3.layers.Input((4,)), keras3.layers.Dense(2, kernel_initializer=thirds)])
+    path = tmp_path / "net.h5"
+    model.save(path)
+    refused(path, "the function 'thirds'", "register it")
+
+
+@needs_keras3
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_model_in_a_model_of_keras3(suffix: str, tmp_path: Path) -> None:
+    of = keras3.layers
+    x, z = of.Input((4,)), of.Input((3,))
+    inner = keras3.Model(z, of.Dense(3)(z))
+    model = keras3.Model(x, of.Dense(2)(inner(inner(of.Dense(3)(x)))))
+    path = tmp_path / f"net{suffix}"
+    model.save(path)
+    check(str(path), call=model)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("form", ["module", "class", "lambda", "inside", "text"])
+def test_an_initializer_runs_nothing(
+    suffix: str, form: str, tmp_path: Path, witness: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaves_a_trace.py").write_text(f"open({str(witness)!r}, 'w').close()\nmade = dict")
+    monkeypatch.syspath_prepend(tmp_path)
+    values: dict[str, Any] = {
+        "module": {"module": "leaves_a_trace", "class_name": "function", "config": "made", "registered_name": "made"},
+        "class": {"module": "leaves_a_trace", "class_name": "Zeros", "config": {}, "registered_name": None},
+        "lambda": {"class_name": "__lambda__", "config": {"value": code(witness)}},
+        "text": "leaves_a_trace.made",
+    }
+    values["inside"] = {"module": "keras.initializers", "class_name": "Constant", "config": {"value": values["lambda"]}}
+    x = layers.Input((4,))
+    model = scramble(keras.Model(x, layers.Dense(2, name="target")(x)))
+    path = save(tmp_path, suffix, lambda config: target(config)["config"].update(bias_initializer=values[form]), model)
+    check(str(path), call=model)
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_a_layer_of_the_users_initializes_is_not_known(suffix: str, tmp_path: Path) -> None:
+    """It may be more than weights that the file holds."""
+    x = layers.Input((4,))
+    model = keras.Model(x, Scale(name="target")(x))
+    path = save(tmp_path, suffix, lambda config: target(config)["config"].update(own_initializer="thirds"), model)
+    refused(path, "'thirds' (own_initializer)", "register it")
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_class_that_keras3_does_not_know(suffix: str, tmp_path: Path) -> None:
     class Third(keras3.layers.Layer):  # type: ignore[misc]
