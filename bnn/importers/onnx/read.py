@@ -333,7 +333,10 @@ class OnnxReader(OnnxReading):
         return moved
 
     def _output(self, name: str, last: bool) -> Node:
-        value = self.values[name]
+        value = self.values.get(name)
+        if value is None:
+            op = self.onnx.producers[name].op
+            raise UnsupportedOpError(f"output '{name}' is a result of {op} that is not read; leave it out of the model")
         node = self.onnx.producers.get(name) or OnnxNode("Output", name, (name,), (name,), {}, False, name)
         rank = len(self.shape(name)) - 1
         order = tuple(range(rank)) if last else channels_last(rank)

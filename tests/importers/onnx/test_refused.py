@@ -73,6 +73,8 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     "an unknown operator": ("layer 'LRN_y' uses the ONNX op LRN", lambda: one("LRN", attrs={"size": 3})),
     "another domain": ("node 'Conv_y' is the operator com.example::Conv",
                        lambda: one("Conv", "x w", w=W, domains=["com.example"], attrs={"domain": "com.example"})),
+    "a second result": ("output 'm' is a result of Dropout that is not read", lambda: changed(
+        model([node("Dropout", "x", "y m")]), lambda p: p.graph.output.add(name="m"))),
     "an old version": ("version 6 of ONNX's operators; 7 or newer", lambda: one("Relu", opset=6)),
     "old and damaged": ("cannot be converted to version 11", lambda: one("Add", "x missing", opset=9)),
     "an operator of later": ("version 17 of ONNX's operators does not have it", lambda: one("Gelu")),
