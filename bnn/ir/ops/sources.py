@@ -54,10 +54,10 @@ def unrepeated(array: Array) -> Array:
     so that signs of zeros stay."""
     array = np.atleast_1d(array)
     for axis, size in enumerate(array.shape):
-        first = array.take([0], axis) if size > 1 else array
-        if (array.view(np.uint32) == first.view(np.uint32)).all():
-            array = first
-    begin = next((i for i, n in enumerate(array.shape[:-1]) if n > 1), array.ndim - 1)
+        first = array[(slice(None),) * axis + (slice(1),)]
+        same = array.strides[axis] == 0 or size > 1 and (array.view(np.uint32) == first.view(np.uint32)).all()
+        array = first if same else array
+    begin = next((i for i, n in enumerate(array.shape[:-1]) if n != 1), array.ndim - 1)
     return array.reshape(array.shape[begin:])
 
 
