@@ -144,7 +144,8 @@ CALLS: dict[str, Any] = {
     "DequantizeLinear": [
         Call(["q", scalar(0.5)]), Call(["q", scalar(0.25), np.asarray(3, np.uint8)]),
         Call(["q", floats(0.5, 0.25, 1, 2), np.array([0, 3, 1, 255], np.uint8)], {}, distinct(3, 4, 4, 4))],
-    **{op: lambda opset, op=op: reduced(opset, op) for op in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum")},
+    **{f"Reduce{op}": lambda opset, op=f"Reduce{op}": reduced(opset, op)
+       for op in ("L2", "Max", "Mean", "Min", "Sum", "SumSquare")},
     "LogSoftmax": [Call(["x"]), Call(["x"], {}, ROWS)], "Softmax": [Call(["x"]), Call(["x"], {}, ROWS)],
     "Reshape": [Call(["x", numbers(0, -1, 8)]), Call(["x", numbers(-1, 4, 8, 6)])],
     "Resize": lambda opset: [
@@ -202,6 +203,11 @@ REFUSED: list[tuple[str, Callable[[dict[str, Any], int, Call], object], str]] = 
     ("LogSoftmax|Softmax", lambda a, v, c: v < 13 and a.get("axis", 1) % c.x.ndim != c.x.ndim - 1, r"axis \d of 4 in"),
     ("Pad", lambda a, _, c: a.get("mode", "constant") != "constant" and min(c.operands[1]) < 0, "padding -1, 2 of 6"),
     ("Pow", lambda _, __, c: c.operands[1] == "x", "operand 1 depends on the data"),
+    (
+        "ReduceL2|ReduceSumSquare",
+        lambda a, v, c: a.get("noop_with_empty_axes") and (len(c.operands) < 2 or not len(c.operands[1])),
+        "noop_with_empty_axes",
+    ),
     ("Resize", lambda a, *_: a.get("mode", "nearest") != "nearest", "which computes new values"),
     ("Resize", lambda a, *_: "crop" in a.get("coordinate_transformation_mode", ""), "new values|cannot be executed"),
     ("Resize", lambda a, *_: a.get("keep_aspect_ratio_policy", "stretch") != "stretch", "keep_aspect_ratio_policy"),
@@ -221,7 +227,19 @@ DULL: dict[str, list[Any]] = {
 }  # fmt: skip
 # Operators whose results round in another order.
 ROUNDED = frozenset(
-    {"AveragePool", "Gelu", "GlobalAveragePool", "LogSoftmax", "Mish", "Pow", "ReduceMean", "Softmax", "Softplus"}
+    {
+        "AveragePool",
+        "Gelu",
+        "GlobalAveragePool",
+        "LogSoftmax",
+        "Mish",
+        "Pow",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSumSquare",
+        "Softmax",
+        "Softplus",
+    }
     | {op.name.capitalize() for op in CURVES if op.truth and op.truth.ulps > 0.5} - {"Elu"}
 )
 

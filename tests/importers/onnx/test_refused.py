@@ -171,6 +171,8 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
     "other constants of Selu": ("factors other than the usual ones", lambda: one("Selu", attrs={"gamma": 2.0})),
     "scales per image": (r"scales \(2,\) along axis 0", lambda: one(
         "DequantizeLinear", "x s", (2, 4), s=np.array([1, 2], np.float32), attrs={"axis": 0}, dtype=TensorProto.UINT8)),
+    "a norm of nothing": ("noop_with_empty_axes without axes", lambda: one(
+        "ReduceL2", opset=18, attrs={"noop_with_empty_axes": 1})),
     "an old softmax": ("axis 1 of 4 in version 12 of ONNX's operators", lambda: one("Softmax", opset=12)),
     "a padded batch": ("padding of the batch", lambda: chain(
         "Pad, x p, a", "Slice, a b e z, y", shape=(3, 4), p=numbers(1, 0, 0, 0), b=numbers(1), e=numbers(4),
