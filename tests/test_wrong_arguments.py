@@ -180,7 +180,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "Model.with_kernels": lambda w: Call(w.model.with_kernels, {"kernels": "portable"}),
     "Model.stepper": lambda w: Call(w.model.stepper, {"images": 2}),
     "Model.save": lambda w: Call(w.model.save, {"path": "out.bnn"}),
-    "Preprocessing.apply": lambda w: Call(bnn.Preprocessing(2.0, (1.0,)).apply, {"pixels": w.x}),
+    "Preprocessing.apply": lambda w: Call(bnn.Preprocessing(2.0, (1.0,)).apply, {"pixels": np.rint(w.x)}),
     "read_picture": lambda w: Call(bnn.read_picture, {
         "model": bnn.load(EXAMPLES / "digits.bnn"), "picture": str(EXAMPLES / "seven.png")}),
     "Stepper": lambda w: Call(Stepper, {"opened": again(w.model), "images": 1}),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,12 +16,61 @@ from ...ir.ops import constant, make
 # The types of a compiled network's inputs.
 INPUT_DTYPES = {"float32": DType.f32, "uint8": DType.u8, "int8": DType.i8}
 InputDType = str | Mapping[str, str] | None
+_MOST_SIZES = 8  # of an image: more are a mistake
 
 
 def check_input_names(names: Sequence[str]) -> None:
     """Raises CompileError if two inputs have one name."""
     if len({*names}) < len(names):
         raise CompileError(f"two of the model's inputs have one name: found {', '.join(names)}; give each its own")
+
+
+def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
+    """The user's sizes of one image, checked."""
+    if input_shape is None:
+        return None
+    try:
+        sizes = tuple(operator.index(size) for size in itertools.islice(input_shape, _MOST_SIZES + 1))
+    except TypeError:
+        sizes = ()
+    if not sizes or min(sizes) < 1 or len(sizes) > _MOST_SIZES:
+        raise CompileError(
+            f"input_shape: found {input_shape!r}, expected the sizes of one image without the batch, in the "
+            "model's order, as (height, width, channels)"
+        )
+    return sizes
+
+
+def check_single(input_shape: tuple[int, ...] | None, count: int) -> None:
+    """Refuse an ``input_shape`` for a model with several inputs."""
+    if input_shape is not None and count != 1:
+        raise CompileError(
+            f"input_shape: found {input_shape}, but the model has {count} inputs; build it with fixed sizes, or call "
+            "it once on data of those sizes, and leave out input_shape"
+        )
+
+
+def fitted(name: str, own: Sequence[int | None] | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The sizes of an input without the batch: the model's, or where unknown (None: all) the user's."""
+    if wanted is not None:
+        takes = own is None or [w if o is None else o for o, w in zip(own, wanted, strict=False)] == list(wanted)
+        if not takes or own is not None and len(own) != len(wanted):
+            raise CompileError(
+                f"input_shape: found {wanted}, but the model's input '{name}' is {_text(own)}; give sizes that it "
+                "accepts, or leave out input_shape"
+            )
+        return wanted
+    sizes = tuple(size for size in own or () if size is not None)
+    if own is None or len(sizes) != len(own):
+        raise CompileError(
+            f"input '{name}' has shape {_text(own)}; only the batch size may be unknown: build the model with a "
+            "fixed size, or, if it has one input, pass input_shape=, the sizes of one image (--input-shape)"
+        )
+    return sizes
+
+
+def _text(sizes: Sequence[int | None] | None) -> str:
+    return "unknown" if sizes is None else f"({', '.join('unknown' if s is None else str(s) for s in sizes)})"
 
 
 def input_dtypes(labels: Sequence[str], own: Sequence[str], wanted: InputDType) -> list[DType]:

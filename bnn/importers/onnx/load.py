@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..._types import Array
-from ...errors import BnnError, CompileError, InputError
+from ...errors import BnnError, CompileError
 from ...ir.graph import Graph
-from ..common.inputs import InputDType
+from ..common.inputs import InputDType, check_single, checked_shape, fitted
 from ..common.kinds import check_there
 from ..common.source import SourceModel
 from .external import load_weights
 from .functions import check_nodes
-from .protos import FRAMEWORK, Input, OnnxGraph, from_model
+from .protos import FRAMEWORK, OnnxGraph, from_model
 from .read import ReadGraph, read
 from .run import OnnxRunner, execute, packages
 from .values import Laid, in_node
@@ -34,8 +34,10 @@ class OnnxModel(SourceModel):
     framework = FRAMEWORK
 
     def __init__(self, onnx: OnnxGraph, zero: int = 0, input_shape: Sequence[int] | None = None) -> None:
-        if input_shape is not None:
-            onnx = replace(onnx, inputs=[_sized(onnx.inputs, tuple(input_shape))])
+        shape = checked_shape(input_shape)
+        check_single(shape, len(onnx.inputs))
+        sized = [replace(i, shape=(i.shape[0], *fitted(i.name, i.shape[1:], shape))) for i in onnx.inputs]
+        onnx = replace(onnx, inputs=sized)
         self._onnx, self._zero = onnx, zero
         self._runner = OnnxRunner(onnx)
         self._reading: ReadGraph | None = None
@@ -111,18 +113,6 @@ class OnnxModel(SourceModel):
                 if name in needed:
                     known[name] = results[name]
             yield results
-
-
-def _sized(inputs: Sequence[Input], shape: tuple[int, ...]) -> Input:
-    """The only input, with the shape (C, H, W) of its images where the model leaves dimensions free."""
-    if len(inputs) != 1:
-        raise InputError(f"input_shape: the model has {len(inputs)} inputs, and only one can be given a shape")
-    given = inputs[0]
-    own = given.shape[1:]
-    if len(own) != len(shape) or any(a not in (None, b) for a, b in zip(own, shape, strict=True)):
-        text = ", ".join("?" if d is None else str(d) for d in own)
-        raise InputError(f"input_shape: found {shape}; input '{given.name}' takes images ({text}) in this order")
-    return replace(given, shape=(given.shape[0], *shape))
 
 
 def is_onnx(model: Any) -> bool:

@@ -121,13 +121,9 @@ class OnnxReader(OnnxReading):
         """Every tensor for a batch of this size.  Small constants, on which shapes depend, are computed at once."""
         tensors = dict(self._constants)
         for given in self.onnx.inputs:
-            shape = tuple(d for d in given.shape[1:] if d is not None)
-            if not shape or len(shape) < len(given.shape) - 1:
-                text = ", ".join("?" if d is None else str(d) for d in given.shape) + "," * (len(given.shape) == 1)
-                raise CompileError(
-                    f"input '{given.name}' has shape ({text}); only the batch size may be unknown: give "
-                    "input_shape= (--input-shape), the other sizes, or export the model with a fixed image size"
-                )
+            shape = tuple(d or 0 for d in given.shape[1:])  # known
+            if not shape:
+                raise CompileError(f"input '{given.name}' has shape {given.shape}; expected (N, ...), the batch first")
             if math.prod(shape) * images * 4 > MOST_BYTES:
                 raise CompileError(
                     f"input '{given.name}' has shape {given.shape}; at most {MOST_BYTES:,} bytes are read"

@@ -3,27 +3,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import CompileError
-
-
-def checked_shape(input_shape: Sequence[int] | None) -> tuple[int, ...] | None:
-    """The user's sizes of one image, checked."""
-    if input_shape is None:
-        return None
-    try:
-        sizes = tuple(operator.index(size) for size in input_shape)
-    except TypeError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
-        raise CompileError(
-            f"input_shape: found {input_shape!r}, expected the sizes of one image without the batch, as (height, "
-            "width, channels)"
-        )
-    return sizes
+from ..common.inputs import check_single, fitted
 
 
 def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> tuple[Any, list[str] | None]:
@@ -57,38 +41,6 @@ def model_inputs(tf: Any, model: Any, input_shape: tuple[int, ...] | None) -> tu
         sizes = fitted(name, None if shape.rank is None else shape.as_list()[1:], input_shape)
         specs.append(tf.TensorSpec([None, *sizes], tensor.dtype))
     return tf.nest.pack_sequence_as((args, kwargs), specs), names
-
-
-def check_single(input_shape: tuple[int, ...] | None, count: int) -> None:
-    """Refuse an ``input_shape`` for a model with several inputs."""
-    if input_shape is not None and count != 1:
-        raise CompileError(
-            f"input_shape: found {input_shape}, but the model has {count} inputs; build it with fixed sizes, or call "
-            "it once on data of those sizes, and leave out input_shape"
-        )
-
-
-def fitted(name: str, own: Sequence[int | None] | None, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The sizes of an input without the batch: the model's, or where unknown (None: all) the user's."""
-    if wanted is not None:
-        takes = own is None or [w if o is None else o for o, w in zip(own, wanted, strict=False)] == list(wanted)
-        if not takes or own is not None and len(own) != len(wanted):
-            raise CompileError(
-                f"input_shape: found {wanted}, but the model's input '{name}' is {_text(own)}; give sizes that it "
-                "accepts, or leave out input_shape"
-            )
-        return wanted
-    sizes = tuple(size for size in own or () if size is not None)
-    if own is None or len(sizes) != len(own):
-        raise CompileError(
-            f"input '{name}' has shape {_text(own)}; only the batch size may be unknown: build the model with a "
-            "fixed size, or, if it has one input, pass input_shape=(height, width, channels) (--input-shape)"
-        )
-    return sizes
-
-
-def _text(sizes: Sequence[int | None] | None) -> str:
-    return "unknown" if sizes is None else f"({', '.join('unknown' if s is None else str(s) for s in sizes)})"
 
 
 def _arguments(tf: Any, model: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -20,7 +20,7 @@ from ..._distribution import INSTALL_LARQ, install
 from ..._types import Array
 from ...errors import CompileError, SetupError
 from ...ir.graph import Graph
-from ..common.inputs import InputDType
+from ..common.inputs import InputDType, check_single, checked_shape, fitted
 from ..common.kinds import READ, check_kind, check_there
 from ..common.layer import loop
 from ..common.limits import check_bytes
@@ -29,7 +29,7 @@ from .allowed import CONTROL, LOWERED, UNUSED
 from .frozen import Frozen, Tensor, TfNode, from_graph
 from .graphdef import read
 from .keras_files import check_trusted, read_config
-from .keras_inputs import check_single, checked_shape, fitted, model_inputs
+from .keras_inputs import model_inputs
 from .reason import reason
 from .run import TfRunner, check_pure
 from .saved_models import check_files, check_saved_model, read_signature

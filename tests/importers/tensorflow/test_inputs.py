@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 from bnn.errors import CompileError
-from bnn.importers.tensorflow.keras_inputs import checked_shape, fitted, model_inputs
+from bnn.importers.common.inputs import checked_shape, fitted
+from bnn.importers.tensorflow.keras_inputs import model_inputs
 from bnn.ir import interpret
 from bnn.ir.graph import Graph
 from bnn.passes import lower
