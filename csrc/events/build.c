@@ -317,7 +317,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     }
     for (uint32_t i = 0; i < m->input_count; i++) {
         const struct bnn_tensor *t = &m->tensors[m->input_tensors[i]];
-        struct bnn_pixels pixels = {NULL, (size_t)t->h * t->w * t->c};
+        struct bnn_pixels pixels = {.count = (size_t)t->h * t->w * t->c};
         pixels.values = bnn_reserve(p, pixels.count, sizeof *pixels.values);
         if (p->memory != NULL)
             e.inputs[i] = pixels;

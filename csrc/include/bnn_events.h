@@ -84,8 +84,9 @@ size_t bnn_events_traced(const bnn_events *engine);
 /* At rest on these inputs (dense float32 of one image; NULL: zeros), as if they had been there forever. */
 bnn_status bnn_events_reset(bnn_events *engine, const float *const *inputs);
 
-/* A whole frame of new inputs; the bits that changed become pending spikes.  The encoder runs synchronously, or, after
- * bnn_events_expect, for the pixels that changed (BNN_ERROR_LIMIT, and nothing is done, if one breaks the promise). */
+/* A whole frame of new inputs; the bits that changed become pending spikes.  The encoder runs synchronously, where it
+ * reads the inputs directly only where changes reach; or, after bnn_events_expect, for the pixels that changed
+ * (BNN_ERROR_LIMIT, and nothing is done, if one breaks the promise). */
 bnn_status bnn_events_frame(bnn_events *engine, const float *const *inputs);
 
 /* Pixel by pixel.  The encoder's sums are then updated instead of recomputed, which is right only if every sum is exact

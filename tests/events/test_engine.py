@@ -16,6 +16,7 @@ from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
 from bnn.passes import PIPELINE, lower
+from conftest import Builder
 from events.spiking import mismatches, planned, random_images, random_model
 from seed import some
 
@@ -37,6 +38,49 @@ def test_frames_and_pixels_in_any_order(rng: np.random.Generator, firing: str, b
         assert run.report.encoder == "incremental"
         assert mismatches(engine, images[2]) == {}
         assert np.array_equal(run.outputs[-1], model(images[2:])[0].reshape(-1, run.outputs.shape[1])[0])
+
+
+def encoder_model(rng: np.random.Generator, levels: int) -> bnn.Model:
+    """A convolution of floats of any geometry, its quantizer (``levels``: 2 for a sign), and sums."""
+    h, w, c, filters = (int(n) for n in rng.integers((5, 5, 1, 1), (13, 13, 4, 40)))
+    kh, kw, *pads = (int(n) for n in rng.integers((1, 1, 0, 0, 0, 0), (5, 5, 3, 3, 6, 6)))
+    stride, dilation = (tuple(int(n) for n in rng.integers(1, 3, 2)) for _ in range(2))
+    image = ops.input_node("image", (h, w, c))
+    attrs = ops.ConvAttrs(stride=stride, pads=tuple(pads), dilation=dilation)
+    weights = ops.constant(rng.normal(size=(filters, kh, kw, c)).astype(np.float32))
+    value = ops.make("conv2d", image, weights, attrs=attrs, name="conv")
+    value = ops.make("add", value, ops.constant(rng.normal(size=filters).astype(np.float32)), name="norm")
+    if levels == 2:
+        bits = Builder().sign(value, "sign")
+    else:
+        most = ops.constant(float(levels - 1))
+        clipped = ops.make("mul", ops.make("clamp", value, attrs=ops.ClampAttrs(0.0, 1.0), name="q"), most, name="q")
+        bits = ops.make("div", ops.make("round", clipped, name="q"), most, name="q")
+    flat = ops.make("reshape", bits, attrs=ops.ReshapeAttrs((int(np.prod(bits.type.shape)),)), name="flat")
+    signs = ops.constant(rng.choice([-1.0, 1.0], (3, 1, 1, *flat.type.shape)).astype(np.float32))
+    sums = ops.make("conv2d", flat, signs, attrs=ops.ConvAttrs(), name="sums")
+    return bnn.Model.from_bytes(encode(lower(Graph((image,), (sums,)))))
+
+
+@pytest.mark.parametrize("levels", [2, 2, 3, 4])
+def test_an_encoder_runs_where_inputs_changed(rng: np.random.Generator, levels: int) -> None:
+    """Sums of such floats round, so nothing is added to them: bits and levels are those of a whole run."""
+    done = whole = 0
+    for _ in range(8):
+        model = encoder_model(rng, levels)
+        engine = EventEngine(model, encoder="synchronous")
+        image = rng.normal(size=model.input_shapes[0]).astype(np.float32)
+        engine.reset(image[None])
+        for change in (1, 1, 1, 1, 2, 0, 1, 5):
+            flat = image.reshape(-1)
+            first = int(rng.integers(flat.size)) if change == 2 else 0
+            at = (first + rng.choice(min(flat.size - first, 6), 2)) if change == 2 else rng.choice(flat.size, change)
+            flat[at] = rng.normal(size=len(at)) * 3
+            assert np.array_equal(engine.step(image[None]), model(image[None])[0])
+            assert mismatches(engine, image) == {}
+        encoder = engine.layers[0]
+        done, whole = done + encoder.synops, whole + encoder.dense * encoder.synchronous
+    assert 0 < done < 0.8 * whole
 
 
 @pytest.mark.parametrize("binary_input", [False, True])
