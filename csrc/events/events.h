@@ -54,7 +54,9 @@ struct bnn_layer {
     uint32_t op;
     uint32_t sums;    /* op whose accumulators the membranes are (a quantizer's: the convolution before), or BNN_NONE */
     uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
-    uint32_t input;   /* encoder: the only model input that it reads, or BNN_NONE */
+    uint32_t
+        reads; /* encoder: the model input on which it depends alone, through ops of single elements; or BNN_NONE */
+    uint32_t input; /* the same, if it reads that itself */
     /* geometry of taps: output * stride + tap * dilation - pad = input */
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
@@ -131,6 +133,7 @@ struct bnn_events {
     size_t neurons, head, queued;
     bnn_order order;
     uint64_t random;
+    int local;         /* encoders can run where inputs changed */
     int simple;        /* pixels can be updated one by one */
     float step, bound; /* the promise for pixels; step 0: none */
     int invalid;       /* the encoder met NaN, or has not run since the reset */

@@ -18,7 +18,7 @@ static struct bnn_layer *encoder_of(const struct bnn_events *e, uint32_t op)
  * one row and the op is a convolution to bits.  Zero: that is more than one piece of work. */
 static int narrow(const struct bnn_events *e, const struct bnn_layer *l, uint32_t op, struct bnn_part *part)
 {
-    const struct bnn_pixels *in = &e->inputs[l->input];
+    const struct bnn_pixels *in = &e->inputs[l->reads];
     const size_t width = (size_t)l->in_w * l->in_c;
     uint32_t first = (uint32_t)(in->first / width), last = (uint32_t)((in->end - 1) / width), begin, end; /* rows */
     if (in->first == in->end) {
@@ -39,12 +39,12 @@ static int narrow(const struct bnn_events *e, const struct bnn_layer *l, uint32_
     return bnn_times(bnn_load(e->model, op), part->end[BNN_ROWS] - part->begin[BNN_ROWS]) / l->out_h <= BNN_PIECE;
 }
 
-/* Runs the ops before the first bits on e->inputs; convolutions and quantizers that read nothing else only where pixels
- * changed.  Other ops run as a whole, because the context's memory does not keep what they gave. */
+/* Runs the ops before the first bits on e->inputs; convolutions and quantizers that depend on nothing else only where
+ * pixels changed.  Other ops run as a whole, because the context's memory does not keep what they gave. */
 static void encode(struct bnn_events *e)
 {
     const struct bnn_model *m = e->model;
-    const int partly = e->simple && !e->invalid;
+    const int partly = e->local && !e->invalid;
     e->context->nan[0] = 0;
     for (uint32_t i = 0; i < m->input_count; i++)
         bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
@@ -61,7 +61,7 @@ static void encode(struct bnn_events *e)
             bnn_events_step_bits(e, l, some ? &part : NULL);
         else if (some ? bnn_events_step_part(e, k, &part) : bnn_events_step(e, k, NULL))
             return;
-        else if (!e->simple)
+        else if (!e->local)
             bnn_peek(e->context, op->output, e->values[op->output], 1);
         (void)bnn_events_pause(e, bnn_elements(&m->tensors[op->output]));
     }
