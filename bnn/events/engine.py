@@ -159,8 +159,8 @@ class EventEngine:
         if self._mode == "incremental" and times:
             encoder += f", synchronous in {times} of {self._updates}"
         elif self._why:
-            dense = sum(layer.dense for layer in layers if layer.kind == "encoder")
-            notes.append(f"the encoder ran synchronously, {dense:,} operations each of {times:,} times: {self._why}")
+            operations = sum(layer.synops for layer in layers if layer.kind == "encoder")
+            notes.append(f"the encoder ran synchronously, {operations:,} operations in {times:,} runs: {self._why}")
         return EventReport(layers, inferences, encoder, tuple(notes))
 
     # -- a static image -------------------------------------------------------------------------------------------

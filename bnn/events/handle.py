@@ -94,7 +94,7 @@ class Engine:
         status = lib.bnn_events_expect(self.pointer, step, bound)
         if status == lib.BNN_ERROR_OPCODE:
             if any(t.dtype != "f32" for t in self.opened.inputs):
-                return "an input of bytes is encoded as whole frames"
+                return "sums of an input of bytes are computed anew"
             return "what precedes the first bits is more than one convolution or quantizer on the input"
         if status == lib.BNN_ERROR_LIMIT:
             return f"the encoder's sums of multiples of {step:g} up to {bound:g} are not all exact in float32"

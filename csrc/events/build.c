@@ -15,19 +15,51 @@
 #define BNN_EVENTS_SLICE (UINT64_C(1) << 24)
 #endif
 
-/* The model's input that equals a tensor, element by element, or BNN_NONE. */
-static uint32_t same_as_input(const struct bnn_model *m, uint32_t tensor)
+/* The only operand of an op that is no constant, if each element of its result depends on that element alone; or BNN_NONE.
+ * *equal: cleared if it is another value. */
+static uint32_t operand_of(const struct bnn_model *m, const struct bnn_op *op, int *equal)
 {
-    while (m->tensors[tensor].storage != BNN_INPUT) {
-        if (m->tensors[tensor].storage == BNN_CONSTANT)
-            return BNN_NONE;
-        const struct bnn_op *op = &m->ops[m->tensors[tensor].written];
-        if (op->row->opcode != BNN_OP_copy && op->row->opcode != BNN_OP_reshape)
-            return BNN_NONE;
-        tensor = op->inputs[0];
+    uint32_t found = BNN_NONE;
+    const struct bnn_tensor *y = &m->tensors[op->output];
+    switch (op->row->opcode) {
+    case BNN_OP_copy:
+    case BNN_OP_reshape:
+        return op->inputs[0];
+    case BNN_OP_add:
+    case BNN_OP_affine:
+    case BNN_OP_cast:
+    case BNN_OP_clamp:
+    case BNN_OP_div:
+    case BNN_OP_mul:
+    case BNN_OP_sub:
+        *equal = 0;
+        break;
+    default:
+        return BNN_NONE;
     }
-    if (m->tensors[tensor].dtype != BNN_F32)
-        return BNN_NONE; /* pixels are updated one by one in floats */
+    for (uint32_t i = 0; i < op->input_count; i++) {
+        const struct bnn_tensor *x = bnn_op_input(m, op, i);
+        if (x->storage == BNN_CONSTANT)
+            continue;
+        if (found != BNN_NONE || x->h != y->h || x->w != y->w || x->c != y->c)
+            return BNN_NONE;
+        if (op->row->opcode == BNN_OP_div && i > 0) /* by zeros of either sign, which count as equal */
+            return BNN_NONE;
+        found = op->inputs[i];
+    }
+    return found;
+}
+
+/* The model's input on which a tensor depends element by element, or BNN_NONE; *equal: whether it is that, in floats. */
+static uint32_t input_behind(const struct bnn_model *m, uint32_t tensor, int *equal)
+{
+    *equal = 1;
+    while (tensor != BNN_NONE && m->tensors[tensor].storage != BNN_INPUT)
+        tensor = m->tensors[tensor].storage == BNN_CONSTANT ? BNN_NONE
+                                                            : operand_of(m, &m->ops[m->tensors[tensor].written], equal);
+    if (tensor == BNN_NONE)
+        return BNN_NONE;
+    *equal &= m->tensors[tensor].dtype == BNN_F32; /* pixels are updated one by one in floats */
     return (uint32_t)m->tensors[tensor].offset;
 }
 
@@ -99,11 +131,12 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
 {
     const struct bnn_op *op = &m->ops[number];
     struct bnn_layer l;
+    int equal = 0;
     memset(&l, 0, sizeof l);
     (void)bnn_events_find_kind(m, op, &l.kind); /* it exists: bnn_events_check_ops */
     l.op = number;
     l.sums = sums_of(m, number);
-    l.in = l.out = l.input = l.residual = l.source = l.watchers = l.next = BNN_NONE;
+    l.in = l.out = l.reads = l.residual = l.source = l.watchers = l.next = BNN_NONE;
     const struct bnn_op *source = l.sums != BNN_NONE ? &m->ops[l.sums] : op;
     const struct bnn_tensor *x = bnn_op_input(m, source, 0), *y = bnn_events_neurons(m, op);
     l.in_h = x->h, l.in_w = x->w, l.in_c = x->c;
@@ -136,8 +169,10 @@ static struct bnn_layer describe(const struct bnn_model *m, uint32_t number)
     else if (l.kind == BNN_LAYER_POOL)
         l.taps = bnn_pool_window(op->attrs, x);
     describe_work(&l);
-    if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE) /* otherwise more than its input decides */
-        l.input = same_as_input(m, source->inputs[0]);
+    /* Not with a residual: more than its input decides; nor of bytes, whose windows are not described. */
+    if (l.kind == BNN_LAYER_ENCODER && l.residual == BNN_NONE && op->row->opcode != BNN_OP_iconv2d)
+        l.reads = input_behind(m, source->inputs[0], &equal);
+    l.input = equal ? l.reads : BNN_NONE;
     if (l.steps > 1)
         l.limits = bnn_op_input(m, op, 1)->data;
     if (op->row->opcode == BNN_OP_binarize && op->input_count == 3) {
@@ -317,7 +352,7 @@ static bnn_status lay_out(struct bnn_prepare *p, bnn_poll *poll, void *argument,
     }
     for (uint32_t i = 0; i < m->input_count; i++) {
         const struct bnn_tensor *t = &m->tensors[m->input_tensors[i]];
-        struct bnn_pixels pixels = {NULL, (size_t)t->h * t->w * t->c};
+        struct bnn_pixels pixels = {.count = (size_t)t->h * t->w * t->c};
         pixels.values = bnn_reserve(p, pixels.count, sizeof *pixels.values);
         if (p->memory != NULL)
             e.inputs[i] = pixels;

@@ -95,7 +95,7 @@ static int may_be_no_number(const struct bnn_events *e, const struct bnn_layer *
 bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
 {
     const struct bnn_model *m = e->model;
-    e->simple = 1;
+    e->local = e->simple = 1;
     for (uint32_t i = 0; i < m->tensor_count; i++)
         e->classes[i] = m->tensors[i].storage == BNN_INPUT ? BNN_ANALOG : 0;
     for (uint32_t k = 0; k < m->op_count; k++) {
@@ -112,7 +112,7 @@ bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "a value of the whole batch", 1, 0);
         if (!bnn_events_is_bits(&m->tensors[op->output])) {
             e->classes[op->output] = found || real ? BNN_REAL : BNN_ANALOG;
-            e->simple &= !((found || real) && analog);
+            e->local &= !((found || real) && analog);
             continue;
         }
         e->classes[op->output] = BNN_SPIKES;
@@ -123,10 +123,13 @@ bnn_status bnn_events_classify(struct bnn_prepare *p, struct bnn_events *e)
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "real values between spiking layers", 1, 0);
         if (may_be_no_number(e, l))
             return bnn_fail(p, op, BNN_ERROR_OPCODE, "operands that make of spikes what is no number", 1, 0);
-        if (l->kind == BNN_LAYER_ENCODER)
+        if (l->kind == BNN_LAYER_ENCODER) {
+            e->local &= l->reads != BNN_NONE;
             e->simple &= l->input != BNN_NONE;
+        }
     }
     for (uint32_t i = 0; i < m->output_count; i++)
-        e->simple &= e->classes[m->output_tensors[i]] != BNN_ANALOG;
+        e->local &= e->classes[m->output_tensors[i]] != BNN_ANALOG;
+    e->simple &= e->local;
     return BNN_OK;
 }

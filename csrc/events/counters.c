@@ -202,12 +202,12 @@ void bnn_events_poke_levels(const struct bnn_events *e, const struct bnn_populat
     bnn_zero_halo(&v, 1, 0, p->h);
 }
 
-void bnn_events_take_levels(struct bnn_events *e, struct bnn_population *p)
+void bnn_events_take_levels(struct bnn_events *e, struct bnn_population *p, size_t first, size_t end)
 {
     static const struct bnn_buffers own = {NULL, NULL, 0};
     struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
-    uint32_t neuron = 0, planes = v.tensor->words / p->words;
-    for (size_t y = 0; y < p->h; y++) {
+    uint32_t neuron = (uint32_t)first * p->w * p->c, planes = v.tensor->words / p->words;
+    for (size_t y = first; y < end; y++) {
         const uint32_t *pixel = bnn_row_words(&v, 0, y);
         for (size_t x = 0; x < p->w; x++, pixel += v.tensor->words)
             for (uint32_t c = 0; c < p->c; c++) {

@@ -89,12 +89,11 @@ static void add_wide(int32_t *m, const struct bnn_rows *rows, size_t offset, siz
             m[i] -= rows->taken[k][offset + i];
 }
 
-/* The outputs first to end - 1 whose pool window contains an input position, on one axis. */
-static void windows(uint32_t at, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs, uint32_t *first,
-                    uint32_t *end)
+void bnn_events_windows(uint32_t from, uint32_t to, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs,
+                        uint32_t *first, uint32_t *end)
 {
-    uint32_t last = at + (uint32_t)pad, step = (uint32_t)stride; /* padding is smaller than the kernel */
-    *first = last < kernel ? 0 : (last - kernel) / step + 1;
+    uint32_t begin = from + (uint32_t)pad, last = to + (uint32_t)pad, step = (uint32_t)stride;
+    *first = begin < kernel ? 0 : (begin - kernel) / step + 1; /* beyond the last output, if no window has any */
     *end = last / step + 1 < outputs ? last / step + 1 : outputs;
 }
 
@@ -216,9 +215,9 @@ static void add_levels(const struct bnn_events *e, struct bnn_layer *l, const st
 /* The outputs whose window has an input pixel must check again; returns their number. */
 static uint64_t touch_windows(struct bnn_layer *l, uint32_t pixel)
 {
-    uint32_t y, y_end, x_first, x_end;
-    windows(pixel / l->in_w, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
-    windows(pixel % l->in_w, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
+    uint32_t row = pixel / l->in_w, column = pixel % l->in_w, y, y_end, x_first, x_end;
+    bnn_events_windows(row, row, l->pad_top, l->kernel_h, l->stride_h, l->out_h, &y, &y_end);
+    bnn_events_windows(column, column, l->pad_left, l->kernel_w, l->stride_w, l->out_w, &x_first, &x_end);
     uint64_t rows = y < y_end ? y_end - y : 0, columns = x_first < x_end ? x_end - x_first : 0;
     for (; y < y_end && columns > 0; y++)
         touch(l, (size_t)y * l->out_w + x_first, (size_t)columns);

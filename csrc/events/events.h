@@ -54,7 +54,9 @@ struct bnn_layer {
     uint32_t op;
     uint32_t sums;    /* op whose accumulators the membranes are (a quantizer's: the convolution before), or BNN_NONE */
     uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
-    uint32_t input;   /* encoder: the only model input that it reads, or BNN_NONE */
+    uint32_t
+        reads; /* encoder: the model input on which it depends alone, through ops of single elements; or BNN_NONE */
+    uint32_t input; /* the same, if it reads that itself */
     /* geometry of taps: output * stride + tap * dilation - pad = input */
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;
@@ -107,6 +109,7 @@ struct bnn_layer {
 struct bnn_pixels { /* one of the model's inputs */
     float *values;
     size_t count;
+    size_t first, end; /* those before and after are as when the encoder last ran */
 };
 
 enum bnn_class { BNN_ANALOG = 1, BNN_SPIKES = 2, BNN_REAL = 3 }; /* REAL: real values that depend on spikes */
@@ -130,9 +133,10 @@ struct bnn_events {
     size_t neurons, head, queued;
     bnn_order order;
     uint64_t random;
+    int local;         /* encoders can run where inputs changed */
     int simple;        /* pixels can be updated one by one */
     float step, bound; /* the promise for pixels; step 0: none */
-    int invalid;       /* the encoder met NaN */
+    int invalid;       /* the encoder met NaN, or has not run since the reset */
     int silent;        /* nothing is counted, traced or sent */
     int stopped;       /* by the poll, which belongs to the context: the engine's state is undefined until a reset */
     uint64_t now;
@@ -243,6 +247,9 @@ void bnn_events_relay(struct bnn_events *e, struct bnn_layer *layer, uint32_t fi
 /* deliver.c */
 /* Adds spikes to the membranes, slice by slice; for a pool, marks the neurons whose window has any. */
 void bnn_events_add(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_delivery *spikes);
+/* On one axis: the outputs, from *first to *end - 1, whose window of `kernel` has an input from `from` to `to`. */
+void bnn_events_windows(uint32_t from, uint32_t to, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs,
+                        uint32_t *first, uint32_t *end);
 /* Adds to the sums of an encoder for an input pixel whose value changed by delta. */
 void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *layer, size_t index, float delta);
 /* Settles what looks at the sums of a layer, in the touched pixels or in all. */
@@ -276,9 +283,9 @@ float bnn_events_most(const struct bnn_events *e, const struct bnn_layer *layer)
 void bnn_events_settle(struct bnn_events *e, struct bnn_layer *layer);
 /* The level of a real value; of bits 0 or 1. */
 uint32_t bnn_events_level(const struct bnn_layer *layer, float v, size_t channel);
-/* Levels as planes of a tensor in the context's memory, and those that are there. */
+/* Levels as planes of a tensor in the context's memory; and those of some rows that are there. */
 void bnn_events_poke_levels(const struct bnn_events *e, const struct bnn_population *p, const uint8_t *levels);
-void bnn_events_take_levels(struct bnn_events *e, struct bnn_population *p);
+void bnn_events_take_levels(struct bnn_events *e, struct bnn_population *p, size_t first, size_t end);
 
 /* cuts.c */
 /* Whether the functions of a layer never give NaN for sums from -most to most. */
@@ -290,13 +297,16 @@ void bnn_events_find_cuts(struct bnn_events *e, struct bnn_layer *layer, float m
 /* A population's current output in the context's memory, as the input of an op; or what its targets have seen. */
 enum bnn_moment { BNN_NOW, BNN_SEEN };
 void bnn_events_poke(const struct bnn_events *e, const struct bnn_population *p, enum bnn_moment moment);
-/* A layer's bits by its synchronous kernel, from what is in the context's memory: emits those that differ. */
-void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *layer);
+/* A part of a layer's bits by its synchronous kernel, from what is in the context's memory: emits those that differ.
+ * NULL: all. */
+void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *layer, const struct bnn_part *part);
 /* The result of a layer that reads spikes, from the bits of its inputs. */
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *layer);
 /* One op by its synchronous kernel; values: NULL, or the place for a convolution's bare accumulators.  Nonzero:
  * stopped. */
 int bnn_events_step(struct bnn_events *e, uint32_t op, float *values);
+/* The same of a part of its output that is one piece of work. */
+int bnn_events_step_part(struct bnn_events *e, uint32_t op, const struct bnn_part *part);
 /* Membranes of a layer that ran synchronously, from the input bits that they have seen. */
 void bnn_events_refresh(struct bnn_events *e, struct bnn_layer *layer);
 int bnn_events_switchable(const struct bnn_layer *layer);

@@ -5,23 +5,63 @@
 
 #include <string.h>
 
-/* Runs the ops before the first bits on e->inputs. */
+/* The encoder that an op computes: its bits, or the sums before them; or NULL. */
+static struct bnn_layer *encoder_of(const struct bnn_events *e, uint32_t op)
+{
+    for (uint32_t k = 0; k < e->layer_count; k++)
+        if (e->layers[k].kind == BNN_LAYER_ENCODER && (e->layers[k].op == op || e->layers[k].sums == op))
+            return &e->layers[k];
+    return NULL;
+}
+
+/* Narrows a part, all of an op of an encoder, to the rows that changed pixels reach; and to columns, if the pixels lie in
+ * one row and the op is a convolution to bits.  Zero: that is more than one piece of work. */
+static int narrow(const struct bnn_events *e, const struct bnn_layer *l, uint32_t op, struct bnn_part *part)
+{
+    const struct bnn_pixels *in = &e->inputs[l->reads];
+    const size_t width = (size_t)l->in_w * l->in_c;
+    uint32_t first = (uint32_t)(in->first / width), last = (uint32_t)((in->end - 1) / width), begin, end; /* rows */
+    if (in->first == in->end) {
+        part->end[BNN_ROWS] = 0;
+        return 1;
+    }
+    bnn_events_windows(first, last, l->pad_top, (l->kernel_h - 1) * (uint32_t)l->dilation_h + 1, l->stride_h, l->out_h,
+                       &begin, &end);
+    part->begin[BNN_ROWS] = begin < end ? begin : end;
+    part->end[BNN_ROWS] = end;
+    if (first == last && l->sums == l->op) {
+        first = (uint32_t)(in->first % width / l->in_c), last = (uint32_t)((in->end - 1) % width / l->in_c);
+        bnn_events_windows(first, last, l->pad_left, (l->kernel_w - 1) * (uint32_t)l->dilation_w + 1, l->stride_w,
+                           l->out_w, &begin, &end);
+        part->begin[BNN_COLUMNS] = begin < end ? begin : end;
+        part->end[BNN_COLUMNS] = end;
+    }
+    return bnn_times(bnn_load(e->model, op), part->end[BNN_ROWS] - part->begin[BNN_ROWS]) / l->out_h <= BNN_PIECE;
+}
+
+/* Runs the ops before the first bits on e->inputs; convolutions and quantizers that depend on nothing else only where
+ * pixels changed.  Other ops run as a whole, because the context's memory does not keep what they gave. */
 static void encode(struct bnn_events *e)
 {
     const struct bnn_model *m = e->model;
+    const int partly = e->local && !e->invalid;
     e->context->nan[0] = 0;
     for (uint32_t i = 0; i < m->input_count; i++)
         bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
     for (uint32_t k = 0; k < m->op_count && !e->stopped; k++) {
         const struct bnn_op *op = &m->ops[k];
-        int encoder = e->layer_of[k] != BNN_NONE && e->layers[e->layer_of[k]].kind == BNN_LAYER_ENCODER;
-        if (e->classes[op->output] != BNN_ANALOG && !encoder)
+        struct bnn_layer *l = encoder_of(e, k);
+        struct bnn_part part = bnn_whole(m, k, 1);
+        const int bits = l != NULL && l->op == k, some = partly && l != NULL && narrow(e, l, k, &part);
+        if (e->classes[op->output] != BNN_ANALOG && !bits)
             continue;
-        if (encoder)
-            bnn_events_step_bits(e, &e->layers[e->layer_of[k]]);
-        else if (bnn_events_step(e, k, NULL))
+        if (some && part.begin[BNN_ROWS] >= part.end[BNN_ROWS])
+            continue;
+        if (bits)
+            bnn_events_step_bits(e, l, some ? &part : NULL);
+        else if (some ? bnn_events_step_part(e, k, &part) : bnn_events_step(e, k, NULL))
             return;
-        else if (!e->simple)
+        else if (!e->local)
             bnn_peek(e->context, op->output, e->values[op->output], 1);
         (void)bnn_events_pause(e, bnn_elements(&m->tensors[op->output]));
     }
@@ -56,6 +96,7 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
         else
             memset(e->inputs[i].values, 0, bytes);
     }
+    e->invalid = 1; /* the encoder must run as a whole */
     e->step = 0.0f;
     for (uint32_t k = 0; k < e->layer_count; k++) {
         bnn_events_forget(&e->layers[k]);
@@ -214,7 +255,7 @@ void bnn_events_encode_whole(struct bnn_events *e)
                 return;
         }
         computed = l->sums;
-        bnn_events_step_bits(e, l);
+        bnn_events_step_bits(e, l, NULL);
         l->whole = 0;
         l->stale = 1;
     }
@@ -258,6 +299,33 @@ bnn_status bnn_events_pixel(bnn_events *e, uint32_t input, size_t index, float v
     return bnn_events_status(e);
 }
 
+enum { SOME = 16 }; /* a constant, so that compilers make vectors of the loop */
+
+static int differ(const float *a, const float *b)
+{
+    int found = 0;
+    for (size_t l = 0; l < SOME; l++)
+        found |= a[l] != b[l];
+    return found;
+}
+
+/* New values, and where they differ. */
+static void take(struct bnn_pixels *in, const float *values)
+{
+    size_t first = 0, end = in->count;
+    while (end - first >= SOME && !differ(in->values + first, values + first))
+        first += SOME;
+    while (first < end && in->values[first] == values[first])
+        first++;
+    while (end - first >= SOME && !differ(in->values + end - SOME, values + end - SOME))
+        end -= SOME;
+    while (end > first && in->values[end - 1] == values[end - 1])
+        end--;
+    memcpy(in->values, values, in->count * sizeof *values);
+    in->first = first;
+    in->end = end;
+}
+
 bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
 {
     if (e == NULL || inputs == NULL || !all_there(e, inputs))
@@ -273,7 +341,7 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
         bnn_events_refresh_encoders(e);
     for (uint32_t i = 0; i < e->model->input_count; i++) {
         if (e->step == 0.0f) {
-            memcpy(e->inputs[i].values, inputs[i], e->inputs[i].count * sizeof(float));
+            take(&e->inputs[i], inputs[i]);
             continue;
         }
         for (size_t j = 0; j < e->inputs[i].count && !e->stopped; j++)

@@ -95,7 +95,7 @@ bnn_status bnn_events_state(bnn_events *e, uint32_t tensor, float *values)
         memcpy(values, e->inputs[t->offset].values, (size_t)bnn_elements(t) * sizeof *values);
         return BNN_OK;
     }
-    if (e->values[tensor] == NULL || (e->classes[tensor] == BNN_ANALOG && e->simple))
+    if (e->values[tensor] == NULL || (e->classes[tensor] == BNN_ANALOG && e->local))
         return BNN_ERROR_ARGUMENT; /* a constant, or a value of the encoder that is not kept */
     if (e->classes[tensor] == BNN_REAL)
         compute_value(e, tensor);

@@ -20,16 +20,18 @@ void bnn_events_poke(const struct bnn_events *e, const struct bnn_population *p,
     bnn_zero_halo(&v, 1, 0, p->h);
 }
 
-/* Emits the differences between a population and its tensor in the context's memory. */
-static void take_bits(struct bnn_events *e, struct bnn_population *p)
+/* Emits the differences between a population and its tensor in the context's memory, in a part of all columns or some. */
+static void take_bits(struct bnn_events *e, struct bnn_population *p, const struct bnn_part *part)
 {
     static const struct bnn_buffers own = {NULL, NULL, 0};
     struct bnn_view v = bnn_context_view(e->context, p->tensor, 0, &own);
-    size_t width = (size_t)p->w * p->words;
-    for (size_t y = 0; y < p->h; y++) {
+    const struct bnn_op *op = &e->model->ops[v.tensor->written];
+    size_t width = (size_t)p->w * p->words, begin = part->begin[BNN_COLUMNS] * p->words;
+    size_t end = part->end[BNN_COLUMNS] < op->columns ? part->end[BNN_COLUMNS] * p->words : width;
+    for (size_t y = part->begin[BNN_ROWS]; y < part->end[BNN_ROWS]; y++) {
         const uint32_t *row = bnn_row_words(&v, 0, y);
         const uint32_t *bits = p->bits + y * width;
-        for (size_t i = 0; i < width; i++)
+        for (size_t i = begin; i < end; i++)
             if (row[i] != bits[i])
                 bnn_events_emit_word(e, p, y * p->w + i / p->words, (uint32_t)(i % p->words), row[i] ^ bits[i]);
     }
@@ -45,6 +47,14 @@ int bnn_events_step(struct bnn_events *e, uint32_t op, float *values)
     bnn_status status = values != NULL ? bnn_step_raw(e->context, op, values, 1) : bnn_step(e->context, op, 1);
     e->stopped |= status == BNN_ERROR_STOPPED;
     return e->stopped;
+}
+
+int bnn_events_step_part(struct bnn_events *e, uint32_t op, const struct bnn_part *part)
+{
+    static const struct bnn_buffers own = {NULL, NULL, 0};
+    bnn_context_run_part(e->context, op, 1, &own, part, NULL);
+    return bnn_events_pause(e, bnn_load(e->model, op) * (part->end[BNN_ROWS] - part->begin[BNN_ROWS]) /
+                                   e->model->tensors[e->model->ops[op].output].h);
 }
 
 /* Membranes from the accumulators of the layer's synchronous run on its inputs of that moment. */
@@ -70,21 +80,18 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, enum bnn_moment
     (void)bnn_events_pause(e, l->count.neurons);
 }
 
-static void count_run(struct bnn_layer *l)
+void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *l, const struct bnn_part *part)
 {
-    l->count.synchronous++;
-    l->count.synops += l->count.dense;
-}
-
-void bnn_events_step_bits(struct bnn_events *e, struct bnn_layer *l)
-{
-    if (bnn_events_step(e, l->op, NULL))
+    const struct bnn_part whole = bnn_whole(e->model, l->op, 1), *p = part != NULL ? part : &whole;
+    const size_t rows = p->end[BNN_ROWS] - p->begin[BNN_ROWS], columns = p->end[BNN_COLUMNS] - p->begin[BNN_COLUMNS];
+    if (part != NULL ? bnn_events_step_part(e, l->op, part) : bnn_events_step(e, l->op, NULL))
         return;
     if (l->steps > 1)
-        bnn_events_take_levels(e, &e->populations[l->out]);
+        bnn_events_take_levels(e, &e->populations[l->out], p->begin[BNN_ROWS], p->end[BNN_ROWS]);
     else
-        take_bits(e, &e->populations[l->out]);
-    count_run(l);
+        take_bits(e, &e->populations[l->out], p);
+    l->count.synchronous++;
+    l->count.synops += l->count.dense * rows / whole.end[BNN_ROWS] * columns / whole.end[BNN_COLUMNS];
 }
 
 void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
@@ -92,13 +99,14 @@ void bnn_events_synchronous(struct bnn_events *e, struct bnn_layer *l)
     const struct bnn_op *op = &e->model->ops[l->op];
     if (l->kind == BNN_LAYER_READOUT) {
         take_sums(e, l, BNN_NOW);
-        count_run(l);
+        l->count.synchronous++;
+        l->count.synops += l->count.dense;
         bnn_events_show_all(e, l);
         return;
     }
     for (uint32_t i = 0; i < bnn_events_operands(op); i++)
         bnn_events_poke(e, &e->populations[e->population_of[op->inputs[i]]], BNN_NOW);
-    bnn_events_step_bits(e, l);
+    bnn_events_step_bits(e, l, NULL);
     l->stale = l->kind == BNN_LAYER_SYNAPSES;
 }
 

@@ -22,7 +22,7 @@
  * and reshapes between (neurons that look at its membranes, through cuts found at creation); ops that move bits (concat, slice, reshape, pad, copy, gather); bconv2d
  * with real outputs (a readout: membranes follow events, and its values and the ops after it are computed on demand).
  * The encoder, everything before the first bits, runs synchronously on whole frames, or pixel by pixel if that is
- * exact; byte inputs are passed as floats, whole numbers from 0 to 255, and encoded as whole frames. Real values
+ * exact; byte inputs are passed as floats, whole numbers from 0 to 255, and their sums computed anew.  Real values
  * between two binary layers (a shortcut of real values) are not spikes: such models are refused, and so are planes of
  * numbers that are read or moved as bits, binary layers of a constant, and ops that mix the images of a batch.  A created engine stays within its
  * memory: creation checks everything that the engine will look up.
@@ -84,8 +84,9 @@ size_t bnn_events_traced(const bnn_events *engine);
 /* At rest on these inputs (dense float32 of one image; NULL: zeros), as if they had been there forever. */
 bnn_status bnn_events_reset(bnn_events *engine, const float *const *inputs);
 
-/* A whole frame of new inputs; the bits that changed become pending spikes.  The encoder runs synchronously, or, after
- * bnn_events_expect, for the pixels that changed (BNN_ERROR_LIMIT, and nothing is done, if one breaks the promise). */
+/* A whole frame of new inputs; the bits that changed become pending spikes.  The encoder runs synchronously, a convolution
+ * or quantizer of the inputs, scaled or not, only where changes reach; or, after bnn_events_expect, for the pixels that
+ * changed (BNN_ERROR_LIMIT, and nothing is done, if one breaks the promise). */
 bnn_status bnn_events_frame(bnn_events *engine, const float *const *inputs);
 
 /* Pixel by pixel.  The encoder's sums are then updated instead of recomputed, which is right only if every sum is exact

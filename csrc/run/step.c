@@ -39,11 +39,13 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
                 continue;
             }
             uint32_t *pixel = bnn_row_words(&v, i, y);
+            if (t->dtype != BNN_B1) { /* pixels follow each other */
+                memcpy(pixel, values, (size_t)t->w * t->c * sizeof *values);
+                values += (size_t)t->w * t->c;
+                continue;
+            }
             for (size_t x = 0; x < t->w; x++, pixel += t->words, values += t->c)
-                if (t->dtype == BNN_B1)
-                    bnn_pack_pixel(pixel, values, t->c);
-                else
-                    memcpy(pixel, values, t->c * sizeof *values);
+                bnn_pack_pixel(pixel, values, t->c);
         }
     }
     bnn_zero_halo(&v, images, 0, t->h);

@@ -26,6 +26,12 @@ static void *reserve(struct supply *m, uint64_t count, uint64_t size)
     return memory;
 }
 
+/* Of a population's ring. */
+static uint64_t frames_bytes(const struct bnn_snn_population *p)
+{
+    return (uint64_t)p->depth * bnn_snn_frame_step(p);
+}
+
 /* The same order of reservations measures and creates. */
 static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_state **state)
 {
@@ -37,9 +43,8 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
     uint32_t *index = reserve(m, most, sizeof *index);
     uint32_t *values = reserve(m, most, sizeof *values);
-    uint32_t *bits = reserve(m, bnn_snn_words(net->most), sizeof *bits);
+    uint32_t *bits = reserve(m, bnn_snn_words(net->most) + bnn_snn_mark_words(net->most), sizeof *bits);
     uint32_t *sums = reserve(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
-    uint32_t *reached = reserve(m, bnn_snn_mark_words(net->most), sizeof *reached);
     if (m->at != NULL)
         *s = (struct bnn_snn_state){.net = net,
                                     .neurons = neurons,
@@ -50,17 +55,16 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
                                     .values = values,
                                     .bits = bits,
                                     .sums = sums,
-                                    .reached = reached};
+                                    .reached = bits + bnn_snn_words(net->most)};
     for (uint32_t k = 0; k < net->population_count; k++) {
         const struct bnn_snn_population *p = &net->populations[k];
         const uint64_t floats = (uint64_t)bnn_snn_words(p->n) * BNN_SNN_LANES;
         struct bnn_snn_neurons n = {.current = NULL};
-        const uint64_t before = m->used;
-        n.frames = reserve(m, p->depth, bnn_snn_frame_step(p));
-        n.visits = reserve(m, bnn_snn_mark_words(p->n), sizeof *n.visits);
+        n.frames = reserve(m, frames_bytes(p) + bnn_snn_mark_words(p->n) * sizeof *n.visits, 1);
+        if (m->at != NULL)
+            n.visits = (uint32_t *)(void *)(n.frames + frames_bytes(p));
         if (p->rule != RULE_INPUT)
             n.current = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
-        n.passing = (size_t)(m->used - before);
         if (bnn_snn_recurrent(p))
             n.own = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++)
@@ -148,8 +152,10 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         const struct bnn_snn_population *p = &s->net->populations[k];
         struct bnn_snn_neurons *n = &s->neurons[k];
         n->sent = 0;
-        memset(n->frames, 0, n->passing);
+        memset(n->frames, 0, (size_t)frames_bytes(p));
         visit(p, n, 1);
+        if (p->skips)
+            memset(n->current, 0, p->n * sizeof *n->current);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++) {
             const struct bnn_per_neuron *begin = initial(p, v);
             if (v == BNN_SNN_ADAPTED) /* what was learned stays, as weights do */

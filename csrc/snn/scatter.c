@@ -256,7 +256,7 @@ static void mark_windows(const struct bnn_snn_reach *rows, struct place at, cons
 
 /* Marks the blocks of targets that n sources reach, in s->reached: all of a convolution whose pixels are reached twice on
  * average, where looking would take longer than visiting. */
-static void find_reached(const struct bnn_snn_state *s, uint32_t projection, uint64_t n)
+static void find_reached(const struct bnn_snn_state *s, uint32_t projection, size_t n)
 {
     const struct bnn_snn_projection *p = &s->net->projections[projection];
     const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
@@ -266,7 +266,7 @@ static void find_reached(const struct bnn_snn_state *s, uint32_t projection, uin
     if (p->kind == BNN_SNN_DIAGONAL)
         for (size_t k = 0; k < n; k++)
             bnn_snn_mark(s->reached, s->index[k] / BNN_SNN_LANES);
-    else if (reach != NULL && n * p->kernel[0] * p->kernel[1] < 2 * pixels * p->stride[0] * p->stride[1])
+    else if (reach != NULL && (uint64_t)n * p->kernel[0] * p->kernel[1] < 2 * pixels * p->stride[0] * p->stride[1])
         mark_windows(reach, first_place(from, to), s->index, n, s->reached);
     else
         bnn_snn_mark_all(s->reached, to->n, 1);

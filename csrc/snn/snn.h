@@ -63,7 +63,6 @@ struct bnn_snn_neurons {
     float *own;                          /* what a population of a recurrent rule sends to itself, or NULL */
     float *variables[BNN_SNN_VARIABLES]; /* bnn_snn_variable; NULL: none */
     unsigned char *frames;               /* depth of them, in a ring, with their marks */
-    size_t passing;                      /* bytes of frames, visits and current, which lie together */
     uint32_t *visits;                    /* the blocks that settle in this step; currents of others are 0 if it skips */
     unsigned char *records[3];
     size_t left[3]; /* steps that a record still takes */

@@ -156,7 +156,7 @@ def test_what_is_refused_of_bytes_and_of_two_inputs(two_by_two: Any, rng: np.ran
     for on in (256, 0.5, -1):
         with pytest.raises(bnn.InputError, match="takes whole numbers of its type, 0 to 255 or -128 to 127"):
             engine.run_events(event(0, 0), on=on)
-    assert "an input of bytes is encoded as whole frames" in str(engine.run_image(np.ones((2, 2, 1), np.uint8)).report)
+    assert "sums of an input of bytes are computed anew" in str(engine.run_image(np.ones((2, 2, 1), np.uint8)).report)
     pair = EventEngine(bnn.Model.from_bytes(two_by_two.data))
     with pytest.raises(bnn.InputError, match="frames: the network has 2 inputs; only one can be timed"):
         pair.time_frames(two_by_two.inputs(2))  # type: ignore[arg-type]

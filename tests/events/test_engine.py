@@ -16,7 +16,9 @@ from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
 from bnn.passes import PIPELINE, lower
+from conftest import Builder
 from events.spiking import mismatches, planned, random_images, random_model
+from op_graphs import BYTE_OPS, signs
 from seed import some
 
 GRAPHS = 6
@@ -37,6 +39,63 @@ def test_frames_and_pixels_in_any_order(rng: np.random.Generator, firing: str, b
         assert run.report.encoder == "incremental"
         assert mismatches(engine, images[2]) == {}
         assert np.array_equal(run.outputs[-1], model(images[2:])[0].reshape(-1, run.outputs.shape[1])[0])
+
+
+def bytes_model(rng: np.random.Generator) -> bnn.Model:
+    """A convolution of bytes to bits, and sums."""
+    image = ops.input_node("image", (9, 11, 2), DType.u8)
+    while (bits := BYTE_OPS["iconv2d"](rng, image)).type.dtype is not DType.b1:
+        pass
+    return bnn.Model.from_bytes(
+        encode(planned(image, ops.make("bconv2d", bits, signs(rng, (3, 1, 1, bits.type.shape[-1])))))
+    )
+
+
+def encoder_model(rng: np.random.Generator, levels: int) -> bnn.Model:
+    """A convolution of floats of any geometry, scaled or not, its quantizer (``levels``: 2 for a sign), and sums."""
+    h, w, c, filters = (int(n) for n in rng.integers((8, 8, 1, 1), (16, 16, 4, 40)))
+    kh, kw, *pads = (int(n) for n in rng.integers((1, 1, 0, 0, 0, 0), (5, 5, 3, 3, 6, 6)))
+    stride, dilation = (tuple(int(n) for n in rng.integers(1, 3, 2)) for _ in range(2))
+    kind = rng.choice(["floats", "scaled", "bytes"])
+    image = scaled = ops.input_node("image", (h, w, c), DType.u8 if kind == "bytes" else DType.f32)
+    if kind != "floats":  # as Keras' Rescaling
+        scaled = ops.make("cast", image, name="r") if kind == "bytes" else image
+        scaled = ops.make("sub", ops.make("div", scaled, ops.constant(127.5), name="r"), ops.constant(1.0), name="r")
+    attrs = ops.ConvAttrs(stride=stride, pads=tuple(pads), dilation=dilation)
+    weights = ops.constant(rng.normal(size=(filters, kh, kw, c)).astype(np.float32))
+    value = ops.make("conv2d", scaled, weights, attrs=attrs, name="conv")
+    value = ops.make("add", value, ops.constant(rng.normal(size=filters).astype(np.float32)), name="norm")
+    if levels == 2:
+        bits = Builder().sign(value, "sign")
+    else:
+        most = ops.constant(float(levels - 1))
+        clipped = ops.make("mul", ops.make("clamp", value, attrs=ops.ClampAttrs(0.0, 1.0), name="q"), most, name="q")
+        bits = ops.make("div", ops.make("round", clipped, name="q"), most, name="q")
+    flat = ops.make("reshape", bits, attrs=ops.ReshapeAttrs((int(np.prod(bits.type.shape)),)), name="flat")
+    signs = ops.constant(rng.choice([-1.0, 1.0], (3, 1, 1, *flat.type.shape)).astype(np.float32))
+    sums = ops.make("conv2d", flat, signs, attrs=ops.ConvAttrs(), name="sums")
+    return bnn.Model.from_bytes(encode(lower(Graph((image,), (sums,)))))
+
+
+@pytest.mark.parametrize("levels", [2, 2, 3, 4])
+def test_an_encoder_runs_where_inputs_changed(rng: np.random.Generator, levels: int) -> None:
+    """Sums of such floats round, so nothing is added to them: bits and levels are those of a whole run."""
+    done = whole = 0
+    for k in range(9):
+        model = encoder_model(rng, levels) if k else bytes_model(rng)
+        engine = EventEngine(model, encoder="synchronous")
+        image = rng.integers(0, 256, model.input_shapes[0]).astype(model.input_dtypes[0])
+        engine.reset(image[None])
+        for change in (1, 1, 1, 1, 2, 0, 1, 5):
+            flat = image.reshape(-1)
+            first = int(rng.integers(flat.size)) if change == 2 else 0
+            at = (first + rng.choice(min(flat.size - first, 6), 2)) if change == 2 else rng.choice(flat.size, change)
+            flat[at] = rng.integers(0, 256, len(at)) / (1 if image.dtype == np.uint8 else 3)
+            assert np.array_equal(engine.step(image[None]), model(image[None])[0])
+            assert mismatches(engine, image) == {}
+        encoder = engine.layers[0]
+        done, whole = done + encoder.synops, whole + encoder.dense * encoder.synchronous
+    assert 0 < done < whole or levels > 2  # a quantizer after a reshape of sums runs as a whole
 
 
 @pytest.mark.parametrize("binary_input", [False, True])

@@ -67,7 +67,7 @@ def test_the_picture_says_what_ran(engine: EventEngine, tmp_path: Path) -> None:
         save_run(run, tmp_path / "run.svg")
     text = (tmp_path / "run.svg").read_text(encoding="utf-8")
     assert f"answer {run.answer}; right is {wrong}" in text
-    assert f"operations each of {run.events} times" in text and "power of two" in text
+    assert f"operations in {run.events} runs" in text and "power of two" in text
     assert (
         f"{run.report.synops:,}" in text and f"({run.report.layers[1].synops / run.report.layers[1].dense:.0%})" in text
     )
