@@ -41,9 +41,9 @@ static uint32_t operand_of(const struct bnn_model *m, const struct bnn_op *op, i
         const struct bnn_tensor *x = bnn_op_input(m, op, i);
         if (x->storage == BNN_CONSTANT)
             continue;
-        if (found != BNN_NONE || x->h != y->h || x->w != y->w || x->c != y->c)
-            return BNN_NONE;
-        if (op->row->opcode == BNN_OP_div && i > 0) /* by zeros of either sign, which count as equal */
+        /* A second one, one that is repeated, or a divisor: zeros of either sign count as equal. */
+        int repeated = (size_t)x->h * x->w * x->c != (size_t)y->h * y->w * y->c;
+        if ((found != BNN_NONE) | repeated | ((op->row->opcode == BNN_OP_div) & (i > 0)))
             return BNN_NONE;
         found = op->inputs[i];
     }

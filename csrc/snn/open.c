@@ -332,7 +332,7 @@ static bnn_status fill(struct reader *r, struct bnn_snn *net)
         struct bnn_snn_population *to = &net->populations[p->target], *from = &net->populations[p->source];
         if (to->end == 0)
             to->first = k;
-        to->skips = to->skips && p->bias.data == NULL && finite(p->scale);
+        to->skips = (uint8_t)(to->skips & (p->bias.data == NULL) & finite(p->scale));
         to->end = k + 1;
         from->depth = p->delay + 1 > from->depth ? p->delay + 1 : from->depth;
     }
