@@ -99,9 +99,9 @@ def compile(
 
     Warns:
         CompileWarning: a layer is probably not what the model's author meant: its bits never change, or it could be
-            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.  Or a model computes with
-            other floats than float32, which it does not do here.  Or a text of an ONNX
-            model's metadata has more than 65,536 characters, and is not kept.
+            binary; names the layer and the cause.  :attr:`bnn.Model.warnings` has them all.  Or the model has
+            halves or doubles, which are computed in float32.  Or a text of an ONNX model's metadata is not kept: it
+            has more than 65,536 characters.
 
     Raises:
         UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.

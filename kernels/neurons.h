@@ -77,7 +77,7 @@ static inline void bnn_per_neuron_next(struct bnn_per_neuron_walk *w)
 enum bnn_neurons_send { SEND_SPIKES, SEND_COUNTS, SEND_VALUES, SEND_CHANGES };
 
 /* Neurons of a population in one step, from `first`, a multiple of BNN_SNN_LANES, to `end` - 1: the rule, variables
- * (bnn_snn_variable; NULL: none), which hold whole blocks of BNN_SNN_LANES, currents, and where is written what they
+ * (bnn_snn_variable; NULL: none), which hold whole blocks of BNN_SNN_LANES, currents, and where it writes what they
  * send: words of bits, or values.  Arrays are the whole population's. */
 struct bnn_neurons {
     uint8_t rule, reset, sends, at_least, floored, winner, learning;

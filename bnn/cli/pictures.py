@@ -98,8 +98,8 @@ def decode(
                 image = upright.convert(_MODES[channels])
             return np.asarray(_fitted(path, image, shape, made)).reshape(shape)
     except UnidentifiedImageError:
-        what = "not an image that Pillow can read, and not .npy or .npz; if it is a picture" if size else "has no bytes"
-        raise Unusable(f"{path}: {what}, save it again") from None
+        what = "not an image that Pillow can read, and not .npy or .npz; if it is a picture," if size else "is empty;"
+        raise Unusable(f"{path}: {what} save it again") from None
     except Image.DecompressionBombError as error:
         raise Unusable(f"{path}: {str(error).rstrip('.')}; give a smaller image") from None
     except BnnError:

@@ -92,8 +92,8 @@ def verify(
         task, runs = "verify", 1
         options = {"unsafe": unsafe, "input_shape": input_shape, "zero": zero}
     options |= {"net": net, "files": files, "reading": asdict(reading), "allow_silent": allow_silent, **data}
-    if batch_size is not None:
-        options["batch_size"] = batch_size
+    if batch_size is not None or nir:
+        options["batch_size"] = batch_size or 64
     show_report(task, model, limits, "loading the simulators" if nir else loading(model), runs, as_json, **options)
 
 

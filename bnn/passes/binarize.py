@@ -112,7 +112,11 @@ def why_not_bits(conv: Node, x: Levels) -> str:
     """Why a convolution of levels is not binary, or ""."""
     w, attrs = conv.inputs[1].value, conv_attrs(conv)
     split, shifted = _signs(conv, x)
-    if split is None and shifted is None:
+    if split is not None:
+        repeats = len(split[1])
+    elif shifted is not None:
+        repeats = shifted.repeats
+    else:
         padding = sign_planes(w, MOST_SIGNS) is not None
         return f"zero padding is none of its input's levels {x}" if padding else no_signs(w)
     if not x.even:
@@ -123,7 +127,7 @@ def why_not_bits(conv: Node, x: Levels) -> str:
         return "it is depthwise: one product a tap"
     if attrs.groups > _MOST_GROUPS and w.shape[3] % WORD:
         return f"{attrs.groups} groups of {w.shape[3]} channels, which are not whole {WORD}-bit words"
-    return why_not_exact(x, w, len(split[1]) if split is not None else shifted.repeats)  # type: ignore[union-attr]
+    return why_not_exact(x, w, repeats)
 
 
 def why_not_exact(x: Levels, w: Array, repeats: int) -> str:

@@ -110,8 +110,8 @@ def exact_layers(graph: Graph) -> set[str]:
 
 
 def shifts(graph: Graph) -> dict[str, float]:
-    """{layer whose weights have an offset, or a scale per filter for many values: how many times larger its products
-    are, at most, than those of signs by its scale}, of a graph whose quantizers are recognized."""
+    """By layer whose weights are shifted signs: how many times larger its products are, at most, than those of signs by
+    its scale.  The graph's quantizers are recognized."""
     found: dict[str, float] = {}
     for node in graph.nodes():
         x = _levels(node.inputs[0]) if node.op == "conv2d" else None

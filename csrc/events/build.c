@@ -15,8 +15,8 @@
 #define BNN_EVENTS_SLICE (UINT64_C(1) << 24)
 #endif
 
-/* The only operand of an op that is no constant, if each element of its result depends on that element alone; or BNN_NONE.
- * *equal: cleared if it is another value. */
+/* The operand with data of an op whose elements each depend on the same element of that operand alone; BNN_NONE for any
+ * other op.  *equal: cleared if the result has other values than the operand. */
 static uint32_t operand_of(const struct bnn_model *m, const struct bnn_op *op, int *equal)
 {
     uint32_t found = BNN_NONE;
@@ -41,7 +41,7 @@ static uint32_t operand_of(const struct bnn_model *m, const struct bnn_op *op, i
         const struct bnn_tensor *x = bnn_op_input(m, op, i);
         if (x->storage == BNN_CONSTANT)
             continue;
-        /* A second one, one that is repeated, or a divisor: zeros of either sign count as equal. */
+        /* No second operand with data; none that is broadcast; no divisor, for the sign of a zero would matter there. */
         int repeated = (size_t)x->h * x->w * x->c != (size_t)y->h * y->w * y->c;
         if ((found != BNN_NONE) | repeated | ((op->row->opcode == BNN_OP_div) & (i > 0)))
             return BNN_NONE;

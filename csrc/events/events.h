@@ -54,9 +54,8 @@ struct bnn_layer {
     uint32_t op;
     uint32_t sums;    /* op whose accumulators the membranes are (a quantizer's: the convolution before), or BNN_NONE */
     uint32_t in, out; /* populations, or BNN_NONE; a concat's `in` is its first */
-    uint32_t
-        reads; /* encoder: the model input on which it depends alone, through ops of single elements; or BNN_NONE */
-    uint32_t input; /* the same, if it reads that itself */
+    uint32_t reads;   /* encoder: the only model input on which it depends, element by element; or BNN_NONE */
+    uint32_t input;   /* the same, if it reads that itself */
     /* geometry of taps: output * stride + tap * dilation - pad = input */
     uint32_t in_h, in_w, in_c, out_h, out_w, out_c;
     uint32_t kernel_h, kernel_w, groups, group_in, group_out;

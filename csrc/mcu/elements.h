@@ -43,8 +43,8 @@ static inline float bnn_rounded(float v, int32_t direction)
     return copysignf(whole, v);
 }
 
-/* v where v >= 0, else v * slope.  With integers, which compilers turn into vector operations without branches; one less
- * than -0 has no sign. */
+/* v where v >= 0, else v * slope.  With integers, which compilers turn into vector operations without branches; -0 stays
+ * -0, since its bits minus one have no sign. */
 static inline float bnn_prelu(float v, float slope)
 {
     const uint32_t one = 0x3f800000u; /* 1.0f */

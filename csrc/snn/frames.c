@@ -9,7 +9,7 @@ void bnn_snn_widen(uint32_t *marks, uint32_t n)
         bnn_snn_mark_all(marks, n, 1);
 }
 
-/* The first block from `block` on that is marked (unlike 0), or is not (UINT32_MAX). */
+/* The first block from `block` on that is marked, with `unlike` 0, or that is not, with UINT32_MAX. */
 static uint32_t find_block(const uint32_t *marks, uint32_t blocks, uint32_t block, uint32_t unlike)
 {
     for (; block < blocks; block = (block / 32 + 1) * 32) {

@@ -26,7 +26,7 @@ static void *reserve(struct supply *m, uint64_t count, uint64_t size)
     return memory;
 }
 
-/* Of a population's ring. */
+/* Bytes of a population's ring of frames. */
 static uint64_t frames_bytes(const struct bnn_snn_population *p)
 {
     return (uint64_t)p->depth * bnn_snn_frame_step(p);
@@ -132,8 +132,8 @@ static const struct bnn_per_neuron *initial(const struct bnn_snn_population *p, 
     return variable == BNN_SNN_I && p->rule == RULE_SYNAPTIC_APPROACH ? &p->parameters[OWN + 2] : NULL; /* leak */
 }
 
-/* Blocks that the next step visits whatever comes: `all` after what is no step, otherwise those of neurons that never
- * skip. */
+/* Marks the blocks that the next step visits even without input: all of them after a reset or a set (`all`), otherwise
+ * those of a population that never skips. */
 static void visit(const struct bnn_snn_population *p, struct bnn_snn_neurons *n, int all)
 {
     bnn_snn_mark_all(n->visits, p->n, p->rule != RULE_INPUT && (all || !p->skips));

@@ -49,7 +49,7 @@ bnn.read_picture(model, "missing.png") | missing.png: cannot be opened: No such 
 bnn.read_picture(model, x) | picture: found ndarray of shape (4, 12, 12, 1), expected the path of an image file
 bnn.read_picture(model, "a.png") | a.png: the network's file does not say how pixels become its input; compile it with
 bnn.read_picture(model, b"x") | picture: not an image that Pillow can read
-bnn.read_picture(model, b"") | picture: has no bytes, save it again
+bnn.read_picture(model, b"") | picture: is empty; save it again
 bnn.read_picture(model, "x.npy") | x.npy: found an array, expected a picture; read it with np.load
 bnn.read_picture("net.bnn", "a.png") | model: found 'net.bnn', expected a compiled model: bnn.load(path)
 bnn.Model("net.bnn") | Model: found 'net.bnn', expected a file that was opened: use bnn.load(path)
@@ -196,7 +196,7 @@ run net.bnn a.png --scal 255 | No such option...--scal...Did you mean...--scale
 run net.bnn a.png --scale 1/255 | Invalid value for '--scale': '1/255' is not a valid float.
 run net.bnn a.png --scale 0 | found 0.0, expected a finite float32 that is not 0
 run net.bnn damaged.png --scale 255 | not an image that Pillow can read, and not .npy or .npz; if it is a picture
-run net.bnn empty.png --scale 255 | empty.png: has no bytes, save it again
+run net.bnn empty.png --scale 255 | empty.png: is empty; save it again
 run net.bnn empty.npy | empty.npy: not a NumPy file: it is empty; write it with np.save or np.savez
 run net.bnn big.png --scale 255 | the image is 30 x 20, the model reads 12 x 12 (width x height); give --resize
 run net.bnn big.png | 12 x 12 (width x height); give --resize to resize it, and --scale DIVISOR, the number by which

@@ -140,7 +140,7 @@ def test_images_at_a_time(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("shift", [0.1, 300.0])
 def test_weights_and_levels_with_offsets(shift: float, rng: np.random.Generator) -> None:
     """As in AdaBin (Tu et al., 2022): float sums of large products round where sums of signs do not."""
-    h, one, name = onnx.helper, onnx.TensorProto.FLOAT, "net"
+    h, one = onnx.helper, onnx.TensorProto.FLOAT
     w = rng.choice([-1, 1], (16, 24, 3, 3)) * rng.uniform(0.5, 1, (16, 1, 1, 1)) + shift * rng.normal(
         size=(16, 1, 1, 1)
     )
@@ -151,7 +151,7 @@ def test_weights_and_levels_with_offsets(shift: float, rng: np.random.Generator)
         h.make_node("Conv", ["d", "w"], ["y"], name="second", pads=[1, 1, 1, 1]),
     ]  # fmt: skip
     graph = h.make_graph(
-        nodes, name, [h.make_tensor_value_info("x", one, ["n", 3, 9, 9])],
+        nodes, "net", [h.make_tensor_value_info("x", one, ["n", 3, 9, 9])],
         [h.make_tensor_value_info("y", one, ["n", 16, 9, 9])],
         [onnx.numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in weights.items()],
     )  # fmt: skip

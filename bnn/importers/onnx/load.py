@@ -47,7 +47,7 @@ class OnnxModel(SourceModel):
         self.outputs: Sequence[str] = list(self._named)
         self.metadata = onnx.metadata
         if onnx.replaced:
-            self.said = [f"the model's {' and '.join(onnx.replaced)} are computed in float32 here"]
+            self.said = [f"the model's {' and '.join(onnx.replaced)} numbers are computed in float32 here"]
 
     def graph(self, input_dtype: InputDType = None) -> Graph:
         self._reading = read(self._onnx, self._runner, input_dtype, self._zero)

@@ -616,17 +616,18 @@ READERS["AveragePool"] = _pool("avg_pool")
 READERS["MaxPool"] = _pool("max_pool")
 
 
-def _reduced(
-    s: OnnxSource, op: str, axes: list[int], keep: bool, negated: bool = False, squared: bool = False
-) -> Value:
-    """A reduction over axes of the source, 0 being the batch; ``squared``: of squares."""
+_OF_SQUARES = frozenset({"ReduceL2", "ReduceSumSquare"})
+
+
+def _reduced(s: OnnxSource, op: str, axes: list[int], keep: bool, negated: bool = False) -> Value:
+    """A reduction over axes of the source, 0 being the batch."""
     if 0 in axes:
         raise s.unsupported("it reduces over the batch")
     value = s.value(0)
     rank = len(s.shape(0)) - 1
     order = value.order if isinstance(value, Laid) else tuple(range(rank))
     x = s.arranged(value, order, "the data")
-    if squared:
+    if s.op in _OF_SQUARES:
         x = s.make("mul", x, x, final=False)
     own = sorted(order[a - 1] for a in axes)
     dims = x.type.shape
@@ -641,27 +642,26 @@ def _reduced(
     return Laid(node, tuple(ranked.index(i) for i in left))
 
 
-def _reduction(op: str, negated: bool = False, squared: bool = False) -> Reader:
+def _reduction(op: str, negated: bool = False) -> Reader:
     def read(s: OnnxSource) -> Value:
         rank = len(s.shape(0))
         given = s.constant(1).reshape(-1).tolist() if s.has(1) else s.attr("axes")
         if not given:
             if s.attr("noop_with_empty_axes", 0):
-                if squared:
+                if s.op in _OF_SQUARES:
                     raise s.unsupported("noop_with_empty_axes without axes")
                 return s.value(0)
             given = range(rank)
         axes = sorted({int(a) % rank for a in given})
-        return _reduced(s, op, axes, bool(s.attr("keepdims", 1)), negated, squared)
+        return _reduced(s, op, axes, bool(s.attr("keepdims", 1)), negated)
 
     return read
 
 
-READERS["ReduceL2"] = READERS["ReduceSumSquare"] = _reduction("sum_pool", squared=True)
 READERS["ReduceMax"] = _reduction("max_pool")
 READERS["ReduceMean"] = _reduction("avg_pool")
 READERS["ReduceMin"] = _reduction("max_pool", negated=True)
-READERS["ReduceSum"] = _reduction("sum_pool")
+READERS["ReduceL2"] = READERS["ReduceSum"] = READERS["ReduceSumSquare"] = _reduction("sum_pool")
 
 
 @reader("GlobalAveragePool", "GlobalMaxPool")

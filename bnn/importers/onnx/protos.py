@@ -120,7 +120,7 @@ def _from_model(model: Any) -> OnnxGraph:
         CompileError: it contradicts itself; UnsupportedOpError: an operator or a version that is not read.
     """
     import onnx
-    from onnx import numpy_helper, version_converter  # noqa: F401
+    from onnx import numpy_helper
 
     check_nodes(model)
     own = [o.version for o in model.opset_import if o.domain in _OWN]
@@ -137,7 +137,7 @@ def _from_model(model: Any) -> OnnxGraph:
             "update it"
         )
     if opset < NEW_OPSET:
-        model, opset = _converted(onnx, model), NEW_OPSET
+        model, opset = _converted(model), NEW_OPSET
     graph = model.graph
     if graph.sparse_initializer:
         raise UnsupportedOpError("the model has sparse weights; save them as dense ones")
@@ -169,25 +169,28 @@ def _from_model(model: Any) -> OnnxGraph:
     if not found.inputs or not found.outputs:
         raise CompileError("the model has no input or no output")
     check_input_names([i.name for i in found.inputs])
-    if scalars := [i.name for i in found.inputs if not i.shape]:
-        raise CompileError(f"input '{scalars[0]}' has shape (); expected (N, ...), the batch first")
+    for given in found.inputs:
+        if len(given.shape) < 2:
+            raise CompileError(f"input '{given.name}' has shape {given.shape}; expected (N, ...), the batch first")
     return found
 
 
-def _converted(onnx: Any, model: Any) -> Any:
+def _converted(model: Any) -> Any:
     """A model of old operators, as the package onnx writes it with newer ones."""
+    from onnx import checker, helper, version_converter
+
     changed = type(model)()
     changed.CopyFrom(model)
     stored, given = {t.name: t for t in model.graph.initializer}, {i.name for i in model.graph.input}
     for name in stored.keys() - given:  # all of them were inputs when such models were written
         tensor = stored[name]
-        changed.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+        changed.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
     known = {o.domain for o in model.opset_import}
     for domain in sorted({n.domain for n in model.graph.node if n.domain in QONNX} - known):
-        changed.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+        changed.opset_import.append(helper.make_opsetid(domain, 1))
     try:
-        onnx.checker.check_model(changed)  # for the converter trusts it
-        return onnx.version_converter.convert_version(changed, NEW_OPSET)
+        checker.check_model(changed)  # for the converter trusts it
+        return version_converter.convert_version(changed, NEW_OPSET)
     except Exception as error:  # it may raise anything
         raise CompileError(
             f"the model cannot be converted to version {NEW_OPSET} of ONNX's operators: {error}; export it with "

@@ -121,9 +121,7 @@ class OnnxReader(OnnxReading):
         """Every tensor for a batch of this size.  Small constants, on which shapes depend, are computed at once."""
         tensors = dict(self._constants)
         for given in self.onnx.inputs:
-            shape = tuple(d or 0 for d in given.shape[1:])  # known
-            if not shape:
-                raise CompileError(f"input '{given.name}' has shape {given.shape}; expected (N, ...), the batch first")
+            shape = tuple(d or 0 for d in given.shape[1:])  # OnnxModel has made them all known
             if math.prod(shape) * images * 4 > MOST_BYTES:
                 raise CompileError(
                     f"input '{given.name}' has shape {given.shape}; at most {MOST_BYTES:,} bytes are read"

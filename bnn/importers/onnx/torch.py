@@ -21,7 +21,7 @@ from .run import without_telemetry
 
 _MOST_TEXT = 300
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
-# What PyTorch's functions of these names give of a tensor are numbers of Python, which a trace keeps as they are.
+# PyTorch's functions of these names turn a tensor into numbers of Python, which a trace keeps as constants.
 _NUMBERS = frozenset({
     "__bool__", "__contains__", "__float__", "__index__", "__int__", "allclose", "equal", "is_nonzero", "item",
     "nonzero", "numpy", "tolist",
@@ -87,8 +87,7 @@ def export(module: Any, example: Any) -> Any:
 
     torch.export reads it first, and the older exporter traces what torch.export cannot read.  A module that decides by
     its data is refused: a trace would keep only the branch of the example; one that decides by parameters and buffers
-    is not.  Neither folds constants or optimizes:
-    batch norms stay as they are, so that nothing rounds in another way.
+    is not.  Neither folds constants or optimizes: batch norms stay as they are, so that nothing rounds in another way.
 
     Args:
         example: a tensor or array (N, ...), or a tuple of them, one per argument of ``forward``.
@@ -198,11 +197,12 @@ def _without_masked_assignments(torch: Any, program: Any) -> Any:
     for node in program.graph.nodes:
         if node.target is not torch.ops.aten.index_put.default or any(node.args[3:]):
             continue
-        x, (*indices, mask), number = node.args[:3]
-        shape, mask_shape = x.meta["val"].shape, getattr(mask, "meta", {}).get("val", x.meta["val"]).shape
-        whole = mask is not None and not indices and len(mask_shape) == len(shape)
-        if whole and mask.meta["val"].dtype == torch.bool and number.meta["val"].dim() == 0:
-            node.target, node.args = torch.ops.aten.where.self, (mask, number, x)
+        x, indices, number = node.args[:3]
+        if len(indices) != 1 or number.meta["val"].dim():
+            continue
+        mask = indices[0].meta["val"]
+        if mask.dtype == torch.bool and mask.dim() == x.meta["val"].dim():
+            node.target, node.args = torch.ops.aten.where.self, (indices[0], number, x)
     program.graph_module.recompile()
     return program
 

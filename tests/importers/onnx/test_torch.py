@@ -121,6 +121,10 @@ def test_decisions_by_the_data_are_refused(kind: type[nn.Module]) -> None:
 class Assigned(nn.Module):
     """Signs, and other numbers, by assignments to what masks choose."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = torch.sign(x)
         h[h == 0] = 1.0
@@ -128,10 +132,6 @@ class Assigned(nn.Module):
         g[x > 0.5] = 2
         g[x <= 0.5] = -2.0
         return functional.conv2d(h, self.weight.sign()) + g[:, :1, 1:-1, 1:-1]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
 
 
 def test_assignments_by_masks() -> None:
