@@ -200,7 +200,7 @@ def test_bytes_for_a_module_of_floats() -> None:
 def test_other_floats_are_computed_in_float32(kind: torch.dtype) -> None:
     module = network().eval()
     given = module.to(kind)
-    with pytest.warns(bnn.CompileWarning, match=f"{str(kind).removeprefix('torch.')} are computed in float32"):
+    with pytest.warns(bnn.CompileWarning, match=f"{str(kind).removeprefix('torch.')} numbers are computed in float32"):
         compiled = bnn.compile(given, IMAGES[:1])
     assert bnn.verify(given, compiled, IMAGES.numpy()).ok
     assert np.array_equal(compiled(IMAGES.numpy()).argmax(1), run(module.float(), IMAGES).argmax(1))
