@@ -10,7 +10,18 @@ import numpy as np
 
 from .._types import Array
 from ..ir.graph import Graph, Node
-from ..ir.ops import INF, OPS, SMALLEST_NORMAL, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs, unrepeated
+from ..ir.ops import (
+    INF,
+    OPS,
+    SMALLEST_NORMAL,
+    ClampAttrs,
+    PadAttrs,
+    ReshapeAttrs,
+    constant,
+    conv_attrs,
+    make,
+    unrepeated,
+)
 from ..ir.rewrite import Rewrite, remade, rewrite
 
 
@@ -127,8 +138,8 @@ def _two_slopes(node: Node, uses: Mapping[Node, int]) -> Node | None:
     side = np.where(p >= n, np.float32(1), np.float32(-1))
     if (side == side[0]).all():
         return remade(node, "maximum" if side[0] > 0 else "minimum", *(_scaled(node, x, k) for k in (first, other)))
-    larger = remade(node, "maximum", *(_scaled(node, x, k * side) for k in (first, other)))
-    return _scaled(node, larger, side)
+    larger = make("maximum", *(_scaled(node, x, k * side) for k in (first, other)), name=node.name)
+    return remade(node, "mul", larger, constant(side))
 
 
 def _chosen(node: Node) -> tuple[Node, Node, Node, bool] | None:
@@ -173,7 +184,8 @@ def _factor(node: Node | None, x: Node) -> float:
 
 
 def _scaled(node: Node, x: Node, factors: Array) -> Node:
-    return x if (factors == 1).all() else remade(node, "mul", x, constant(factors))
+    """A value on the way to that of ``node``, computed by its layer."""
+    return x if (factors == 1).all() else make("mul", x, constant(factors), name=node.name)
 
 
 def _slopes(node: Node) -> tuple[Node, Array, Array, bool] | None:
