@@ -31,7 +31,7 @@ from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources
 from .levels import MOST_SIGNS, Levels, ShiftedSigns, joined, levels, no_signs, shifted_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
-_MOST_PRODUCTS = 24  # of planes: floats are then as fast
+_MOST_PRODUCTS = 25  # of planes: with more, floats are as fast
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 
 
@@ -55,7 +55,7 @@ def binarize(graph: Graph) -> Graph:
     exact.  Zero padding is a clear bit in every plane if v0 = 0, and the third value of a padded tap if the levels are
     symmetric around zero.
 
-    Other weights of two to sixteen evenly spaced values are w = o + a (t_0 + 2 t_1 + ...), o and a per filter (Tu et
+    Other weights of two to 32 evenly spaced values are w = o + a (t_0 + 2 t_1 + ...), o and a per filter (Tu et
     al., AdaBin, 2022, has two values).  With x = c + d S / 2 at the taps inside the image, and S = 0 outside,
 
         sum(x w) = a d / 2 (A_0 + 2 A_1 + ...) + o d / 2 sum(S) + c sum(w),
