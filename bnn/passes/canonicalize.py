@@ -62,7 +62,7 @@ def _fold_pad(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, node.op, x.inputs[0], *node.inputs[1:], attrs=attrs)
 
 
-def _merge_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
+def merge_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "reshape", node.inputs[0].inputs[0], attrs=node.attrs)
 
 
@@ -70,7 +70,7 @@ def _drop_idle(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return node.inputs[0] if node.inputs[0].type == node.type else None
 
 
-def _before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
+def before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of the same shape; c is a scalar, or one value per
     channel if the reshape keeps the channels."""
     moved = node.data
@@ -223,8 +223,8 @@ RULES = (
     Rewrite(_shrink_constant, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(_constant_second, tuple(op.name for op in OPS.values() if op.commutative)),
     Rewrite(_fold_pad, ("conv2d",), of=("pad",)),
-    Rewrite(_merge_reshape, ("reshape",), of=("reshape",)),
+    Rewrite(merge_reshape, ("reshape",), of=("reshape",)),
     Rewrite(_drop_idle, ("reshape", "pad", "pad_channels", "slice")),
-    Rewrite(_before_reshape, tuple(op.name for op in OPS.values() if op.elementwise)),
+    Rewrite(before_reshape, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(flatten_to_conv, ("conv2d",), of=("reshape",)),
 )
