@@ -143,6 +143,7 @@ def torch_network(network: Network, root: Path, rng: np.random.Generator) -> Any
     torch.set_num_threads(1)
     # Published code moves its tensors to a GPU wherever it makes them.
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **options: self
+    sys.argv[1:] = []  # it may read arguments of its own, too
     module = network.make(root).eval()
     for part in module.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
@@ -286,12 +287,15 @@ def main(clones: Path, clone: bool, names: tuple[str, ...], rounds: int, path: P
     if as_json and len(names) == 1 and path is None:
         print(json.dumps(asdict(run(names[0], clones, rounds))))
         return
-    results = []
+    results, failed = [], list[str]()
     with progress() as bar:
         task = bar.add_task("published networks", total=len(names or NETWORKS))
         for name in names or NETWORKS:
             bar.update(task, description=name)
-            results.append(_in_child(name, clones, rounds))
+            try:
+                results.append(_in_child(name, clones, rounds))
+            except click.ClickException as error:
+                failed.append(error.message)
             bar.advance(task)
     if path is not None:
         document.update(path, {"published": markdown(results)}, "generated")
@@ -300,6 +304,8 @@ def main(clones: Path, clone: bool, names: tuple[str, ...], rounds: int, path: P
             print(json.dumps(asdict(result)))
     else:
         table("published networks", *rows(results))
+    if failed:
+        raise click.ClickException("\n".join(failed))
 
 
 if __name__ == "__main__":
