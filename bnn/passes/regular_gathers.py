@@ -18,8 +18,9 @@ _MOST_PARTS = 32  # operands of one op
 
 
 def regular_gathers(graph: Graph) -> Graph:
-    """Precondition and postcondition: BINARY.  No gather of floats takes every s-th element, repeats the channels, or
-    turns the channels into rows and back around a mean over them: these are slices, concatenations and pools.
+    """Precondition and postcondition: BINARY.  No gather of floats takes every s-th element or neighbouring channels,
+    repeats the channels, or turns the channels into rows and back around a mean over them: these are slices,
+    concatenations and pools.
 
     Gathers of bits stay: one bit per pixel does not fill a word.
     """
@@ -33,13 +34,30 @@ def _strided(node: Node, uses: Mapping[Node, int]) -> Node | None:
         return None
     first, step = int(index[0]), int(index[1] - index[0])
     whole = index.size * step == np.prod(x.type.shape)
-    if not whole or not np.array_equal(index, np.arange(index.size) * step + first):
+    if step < 2 or not whole or not np.array_equal(index, np.arange(index.size) * step + first):
         return None
     *lead, channels = node.type.shape
     rows = (*lead[:1], lead[1] * channels) if len(lead) == 2 else (*lead, channels)
     wide = make("reshape", x, attrs=ReshapeAttrs((*rows, step)), name=node.name)
     one = make("slice", wide, attrs=SliceAttrs(first, first + 1), name=node.name)
     return remade(node, "reshape", one, attrs=ReshapeAttrs(node.type.shape))
+
+
+def _some_channels(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    """Neighbouring channels of each pixel, in another shape -> reshape(slice(x))."""
+    x, index = _floats(node)
+    if index is None:
+        return None
+    channels = x.type.shape[-1]
+    pixels = int(np.prod(x.type.shape)) // channels
+    first, count = int(index[0]), len(index) // pixels
+    if not 0 < count <= channels - first or count == channels:
+        return None
+    every = np.arange(pixels * channels).reshape(pixels, channels)[:, first : first + count]
+    if not np.array_equal(index, every.reshape(-1)):
+        return None
+    some = make("slice", x, attrs=SliceAttrs(first, first + count), name=node.name)
+    return remade(node, "reshape", some, attrs=ReshapeAttrs(node.type.shape))
 
 
 def _repeated(node: Node, uses: Mapping[Node, int]) -> Node | None:
@@ -89,6 +107,7 @@ def _floats(node: Node) -> tuple[Node, Array | None]:
 
 RULES = (
     Rewrite(_mean_of_channels, ("gather",), of=("avg_pool",)),
+    Rewrite(_some_channels, ("gather",)),
     Rewrite(_strided, ("gather",)),
     Rewrite(_repeated, ("gather",)),
     Rewrite(merge_reshape, ("reshape",), of=("reshape",)),

@@ -60,6 +60,15 @@ def test_every_sth_channel(case: int) -> None:
     assert found == ["reshape", "slice", *["slice", "add"] * (step - 1), "reshape"]
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, 3), (2, 5), (4, 5)])
+def test_neighbouring_channels_in_another_shape(first: int, last: int) -> None:
+    x = input_node("x", (3, 4, 5))
+    assert (
+        check(gathered(x, lambda a: a[..., first:last].reshape(4, -1)))
+        == ["slice", "reshape"][first == 0 and last == 5 :]
+    )
+
+
 @pytest.mark.parametrize("times", [2, 5, 32, 33])
 def test_repeated_channels(times: int) -> None:
     x = input_node("x", (3, 2, 5))
