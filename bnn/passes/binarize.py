@@ -62,6 +62,8 @@ def binarize(graph: Graph) -> Graph:
 
     where sum(S) is a bconv2d by one filter of ones, and the sums are over the taps inside: the last one depends on the
     pixel where an image is padded with zero that is none of the levels.
+
+    A scale of the data that depends on the image multiplies the sums instead.
     """
     return rewrite(graph, RULES)
 
@@ -99,6 +101,22 @@ def _binarize(node: Node, uses: Mapping[Node, int]) -> Node | None:
         return _affine(node, accumulate(planes), alpha, planes, x)
     assert shifted is not None
     return _shifted(node, accumulate, shifted, x, attrs.pad_value)
+
+
+def _scale_after(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    """conv(x s), or conv(x / s), of levels x -> conv(x) s, if s is one number per image (or per pixel, which the
+    convolution does not mix): a quantizer whose scale depends on the data (Wang et al., BitNet, 2023)."""
+    scaled, w = node.inputs[0], node.inputs[1]
+    x, *others = sorted(scaled.inputs, key=lambda i: levels(i) is None)
+    known = levels(x)
+    if known is None or len(others) != 1 or others[0].is_constant or scaled.op == "div" and x is not scaled.inputs[0]:
+        return None
+    (s,), attrs = others, conv_attrs(node)
+    per_pixel = w.type.shape[1:3] == (1, 1) and attrs.stride == (1, 1) and not any(attrs.pads)
+    if s.type.shape[-1] != 1 or not per_pixel and np.prod(s.type.shape) != 1:
+        return None
+    plain = make("conv2d", x, w, attrs=attrs, name=node.name)
+    return None if why_not_bits(plain, known) else remade(node, scaled.op, plain, s)
 
 
 def _signs(conv: Node, x: Levels) -> tuple[tuple[Array, list[Array]] | None, ShiftedSigns | None]:
@@ -330,6 +348,7 @@ def _already_bits(node: Node, uses: Mapping[Node, int]) -> Node | None:
 RULES = (
     Rewrite(_read_as_one_pixel, ("conv2d",), of=("unpack", "dequantize")),
     Rewrite(_binarize, ("conv2d",), of=("unpack", "dequantize")),
+    Rewrite(_scale_after, ("conv2d",), of=("mul", "div")),
     Rewrite(_already_bits, ("binarize",), of=("unpack",)),
     Rewrite(_bits_on, ("max_pool", "pad", "reshape", "concat", "slice", "gather")),
     Rewrite(_planes_on, ("max_pool", "pad", "reshape", "slice", "gather"), of=("dequantize",)),
