@@ -7,7 +7,7 @@
     python tools/published.py clones --network ReActNet-A --json
     python tools/published.py clones --write docs/explanation/zoo.md     puts the table into that file
 
-Weights are random, as that code makes them; statistics and factors of batch norms are drawn, as after training.  Every
+Weights are random, as that code makes them (but of both signs); statistics and factors of batch norms are drawn, as after training.  Every
 network has a process of its own.  Times are medians of one image on one thread, with the contestants in turn.
 """
 
@@ -145,6 +145,9 @@ def torch_network(network: Network, root: Path, rng: np.random.Generator) -> Any
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *args, **options: self
     sys.argv[1:] = []  # it may read arguments of its own, too
     module = network.make(root).eval()
+    for weights in module.parameters():
+        if weights.dim() > 1 and weights.min() >= 0:  # some begin with weights of one sign
+            weights.data.copy_(torch.from_numpy(rng.normal(0, 0.1, weights.shape)))
     for part in module.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
             shape = part.running_mean.shape
