@@ -151,6 +151,49 @@ static int compare(const struct bnn_run *r, const struct levels *l, uint32_t *ou
     return nan;
 }
 
+/* Bit b of a number as bit 0 of byte b. */
+static inline uint64_t spread(uint8_t number)
+{
+    uint64_t bits = number * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+    return (bits + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
+}
+
+/* The planes' words of up to 32 channels of a pixel, `words` apart. */
+static void lay_planes(uint32_t *out, size_t words, size_t planes, const uint8_t *number, size_t count)
+{
+    uint64_t eight[4] = {0}; /* channels 0 to 7, 8 to 15, ...: byte b is theirs of plane b */
+    for (size_t i = 0; i < count; i++)
+        eight[i / 8] |= spread(number[i]) << i % 8;
+    for (size_t b = 0; b < planes; b++) {
+        uint32_t plane = 0;
+        for (size_t k = 0; k < 4; k++)
+            plane |= (uint32_t)(eight[k] >> 8 * b & 0xff) << 8 * k;
+        out[b * words] = plane;
+    }
+}
+
+/* Searches for each number; 32 at a time, a bit of each after the other, so that none waits for its own comparisons. */
+static int search(const struct levels *l, uint32_t *out, const float *in, size_t pixels, size_t channels)
+{
+    size_t words = (channels + 31) / 32, group = channels < 32 ? 32 / channels : 1; /* pixels at a time */
+    int nan = 0;
+    for (size_t x = 0; x < pixels; x += group, in += group * channels, out += group * l->planes * words)
+        for (size_t k = 0; k < words; k++) {
+            size_t left = channels - k * 32, count = left < 32 ? left : 32;
+            size_t beside = pixels - x < group ? pixels - x : group, all = words > 1 ? count : beside * count;
+            const float *v = in + k * 32;
+            uint8_t number[32] = {0};
+            for (size_t i = 0; i < all; i++)
+                nan |= v[i] != v[i];
+            for (uint32_t step = 1u << l->planes; (step /= 2) > 0;)
+                for (size_t i = 0; i < all; i++)
+                    number[i] = (uint8_t)(number[i] + (v[i] >= l->thresholds[number[i] + step - 1]) * step);
+            for (size_t p = 0; p < beside; p++)
+                lay_planes(out + p * l->planes * words + k, words, l->planes, number + p * count, count);
+        }
+    return nan;
+}
+
 static uint64_t levels_work(const struct bnn_model *m, const struct bnn_op *op)
 {
     uint32_t steps = bnn_op_input(m, op, 1)->c, planes = bnn_bit_length(steps);
@@ -167,7 +210,7 @@ static void levels_row(const struct bnn_run *r, size_t image, size_t y)
     if (l->planes <= FEW_PLANES)
         nan = compare(r, l, out, in);
     else
-        nan = bnn_mcu_levels(out, in, l->thresholds, l->planes, from->w, from->c);
+        nan = search(l, out, in, from->w, from->c);
     if (nan != 0)
         r->nan[image] = 1;
 }

@@ -52,11 +52,11 @@ def _window(dims: tuple[int, ...], axes: list[int]) -> tuple[tuple[int, ...], Po
         h, w, c = (1, *dims)[-3:]
         return (h, w, c), PoolAttrs(kernel=(h, w))
     before, inside, after = dims[: axes[0] - 1], math.prod(dims[axes[0] - 1 : axes[-1]]), math.prod(dims[axes[-1] :])
-    # One window in each row, or several where there would be too many rows.
-    split = range(len(before), -1, -1)
+    # One window in each row, or several where there would be too many rows, or a row would be a single number.
+    split = sorted(range(len(before) + 1), key=lambda k: (k == len(before) and after == 1, -k))
     images = [(math.prod(before[:k]), math.prod(before[k:]) * inside, after) for k in split]
     image = next((i for i in images if max(i[:2]) <= MOST_PIXELS), images[0])
-    return image, PoolAttrs(kernel=(1, inside), stride=(1, 1 if image is images[0] else inside))
+    return image, PoolAttrs(kernel=(1, inside), stride=(1, inside if image[1] > inside else 1))
 
 
 def layer_norm(s: SourceOp, x: Node, epsilon: float) -> Node:
