@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,12 +159,16 @@ class OnnxRunner:
         return self.sessions[key]
 
 
+def is_read(op: str, attrs: Mapping[str, Any]) -> bool:
+    """Whether an operator of QONNX with these attributes is read."""
+    rounding = str(attrs.get("rounding_mode", "ROUND")).upper()
+    return op == "BipolarQuant" or op in ("Quant", "IntQuant") and rounding in ("ROUND", "HALF_EVEN")
+
+
 def _check_custom(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
     """Refuse an operator of QONNX that is not read, and one without what it must have."""
-    where = node.where
-    rounding = str(node.attrs.get("rounding_mode", "ROUND"))
-    quant = node.op in ("Quant", "IntQuant")
-    if not quant and node.op != "BipolarQuant" or rounding.upper() not in ("ROUND", "HALF_EVEN"):
+    where, quant = node.where, node.op in ("Quant", "IntQuant")
+    if not is_read(node.op, node.attrs):
         raise UnsupportedOpError(
             f"{where} is not supported; of QONNX, BipolarQuant and Quant that rounds to the nearest are; {CUT}"
         )
