@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .protos import from_model
-from .run import is_read
+from .qonnx import is_read
 
 
 def export_quantizers(module: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from ..common.moves import Moved
 from ..common.padding import as_image, same_pads
 from ..common.table import entering
 from ..common.transposed import transposed
-from .run import integer_range
+from .qonnx import integer_range
 from .sizes import OF_ONE_OPERAND
 from .source import OnnxSource
 from .values import Laid, Value, channels_last, permutation
