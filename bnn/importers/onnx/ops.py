@@ -28,7 +28,7 @@ from ..common.moves import Moved
 from ..common.padding import as_image, same_pads
 from ..common.table import entering
 from ..common.transposed import transposed
-from .qonnx import integer_range
+from . import qonnx
 from .sizes import OF_ONE_OPERAND
 from .source import OnnxSource
 from .values import Laid, Value, channels_last, permutation
@@ -533,7 +533,7 @@ def _bipolar(s: OnnxSource) -> Value:
 def _quant(s: OnnxSource) -> Value:
     """(round(clip(x / scale + zero)) - zero) * scale; a signed number of one bit is +1 or -1."""
     width, signed = float(s.constant(3).reshape(())), bool(s.attr("signed"))
-    low, high = integer_range(width, signed, bool(s.attr("narrow")))
+    low, high = qonnx.integer_range(width, signed, bool(s.attr("narrow")))
     x, scale, zero = _scaled(s, 0, 1, 2)
     plain, shifted = bool((scale.value == 1).all()), bool((zero.value != 0).any())
     y = x if plain else s.make("div", x, scale, final=False)
@@ -543,10 +543,27 @@ def _quant(s: OnnxSource) -> Value:
         y = elementwise.step(s, y, final=plain and not shifted)
     else:
         y = s.make("clamp", y, attrs=ClampAttrs(low, high), final=False)
-        y = s.make("round", y, attrs=RoundAttrs(0), final=plain and not shifted)
+        y = s.make("round", y, attrs=_rounding(s), final=plain and not shifted)
     if shifted:
         y = s.make("sub", y, zero, final=plain)
     return s.result(y if plain else s.make("mul", y, scale))
+
+
+def _rounding(s: OnnxSource) -> RoundAttrs:
+    return RoundAttrs(qonnx.direction(s.op, s.onnx.attrs) or 0)
+
+
+@reader("Trunc")
+def _trunc(s: OnnxSource) -> Value:
+    """Whole numbers without their lowest bits, as :class:`.qonnx.Truncation` says."""
+    others = range(1, len(s.onnx.inputs))
+    x, _, zero = _scaled(s, 0, *others)[:3]
+    to = qonnx.truncation(s.onnx.attrs, *map(s.of_image, others))
+    before, part, less, after = map(s.image_constant, (to.before, 1 / to.factor, to.zero, to.after))
+    y = s.make("add", s.make("div", x, before, final=False), zero, final=False)
+    y = s.make("mul", s.make("round", y, attrs=RoundAttrs(0), final=False), part, final=False)
+    y = s.make("round", s.make("clamp", y, attrs=ClampAttrs(*to.limits), final=False), attrs=_rounding(s), final=False)
+    return s.result(s.make("mul", s.make("sub", y, less, final=False), after))
 
 
 def _along(s: OnnxSource, i: int, axis: int, default: float) -> Array:

@@ -4,38 +4,52 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
+from ...ir.ops import INF
 from ..common.remedies import CUT
 from .call import Shape, Spec
 from .protos import OnnxNode
 
+# How many operands each may have.
+OPERANDS = {"BipolarQuant": (2,), "IntQuant": (4,), "Quant": (4,), "Trunc": (5, 6)}
+_LEVELS = frozenset({"IntQuant", "Quant"})
+_DIRECTIONS = {"ROUND": 0, "HALF_EVEN": 0, "CEIL": 1, "FLOOR": -1}
+_ROUNDED = (np.rint, np.ceil, np.floor)  # by direction
+
+
+def direction(op: str, attrs: Mapping[str, Any]) -> int | None:
+    """Where an operator rounds to, as RoundAttrs has it; None for one that is not read."""
+    return _DIRECTIONS.get(str(attrs.get("rounding_mode", "FLOOR" if op == "Trunc" else "ROUND")).upper())
+
 
 def is_read(op: str, attrs: Mapping[str, Any]) -> bool:
     """Whether an operator of QONNX with these attributes is read."""
-    rounding = str(attrs.get("rounding_mode", "ROUND")).upper()
-    return op == "BipolarQuant" or op in ("Quant", "IntQuant") and rounding in ("ROUND", "HALF_EVEN")
+    return op in OPERANDS and direction(op, attrs) is not None
 
 
 def _check(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
     """Refuse an operator of QONNX that is not read, and one without what it must have."""
-    where, quant = node.where, node.op in ("Quant", "IntQuant")
+    where = node.where
     if not is_read(node.op, node.attrs):
         raise UnsupportedOpError(
-            f"{where} is not supported; of QONNX, BipolarQuant and Quant that rounds to the nearest are; {CUT}"
+            f"{where} is not supported; of QONNX, {', '.join(OPERANDS)} are, which round to the nearest, up or down; "
+            f"{CUT}"
         )
-    given, count = [o for o in operands if o is not None], 4 if quant else 2
-    if len(given) != count or len(operands) != count:
-        raise CompileError(f"{where} has {len(given)} operands; expected {count}")
-    if quant and not {"signed", "narrow"} <= node.attrs.keys():
+    given, counts = [o for o in operands if o is not None], OPERANDS[node.op]
+    if len(given) not in counts or len(operands) != len(given):
+        raise CompileError(f"{where} has {len(given)} operands; expected {' or '.join(map(str, counts))}")
+    if node.op in _LEVELS and not {"signed", "narrow"} <= node.attrs.keys():
         raise CompileError(f"{where} does not say whether its numbers are signed and narrow")
-    if quant and math.prod(given[3].shape) != 1:
-        raise UnsupportedOpError(f"{where} has widths of shape {given[3].shape}; one for all is supported; {CUT}")
+    for width in given[3:4] + given[-1:] if counts[-1] > 2 else ():
+        if math.prod(width.shape) != 1:
+            raise UnsupportedOpError(f"{where} has widths of shape {width.shape}; one for all is supported; {CUT}")
 
 
 def shape(node: OnnxNode, operands: Sequence[Spec | None]) -> Shape:
@@ -45,7 +59,8 @@ def shape(node: OnnxNode, operands: Sequence[Spec | None]) -> Shape:
         CompileError: operands or attributes that the operator does not have; UnsupportedOpError: it is not read.
     """
     _check(node, operands)
-    shapes = [o.shape for o in operands[:3] if o is not None]
+    scales = (*operands[:3], *operands[4 : 5 if len(operands) == 6 else 4])
+    shapes = [o.shape for o in scales if o is not None]
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
@@ -55,10 +70,13 @@ def shape(node: OnnxNode, operands: Sequence[Spec | None]) -> Shape:
 def computed(node: OnnxNode, operands: Sequence[Array | None]) -> Array:
     """The result of an operator with operands that :func:`shape` accepts."""
     attrs, x = node.attrs, [o for o in operands if o is not None]
+    rounded = _ROUNDED[direction(node.op, attrs) or 0]
     if node.op == "BipolarQuant":
         return bipolar_quant(*x)
+    if node.op == "Trunc":
+        return trunc(x[0], x[2], truncation(attrs, *x[1:]), rounded)
     data, scale, zero, bits = x
-    return quant(data, scale, zero, float(bits.reshape(())), bool(attrs["signed"]), bool(attrs["narrow"]))
+    return quant(data, scale, zero, float(bits.reshape(())), bool(attrs["signed"]), bool(attrs["narrow"]), rounded)
 
 
 def bipolar_quant(x: Array, scale: Array) -> Array:
@@ -72,13 +90,45 @@ def integer_range(width: float, signed: bool, narrow: bool) -> tuple[float, floa
     return low, 2.0 ** (width - 1) - 1 if signed else 2.0**width - 1 - narrow
 
 
-def quant(x: Array, scale: Array, zero: Array, width: float, signed: bool, narrow: bool) -> Array:
-    """QONNX's Quant, rounding halves to even, in its order of operations: x / scale + zero, clipped, rounded.  A signed
-    number of one bit is +1 or -1."""
+def quant(
+    x: Array, scale: Array, zero: Array, width: float, signed: bool, narrow: bool, rounded: Callable[[Array], Array]
+) -> Array:
+    """QONNX's Quant in its order of operations: x / scale + zero, clipped, rounded.  A signed number of one bit is +1
+    or -1."""
     low, high = integer_range(width, signed, narrow)
     number = np.asarray(x / scale + zero, np.float32)
     if signed and width == 1:
         number = np.where(number >= 0, np.float32(1), np.float32(-1))
     else:
-        number = np.rint(np.clip(number, np.float32(low), np.float32(high)))
+        number = rounded(np.clip(number, np.float32(low), np.float32(high)))
     return np.asarray((number - zero) * scale, np.float32)
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """What QONNX's Trunc does to x / before + zero, once it is whole: it divides by the power of two ``factor``, clips
+    to ``limits`` and rounds; then (y - zero) * after."""
+
+    before: Array
+    factor: Array
+    limits: tuple[float, float]
+    zero: Array
+    after: Array
+
+
+def truncation(attrs: Mapping[str, Any], before: Array, zero: Array, width: Array, *rest: Array) -> Truncation:
+    """``rest``: the width of the result; before it, in version 2, the scale of the result."""
+    bits = float(rest[-1].reshape(()))
+    if len(rest) == 1:
+        factor = np.asarray(2.0 ** (float(width.reshape(())) - bits), np.float32)
+        return Truncation(before, factor, (-INF, INF), zero, before)
+    factor = np.asarray(2 ** np.rint(np.log2(rest[0] / before)), np.float32)
+    limits = integer_range(bits, bool(attrs.get("signed", 1)), bool(attrs.get("narrow", 0)))
+    return Truncation(before, factor, limits, zero / factor, rest[0])
+
+
+def trunc(x: Array, zero: Array, to: Truncation, rounded: Callable[[Array], Array]) -> Array:
+    """QONNX's Trunc, in its order of operations."""
+    whole = np.rint(np.asarray(x / to.before + zero, np.float32)) / to.factor
+    low, high = map(np.float32, to.limits)
+    return np.asarray((rounded(np.clip(whole, low, high)) - to.zero) * to.after, np.float32)

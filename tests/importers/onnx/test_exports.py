@@ -122,9 +122,9 @@ def test_brevitas_exports_with_another_package(monkeypatch: pytest.MonkeyPatch) 
 
 
 def meaning(module: Any) -> None:
-    """Let a network of brevitas_examples compute what it means, to the bit."""
-    (norm,) = (part for part in module.modules() if type(part).__name__ == "TensorNorm")
-    norm.register_forward_hook(lambda norm, given, _: normalized(norm, given[0]))
+    """Let a network of Brevitas compute what it means, to the bit."""
+    for norm in (part for part in module.modules() if type(part).__name__ == "TensorNorm"):
+        norm.register_forward_hook(lambda norm, given, _: normalized(norm, given[0]))
 
 
 def normalized(norm: Any, x: Any) -> Any:

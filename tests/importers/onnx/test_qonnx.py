@@ -28,14 +28,33 @@ X = np.array([[v, v / 3, -v] for v in (*np.arange(0, 8, 0.125), 127, 127.5, 128,
 X = np.stack([X, X[::-1] * F(0.25)])[:, None]  # (2, 1, 3, N)
 
 
-def quant(x: Array, scale: Array, zero: Array, bits: int, signed: int, narrow: int) -> Array:
+ROUNDINGS = {"ROUND": np.round, "half_even": np.round, "FLOOR": np.floor, "ceil": np.ceil}
+
+
+def ends(bits: int, signed: int, narrow: int) -> tuple[F, F]:
+    lowest = -(2 ** (bits - 1)) + (1 if narrow else 0) if signed else 0
+    return F(lowest), F(2 ** (bits - 1) - 1 if signed else 2**bits - (2 if narrow else 1))
+
+
+def quant(x: Array, scale: Array, zero: Array, bits: int, signed: int, narrow: int, mode: str = "ROUND") -> Array:
     """QONNX's IntQuant, element by element."""
     levels = np.asarray(x / scale, F) + zero
     if signed and bits == 1:
         return (np.where(levels >= 0, F(1), F(-1)) - zero) * scale
-    lowest = -(2 ** (bits - 1)) + (1 if narrow else 0) if signed else 0
-    highest = 2 ** (bits - 1) - 1 if signed else 2**bits - (2 if narrow else 1)
-    return (np.round(np.minimum(np.maximum(levels, F(lowest)), F(highest))) - zero) * scale
+    lowest, highest = ends(bits, signed, narrow)
+    return (ROUNDINGS[mode](np.minimum(np.maximum(levels, lowest), highest)) - zero) * scale
+
+
+def trunc(x: Array, scale: Array, zero: Array, bits: int, after: Any, to: int, signed: int, narrow: int,
+          mode: str) -> Array:  # fmt: skip
+    """QONNX's Trunc of version 2, or with ``after`` None of version 1, element by element."""
+    whole = np.round(np.asarray(x / scale, F) + zero)
+    if after is None:
+        return (ROUNDINGS[mode](whole / F(2) ** F(bits - to)) - zero) * scale
+    factor = F(2) ** np.round(np.log2(after / scale))
+    lowest, highest = ends(to, signed, narrow)
+    kept = ROUNDINGS[mode](np.minimum(np.maximum(whole / factor, lowest), highest))
+    return np.asarray((kept - zero / factor) * after, F)
 
 
 def compiled(op: str, operands: dict[str, Array], attrs: dict[str, Any], x: Array = X) -> tuple[Array, Array]:
@@ -59,11 +78,12 @@ def compiled(op: str, operands: dict[str, Array], attrs: dict[str, Any], x: Arra
 def test_levels(op: str, bits: int) -> None:
     scales = [F(1), F(0.5), F(0.3), np.array([0.25, 0.1, 3], F).reshape(1, 3, 1)]
     for signed, narrow, zero, scale in itertools.product((0, 1), (0, 1), (F(0), F(1), F(-2)), scales):
-        attrs = {"signed": signed, "narrow": narrow, "rounding_mode": "HALF_EVEN" if narrow else "round"}
-        if zero == 1:
+        mode = {0: "ROUND", 1: "FLOOR", -2: "ceil" if signed else "half_even"}[int(zero)]
+        attrs = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
+        if mode == "ROUND" and signed:
             del attrs["rounding_mode"]
         data, constant = compiled(op, {"s": scale, "z": zero, "b": F(bits)}, attrs)
-        expected, what = quant(X, scale, zero, bits, signed, narrow), f"{attrs} {zero} {scale}"
+        expected, what = quant(X, scale, zero, bits, signed, narrow, mode), f"{attrs} {zero} {scale}"
         assert np.array_equal(data, expected), what
         assert np.array_equal(constant, X + expected[:1], equal_nan=True), what
 
@@ -75,12 +95,35 @@ def test_signs(scale: Array) -> None:
     assert np.array_equal(data, expected) and np.array_equal(constant, X + expected[:1], equal_nan=True)
 
 
-def test_the_definition_here_is_that_of_the_package() -> None:
+@pytest.mark.parametrize("mode", ["", *ROUNDINGS])
+def test_truncation(mode: str) -> None:
+    scales = [F(1), F(0.3), np.array([0.25, 0.1, 3], F).reshape(1, 3, 1)]
+    for signed, zero, scale, factor in itertools.product((0, 1), (F(0), F(4)), scales, (None, 1, 2, 16)):
+        attrs = {"rounding_mode": mode} if mode else {}
+        if factor is not None and not signed:
+            attrs |= {"signed": 0, "narrow": 1}
+        after = None if factor is None else np.asarray(scale * F(factor))
+        names = {"s": scale, "z": zero, "b": F(8)} | ({} if after is None else {"a": after}) | {"t": F(3)}
+        data, constant = compiled("Trunc", names, attrs)
+        expected = trunc(X, scale, zero, 8, after, 3, signed, 1 - signed, mode or "FLOOR")
+        assert np.array_equal(data, expected), f"{attrs} {names}"
+        with np.errstate(invalid="ignore"):
+            assert np.array_equal(constant, X + expected[:1], equal_nan=True), f"{attrs} {names}"
+
+
+def test_the_definitions_here_are_those_of_the_package() -> None:
     package = pytest.importorskip("qonnx.custom_op.general.intquant", reason="the package qonnx is not installed")
-    for bits, signed, narrow, zero in itertools.product((1, 2, 5, 8), (0, 1), (0, 1), (F(0), F(3))):
-        theirs = package.int_quant(X, F(0.3), zero, np.array(bits, F), signed, narrow, "ROUND")
-        assert np.array_equal(theirs, quant(X, F(0.3), zero, bits, signed, narrow))
+    for bits, signed, narrow, zero, mode in itertools.product((1, 2, 8), (0, 1), (0, 1), (F(0), F(3)), ROUNDINGS):
+        theirs = package.int_quant(X, F(0.3), zero, np.array(bits, F), signed, narrow, mode)
+        assert np.array_equal(theirs, quant(X, F(0.3), zero, bits, signed, narrow, mode))
+    package = pytest.importorskip("qonnx.custom_op.general.trunc")
+    for signed, narrow, zero, mode, factor in itertools.product((0, 1), (0, 1), (F(0), F(4)), ROUNDINGS, (1, 8)):
+        given, after = (F(0.3), zero, np.array(8, F)), F(0.3) * F(factor)
+        theirs = package.trunc_v2(X, *given, narrow, signed, after, np.array(3, F), mode)
+        assert np.array_equal(theirs, trunc(X, *given, after, 3, signed, narrow, mode))
+        theirs = package.trunc_v1(X, *given, np.array(3, F), mode)
+        assert np.array_equal(theirs, trunc(X, *given, None, 3, signed, narrow, mode))
 
 
 def test_every_operator_has_a_case() -> None:
-    assert {op for op in READERS if not onnx.defs.has(op)} == {"BipolarQuant", "IntQuant", "Quant"}
+    assert {op for op in READERS if not onnx.defs.has(op)} == {"BipolarQuant", "IntQuant", "Quant", "Trunc"}
