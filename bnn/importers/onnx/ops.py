@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -564,6 +565,33 @@ def _trunc(s: OnnxSource) -> Value:
     y = s.make("mul", s.make("round", y, attrs=RoundAttrs(0), final=False), part, final=False)
     y = s.make("round", s.make("clamp", y, attrs=ClampAttrs(*to.limits), final=False), attrs=_rounding(s), final=False)
     return s.result(s.make("mul", s.make("sub", y, less, final=False), after))
+
+
+@reader("MultiThreshold")
+def _multi_threshold(s: OnnxSource) -> Value:
+    """How many thresholds a value reaches: half of the sum of their steps of +-1, plus half of their number; scaled."""
+    thresholds, rank = np.asarray(s.constant(1), np.float32), len(s.shape(0))
+    (x,) = s.framed(0)
+    steps = []
+    for column in thresholds.T:
+        limit = s.image_constant(column.reshape(-1, *[1] * (rank - 1 - qonnx.channel_axis(s.onnx.attrs, rank))))
+        steps.append(elementwise.step(s, s.make("sub", x, limit, final=False), final=False))
+    total = functools.reduce(lambda a, b: s.make("add", a, b, final=False), steps)
+    half = s.make("mul", total, constant([0.5]), final=False)
+    count = s.make("add", half, constant([0.5 * len(steps)]), final=False)
+    scaled = s.make("mul", count, constant([float(s.attr("out_scale", 1.0))]), final=False)
+    return s.result(s.make("add", scaled, constant([float(s.attr("out_bias", 0.0))])))
+
+
+@reader("XnorPopcountMatMul")
+def _xnor(s: OnnxSource) -> Value:
+    """How many bits, 0 and 1, of two rows are equal: half of their product as -1 and +1, plus half of their length."""
+    w = 2 * np.asarray(s.constant(1), np.float32).T - 1
+    (x,) = s.framed(0)
+    signs = s.make("add", s.make("mul", x, constant([2.0]), final=False), constant([-1.0]), final=False)
+    product = _dense(s, s.result(signs), w, final=False)
+    total = s.make("add", product.node, constant([float(w.shape[1])]), final=False)
+    return Laid(s.make("mul", total, constant([0.5])), product.order)
 
 
 def _along(s: OnnxSource, i: int, axis: int, default: float) -> Array:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QONNX's operators: checked, and computed by NumPy, for ONNX Runtime does not have them."""
+"""QONNX's and FINN's operators: checked, and computed by NumPy, for ONNX Runtime does not have them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from .call import Shape, Spec
 from .protos import OnnxNode
 
 # How many operands each may have.
-OPERANDS = {"BipolarQuant": (2,), "IntQuant": (4,), "Quant": (4,), "Trunc": (5, 6)}
+OPERANDS = {
+    "BipolarQuant": (2,), "IntQuant": (4,), "MultiThreshold": (2,), "Quant": (4,), "Trunc": (5, 6),
+    "XnorPopcountMatMul": (2,),
+}  # fmt: skip
 _LEVELS = frozenset({"IntQuant", "Quant"})
 _DIRECTIONS = {"ROUND": 0, "HALF_EVEN": 0, "CEIL": 1, "FLOOR": -1}
 _ROUNDED = (np.rint, np.ceil, np.floor)  # by direction
@@ -59,6 +62,13 @@ def shape(node: OnnxNode, operands: Sequence[Spec | None]) -> Shape:
         CompileError: operands or attributes that the operator does not have; UnsupportedOpError: it is not read.
     """
     _check(node, operands)
+    given = [o.shape for o in operands if o is not None]
+    if node.op == "MultiThreshold":
+        return _thresholded(node, *given)
+    if node.op == "XnorPopcountMatMul":
+        if len(given[1]) != 2 or given[0][-1:] != given[1][:1]:
+            raise CompileError(f"{node.where}: shapes {given[0]} and {given[1]} do not fit")
+        return (*given[0][:-1], given[1][1])
     scales = (*operands[:3], *operands[4 : 5 if len(operands) == 6 else 4])
     shapes = [o.shape for o in scales if o is not None]
     try:
@@ -67,12 +77,32 @@ def shape(node: OnnxNode, operands: Sequence[Spec | None]) -> Shape:
         raise CompileError(f"{node.where}: shapes {', '.join(map(str, shapes))} do not fit") from None
 
 
+def _thresholded(node: OnnxNode, data: Shape, thresholds: Shape) -> Shape:
+    axis = channel_axis(node.attrs, len(data))
+    channels = data[axis] if axis < len(data) else 0
+    if len(thresholds) != 2 or thresholds[0] not in (1, channels) or not thresholds[1]:
+        raise CompileError(
+            f"{node.where} has thresholds of shape {thresholds}; expected (1, n) or ({channels}, n), rows of channels"
+        )
+    return data
+
+
+def channel_axis(attrs: Mapping[str, Any], rank: int) -> int:
+    """The dimension of MultiThreshold's channels: as ``data_layout`` says, or as FINN takes data without one."""
+    layout = str(attrs.get("data_layout") or {3: "NWC"}.get(rank, "NC"))
+    return layout.index("C") if "C" in layout else 1
+
+
 def computed(node: OnnxNode, operands: Sequence[Array | None]) -> Array:
     """The result of an operator with operands that :func:`shape` accepts."""
     attrs, x = node.attrs, [o for o in operands if o is not None]
     rounded = _ROUNDED[direction(node.op, attrs) or 0]
     if node.op == "BipolarQuant":
         return bipolar_quant(*x)
+    if node.op == "MultiThreshold":
+        return multi_threshold(x[0], x[1], attrs)
+    if node.op == "XnorPopcountMatMul":
+        return np.asarray(((2 * x[0] - 1) @ (2 * x[1] - 1) + np.float32(len(x[1]))) * np.float32(0.5), np.float32)
     if node.op == "Trunc":
         return trunc(x[0], x[2], truncation(attrs, *x[1:]), rounded)
     data, scale, zero, bits = x
@@ -132,3 +162,12 @@ def trunc(x: Array, zero: Array, to: Truncation, rounded: Callable[[Array], Arra
     whole = np.rint(np.asarray(x / to.before + zero, np.float32)) / to.factor
     low, high = map(np.float32, to.limits)
     return np.asarray((rounded(np.clip(whole, low, high)) - to.zero) * to.after, np.float32)
+
+
+def multi_threshold(x: Array, thresholds: Array, attrs: Mapping[str, Any]) -> Array:
+    """FINN's MultiThreshold: how many of its channel's thresholds x reaches, times ``out_scale``, plus ``out_bias``."""
+    axis = channel_axis(attrs, x.ndim)
+    y = np.moveaxis(x, axis, -1)
+    count = sum(((y >= column).astype(np.float32) for column in thresholds.T), np.zeros(y.shape, np.float32))
+    scale, bias = np.float32(attrs.get("out_scale", 1.0)), np.float32(attrs.get("out_bias", 0.0))
+    return np.asarray(np.moveaxis(count, -1, axis) * scale + bias, np.float32)
