@@ -265,8 +265,20 @@ def _pair(op: str) -> Reader:
     return read
 
 
-for _name, _op in {"Sub": "sub", "Mul": "mul", "Div": "div", "And": "minimum", "Or": "maximum"}.items():
+for _name, _op in {"Sub": "sub", "Mul": "mul", "And": "minimum", "Or": "maximum"}.items():
     READERS[_name] = _pair(_op)
+
+
+@reader("Div")
+def _div(s: OnnxSource) -> Value:
+    """A quotient; x / |x| is a sign, whatever it is at 0."""
+    onnx = s.context.onnx
+    below = onnx.producers.get(onnx.behind(s.onnx.inputs[1]))
+    if below is None or below.op != "Abs" or s.is_constant(0) or not _equal(s, below.inputs[0], s.onnx.inputs[0]):
+        return _pair("div")(s)  # type: ignore[return-value]
+    s.hint("x / |x|, which is not a number at 0, is read as a sign")
+    (x,) = s.framed(0)
+    return s.result(elementwise.step(s, x, strict=s.context.zero < 0))
 
 
 @reader("Add")
@@ -334,7 +346,8 @@ def _many(op: str, mean: bool = False) -> Reader:
     def read(s: OnnxSource) -> Value:
         first, *others = s.framed(*range(len(s.onnx.inputs)))
         for i, other in enumerate(others, 1):
-            first = s.make(op, first, other, final=i == len(others) and not mean)
+            pair = (first, other) if op == "add" else (other, first)  # the larger of two zeros is the second one
+            first = s.make(op, *pair, final=i == len(others) and not mean)
         if mean:
             first = s.make("div", first, constant([float(len(others) + 1)]))
         return s.result(first)
@@ -415,7 +428,8 @@ def _where(s: OnnxSource) -> Value:
 
 @reader("Clip")
 def _clip(s: OnnxSource) -> Value:
-    limits = [float(np.reshape(s.constant(i), ())) if s.has(i) else sign * INF for i, sign in ((1, -1), (2, 1))]
+    most = float(np.finfo(np.float32).max)  # which infinity becomes where there is no limit
+    limits = [float(np.reshape(s.constant(i), ())) if s.has(i) else end for i, end in ((1, -most), (2, most))]
     (x,) = s.framed(0)
     return s.result(s.make("clamp", x, attrs=ClampAttrs(*limits)))
 

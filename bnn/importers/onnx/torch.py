@@ -19,6 +19,7 @@ from ..common.kinds import check_there
 from ..common.limits import PERMISSION
 from .brevitas import export_quantizers
 from .run import without_telemetry
+from .substitutes import substituting
 
 _MOST_TEXT = 300
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
@@ -113,7 +114,7 @@ def export(module: Any, example: Any) -> Any:
     own = {t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()}
     kind = own.pop() if len(own) == 1 else None  # of a module of halves, or doubles
     arguments = tuple(_doubled(torch, x, kind) for x in (example if isinstance(example, (tuple, list)) else (example,)))
-    with _inference(torch, module), _quiet(), _followed_data(torch):
+    with _inference(torch, module), _quiet(), _followed_data(torch), substituting(torch):
         try:
             return _exported(torch, module, arguments)
         except ImportError as error:
