@@ -77,6 +77,20 @@ def test_brevitas_gives_equal_bits(export: exports.Export, folder: Path) -> None
     assert np.array_equal(model(x), networks.eager(module, x))
 
 
+@pytest.mark.parametrize("name", ["lfc_1w1a", "cnv_1w2a", "vgg10_w4a3", "separable_4b"])
+def test_qonnx_gives_equal_bits(name: str, folder: Path) -> None:
+    executor = pytest.importorskip("qonnx.core.onnx_exec", reason="the package qonnx is not installed")
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    (export,) = (e for e in IMPORTED if e.name == f"{name}-qonnx_legacy")
+    model, x = compiled(export, folder), images(name, 3)
+    graph = ModelWrapper(str(folder / f"{export.name}.onnx")).transform(InferShapes())
+    ends = graph.graph.input[0].name, graph.graph.output[0].name
+    rows = [executor.execute_onnx(graph, {ends[0]: image[None]})[ends[1]] for image in x]
+    assert np.array_equal(model(x), np.concatenate(rows))
+
+
 class Annealed(torch.nn.Module):
     """A module that torch.export cannot read: it decides by a buffer."""
 
