@@ -22,7 +22,7 @@ from .singles import Singles
 FRAMEWORK = "ONNX"
 OLDEST_OPSET = 7
 NEW_OPSET = 11  # from which on the readers know the operators
-QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
+QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "finn"})
 _OWN = frozenset({"", "ai.onnx"})
 _PASSED = frozenset({"Identity", "Cast", "CastLike"})
 _BOOL = 9  # of ONNX's types

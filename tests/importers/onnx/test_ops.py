@@ -431,7 +431,7 @@ def test_old_versions(op: str, operands: str, attrs: dict[str, Any], constants: 
     assert read or op == "Unsqueeze"
 
 
-@pytest.mark.parametrize("domain", ["finn.custom_op.general", "onnx.brevitas"])
+@pytest.mark.parametrize("domain", ["finn", "finn.custom_op.general", "onnx.brevitas"])
 def test_old_models_with_operators_of_qonnx(domain: str) -> None:
     """Their files often do not say which domains they use."""
     quant = node("BipolarQuant", "m one", "q", domain=domain)
