@@ -20,6 +20,7 @@ from .fuse_epilogue import fuse_epilogue
 from .plan_arena import plan_arena
 from .read_bytes import read_bytes
 from .recognize_quantizers import recognize_quantizers
+from .regular_gathers import regular_gathers
 from .schedule import schedule
 from .sink_concat import sink_concat
 from .sink_sign import sink_sign
@@ -42,6 +43,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (threshold_floats, Level.BINARY),
     (fuse_affine, Level.BINARY),
     # BINARY: what spikes are emitted from
+    (regular_gathers, Level.BINARY),
     (choose_layout, Level.RUNTIME),
     (schedule, Level.RUNTIME),
     (plan_arena, Level.RUNTIME),

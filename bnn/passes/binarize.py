@@ -31,7 +31,7 @@ from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources
 from .levels import MOST_SIGNS, Levels, ShiftedSigns, joined, levels, no_signs, shifted_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
-_MOST_PRODUCTS = 24  # of planes: floats are then as fast
+_MOST_PRODUCTS = 25  # of planes: with more, floats are as fast
 _MOST_GROUPS = 32  # convolutions that a grouped one is cut into
 
 
@@ -55,13 +55,15 @@ def binarize(graph: Graph) -> Graph:
     exact.  Zero padding is a clear bit in every plane if v0 = 0, and the third value of a padded tap if the levels are
     symmetric around zero.
 
-    Other weights of two to sixteen evenly spaced values are w = o + a (t_0 + 2 t_1 + ...), o and a per filter (Tu et
+    Other weights of two to 32 evenly spaced values are w = o + a (t_0 + 2 t_1 + ...), o and a per filter (Tu et
     al., AdaBin, 2022, has two values).  With x = c + d S / 2 at the taps inside the image, and S = 0 outside,
 
         sum(x w) = a d / 2 (A_0 + 2 A_1 + ...) + o d / 2 sum(S) + c sum(w),
 
     where sum(S) is a bconv2d by one filter of ones, and the sums are over the taps inside: the last one depends on the
     pixel where an image is padded with zero that is none of the levels.
+
+    A scale of the data that depends on the image multiplies the sums instead.
     """
     return rewrite(graph, RULES)
 
@@ -99,6 +101,22 @@ def _binarize(node: Node, uses: Mapping[Node, int]) -> Node | None:
         return _affine(node, accumulate(planes), alpha, planes, x)
     assert shifted is not None
     return _shifted(node, accumulate, shifted, x, attrs.pad_value)
+
+
+def _scale_after(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    """conv(x s), or conv(x / s), of levels x -> conv(x) s, if s is one number per image (or per pixel, which the
+    convolution does not mix): a quantizer whose scale depends on the data (Wang et al., BitNet, 2023)."""
+    scaled, w = node.inputs[0], node.inputs[1]
+    x, *others = sorted(scaled.inputs, key=lambda i: levels(i) is None)
+    known = levels(x)
+    if known is None or len(others) != 1 or others[0].is_constant or scaled.op == "div" and x is not scaled.inputs[0]:
+        return None
+    (s,), attrs = others, conv_attrs(node)
+    per_pixel = w.type.shape[1:3] == (1, 1) and attrs.stride == (1, 1) and not any(attrs.pads)
+    if s.type.shape[-1] != 1 or not per_pixel and np.prod(s.type.shape) != 1:
+        return None
+    plain = make("conv2d", x, w, attrs=attrs, name=node.name)
+    return None if why_not_bits(plain, known) else remade(node, scaled.op, plain, s)
 
 
 def _signs(conv: Node, x: Levels) -> tuple[tuple[Array, list[Array]] | None, ShiftedSigns | None]:
@@ -330,6 +348,7 @@ def _already_bits(node: Node, uses: Mapping[Node, int]) -> Node | None:
 RULES = (
     Rewrite(_read_as_one_pixel, ("conv2d",), of=("unpack", "dequantize")),
     Rewrite(_binarize, ("conv2d",), of=("unpack", "dequantize")),
+    Rewrite(_scale_after, ("conv2d",), of=("mul", "div")),
     Rewrite(_already_bits, ("binarize",), of=("unpack",)),
     Rewrite(_bits_on, ("max_pool", "pad", "reshape", "concat", "slice", "gather")),
     Rewrite(_planes_on, ("max_pool", "pad", "reshape", "slice", "gather"), of=("dequantize",)),

@@ -10,7 +10,18 @@ import numpy as np
 
 from .._types import Array
 from ..ir.graph import Graph, Node
-from ..ir.ops import INF, OPS, SMALLEST_NORMAL, ClampAttrs, PadAttrs, ReshapeAttrs, constant, conv_attrs, unrepeated
+from ..ir.ops import (
+    INF,
+    OPS,
+    SMALLEST_NORMAL,
+    ClampAttrs,
+    PadAttrs,
+    ReshapeAttrs,
+    constant,
+    conv_attrs,
+    make,
+    unrepeated,
+)
 from ..ir.rewrite import Rewrite, remade, rewrite
 
 
@@ -51,7 +62,7 @@ def _fold_pad(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, node.op, x.inputs[0], *node.inputs[1:], attrs=attrs)
 
 
-def _merge_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
+def merge_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "reshape", node.inputs[0].inputs[0], attrs=node.attrs)
 
 
@@ -59,7 +70,7 @@ def _drop_idle(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return node.inputs[0] if node.inputs[0].type == node.type else None
 
 
-def _before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
+def before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     """op(reshape(x), reshape(y), c) -> reshape(op(x, y, c)), x and y of the same shape; c is a scalar, or one value per
     channel if the reshape keeps the channels."""
     moved = node.data
@@ -127,8 +138,8 @@ def _two_slopes(node: Node, uses: Mapping[Node, int]) -> Node | None:
     side = np.where(p >= n, np.float32(1), np.float32(-1))
     if (side == side[0]).all():
         return remade(node, "maximum" if side[0] > 0 else "minimum", *(_scaled(node, x, k) for k in (first, other)))
-    larger = remade(node, "maximum", *(_scaled(node, x, k * side) for k in (first, other)))
-    return _scaled(node, larger, side)
+    larger = make("maximum", *(_scaled(node, x, k * side) for k in (first, other)), name=node.name)
+    return remade(node, "mul", larger, constant(side))
 
 
 def _chosen(node: Node) -> tuple[Node, Node, Node, bool] | None:
@@ -173,7 +184,8 @@ def _factor(node: Node | None, x: Node) -> float:
 
 
 def _scaled(node: Node, x: Node, factors: Array) -> Node:
-    return x if (factors == 1).all() else remade(node, "mul", x, constant(factors))
+    """A value on the way to that of ``node``, computed by its layer."""
+    return x if (factors == 1).all() else make("mul", x, constant(factors), name=node.name)
 
 
 def _slopes(node: Node) -> tuple[Node, Array, Array, bool] | None:
@@ -211,8 +223,8 @@ RULES = (
     Rewrite(_shrink_constant, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(_constant_second, tuple(op.name for op in OPS.values() if op.commutative)),
     Rewrite(_fold_pad, ("conv2d",), of=("pad",)),
-    Rewrite(_merge_reshape, ("reshape",), of=("reshape",)),
+    Rewrite(merge_reshape, ("reshape",), of=("reshape",)),
     Rewrite(_drop_idle, ("reshape", "pad", "pad_channels", "slice")),
-    Rewrite(_before_reshape, tuple(op.name for op in OPS.values() if op.elementwise)),
+    Rewrite(before_reshape, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(flatten_to_conv, ("conv2d",), of=("reshape",)),
 )

@@ -97,7 +97,7 @@ def why_float(conv: Node) -> str:
     if scaled_by_batch(x):
         return f"each channel of its bits is scaled by a mean over the batch{too}"
     if _scaled_by_data(x):
-        return f"its signs are scaled by other data (a scale per image){too}"
+        return f"its signs are scaled by other data{too}"
     if _rounded(x):
         return f"its input takes more than {MOST_STEPS + 1} values{too}"
     return f"its input is float (no input quantizer){too}"

@@ -22,7 +22,7 @@ MOST_STEPS = 2**MOST_PLANES - 1  # steps of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes
 _MOST_JOINED = 15  # counted planes with thresholds of each channel, which binary numbers cannot have
 MOST_SIGNS = 7  # planes of one weight: eight values, or three bits
-_MOST_WEIGHT_PLANES = 4  # sixteen values
+_MOST_WEIGHT_PLANES = 5  # 32 values: quantizers of four bits have up to 17
 _EVEN = 1e-6  # share of the largest weight: the rounding of thirds and sevenths in float32
 
 
@@ -295,7 +295,7 @@ class ShiftedSigns:
 
 
 def shifted_signs(w: Array) -> ShiftedSigns | None:
-    """OHWI weights of two to sixteen evenly spaced values, others in each filter; None for any other weights, and for
+    """OHWI weights of two to 32 evenly spaced values, others in each filter; None for any other weights, and for
     filters so short that random numbers could look so."""
     rows = w.reshape(len(w), -1).astype(np.float64)
     if rows.shape[1] < WORD or not np.isfinite(rows).all():

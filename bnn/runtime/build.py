@@ -33,12 +33,15 @@ HEADERS = ("include/bnn.h", "include/bnn_events.h", "include/bnn_host.h", "inclu
 PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
-# Python's own flags ask for debug information, five times as large as the code; CFLAGS=-g keeps it.
-NO_DEBUG = [] if re.search(r"(^|\s)-g", os.environ.get("CFLAGS", "")) else ["-g0"]
+# Python's own flags ask for debug information, five times as large as the code.  CFLAGS=-g keeps it, and what else only
+# a debugger reads: names of functions that are not exported, and tables for unwinding the stack.
+DEBUG = bool(re.search(r"(^|\s)-g", os.environ.get("CFLAGS", "")))
+NO_DEBUG = [] if DEBUG else ["-g0", "-fno-asynchronous-unwind-tables"]
 # Make bugs in C harder to exploit.  gcc and clang know these; some distributions define the macro already.
 HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
 # The linker's part: addresses of functions are resolved at once and then read-only, and stacks are not executable.
 LINK_HARDENING = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"] if sys.platform == "linux" else []
+STRIP = ["-s"] if sys.platform == "linux" and not DEBUG else []
 
 # A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
 # work between two calls.  ``next``: when to ask, by bnn_clock_ns; 0: not begun.
@@ -155,7 +158,7 @@ def make() -> FFI:
         depends=[*headers(), "bnn/runtime/build.py"],
         include_dirs=list(INCLUDE),
         extra_compile_args=[*FLAGS, *NO_DEBUG, *HARDENING],
-        extra_link_args=["-pthread", *LINK_HARDENING],
+        extra_link_args=["-pthread", *LINK_HARDENING, *STRIP],
     )
     return ffi
 

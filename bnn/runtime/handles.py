@@ -17,7 +17,7 @@ import numpy as np
 from .._notes import parted
 from .._types import Array, Floats
 from ..errors import BnnError, EnvironmentVariableError, InputError, InputTypeError, ModelFormatError
-from .arrays import Inputs, TensorInfo, as_bytes, machine_memory
+from .arrays import INPUT_DTYPES, Inputs, TensorInfo, as_bytes, machine_memory
 from .files import file_error, special
 from .native import CData, ffi, lib
 from .use import from_file
@@ -407,6 +407,16 @@ class Context:
         else:
             self.call(images * self.opened.work, "run", lib.bnn_run, self.inputs, self.outputs, images)
 
+    def run_one(self, x: Inputs, y: Floats) -> None:
+        """Run a network of one input and one output on one image, as :meth:`run` does."""
+        held = ffi.from_buffer(BYTES, x), ffi.from_buffer(FLOATS, y)
+        self.inputs[0], self.outputs[0] = held
+        check(lib.bnn_run(self.pointer, self.inputs, self.outputs, 1), "run")
+
+    def is_short(self, images: int) -> bool:
+        """Whether a run need not be interrupted."""
+        return images <= self._short
+
     def call(self, work: int, what: str, function: Callable[..., int], *arguments: object) -> None:
         """Call a function of the C API on the context, which does ``work``: long work can be interrupted.
 
@@ -440,3 +450,37 @@ class Context:
     def __del__(self) -> None:
         if getattr(self, "_pool", ffi.NULL) != ffi.NULL and self.usable():
             lib.bnn_pool_destroy(self._pool)
+
+
+class OneImage:
+    """Calls with one image, of which a small network's takes less time than checking them in general.
+
+    ``idle``: contexts for one image; list.append and list.pop are atomic, so no lock is needed.
+    """
+
+    def __init__(self, opened: Opened, idle: list[Context]) -> None:
+        (x,), (y,) = opened.inputs, opened.outputs
+        self._shape, self._dtype, self._result = (1, *x.shape), INPUT_DTYPES[x.dtype], (1, *y.shape)
+        self._idle = idle
+
+    @staticmethod
+    def fits(opened: Opened, context: Context) -> bool:
+        """Whether a call is one short run of C on the arrays as they are."""
+        several = len(opened.inputs) > 1 or len(opened.outputs) > 1 or context.workers > 1
+        return not several and not opened.channels_first and not opened.whole_batch and context.is_short(1)
+
+    def run(self, x: object) -> Floats | None:
+        """The result; None for anything but a dense array of one image, and if all contexts are in use."""
+        if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != self._dtype:
+            return None
+        flags = x.flags
+        if not flags.c_contiguous or not flags.aligned:
+            return None
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            return None
+        y = np.empty(self._result, np.float32)
+        context.run_one(x, y)
+        self._idle.append(context)
+        return y

@@ -28,7 +28,7 @@ from .arrays import (
     results,
 )
 from .files import path_text, replacing
-from .handles import BNN, NO_LIMIT, PORTABLE, Contents, Context, Macs, Opened, OpInfo, select_kernels
+from .handles import BNN, NO_LIMIT, PORTABLE, Contents, Context, Macs, OneImage, Opened, OpInfo, select_kernels
 from .progress import progress as progress_bar
 from .use import Preprocessing
 
@@ -72,6 +72,7 @@ class Model:
         self._threads = _default_threads()
         # Unused contexts, by (images, workers).  list.append and list.pop are atomic, so no lock is needed.
         self._idle: dict[tuple[int, int], list[Context]] = {}
+        self._one: OneImage | None = None  # after the first such call
         self._micro_batch = _micro_batch(opened)
         self._images_per_call = max(_WORK_PER_CALL // max(opened.work, 2**13), 1)
 
@@ -144,6 +145,9 @@ class Model:
             InputError: a wrong shape, batch size, or output array; names what was found and expected.
             ClosedModelError: after :meth:`close`.
         """
+        one = self._one
+        if one is not None and out is None and (result := one.run(x)) is not None:
+            return result
         return self._run(x, out, self._threads, None, False)
 
     def predict(
@@ -226,6 +230,8 @@ class Model:
                     context.run(inputs, outputs, begin, end)
                     advance(end - begin)
             idle.append(context)
+            if batch == 1 and self._one is None and workers == self._threads:
+                self._one = OneImage(opened, idle) if OneImage.fits(opened, context) else None
         if opened.channels_first:
             outputs = [given(y, True) for y in outputs]
             for own, y in zip(wanted or (), outputs, strict=wanted is not None):
@@ -344,7 +350,7 @@ class Model:
     def close(self) -> None:
         """Give the memory back as soon as no call uses it; closing twice is allowed."""
         self._opened = None
-        self._idle = {}
+        self._idle, self._one = {}, None
 
     @property
     def closed(self) -> bool:

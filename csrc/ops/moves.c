@@ -30,6 +30,11 @@ static void place(const struct bnn_tensor *to, uint32_t *out, size_t at, const s
 {
     size_t w = to->w, to_words = to->words, from_words = from->words;
     int bits = to->dtype == BNN_B1;
+    if (!bits && count == 1) { /* without calls */
+        for (size_t x = 0; x < w; x++)
+            out[x * to_words + at] = in[x * from_words + first];
+        return;
+    }
     for (size_t x = 0; x < w; x++, out += to_words, in += from_words)
         if (bits)
             bnn_mcu_add_bits(out, at, in, first, count);

@@ -57,6 +57,17 @@ static void sum(float *restrict out, const struct bnn_view *in, size_t image, st
     }
 }
 
+/* A row of sums over `count` columns of one channel each, which lie side by side: a mean over groups of channels. */
+static void sum_columns(float *restrict out, const float *restrict in, size_t windows, size_t count, float divisor)
+{
+    for (size_t x = 0; x < windows; x++, in += count) {
+        float total = 0.0f;
+        for (size_t k = 0; k < count; k++)
+            total += in[k];
+        out[x] = total / divisor;
+    }
+}
+
 static void sums_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
@@ -64,6 +75,11 @@ static void sums_row(const struct bnn_run *r, size_t image, size_t y)
     int divides = r->op->row->opcode == BNN_OP_avg_pool;
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
     float *out = bnn_row_floats(&r->output, image, y);
+    if (in->c == 1 && ys.end - ys.begin == 1 && a->stride_w == a->kernel_w && !a->pad_left && !a->pad_right) {
+        const float *row = bnn_row_floats(&r->inputs[0], image, ys.begin);
+        sum_columns(out, row, t->w, (size_t)a->kernel_w, divides ? (float)a->kernel_w : 1.0f);
+        return;
+    }
     for (size_t x = 0; x < t->w; x++, out += t->c) {
         struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
         sum(out, &r->inputs[0], image, ys, xs);

@@ -27,7 +27,7 @@ def test_a_page_is_short(page: Path) -> None:
 
 def test_pip_installs_what_there_is() -> None:
     """Extras of the package, and what files of the repository install, too: Larq in the same versions."""
-    paths = ("Makefile", ".ci/run", "tools/bench/peers.py", "tools/train_spiking.py")
+    paths = ("Makefile", ".ci/run", "tools/bench/peers.py", "tools/train_spiking.py", "tools/published.py")
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("\n[tool.")[0]
     extras = re.findall(r"^(\w+) = \[", project.partition("[project.optional-dependencies]")[2], flags=re.M)
     known = "\n".join([project, *((ROOT / path).read_text(encoding="utf-8") for path in paths)])

@@ -38,7 +38,10 @@ def check(model: Any, x: Array, expected: Array, ops: str) -> None:
     graph = lower(open_source(model).graph(), until="canonicalize")
     found = [node.op for node in graph.nodes() if node.op not in ("input", "constant")]
     assert sorted(found) == sorted(ops.split())
-    result = bnn.compile(model)(x)
+    compiled = bnn.compile(model)
+    report = bnn.verify(model, compiled, np.clip(np.nan_to_num(x), -9, 9))
+    assert report.ok, report
+    result = compiled(x)
     odd = np.isnan(expected)
     np.testing.assert_array_equal(np.isnan(result), odd)
     np.testing.assert_array_equal(result[~odd].view(np.uint32), expected[~odd].view(np.uint32))

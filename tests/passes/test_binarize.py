@@ -10,7 +10,18 @@ import pytest
 
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import ConvAttrs, DequantizeAttrs, PadAttrs, PoolAttrs, constant, input_node, make
+from bnn.ir.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    DequantizeAttrs,
+    PadAttrs,
+    PoolAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
 from bnn.passes.binarize import binarize
 from bnn.passes.explain import explain
 from bnn.passes.levels import Levels
@@ -165,7 +176,7 @@ EVEN = {"two": [-0.25, 1.25], "three": [0.5, 1.0, 1.5], "from zero": [0.0, 1.0, 
     ("make_levels", "levels"),
     [*((counted, name) for name in EVEN), (numbers, "three"), (numbers, "from zero")],
 )
-@pytest.mark.parametrize("values", [2, 3, 8, 16])
+@pytest.mark.parametrize("values", [2, 3, 8, 16, 17, 32, 33])
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 2, 1)])
 def test_weights_with_an_offset(
     make_levels: object, levels: str, values: int, pads: tuple[int, int, int, int], rng: np.random.Generator
@@ -183,8 +194,47 @@ def test_weights_with_an_offset(
     found = check(layer)
     planes = (values - 1).bit_length()
     coded = len(known) - 1 if make_levels is counted else (len(known) - 1).bit_length()
-    assert found.count("bconv2d") == (planes + 1 if planes * coded <= 24 else 0)
-    assert found.count("conv2d") == (planes * coded > 24)
+    assert found.count("bconv2d") == (planes + 1 if planes <= 5 and planes * coded <= 25 else 0)
+    assert found.count("conv2d") == (planes > 5 or planes * coded > 25)
+
+
+def scaled(op: str, size: int, pads: int, scale: tuple[int, int, int], first: bool = True) -> list[str]:
+    """The ops of a convolution of levels times, or divided by, numbers of this shape that depend on the data."""
+    levels, positive = (
+        numbers(WIDE, [-0.5, 0.25, 1.5], [0.0, 1.0, 2.0, 3.0]),
+        make("clamp", WIDE, attrs=ClampAttrs(0.5, INF)),
+    )
+    window = (4 // scale[0], 5 // scale[1])
+    number = make("avg_pool", positive, attrs=PoolAttrs(window, window))
+    number = make("slice", number, attrs=SliceAttrs(0, scale[2])) if scale[2] < 8 else number
+    x = make(op, levels, number) if first else make(op, number, levels)
+    signs = np.random.default_rng(1).choice([-1.0, 1.0], (6, size, size, 8))
+    before = graph(make("conv2d", x, constant(signs), attrs=ConvAttrs(pads=(pads,) * 4)))
+    after = binarize(before)
+    data = np.resize(np.float32([-9, -1, -0.5, 0, 0.5, 1, 1.5, 2, 9, 3]), (9, *WIDE.type.shape))
+    expected, found = (interpret.outputs(g, [data])[0] for g in (before, after))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)  # each product was scaled, and is no more
+    return [n.op for n in after.nodes()]
+
+
+@pytest.mark.parametrize("op", ["mul", "div"])
+@pytest.mark.parametrize(("size", "pads", "scale"), [(3, 0, (1, 1, 1)), (3, 1, (1, 1, 1)), (1, 0, (4, 5, 1))])
+def test_a_scale_that_depends_on_the_data(op: str, size: int, pads: int, scale: tuple[int, int, int]) -> None:
+    found = scaled(op, size, pads, scale)
+    assert "bconv2d" in found and "conv2d" not in found
+
+
+@pytest.mark.parametrize(
+    ("op", "size", "scale", "first"),
+    [
+        ("mul", 3, (4, 5, 1), True),  # taps of other scales
+        ("mul", 1, (1, 1, 8), True),  # channels of other scales
+        ("div", 1, (1, 1, 1), False),  # not a scale: s / x
+    ],
+)
+def test_other_scales_stay(op: str, size: int, scale: tuple[int, int, int], first: bool) -> None:
+    found = scaled(op, size, 0, scale, first)
+    assert "conv2d" in found and "bconv2d" not in found
 
 
 def test_weights_that_only_look_evenly_spaced(rng: np.random.Generator) -> None:

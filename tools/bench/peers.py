@@ -77,6 +77,17 @@ def onnx_runtime(keras_model: Any, x: Floats) -> Iterator[Contestant]:
         yield _session(onnxruntime, int8, "int8", image)
 
 
+def onnx_file(module: Any, image: Floats) -> Contestant:
+    """ONNX Runtime on PyTorch's own export of a module, with all its optimizations."""
+    import onnxruntime
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "module.onnx"
+        torch.onnx.export(module, (torch.from_numpy(image),), str(path), input_names=["input"], dynamo=True)
+        return _session(onnxruntime, path, "float32", image)
+
+
 def openvino(keras_model: Any, x: Floats) -> Iterator[Contestant]:
     """The same networks; the float one also with bfloat16 products."""
     import openvino as ov

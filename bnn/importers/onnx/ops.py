@@ -325,17 +325,19 @@ _QUANTIZERS = frozenset({"Sign", "Where", "BipolarQuant", "Quant", "Round", "Cli
 
 
 def _is_quantizer(s: OnnxSource, tensor: str) -> bool:
-    """Whether a tensor that depends on the data comes from an operator that ends a quantizer: perhaps scaled by
-    constants, and perhaps an estimator itself."""
+    """Whether a tensor that depends on the data comes from an operator that ends a quantizer: perhaps scaled, by
+    constants or by a number that depends on the data, and perhaps an estimator itself."""
     for _ in range(8):
         node = s.context.onnx.producers.get(s.context.onnx.behind(tensor))
         if node is None or s.context.value(tensor) is None:
             return False
         if node.op in _QUANTIZERS or tensor in s.context.signs:
             return True
-        if node.op not in ("Mul", "Div", "Add", "Sub"):
+        if node.op not in ("Mul", "Div", "Add", "Sub", "Min", "Max"):
             return False
         data = [i for i in node.inputs if s.context.value(i) is not None]
+        if len(data) == 2 and node.op == "Div":
+            data = data[:1]
         if len(data) != 1:
             return False
         tensor = data[0]

@@ -90,6 +90,30 @@ def test_several_inputs_and_outputs() -> None:
     assert bnn.verify(module, compiled, [left.numpy(), right.numpy()]).ok
 
 
+class BitLinear(nn.Linear):
+    """Signs of weights less their mean, and eight bits per image, scaled by its largest value."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scale = 127.0 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
+        levels = (x * scale).round().clamp(-128, 127) / scale
+        signs = (self.weight - self.weight.mean()).sign() * self.weight.abs().mean()
+        x = x + (levels - x).detach()
+        return nn.functional.linear(x, self.weight + (signs - self.weight).detach())
+
+
+def test_a_scale_of_activations_that_depends_on_the_data() -> None:
+    """Linear layers as in BitNet (Wang et al., 2023)."""
+    torch.manual_seed(0)
+    module = nn.Sequential(BitLinear(64, 128, bias=False), nn.ReLU(), BitLinear(128, 10, bias=False)).eval()
+    x = torch.randn(9, 64)
+    compiled = bnn.compile(module, x[:1])
+    assert compiled.macs.float == 0 and [op.op for op in compiled.ops].count("bconv2d") == 2
+    report = bnn.verify(module, compiled, x.numpy())
+    assert report.ok and report.end_to_end.images_with_different_bits == 0, report
+    # A level of the second layer may turn by a rounding of the first one's floats.
+    assert np.abs(compiled(x.numpy()) - run(module, x)).max() < 0.01
+
+
 class Branching(nn.Module):
     """A trace would keep the branch that the example takes."""
 

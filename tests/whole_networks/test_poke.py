@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PokeBNN, written as its authors wrote it: compiled, binary where they meant it, and equal to Keras."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+pytest.importorskip("larq", reason="Larq is not installed")
+
+import bnn  # noqa: E402
+
+from .poke import STAGES, pokebnn  # noqa: E402
+
+
+def check(model: Any, blocks: int, most: float) -> None:
+    """``most``: bytes of the file per weight of the model."""
+    side = model.input_shape[1]
+    compiled = bnn.compile(model)
+    kinds = {op.layer: op.kind for op in compiled.ops if op.op in ("bconv2d", "conv2d")}
+    assert list(kinds.values()).count("binary") == 3 * blocks
+    assert "gather" not in [op.op for op in compiled.ops]
+    assert compiled.macs.binary > 0.95 * compiled.macs.total
+    assert compiled.nbytes < most * model.count_params()
+    x = np.random.default_rng(1).normal(size=(2, side, side, 3)).astype(np.float32)
+    report = bnn.verify(model, compiled, x, allow_silent=True)
+    assert report.ok and report.end_to_end.images_with_different_bits == 0, report
+
+
+def test_a_block_of_each_stage() -> None:
+    stages = tuple((features, 1, stride) for features, _, stride in STAGES[:2])
+    check(pokebnn(1.0, 32, 10, stages), 2, 1.2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("multiplier", [0.5, 0.75, 1.0])
+def test_network(multiplier: float) -> None:
+    check(pokebnn(multiplier, 224, 1000), 16, 0.9)
