@@ -20,6 +20,7 @@ from ..ir.rewrite import remade
 JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # denormals count as zero
 MOST_STEPS = 2**MOST_PLANES - 1  # steps of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes
+_MOST_JOINED = 15  # counted planes with thresholds of each channel, which binary numbers cannot have
 MOST_SIGNS = 7  # planes of one weight: eight values, or three bits
 _MOST_WEIGHT_PLANES = 5  # 32 values: quantizers of four bits have up to 17
 _EVEN = 1e-6  # share of the largest weight: the rounding of thirds and sevenths in float32
@@ -204,7 +205,7 @@ def joined(node: Node, found: list[Levels]) -> Node | None:
     stairs = [s for known in found if (s := _staircase(known)) is not None]
     stairs = _of_one(stairs) if len(stairs) == len(found) else []
     if not stairs:
-        return None
+        return _side_by_side(node, *found) if node.op == "add" and len(found) == 2 else None
     x, every = stairs[0].x, np.unique(np.concatenate([s.thresholds for s in stairs]))
     data = iter(stairs)
     operands = []
@@ -222,6 +223,35 @@ def joined(node: Node, found: list[Levels]) -> Node | None:
     if len(every) > MOST_STEPS:
         return None
     return quantized(node, Staircase(x, values, every), next(codes(values, x.type.shape[-1])))
+
+
+def _side_by_side(node: Node, a: Levels, b: Levels) -> Node | None:
+    """The sum of levels of one float with thresholds of each channel, all of b above those of a: the planes of both."""
+    planes = [
+        plane for known in (a, b) for plane in (known.bits.inputs if known.bits.op == "concat" else (known.bits,))
+    ]
+    steps = [step for plane in planes if (step := _step(plane)) is not None]
+    one = len(steps) == len(planes) == a.planes + b.planes and all((x, at) == steps[0][::2] for x, _, at in steps)
+    if not one or steps[0][0].type != node.type or len(planes) > _MOST_JOINED or a.channels or b.channels:
+        return None
+    limits = np.stack([limit for _, limit, _ in steps])
+    if not (limits[1:] >= limits[:-1]).all():
+        return None
+    below = np.concatenate([a.values, a.values[-1:].repeat(b.steps)])
+    above = np.concatenate([b.values[:1].repeat(a.steps), b.values])
+    table = constant(evaluate(node, [below, above]))
+    return remade(node, "dequantize", concatenated(planes, node.name), table, attrs=DequantizeAttrs())
+
+
+def _step(bits: Node) -> tuple[Node, Array, float] | None:
+    """(x, t, c) for the bits of x - t >= c, where t is one number per channel."""
+    found, channels = thresholds_of(bits), bits.type.shape[-1]
+    if found is None or found[0].op != "sub" or len(found[1]) > 1:
+        return None
+    x, limit = found[0].inputs
+    if not limit.is_constant or limit.value.size != limit.value.shape[-1]:
+        return None
+    return x, np.broadcast_to(limit.value.reshape(-1), channels), float(found[1][0])
 
 
 def sign_planes(w: Array, most: int = 2) -> tuple[Array, list[Array]] | None:

@@ -12,7 +12,9 @@ from .layer import SourceOp
 
 
 def absolute(s: SourceOp, x: Node, final: bool = True) -> Node:
-    return s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False), final=final)
+    """|x|; only the ``final`` one is +0 for -0."""
+    larger = s.make("maximum", x, s.make("mul", x, constant([-1.0]), final=False), final=False)
+    return s.make("add", larger, constant([0.0])) if final else larger
 
 
 def _above(s: SourceOp, x: Node) -> Node:

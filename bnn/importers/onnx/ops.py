@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,7 @@ from ..common.moves import Moved
 from ..common.padding import as_image, same_pads
 from ..common.table import entering
 from ..common.transposed import transposed
-from .run import integer_range
+from . import qonnx
 from .sizes import OF_ONE_OPERAND
 from .source import OnnxSource
 from .values import Laid, Value, channels_last, permutation
@@ -264,8 +265,20 @@ def _pair(op: str) -> Reader:
     return read
 
 
-for _name, _op in {"Sub": "sub", "Mul": "mul", "Div": "div", "And": "minimum", "Or": "maximum"}.items():
+for _name, _op in {"Sub": "sub", "Mul": "mul", "And": "minimum", "Or": "maximum"}.items():
     READERS[_name] = _pair(_op)
+
+
+@reader("Div")
+def _div(s: OnnxSource) -> Value:
+    """A quotient; x / |x| is a sign, whatever it is at 0."""
+    onnx = s.context.onnx
+    below = onnx.producers.get(onnx.behind(s.onnx.inputs[1]))
+    if below is None or below.op != "Abs" or s.is_constant(0) or not _equal(s, below.inputs[0], s.onnx.inputs[0]):
+        return _pair("div")(s)  # type: ignore[return-value]
+    s.hint("x / |x|, which is not a number at 0, is read as a sign")
+    (x,) = s.framed(0)
+    return s.result(elementwise.step(s, x, strict=s.context.zero < 0))
 
 
 @reader("Add")
@@ -335,7 +348,8 @@ def _many(op: str, mean: bool = False) -> Reader:
     def read(s: OnnxSource) -> Value:
         first, *others = s.framed(*range(len(s.onnx.inputs)))
         for i, other in enumerate(others, 1):
-            first = s.make(op, first, other, final=i == len(others) and not mean)
+            pair = (first, other) if op == "add" else (other, first)  # the larger of two zeros is the second one
+            first = s.make(op, *pair, final=i == len(others) and not mean)
         if mean:
             first = s.make("div", first, constant([float(len(others) + 1)]))
         return s.result(first)
@@ -416,7 +430,8 @@ def _where(s: OnnxSource) -> Value:
 
 @reader("Clip")
 def _clip(s: OnnxSource) -> Value:
-    limits = [float(np.reshape(s.constant(i), ())) if s.has(i) else sign * INF for i, sign in ((1, -1), (2, 1))]
+    most = float(np.finfo(np.float32).max)  # which infinity becomes where there is no limit
+    limits = [float(np.reshape(s.constant(i), ())) if s.has(i) else end for i, end in ((1, -most), (2, most))]
     (x,) = s.framed(0)
     return s.result(s.make("clamp", x, attrs=ClampAttrs(*limits)))
 
@@ -535,7 +550,7 @@ def _bipolar(s: OnnxSource) -> Value:
 def _quant(s: OnnxSource) -> Value:
     """(round(clip(x / scale + zero)) - zero) * scale; a signed number of one bit is +1 or -1."""
     width, signed = float(s.constant(3).reshape(())), bool(s.attr("signed"))
-    low, high = integer_range(width, signed, bool(s.attr("narrow")))
+    low, high = qonnx.integer_range(width, signed, bool(s.attr("narrow")))
     x, scale, zero = _scaled(s, 0, 1, 2)
     plain, shifted = bool((scale.value == 1).all()), bool((zero.value != 0).any())
     y = x if plain else s.make("div", x, scale, final=False)
@@ -545,10 +560,54 @@ def _quant(s: OnnxSource) -> Value:
         y = elementwise.step(s, y, final=plain and not shifted)
     else:
         y = s.make("clamp", y, attrs=ClampAttrs(low, high), final=False)
-        y = s.make("round", y, attrs=RoundAttrs(0), final=plain and not shifted)
+        y = s.make("round", y, attrs=_rounding(s), final=plain and not shifted)
     if shifted:
         y = s.make("sub", y, zero, final=plain)
     return s.result(y if plain else s.make("mul", y, scale))
+
+
+def _rounding(s: OnnxSource) -> RoundAttrs:
+    return RoundAttrs(qonnx.direction(s.op, s.onnx.attrs) or 0)
+
+
+@reader("Trunc")
+def _trunc(s: OnnxSource) -> Value:
+    """Whole numbers without their lowest bits, as :class:`.qonnx.Truncation` says."""
+    others = range(1, len(s.onnx.inputs))
+    x, _, zero = _scaled(s, 0, *others)[:3]
+    to = qonnx.truncation(s.onnx.attrs, *map(s.of_image, others))
+    before, part, less, after = map(s.image_constant, (to.before, 1 / to.factor, to.zero, to.after))
+    y = s.make("add", s.make("div", x, before, final=False), zero, final=False)
+    y = s.make("mul", s.make("round", y, attrs=RoundAttrs(0), final=False), part, final=False)
+    y = s.make("round", s.make("clamp", y, attrs=ClampAttrs(*to.limits), final=False), attrs=_rounding(s), final=False)
+    return s.result(s.make("mul", s.make("sub", y, less, final=False), after))
+
+
+@reader("MultiThreshold")
+def _multi_threshold(s: OnnxSource) -> Value:
+    """How many thresholds a value reaches: half of the sum of their steps of +-1, plus half of their number; scaled."""
+    thresholds, rank = np.asarray(s.constant(1), np.float32), len(s.shape(0))
+    (x,) = s.framed(0)
+    steps = []
+    for column in thresholds.T:
+        limit = s.image_constant(column.reshape(-1, *[1] * (rank - 1 - qonnx.channel_axis(s.onnx.attrs, rank))))
+        steps.append(elementwise.step(s, s.make("sub", x, limit, final=False), final=False))
+    total = functools.reduce(lambda a, b: s.make("add", a, b, final=False), steps)
+    half = s.make("mul", total, constant([0.5]), final=False)
+    count = s.make("add", half, constant([0.5 * len(steps)]), final=False)
+    scaled = s.make("mul", count, constant([float(s.attr("out_scale", 1.0))]), final=False)
+    return s.result(s.make("add", scaled, constant([float(s.attr("out_bias", 0.0))])))
+
+
+@reader("XnorPopcountMatMul")
+def _xnor(s: OnnxSource) -> Value:
+    """How many bits, 0 and 1, of two rows are equal: half of their product as -1 and +1, plus half of their length."""
+    w = 2 * np.asarray(s.constant(1), np.float32).T - 1
+    (x,) = s.framed(0)
+    signs = s.make("add", s.make("mul", x, constant([2.0]), final=False), constant([-1.0]), final=False)
+    product = _dense(s, s.result(signs), w, final=False)
+    total = s.make("add", product.node, constant([float(w.shape[1])]), final=False)
+    return Laid(s.make("mul", total, constant([0.5])), product.order)
 
 
 def _along(s: OnnxSource, i: int, axis: int, default: float) -> Array:

@@ -22,11 +22,12 @@ from .singles import Singles
 FRAMEWORK = "ONNX"
 OLDEST_OPSET = 7
 NEW_OPSET = 11  # from which on the readers know the operators
-QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"})
+QONNX = frozenset({"qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "finn"})
 _OWN = frozenset({"", "ai.onnx"})
 _PASSED = frozenset({"Identity", "Cast", "CastLike"})
 _BOOL = 9  # of ONNX's types
 _MOST_SCOPES = 2**12  # characters
+_QUANTIZER = ".act_quant.export_handler"  # what Brevitas exports of a layer that quantizes
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -237,7 +238,8 @@ def _node(onnx: Any, proto: Any) -> OnnxNode:
             raise loop(proto.op_type, name, WITHOUT_LOOPS)
         value = onnx.helper.get_attribute_value(a)
         attrs[a.name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    return OnnxNode(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, custom, _scope(proto), proto)
+    layer = _scope(proto).removesuffix(_QUANTIZER)
+    return OnnxNode(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs, custom, layer, proto)
 
 
 def _without_sequences(nodes: Sequence[OnnxNode], constants: dict[str, Array]) -> list[OnnxNode]:

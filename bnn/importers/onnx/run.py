@@ -6,7 +6,6 @@ A node alone cannot be fused with another one, so every operation rounds by itse
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,10 +14,10 @@ import numpy as np
 
 from ..._distribution import install
 from ..._types import Array
-from ...errors import CompileError, SetupError, UnsupportedOpError
+from ...errors import CompileError, SetupError
 from ..common.limits import MOST_HELD
-from ..common.remedies import CUT
 from ..common.runner import Values, executed
+from . import qonnx
 from .call import Call, Spec, of
 from .protos import FRAMEWORK, OnnxGraph, OnnxNode
 from .sizes import RULES, check_size, extent, results
@@ -29,29 +28,6 @@ VIEWS = frozenset({"Expand"})  # their results take no memory of their own
 
 PURE = frozenset(RULES)
 """Operators that only compute.  Random numbers, and control flow, are not among them."""
-
-
-def bipolar_quant(x: Array, scale: Array) -> Array:
-    """QONNX's BipolarQuant: +scale where x >= 0, else -scale."""
-    return np.asarray(np.where(x >= 0, np.float32(1), np.float32(-1)) * scale, np.float32)
-
-
-def integer_range(width: float, signed: bool, narrow: bool) -> tuple[float, float]:
-    """The least and the largest number of QONNX's Quant."""
-    low = -(2.0 ** (width - 1)) + narrow if signed else 0.0
-    return low, 2.0 ** (width - 1) - 1 if signed else 2.0**width - 1 - narrow
-
-
-def quant(x: Array, scale: Array, zero: Array, width: float, signed: bool, narrow: bool) -> Array:
-    """QONNX's Quant, rounding halves to even, in its order of operations: x / scale + zero, clipped, rounded.  A signed
-    number of one bit is +1 or -1."""
-    low, high = integer_range(width, signed, narrow)
-    number = np.asarray(x / scale + zero, np.float32)
-    if signed and width == 1:
-        number = np.where(number >= 0, np.float32(1), np.float32(-1))
-    else:
-        number = np.rint(np.clip(number, np.float32(low), np.float32(high)))
-    return np.asarray((number - zero) * scale, np.float32)
 
 
 class OnnxRunner:
@@ -72,12 +48,7 @@ class OnnxRunner:
     def plan(self, node: OnnxNode, operands: Sequence[Spec | None]) -> list[Spec]:
         """The named results of a node, not computed.  Raises as :func:`.sizes.results`."""
         if node.custom:
-            _check_custom(node, operands)
-            shapes = [o.shape for o in operands[:3] if o is not None]
-            try:
-                spec = Spec(np.broadcast_shapes(*shapes), np.dtype(np.float32))
-            except ValueError:
-                raise CompileError(f"{node.where}: shapes {', '.join(map(str, shapes))} do not fit") from None
+            spec = Spec(qonnx.shape(node, operands), np.dtype(np.float32))
             check_size(node, spec.bytes)
             return [spec]
         if node.op not in PURE:
@@ -98,7 +69,7 @@ class OnnxRunner:
             return [np.broadcast_to(data.value, expected[0].shape)]
         given = [None if o is None else o.value if o.value is not None else np.zeros(1, o.dtype) for o in operands]
         try:
-            found = self._custom(node, given) if node.custom else self._run(node, given)
+            found = [qonnx.computed(node, given)] if node.custom else self._run(node, given)
         except CompileError:
             raise
         except Exception as error:  # ONNX Runtime may raise anything; the caller wants one kind
@@ -110,13 +81,6 @@ class OnnxRunner:
                     f"{node.where} gives {value.dtype} {value.shape}; expected {spec.dtype} {spec.shape}"
                 )
         return found
-
-    def _custom(self, node: OnnxNode, operands: Sequence[Array | None]) -> list[Array]:
-        attrs, x = node.attrs, [o for o in operands if o is not None]
-        if node.op == "BipolarQuant":
-            return [bipolar_quant(*x)]
-        data, scale, zero, bits = x
-        return [quant(data, scale, zero, float(bits.reshape(())), bool(attrs["signed"]), bool(attrs["narrow"]))]
 
     def _run(self, node: OnnxNode, given: Sequence[Array | None]) -> list[Array]:
         session = self._session(node, given)
@@ -157,24 +121,6 @@ class OnnxRunner:
                 data, self.options, providers=providers, enable_fallback=0
             )
         return self.sessions[key]
-
-
-def _check_custom(node: OnnxNode, operands: Sequence[Spec | None]) -> None:
-    """Refuse an operator of QONNX that is not read, and one without what it must have."""
-    where = node.where
-    rounding = str(node.attrs.get("rounding_mode", "ROUND"))
-    quant = node.op in ("Quant", "IntQuant")
-    if not quant and node.op != "BipolarQuant" or rounding.upper() not in ("ROUND", "HALF_EVEN"):
-        raise UnsupportedOpError(
-            f"{where} is not supported; of QONNX, BipolarQuant and Quant that rounds to the nearest are; {CUT}"
-        )
-    given, count = [o for o in operands if o is not None], 4 if quant else 2
-    if len(given) != count or len(operands) != count:
-        raise CompileError(f"{where} has {len(given)} operands; expected {count}")
-    if quant and not {"signed", "narrow"} <= node.attrs.keys():
-        raise CompileError(f"{where} does not say whether its numbers are signed and narrow")
-    if quant and math.prod(given[3].shape) != 1:
-        raise UnsupportedOpError(f"{where} has widths of shape {given[3].shape}; one for all is supported; {CUT}")
 
 
 def without_telemetry() -> None:

@@ -13,11 +13,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from ..._distribution import install
+from ..._distribution import install, install_packages
 from ...errors import BnnError, CompileError, InputError, InputTypeError, SetupError
 from ..common.kinds import check_there
 from ..common.limits import PERMISSION
+from .brevitas import export_quantizers
 from .run import without_telemetry
+from .substitutes import substituting
 
 _MOST_TEXT = 300
 _STYLE = re.compile(r"\x1b\[[\d;]*m")
@@ -71,6 +73,10 @@ def export_program(program: Any, unsafe: bool) -> Any:
 
 
 def _needs_packages(error: ImportError) -> SetupError:
+    if error.name == "onnxoptimizer":
+        return SetupError(
+            f"Brevitas exports its modules with onnxoptimizer ({error}); {install_packages([error.name])}"
+        )
     return SetupError(f"exporting from PyTorch needs torch, onnx and onnxscript ({error}); {install('torch')}")
 
 
@@ -88,12 +94,13 @@ def export(module: Any, example: Any) -> Any:
     torch.export reads it first, and the older exporter traces what torch.export cannot read.  A module that decides by
     its data is refused: a trace would keep only the branch of the example; one that decides by parameters and buffers
     is not.  Neither folds constants or optimizes: batch norms stay as they are, so that nothing rounds in another way.
+    A module with quantizers of Brevitas is exported by Brevitas, which calls the same two.
 
     Args:
         example: a tensor or array (N, ...), or a tuple of them, one per argument of ``forward``.
 
     Raises:
-        SetupError: onnx or onnxscript is not installed.
+        SetupError: onnx or onnxscript, or onnxoptimizer for a module of Brevitas, is not installed.
         CompileError: neither exporter can read the module; says why.
     """
     import torch
@@ -107,7 +114,7 @@ def export(module: Any, example: Any) -> Any:
     own = {t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()}
     kind = own.pop() if len(own) == 1 else None  # of a module of halves, or doubles
     arguments = tuple(_doubled(torch, x, kind) for x in (example if isinstance(example, (tuple, list)) else (example,)))
-    with _inference(torch, module), _quiet(), _followed_data(torch):
+    with _inference(torch, module), _quiet(), _followed_data(torch), substituting(torch):
         try:
             return _exported(torch, module, arguments)
         except ImportError as error:
@@ -185,7 +192,11 @@ def _quiet() -> Iterator[None]:
 
 def _exported(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
     free = tuple({0: torch.export.Dim.AUTO} for _ in arguments)
-    found = torch.onnx.export(module, arguments, dynamo=True, optimize=False, verbose=False, dynamic_shapes=free)
+    options = {"dynamo": True, "optimize": False, "verbose": False, "dynamic_shapes": free}
+    quantized = export_quantizers(module, arguments, options)
+    if quantized is not None:
+        return quantized
+    found = torch.onnx.export(module, arguments, **options)
     if any(node.op_type == "NonZero" for node in found.model_proto.graph.node):
         program = _without_masked_assignments(torch, found.exported_program)
         found = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
@@ -211,12 +222,14 @@ def _traced(torch: Any, module: Any, arguments: tuple[Any, ...]) -> Any:
     import onnx
 
     names = [f"input_{i}" for i in range(len(arguments))] if len(arguments) > 1 else ["input"]
-    file = io.BytesIO()
+    axes = {name: {0: "batch"} for name in names}
+    options = {"dynamo": False, "do_constant_folding": False, "input_names": names, "dynamic_axes": axes}
     _check_decisions(torch, module, arguments)
-    torch.onnx.export(
-        module, arguments, file, dynamo=False, do_constant_folding=False, input_names=names,
-        dynamic_axes={name: {0: "batch"} for name in names},
-    )  # fmt: skip
+    quantized = export_quantizers(module, arguments, options)
+    if quantized is not None:
+        return quantized
+    file = io.BytesIO()
+    torch.onnx.export(module, arguments, file, **options)
     return onnx.load_from_string(file.getvalue())
 
 

@@ -155,6 +155,8 @@ IMPORTED = {
     "cnv_1w1a": "qonnx_legacy 11, qonnx_dynamo",
     "cnv_1w2a": "qonnx_legacy, qonnx_dynamo",
     "cnv_2w2a": "qcdq_dynamo",
+    "vgg10_w4a3": "qonnx_legacy, qonnx_dynamo",
+    "separable_4b": "qonnx_legacy, qonnx_dynamo",
 }
 
 

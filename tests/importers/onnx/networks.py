@@ -63,6 +63,8 @@ NETWORKS = {
     "cnv_1w1a": Network(lambda: of_brevitas.published("cnv_1w1a"), COLOUR, 8),
     "cnv_1w2a": Network(lambda: of_brevitas.published("cnv_1w2a"), COLOUR, 8),
     "cnv_2w2a": Network(lambda: of_brevitas.published("cnv_2w2a"), COLOUR, 8),
+    "vgg10_w4a3": Network(of_brevitas.vgg10, (2, 1024), 9),
+    "separable_4b": Network(of_brevitas.separable, COLOUR, 3),
     "brevitas_truncating": Network(of_brevitas.truncating, COLOUR, None),
     "brevitas_float8": Network(of_brevitas.float8, COLOUR, None),
     "scale_per_image": Network(refused.ScalePerImage, COLOUR, None),

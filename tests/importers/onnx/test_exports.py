@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip insta
 pytest.importorskip("torch", reason="PyTorch is not installed: pip install -e '.[torch]'")
 pytest.importorskip("brevitas", reason="Brevitas is not installed: pip install brevitas onnxoptimizer")
 pytest.importorskip("onnxoptimizer", reason="onnxoptimizer is not installed: pip install brevitas onnxoptimizer")
+
+import torch
 
 import bnn
 from bnn.errors import BnnError
@@ -70,9 +73,72 @@ def test_brevitas_gives_equal_bits(export: exports.Export, folder: Path) -> None
     model = compiled(export, folder)
     x = images(export.network, 20)
     module = networks.build(export.network)
-    (norm,) = (part for part in module.modules() if type(part).__name__ == "TensorNorm")
-    norm.register_forward_hook(lambda norm, given, _: normalized(norm, given[0]))
+    meaning(module)
     assert np.array_equal(model(x), networks.eager(module, x))
+
+
+@pytest.mark.parametrize("name", ["lfc_1w1a", "cnv_1w2a", "vgg10_w4a3", "separable_4b"])
+def test_qonnx_gives_equal_bits(name: str, folder: Path) -> None:
+    executor = pytest.importorskip("qonnx.core.onnx_exec", reason="the package qonnx is not installed")
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    (export,) = (e for e in IMPORTED if e.name == f"{name}-qonnx_legacy")
+    model, x = compiled(export, folder), images(name, 3)
+    graph = ModelWrapper(str(folder / f"{export.name}.onnx")).transform(InferShapes())
+    ends = graph.graph.input[0].name, graph.graph.output[0].name
+    rows = [executor.execute_onnx(graph, {ends[0]: image[None]})[ends[1]] for image in x]
+    assert np.array_equal(model(x), np.concatenate(rows))
+
+
+class Annealed(torch.nn.Module):
+    """A module that torch.export cannot read: it decides by a buffer."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("temperature", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.inner(x) if self.temperature < 1e-7 else x
+
+
+@pytest.mark.parametrize(
+    ("name", "annealed"), [("tfc_1w1a", True), ("tfc_2w2a", False), ("lfc_1w2a", False), ("cnv_1w2a", False)]
+)
+def test_modules_of_brevitas(name: str, annealed: bool) -> None:
+    x, module = images(name, 20), networks.build(name)
+    given = Annealed(module).eval() if annealed else module
+    model = bnn.compile(given, x[:1])
+    assert model.macs.float == model.macs.byte == 0, model.summary()
+    layers = {op.layer.removeprefix("inner.") for op in model.ops}
+    assert layers <= {name for name, _ in module.named_modules() if name.count(".") == 1}
+    assert bnn.verify(given, model, x[:2]).ok
+    meaning(module)  # which is as it was
+    assert np.array_equal(model(x), networks.eager(module, x))
+
+
+@pytest.mark.parametrize(("name", "refused"), [("brevitas_truncating", ""), ("brevitas_float8", "Log")])
+def test_quantizers_that_qonnx_alone_has(name: str, refused: str) -> None:
+    """PyTorch exports what they compute."""
+    x, module = images(name, 4), networks.build(name)
+    if refused:
+        with pytest.raises(BnnError, match=refused):
+            bnn.compile(module, x[:1])
+    else:
+        assert np.abs(bnn.compile(module, x[:1])(x) - networks.eager(module, x)).max() < 1e-5
+
+
+def test_brevitas_exports_with_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxoptimizer", None)
+    with pytest.raises(bnn.SetupError, match="Brevitas exports its modules with onnxoptimizer .*pip install onnxopt"):
+        bnn.compile(networks.build("tfc_1w1a"), images("tfc_1w1a", 1))
+
+
+def meaning(module: Any) -> None:
+    """Let a network of Brevitas compute what it means, to the bit."""
+    for norm in (part for part in module.modules() if type(part).__name__ == "TensorNorm"):
+        norm.register_forward_hook(lambda norm, given, _: normalized(norm, given[0]))
 
 
 def normalized(norm: Any, x: Any) -> Any:

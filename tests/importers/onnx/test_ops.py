@@ -299,6 +299,30 @@ def test_levels_of_qonnx() -> None:
     assert np.array_equal(compiled(x), expected) and kinds(compiled) == ["binary"] and bnn.verify(proto, compiled, x).ok
 
 
+SPECIAL = np.array([0.0, -0.0, 1, -1, 2.5, -2.5, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32)
+ENDS: dict[str, tuple[str, dict[str, float], dict[str, object]]] = {
+    "Abs": ("x", {}, {}), "Clip": ("x", {}, {}), "Clip below": ("x l", {"l": -1}, {}), "Relu": ("x", {}, {}),
+    "Clip above": ("x _ h", {"h": 1}, {}), "Clip both": ("x l h", {"l": -1, "h": 1}, {}),
+    "PRelu": ("x s", {"s": 0.25}, {}), "PRelu falling": ("x s", {"s": -0.5}, {}), "PRelu of 0": ("x s", {"s": 0}, {}),
+    "LeakyRelu": ("x", {}, {"alpha": 0.1}), "Min": ("x z", {}, {}), "Max": ("x z", {}, {}),
+    "Min of 3": ("x z x", {}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_zeros_and_infinities_and_nan(name: str) -> None:
+    """The sign of a zero, too."""
+    operands, constants, attrs = ENDS[name]
+    inputs = ("x", "z") if "z" in operands else ("x",)
+    proto = model([node(name.split()[0], operands, **attrs)], {k: scalar(v) for k, v in constants.items()},
+                  ("N", 11), rank=2, inputs=inputs)  # fmt: skip
+    every = np.broadcast_arrays(SPECIAL[:, None], SPECIAL)[: len(inputs)]
+    ours, theirs = bnn.compile(proto)(list(every)), by_onnx_runtime(proto, *every)
+    numbers = ~np.isnan(theirs)
+    assert np.array_equal(ours, theirs, equal_nan=True)
+    assert np.array_equal(np.signbit(ours[numbers]), np.signbit(theirs[numbers]))
+
+
 # -- arguments and names ---------------------------------------------------------------------------------------------
 
 
@@ -407,7 +431,7 @@ def test_old_versions(op: str, operands: str, attrs: dict[str, Any], constants: 
     assert read or op == "Unsqueeze"
 
 
-@pytest.mark.parametrize("domain", ["finn.custom_op.general", "onnx.brevitas"])
+@pytest.mark.parametrize("domain", ["finn", "finn.custom_op.general", "onnx.brevitas"])
 def test_old_models_with_operators_of_qonnx(domain: str) -> None:
     """Their files often do not say which domains they use."""
     quant = node("BipolarQuant", "m one", "q", domain=domain)

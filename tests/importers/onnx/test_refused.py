@@ -220,10 +220,19 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
 
 SIGNED, FEW = {"signed": 1, "narrow": 0}, "has 3 operands; expected"
 QONNX: dict[str, tuple[str, str, str, dict[str, Any]]] = {
-    **{mode: ("Quant that rounds to the nearest", "Quant", "x s z b", {**SIGNED, "rounding_mode": mode})
-       for mode in ("FLOOR", "CEIL", "UP", "DOWN", "HALF_UP", "HALF_DOWN")},
-    "Trunc": ("uses the ONNX op Trunc", "Trunc", "x s z b b", {}),
-    "a constant Trunc": ("of QONNX, BipolarQuant", "Trunc", "s s z b b", {}),
+    **{mode: ("which round to the nearest, up or down", "Quant", "x s z b", {**SIGNED, "rounding_mode": mode})
+       for mode in ("UP", "DOWN", "HALF_UP", "HALF_DOWN")},
+    "a rounding of Trunc": ("which round to the nearest, up or down", "Trunc", "x s z b b", {"rounding_mode": "DOWN"}),
+    "few of Trunc": ("has 4 operands; expected 5 or 6", "Trunc", "x s z b", {}),
+    "widths of Trunc": (r"widths of shape \(6, 6\); one for all", "Trunc", "x s z b s w", {}),
+    "truncated by the data": ("a scale or a zero point that depends on the data", "Trunc", "x r z b b", {}),
+    "a width of Trunc of the data": ("a zero point that depends on the data", "Trunc", "x s z b r", {}),
+    "thresholds of three channels": (r"thresholds of shape \(3, 2\); expected \(1, n\) or \(5, n\)", "MultiThreshold",
+                                     "x three", {}),
+    "no thresholds": (r"thresholds of shape \(1, 0\)", "MultiThreshold", "x none", {}),
+    "bits that do not fit": (r"shapes \(1, 4, 5\) and \(6, 6\) do not fit", "XnorPopcountMatMul", "x w", {}),
+    "FloatQuant": ("uses the ONNX op FloatQuant", "FloatQuant", "x s", {}),
+    "a constant FloatQuant": ("of QONNX, BipolarQuant", "FloatQuant", "s s", {}),
     "signs unknown": ("does not say whether its numbers are signed", "Quant", "x s z b", {"narrow": 0}),
     "ends unknown": ("does not say whether its numbers are signed and narrow", "Quant", "x s z b", {"signed": 1}),
     "no width": (FEW, "Quant", "x s z", SIGNED), "no zero point": (FEW, "IntQuant", "x s _ b", SIGNED),
@@ -240,7 +249,15 @@ QONNX: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 
 
 def of_qonnx(op: str, operands: str, attrs: dict[str, Any]) -> Model:
-    known = {"s": SCALAR, "z": np.float32(0), "b": np.float32(3), "h": np.float32(1e9), "w": W}
+    known = {
+        "s": SCALAR,
+        "z": np.float32(0),
+        "b": np.float32(3),
+        "h": np.float32(1e9),
+        "w": W,
+        "three": MANY[:6].reshape(3, 2),
+        "none": MANY[:0].reshape(1, 0),
+    }
     domain = "qonnx.custom_op.general"
     return chain("ReduceMax, x, r", f"{op}, {operands}, y", shape=(1, 4, 5), domains=[domain],
                  attrs={0: {"axes": [1, 2]}, 1: {**attrs, "domain": domain}}, **known)  # fmt: skip

@@ -165,6 +165,66 @@ def test_assignments_by_masks() -> None:
     assert np.array_equal(compiled(x.numpy()), run(Assigned(), x))
 
 
+class Quantizing(nn.Module):
+    """A function of the data, and a layer of signs that reads it."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1)))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.function(x)
+        return y, functional.conv2d(y, self.weight.sign())
+
+
+ZEROS = torch.zeros(3, dtype=torch.int32)
+QUANTIZERS = {
+    "copysign": lambda x: torch.copysign(torch.ones_like(x), x),
+    "the sign of copysign": lambda x: torch.tensor(-0.5).copysign(x - 0.25),
+    "x / |x|": lambda x: (x + 0.01) / (x + 0.01).abs(),
+    "2 bits": lambda x: torch.fake_quantize_per_tensor_affine(x, 0.3, 0, -2, 1),
+    "unsigned": lambda x: torch.fake_quantize_per_tensor_affine(x, torch.tensor(0.7), ZEROS[0] + 1, 0, 3),
+    "channels": lambda x: torch.fake_quantize_per_channel_affine(x, torch.tensor([0.3, 0.3, 0.3]), ZEROS, 1, -4, 3),
+    "8 bits": lambda x: torch.fake_quantize_per_tensor_affine(x, 0.02, 0, -128, 127),
+}
+
+
+@pytest.mark.parametrize("function", QUANTIZERS.values(), ids=QUANTIZERS)
+def test_quantizers_that_the_exporters_do_not_have(function: Any) -> None:
+    tenths = torch.arange(-216, 216).reshape(1, 3, 12, 12) / 20  # where levels meet
+    module, x = Quantizing(function).eval(), torch.cat([IMAGES, tenths])
+    with torch.no_grad():
+        expected = [y.numpy() for y in module(x)]
+    compiled = bnn.compile(module, x[:1])
+    levels, sums = compiled(x.numpy())
+    assert np.array_equal(levels, expected[0]) and np.abs(sums - expected[1]).max() < 1e-5
+    assert compiled.macs.float == 0 and bnn.verify(module, compiled, x.numpy()).ok
+
+
+def test_training_with_quantizers_of_two_bits() -> None:
+    """As torch.ao does it; its observers are parts of the module, and decide by buffers."""
+    from torch.ao import quantization
+
+    observer = quantization.MovingAverageMinMaxObserver
+    fake = quantization.FakeQuantize.with_args
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, bias=False), nn.BatchNorm2d(32),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+    module.qconfig = quantization.QConfig(
+        activation=fake(observer=observer, quant_min=0, quant_max=3, dtype=torch.quint8),
+        weight=fake(observer=observer, quant_min=-2, quant_max=1, dtype=torch.qint8,
+                    qscheme=torch.per_tensor_symmetric),
+    )  # fmt: skip
+    quantization.prepare_qat(module.train(), inplace=True)(IMAGES)
+    module.eval().apply(quantization.disable_observer)
+    compiled = bnn.compile(module, IMAGES[:1])
+    assert compiled.macs.binary > compiled.macs.float > 0
+    assert np.abs(compiled(IMAGES.numpy()) - run(module, IMAGES)).max() < 1e-5
+
+
 class DataReplaced(nn.Conv2d):
     """As in BinaryNet (Hubara et al., 2016), whose layers replace the data of their inputs and weights."""
 
