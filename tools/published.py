@@ -7,8 +7,9 @@
     python tools/published.py clones --network ReActNet-A --json
     python tools/published.py clones --write docs/explanation/zoo.md     puts the table into that file
 
-Weights are random, as that code makes them (but of both signs); statistics and factors of batch norms are drawn, as after training.  Every
-network has a process of its own.  Times are medians of one image on one thread, with the contestants in turn.
+Weights are random, as that code makes them (but of both signs); statistics and factors of batch norms are drawn, as
+after training.  Every network has a process of its own.  Times are medians of one image on one thread, with the
+contestants in turn.
 """
 
 from __future__ import annotations
