@@ -7,14 +7,15 @@
     python tools/published.py clones --network ReActNet-A --json
     python tools/published.py clones --write docs/explanation/zoo.md     puts the table into that file
 
-Weights are random, as that code makes them (but of both signs); statistics and factors of batch norms are drawn, as
-after training.  Every network has a process of its own.  Times are medians of one image on one thread, with the
-contestants in turn.
+Weights are random, as that code makes them (but of both signs); factors of batch norms are drawn, and their statistics
+are those of random images.  Every network has a process of its own.  Times are medians of one image on one thread, with
+the contestants in turn.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -35,7 +36,8 @@ from bench import document, peers
 from bench.timing import Contestant, measure
 from training.console import progress, table
 
-_IMAGES = 4
+_IMAGES = 2
+_SEEN = 8  # random images of which batch norms know the statistics
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Network:
 @dataclass
 class Result:
     """``binary``: the share of multiplications on bits.  ``import_gb``: the memory that the process had needed when the
-    network was compiled, framework included.  ``milliseconds``: medians of one image, by engine."""
+    network was compiled, framework included.  ``equal`` to ``difference`` (of the largest output): by ``bnn verify``,
+    against ONNX Runtime or Keras; PyTorch's own kernels round otherwise.  ``milliseconds``: medians of one image, by
+    engine.
+    """
 
     network: str
     top1: str
@@ -60,6 +65,8 @@ class Result:
     bytes: int
     seconds: float
     import_gb: float
+    equal: bool
+    images_with_different_bits: int
     classes_different: int
     difference: float
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -149,29 +156,30 @@ def torch_network(network: Network, root: Path, rng: np.random.Generator) -> Any
     for weights in module.parameters():
         if weights.dim() > 1 and weights.min() >= 0:  # some begin with weights of one sign
             weights.data.copy_(torch.from_numpy(rng.normal(0, 0.1, weights.shape)))
-    for part in module.modules():
-        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-            shape = part.running_mean.shape
-            part.running_mean.copy_(torch.from_numpy(rng.normal(0, 0.1, shape)))
-            part.running_var.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, shape)))
-            if part.weight is not None:
-                part.weight.data.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, shape)))
-                part.bias.data.copy_(torch.from_numpy(rng.normal(0, 0.1, shape)))
+    norms = [part for part in module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum = None  # the mean of what it sees
+        norm.reset_running_stats()
+        if norm.weight is not None:
+            norm.weight.data.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, norm.weight.shape)))
+            norm.bias.data.copy_(torch.from_numpy(rng.normal(0, 0.1, norm.bias.shape)))
+    with torch.no_grad():
+        module.train()(torch.from_numpy(rng.normal(size=(_SEEN, 3, network.side, network.side)).astype(np.float32)))
+    module.eval()
     return module
 
 
 def keras_network(network: Network, root: Path, rng: np.random.Generator) -> Any:
+    import tensorflow as tf
+
     peers.one_thread()
     model = network.make(root)
-    draws: dict[str, Callable[[Any], Any]] = {
-        "gamma": lambda shape: rng.uniform(0.5, 1.5, shape),
-        "beta": lambda shape: rng.normal(0, 0.1, shape),
-        "moving_mean": lambda shape: rng.normal(0, 0.1, shape),
-        "moving_variance": lambda shape: rng.uniform(0.5, 1.5, shape),
-    }
-    for weight in model.weights:
-        if draw := draws.get(weight.name.split("/")[-1].split(":")[0]):
-            weight.assign(draw(tuple(weight.shape)))
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(rng.normal(0, 0.1, layer.beta.shape))
+            layer.momentum = 0.0
+    model(rng.normal(size=(_SEEN, network.side, network.side, 3)).astype(np.float32), training=True)
     return model
 
 
@@ -180,6 +188,7 @@ def run(name: str, clones: Path, rounds: int) -> Result:
     network, rng = NETWORKS[name], np.random.default_rng(0)
     root = clones.resolve() / network.repository.rpartition("/")[2]
     keras = name.startswith("Poke")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     source = (keras_network if keras else torch_network)(network, root, rng)
     size = (network.side, network.side)
     x = rng.normal(size=(_IMAGES, *size, 3) if keras else (_IMAGES, 3, *size)).astype(np.float32)
@@ -187,8 +196,8 @@ def run(name: str, clones: Path, rounds: int) -> Result:
     model = bnn.compile(source) if keras else bnn.compile(source, x[:1])
     seconds = time.process_time() - begin
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    expected = np.asarray(source(x, training=False)) if keras else _by_torch(source, x)
-    found = model(x)
+    report = bnn.verify(source, model, x, allow_silent=True)
+    largest = float(np.abs(model(x)).max())
     result = Result(
         network=name,
         top1=network.top1,
@@ -196,8 +205,10 @@ def run(name: str, clones: Path, rounds: int) -> Result:
         bytes=model.nbytes,
         seconds=seconds,
         import_gb=memory,
-        classes_different=int(np.count_nonzero(expected.argmax(axis=1) != found.argmax(axis=1))),
-        difference=float(np.abs(found - expected).max() / np.abs(expected).max()),
+        equal=report.ok,
+        images_with_different_bits=report.end_to_end.images_with_different_bits,
+        classes_different=report.end_to_end.classes_different,
+        difference=report.end_to_end.largest_output_difference / largest,
     )
     if rounds:
         if keras:
@@ -226,7 +237,7 @@ def _torch_peers(module: Any, image: Any) -> tuple[list[Contestant], dict[str, s
     """PyTorch itself, and the fastest engine that takes its ONNX export: binary layers are floats to both."""
     found = [Contestant("PyTorch", "", 1, 1, partial(_by_torch, module, image))]
     try:
-        found.append(peers.onnx_file(module, image))
+        found.append(peers.onnx_module(module, image))
     except Exception as error:  # whatever an exporter or an engine raises
         return found, {"ONNX Runtime": f"{type(error).__name__}: {str(error).splitlines()[0]}"[:200]}
     return found, {}
@@ -234,8 +245,9 @@ def _torch_peers(module: Any, image: Any) -> tuple[list[Contestant], dict[str, s
 
 def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     engines = list(dict.fromkeys(e for r in results for e in r.milliseconds))
-    header = ["network", "published top-1", "binary", "file MB", "compiled in s of CPU", "memory GB", "classes differ",
-              "output differs by", *(f"{e}, ms" for e in engines)]  # fmt: skip
+    header = ["network", "published top-1", "binary", "file MB", "compiled in s of CPU", "memory GB", "verify",
+              "images with another bit", "other classes", "output differs by",
+              *(f"{e}, ms" for e in engines)]  # fmt: skip
     lines = []
     for r in results:
         line = [
@@ -245,6 +257,8 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
             f"{r.bytes / 1e6:.2f}",
             f"{r.seconds:.0f}",
             f"{r.import_gb:.1f}",
+            "EQUAL" if r.equal else "DIFFERENT",
+            f"{r.images_with_different_bits} of {_IMAGES}",
             f"{r.classes_different} of {_IMAGES}",
             f"{r.difference:.0e}",
         ]

@@ -47,7 +47,8 @@ def test_a_network_of_a_clone(tmp_path: Path) -> None:
     done = run(str(tmp_path), "--network", "IR-Net-20", "--rounds", "1", "--json", "--write", str(page))
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["classes_different"] == 0 and result["difference"] < 1e-4 and result["bytes"] > 1_000_000
+    assert result["equal"] and result["classes_different"] == 0 and 0 < result["difference"] < 1e-4
+    assert result["bytes"] > 1_000_000
     binary, floats = 28 * 28 * 9 * 32 * 64, 30 * 30 * 27 * 32 + 64 * 28 * 28 * 10
     assert result["binary"] == pytest.approx(binary / (binary + floats))
     assert list(result["milliseconds"]) == ["bnn", "PyTorch", "ONNX Runtime"] and not result["not_compared"]
