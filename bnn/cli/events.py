@@ -8,7 +8,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import InputError
-from ..events import FIRING_ORDERS, ORDERS, EventEngine
+from ..events import ORDERS, EventEngine
 from ..events.rules import PARAMETERS, RULES, Rule
 from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
@@ -63,9 +63,7 @@ _MODES = {
 )
 @label_option
 @labels_option
-@click.option("--seed", type=click.IntRange(0), default=0, help="For --order random and --firing random.")
-@click.option("--firing", type=click.Choice(FIRING_ORDERS), default="layers", show_default=True,
-              help="Which pending spike is delivered next.  The result does not depend on it.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, help="For --order random.")
 @click.option("--switch", type=click.Choice(("never", "auto")), default="never", show_default=True,
               help="auto: layers that receive too many events at once run synchronously.")  # fmt: skip
 @format_option
@@ -92,7 +90,6 @@ def events(
     label: str | None,
     labels: str | None,
     seed: int,
-    firing: str,
     switch: str,
     kind: str | None,
     rule: str,
@@ -114,12 +111,12 @@ def events(
     Images and frames are given as for `bnn run`; recordings are .npy or .npz with x, y, p, t, N-MNIST's .bin, AEDAT
     3.1, or Prophesee's .dat and .raw.
     """
-    _check_options(mode, rule, "random" in (order, firing))
+    _check_options(mode, rule, order == "random")
     check_outputs({"--plot": plot, "--html": html}, [net, *files, labels])
     check_picture("--plot", plot, PICTURES)
     check_suffix("--html", html, PAGES)
     model = load(net)
-    engine = EventEngine(model, firing=firing, seed=seed, switch=switch)
+    engine = EventEngine(model, switch=switch)
     if len(model.input_shapes) != 1:
         raise InputError(f"the model has {len(model.input_shapes)} inputs, expected one; use bnn run")
     classes = model.output_shapes[0][-1]
@@ -170,7 +167,7 @@ def _check_options(mode: str, rule: str, random: bool) -> None:
             takes = ", ".join(f"--{n}" for n in ("step", *PARAMETERS[rule]))
             raise click.UsageError(f"{option.opts[0]} is not for --rule {rule}, which takes {takes}; leave it out")
         if name == "seed" and not random:
-            raise click.UsageError("--seed is for --order random and --firing random, found neither; leave it out")
+            raise click.UsageError("--seed is for --order random; leave it out")
 
 
 def _recording(files: tuple[str, ...], kind: str | None) -> Array:

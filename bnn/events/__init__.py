@@ -11,11 +11,11 @@ Whenever no spike is pending, every layer equals what ``model(x)`` computes, bit
 
 from ..streams.energy import Energy
 from .counts import EventReport, LayerCounts
-from .engine import FIRING_ORDERS, EventEngine
+from .engine import EventEngine
 from .rules import ORDERS, RULES, Rule, pixel_order
 from .runs import ImageRun, RecordingRun, StreamRun
 
 __all__ = [
-    "FIRING_ORDERS", "ORDERS", "RULES", "Energy", "EventEngine", "EventReport", "ImageRun", "LayerCounts",
-    "RecordingRun", "Rule", "StreamRun", "pixel_order",
+    "ORDERS", "RULES", "Energy", "EventEngine", "EventReport", "ImageRun", "LayerCounts", "RecordingRun", "Rule",
+    "StreamRun", "pixel_order",
 ]  # fmt: skip

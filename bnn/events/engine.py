@@ -17,12 +17,10 @@ from ..runtime.arrays import Shape, as_array, as_numbers, given, room_for
 from ..runtime.progress import progress as progress_bar
 from ..streams.grid import check_finite, place
 from .counts import EventReport, LayerCounts
-from .handle import FIRING, Engine
+from .handle import Engine
 from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
-FIRING_ORDERS = tuple(FIRING)
-"""Which pending spike is delivered next: all of a layer, the oldest, or any."""
 _NEURONS = "activations of several levels run as several neurons, one per threshold"
 #: Spikes that a trace may keep, 24 bytes each.
 MOST_SPIKES = 40_000_000
@@ -35,8 +33,6 @@ class EventEngine:
 
     Args:
         model: a compiled model. Several engines may share it.
-        firing: which pending spike is delivered next: "layers" (all of a layer, then the next layer: fastest), "fifo",
-            or "random" by ``seed``.  The final result is the same.
         switch: "never": events only.  "auto": a layer that receives more spikes at once than its measured break-even
             runs its synchronous kernel instead; the report says how often.
         encoder: how real inputs become the first bits.  "incremental": only the effects of changed pixels, refused if
@@ -49,30 +45,19 @@ class EventEngine:
             reset (``run_...``).
     """
 
-    def __init__(
-        self, model: Model, *, firing: str = "layers", seed: int = 0, switch: str = "never", encoder: str = "auto"
-    ) -> None:
-        for what, found, choices in (
-            ("firing", firing, FIRING_ORDERS),
-            ("switch", switch, ("never", "auto")),
-            ("encoder", encoder, ("auto", "incremental", "synchronous")),
-        ):
-            check_choice(found, what, choices)
-        if switch == "auto" and firing != "layers":
-            raise InputError(
-                f"switch: found 'auto' with firing {firing!r}, expected 'layers': with other orders no layer switches"
-            )
+    def __init__(self, model: Model, *, switch: str = "never", encoder: str = "auto") -> None:
+        check_choice(switch, "switch", ("never", "auto"))
+        check_choice(encoder, "encoder", ("auto", "incremental", "synchronous"))
         self.model: Model = check_kind(model, "model", Model, "a compiled model: bnn.load(path)")
         #: The model that runs: ``model`` itself, or, if it has real numbers before its bits, the network with integer
         #: thresholds.  Numbers of ops and tensors refer to this model.
         self.network = model
         self._dense, self._several = dict[int, int](), False
-        #: The functions of bnn_events.h, whose arguments are not checked: limits of layers, orders, single pixels.
+        #: The functions of bnn_events.h, whose arguments are not checked: limits of layers, single pixels.
         self.handle = self._made()
         self._opened = self.handle.opened
         if switch == "auto":
             self.handle.calibrate()
-        self.handle.set_order(firing, check_count(seed, "seed", 2**64 - 1, 0))
         self._encoder, self._mode, self._why = encoder, "synchronous", ""
         self._updates = 0  # inputs since the last reset
         ops = [self._opened.ops[layer.op] for layer in self.layers]
@@ -192,7 +177,7 @@ class EventEngine:
             if count > most_spikes:
                 most = f"{most_spikes:,} ({most_spikes * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
                 raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
-            room = count + count // 8  # run again; in random order a few more spikes may come
+            room = count  # run again
         return ImageRun(outputs, label, self.report(), image, index, order, self.blank, spikes)
 
     def _arrive(

@@ -13,7 +13,6 @@ from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_fiel
 from ..runtime.native import ffi, lib
 from .counts import LayerCounts
 
-FIRING = {"layers": lib.BNN_ORDER_LAYERS, "fifo": lib.BNN_ORDER_FIFO, "random": lib.BNN_ORDER_RANDOM}
 KINDS = {
     lib.BNN_LAYER_ENCODER: "encoder",
     lib.BNN_LAYER_SYNAPSES: "synapses",
@@ -129,9 +128,6 @@ class Engine:
         values = np.empty(self.opened.tensors[tensor].shape, np.float32)
         self._check(lib.bnn_events_state(self.pointer, tensor, ffi.from_buffer(FLOATS, values)), "state")
         return values
-
-    def set_order(self, firing: str, seed: int) -> None:
-        self._check(lib.bnn_events_set_order(self.pointer, FIRING[firing], seed % 2**64), "set_order")
 
     def set_time(self, now: int) -> None:
         lib.bnn_events_set_time(self.pointer, now)

@@ -213,13 +213,11 @@ static struct bnn_population reserve_population(struct bnn_prepare *p, const str
     if (s.steps == 1) {
         s.bits = bnn_reserve(p, words, sizeof *s.bits);
         s.seen = bnn_reserve(p, words, sizeof *s.seen);
-        s.told = bnn_reserve(p, words, sizeof *s.told);
     } else {
         s.levels = bnn_reserve(p, s.neurons, 1);
         s.levels_seen = bnn_reserve(p, s.neurons, 1);
-        s.levels_told = bnn_reserve(p, s.neurons, 1);
     }
-    s.pending = bnn_reserve(p, s.neurons, sizeof *s.pending);
+    s.pending = bnn_reserve(p, s.steps == 1 ? words : s.neurons, 1);
     return s;
 }
 

@@ -37,14 +37,11 @@ void bnn_events_set_level(struct bnn_events *e, struct bnn_population *p, uint32
     count->down += level < old ? old - level : 0;
     for (uint32_t k = level > old ? level - old : old - level; e->trace != NULL && k > 0; k--)
         bnn_events_record(e, p, neuron, level > old);
-    if (p->pending[neuron] != 0)
+    if (p->pending[neuron])
         return;
     p->pending[neuron] = 1;
-    size_t end = e->head + e->queued++;
-    if (e->order == BNN_ORDER_LAYERS)
-        e->queue[p->first + p->waiting++] = neuron;
-    else
-        e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
+    e->queue[p->first + p->waiting++] = neuron;
+    e->queued++;
 }
 
 uint32_t bnn_events_level(const struct bnn_layer *l, float v, size_t channel)

@@ -139,18 +139,6 @@ static void collect(struct bnn_rows *rows, const int8_t *base, size_t row_length
     rows->minus = minus;
 }
 
-/* One spike, in the orders that deliver one at a time; like add_words, but faster. */
-static void add_one(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d, uint32_t word)
-{
-    uint32_t pixel = word / d->from->words, bit = bnn_lowest_bit(d->before[word] ^ d->after[word]);
-    uint32_t channel = 32 * (word - pixel * d->from->words) + bit;
-    struct bnn_rows rows;
-    rows.plus = d->after[word] >> bit & 1;
-    rows.minus = rows.plus ^ 1;
-    rows.added[0] = rows.taken[0] = (const int8_t *)l->rows + channel * l->row_length;
-    add_rows(e->model->kernels, l, pixel, l->groups == 1 ? 0 : channel / l->group_in, &rows);
-}
-
 /* The spikes of `count` words.  Words of one pixel often follow each other: their rows are added together. */
 static void add_words(const struct bnn_events *e, struct bnn_layer *l, const struct bnn_delivery *d,
                       const uint32_t *words, size_t count)
@@ -246,8 +234,6 @@ void bnn_events_add(struct bnn_events *e, struct bnn_layer *l, const struct bnn_
             touch_pools(l, spikes, words, count);
         else if (l->floats)
             add_levels(e, l, spikes, words, count);
-        else if (e->order != BNN_ORDER_LAYERS)
-            add_one(e, l, spikes, *words);
         else
             add_words(e, l, spikes, words, count);
         if (bnn_events_pause(e, count * 32 * l->spike_work))

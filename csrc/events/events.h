@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shared by the event engine's files.
  *
- * State.  A population is the bits of one tensor: the current output of its neurons.  Pending spikes are, in order
- * LAYERS, the difference between `bits` and what its targets have `seen`, word by word; a spike and its retraction
- * cancel if both are pending.  In the other orders they are counted by neuron in `pending`; since signs alternate, a
- * queue needs at most one entry per neuron.  While a spike is delivered, `told` has it already, and `seen` not yet.
+ * State.  A population is the bits of one tensor: the current output of its neurons.  Pending spikes are the difference
+ * between `bits` and what its targets have `seen`, word by word; a spike and its retraction cancel if both are pending.
+ * A run delivers all of a population, then all of the next: spikes go to later populations only.
  *
  * Membranes.  They start from the sums of the synchronous kernels.  An input that turns +1 adds 2 w to an accumulator;
  * membranes count in twos, m = floor((accumulator - threshold) / 2), so that a spike adds w in {+1, -1}, and a neuron
@@ -13,12 +12,11 @@
  * 2 m + parity, with a parity per output pixel.  A pooling neuron has no membrane: it reads the bits of its window.
  *
  * Counters.  A neuron of several levels keeps its level: each step up or down is a spike, +1 or -1, that adds its row of
- * weights to its targets once, or takes it back once.  Of spikes that are pending only the difference counts: in order
- * LAYERS it is delivered at once, as a multiple of the row; in the other orders a neuron in the queue sends one spike
- * toward its level, and goes to the end of the queue while there are more.  What reads levels sums in floats, which are
- * exact there (bnn_model_open checked that sums are below 2^24): `membranes` are then the accumulators themselves.  A
- * counter has no sums of its own: it looks at those of a layer of real values, through a chain of monotone functions and
- * perhaps the window of a max-pool, and compares them with its `cuts`, where the level changes.
+ * weights to its targets once, or takes it back once.  Of spikes that are pending only the difference counts: it is
+ * delivered at once, as a multiple of the row.  What reads levels sums in floats, which are exact there (bnn_model_open
+ * checked that sums are below 2^24): `membranes` are then the accumulators themselves.  A counter has no sums of its own:
+ * it looks at those of a layer of real values, through a chain of monotone functions and perhaps the window of a
+ * max-pool, and compares them with its `cuts`, where the level changes.
  *
  * Other neuron models (leak, reset, several time steps) would differ in `settle` and keep the rest. */
 #ifndef BNN_EVENTS_INTERNAL_H
@@ -38,13 +36,12 @@ struct bnn_link {
 
 struct bnn_population {
     uint32_t tensor, h, w, c, words;
-    uint32_t steps;                              /* the highest level of a neuron; bits: 1 */
-    size_t neurons, first;                       /* number of its first neuron in the engine's own numbering */
-    uint32_t *bits, *seen;                       /* packed as in bnn.h, without halo */
-    uint32_t *told;                              /* likewise, in orders other than LAYERS */
-    uint8_t *levels, *levels_seen, *levels_told; /* of several levels: per neuron, instead of these */
-    uint32_t *pending;  /* per neuron; bits in order LAYERS: per word; of several levels: whether it is in the queue */
-    size_t waiting;     /* order LAYERS: words of bits, or neurons of several levels, in queue[first ...] */
+    uint32_t steps;                /* the highest level of a neuron; bits: 1 */
+    size_t neurons, first;         /* number of its first neuron in the engine's own numbering */
+    uint32_t *bits, *seen;         /* packed as in bnn.h, without halo */
+    uint8_t *levels, *levels_seen; /* of several levels: per neuron, instead of these */
+    uint8_t *pending;   /* per word of bits, or neuron of several levels: whether it is in queue[first ...] */
+    size_t waiting;     /* how many are */
     uint32_t consumers; /* the first of them in `links`, or BNN_NONE */
     uint32_t producer;  /* layer */
 };
@@ -128,10 +125,8 @@ struct bnn_events {
     float **values;          /* by tensor: real values kept, or NULL */
     struct bnn_pixels *inputs;
     float *accumulators; /* of one synchronous layer */
-    uint32_t *queue;     /* order LAYERS: a list per population; otherwise a ring of the engine's neurons */
-    size_t neurons, head, queued;
-    bnn_order order;
-    uint64_t random;
+    uint32_t *queue;     /* a list per population */
+    size_t neurons, queued;
     int local;         /* encoders can run where inputs changed */
     int simple;        /* pixels can be updated one by one */
     float step, bound; /* the promise for pixels; step 0: none */

@@ -32,21 +32,11 @@ void bnn_events_emit_word(struct bnn_events *e, struct bnn_population *p, size_t
     count->down += bnn_popcount(changed & ~*word);
     for (uint32_t c = changed; e->trace != NULL && c != 0; c &= c - 1)
         bnn_events_record(e, p, first + bnn_lowest_bit(c), (*word >> bnn_lowest_bit(c) & 1) != 0);
-    if (e->order == BNN_ORDER_LAYERS) {
-        if (p->pending[at] != 0)
-            return;
-        p->pending[at] = 1;
-        e->queue[p->first + p->waiting++] = (uint32_t)at;
-        e->queued++;
+    if (p->pending[at])
         return;
-    }
-    for (uint32_t c = changed; c != 0; c &= c - 1) {
-        uint32_t neuron = first + bnn_lowest_bit(c);
-        if (p->pending[neuron]++ > 0)
-            continue; /* it is in the queue */
-        size_t end = e->head + e->queued++;
-        e->queue[end < e->neurons ? end : end - e->neurons] = (uint32_t)(p->first + neuron);
-    }
+    p->pending[at] = 1;
+    e->queue[p->first + p->waiting++] = (uint32_t)at;
+    e->queued++;
 }
 
 void bnn_events_emit(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
@@ -94,13 +84,12 @@ static void look(const struct bnn_events *e, const struct bnn_layer *l, size_t p
                  uint32_t *fire)
 {
     const struct bnn_population *in = &e->populations[l->in];
-    const uint32_t *bits = e->order == BNN_ORDER_LAYERS ? in->bits : in->told;
     struct bnn_taps ys = bnn_pool_taps(pixel / l->out_w, l->stride_h, (int32_t)l->kernel_h, l->pad_top, l->in_h);
     struct bnn_taps xs = bnn_pool_taps(pixel % l->out_w, l->stride_w, (int32_t)l->kernel_w, l->pad_left, l->in_w);
     for (uint32_t k = 0; k < words; k++) {
         uint32_t any = 0, all = UINT32_MAX, mask = l->mask != NULL ? l->mask[first + k] : 0;
         for (size_t y = ys.begin; y < ys.end; y++) {
-            const uint32_t *word = bits + (y * in->w + xs.begin) * in->words + first + k;
+            const uint32_t *word = in->bits + (y * in->w + xs.begin) * in->words + first + k;
             for (size_t x = xs.begin; x < xs.end; x++, word += in->words) {
                 any |= *word;
                 all &= *word;

@@ -104,10 +104,10 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     }
     for (uint32_t i = 0; i < e->population_count; i++) {
         struct bnn_population *p = &e->populations[i];
-        memset(p->pending, 0, p->neurons * sizeof *p->pending);
+        memset(p->pending, 0, p->steps == 1 ? (size_t)p->h * p->w * p->words : p->neurons);
         p->waiting = 0;
     }
-    e->head = e->queued = 0;
+    e->queued = 0;
     e->stopped = 0;
     e->silent = 1;
     encode(e);

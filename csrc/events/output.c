@@ -262,7 +262,7 @@ static void restore(struct bnn_events *e, struct bnn_population *p)
 
 bnn_status bnn_events_calibrate(bnn_events *e, bnn_clock *clock)
 {
-    if (e == NULL || clock == NULL || e->order != BNN_ORDER_LAYERS)
+    if (e == NULL || clock == NULL)
         return BNN_ERROR_ARGUMENT;
     if (e->stopped)
         return BNN_ERROR_STOPPED;

@@ -28,7 +28,7 @@ static void deliver_to(struct bnn_events *e, const struct bnn_delivery *d, const
         bnn_events_relay(e, l, link->first, d);
         return;
     }
-    if (e->order == BNN_ORDER_LAYERS && too_many(d, l)) {
+    if (too_many(d, l)) {
         bnn_events_synchronous(e, l);
         return;
     }
@@ -68,122 +68,23 @@ static void deliver_waiting(struct bnn_events *e, struct bnn_population *p)
     p->waiting = 0;
 }
 
-static struct bnn_population *population_at(struct bnn_events *e, uint32_t number)
-{
-    uint32_t low = 0, high = e->population_count; /* the last that begins at or before number */
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        if (e->populations[middle].first <= number)
-            low = middle;
-        else
-            high = middle;
-    }
-    return &e->populations[low];
-}
-
-static size_t draw(struct bnn_events *e, size_t below)
-{
-    e->random ^= e->random << 13; /* xorshift64 */
-    e->random ^= e->random >> 7;
-    e->random ^= e->random << 17;
-    return (size_t)((e->random >> 11) % below);
-}
-
-enum { ALONE = 256 }; /* work of finding a spike and its targets far from those of the last one */
-
-static void put_last(struct bnn_events *e, uint32_t number)
-{
-    size_t end = e->head + e->queued++;
-    e->queue[end < e->neurons ? end : end - e->neurons] = number;
-}
-
-/* A step of a neuron toward its level, if it is still on the way. */
-static void deliver_step(struct bnn_events *e, struct bnn_population *p, uint32_t neuron)
-{
-    uint8_t *told = &p->levels_told[neuron], level = p->levels[neuron];
-    p->pending[neuron] = 0;
-    if (*told == level)
-        return;
-    *told = (uint8_t)(*told < level ? *told + 1 : *told - 1);
-    if (*told != level) {
-        p->pending[neuron] = 1;
-        put_last(e, (uint32_t)(p->first + neuron));
-    }
-    deliver(e, &(struct bnn_delivery){p, NULL, NULL, &neuron, 1, p->levels_seen, p->levels_told});
-    p->levels_seen[neuron] = *told;
-}
-
-/* One spike to all of its targets. */
-static void deliver_one(struct bnn_events *e)
-{
-    if (e->order == BNN_ORDER_RANDOM) { /* the queue begins at 0 and its order does not matter */
-        size_t i = draw(e, e->queued), last = e->queued - 1;
-        uint32_t number = e->queue[i];
-        e->queue[i] = e->queue[last];
-        e->queue[last] = number;
-    }
-    size_t at = e->order == BNN_ORDER_RANDOM ? e->queued - 1 : e->head;
-    uint32_t number = e->queue[at];
-    struct bnn_population *p = population_at(e, number);
-    uint32_t neuron = (uint32_t)(number - p->first), channel = neuron % p->c;
-    uint32_t word = neuron / p->c * p->words + channel / 32;
-
-    e->queued--;
-    if (e->order == BNN_ORDER_FIFO)
-        e->head = at + 1 < e->neurons ? at + 1 : 0;
-    (void)bnn_events_pause(e, ALONE);
-    if (p->steps > 1) {
-        deliver_step(e, p, neuron);
-        return;
-    }
-    if (--p->pending[neuron] > 0) /* the rest of its spikes wait at the end */
-        put_last(e, number);
-    p->told[word] ^= UINT32_C(1) << channel % 32;
-    deliver(e, &(struct bnn_delivery){p, p->seen, p->told, &word, 1, NULL, NULL});
-    p->seen[word] = p->told[word];
-}
-
 bnn_status bnn_events_run(bnn_events *e)
 {
     if (e == NULL)
         return BNN_ERROR_ARGUMENT;
-    if (e->order == BNN_ORDER_LAYERS) {
-        for (uint32_t i = 0; i < e->population_count && !e->stopped; i++) /* spikes go to later populations only */
-            deliver_waiting(e, &e->populations[i]);
-        return bnn_events_status(e);
-    }
-    while (e->queued > 0 && !e->stopped)
-        deliver_one(e);
-    e->head = 0;
+    for (uint32_t i = 0; i < e->population_count && !e->stopped; i++) /* spikes go to later populations only */
+        deliver_waiting(e, &e->populations[i]);
     return bnn_events_status(e);
-}
-
-bnn_status bnn_events_set_order(bnn_events *e, bnn_order order, uint64_t seed)
-{
-    if (e == NULL || (order != BNN_ORDER_LAYERS && order != BNN_ORDER_FIFO && order != BNN_ORDER_RANDOM))
-        return BNN_ERROR_ARGUMENT;
-    if (e->stopped)
-        return BNN_ERROR_STOPPED;
-    if (e->queued != 0)
-        return BNN_ERROR_ARGUMENT;
-    bnn_events_all_seen(e);
-    e->order = order;
-    e->random = seed * 2862933555777941757u + 3037000493u; /* so that similar seeds give different numbers */
-    e->random += e->random == 0;
-    return BNN_OK;
 }
 
 void bnn_events_all_seen(struct bnn_events *e)
 {
     for (uint32_t i = 0; i < e->population_count; i++) {
         struct bnn_population *p = &e->populations[i];
-        size_t bytes = (size_t)p->h * p->w * p->words * sizeof *p->seen;
         if (p->steps > 1) {
             memcpy(p->levels_seen, p->levels, p->neurons);
-            memcpy(p->levels_told, p->levels, p->neurons);
             continue;
         }
-        memcpy(p->seen, p->bits, bytes);
-        memcpy(p->told, p->bits, bytes);
+        memcpy(p->seen, p->bits, (size_t)p->h * p->w * p->words * sizeof *p->seen);
     }
 }

@@ -54,19 +54,12 @@ bnn_status bnn_events_create_polled(const bnn_model *model, void *memory, size_t
 /* The thread that called a function of the engine calls poll(argument) now and then.  Nonzero stops the function, which
  * then returns BNN_ERROR_STOPPED.  The engine's state is then undefined: until a bnn_events_reset succeeds, every
  * function that returns a status returns BNN_ERROR_STOPPED, except bnn_events_reset and bnn_events_get_layer.  The
- * order, the trace and the limits keep their settings.
+ * trace and the limits keep their settings.
  *
  * Between two polls the work is at most about twice BNN_POLL_WORK, unless one word of 32 neurons, one pixel of a
  * layer, or copying the inputs is more than that.  The poll must not use the engine.  With NULL, as in a new engine,
  * there is no poll. */
 void bnn_events_set_poll(bnn_events *engine, bnn_poll *poll, void *argument);
-
-/* Which pending spike is delivered first.  LAYERS: all of a layer, then all of the next; the fastest, and no neuron
- * fires twice (a spike that is retracted before delivery does not count).  FIFO: the oldest.  RANDOM: any, by the
- * seed.  The last two check a neuron after every single spike, so it may fire and retract several times.  Allowed
- * only at rest. */
-typedef enum bnn_order { BNN_ORDER_LAYERS = 0, BNN_ORDER_FIFO = 1, BNN_ORDER_RANDOM = 2 } bnn_order;
-bnn_status bnn_events_set_order(bnn_events *engine, bnn_order order, uint64_t seed);
 
 /* A spike: when (the caller's clock, see set_time), which neuron of which tensor (row-major h, w, c), up or down. */
 typedef struct bnn_spike {
@@ -97,7 +90,8 @@ bnn_status bnn_events_frame(bnn_events *engine, const float *const *inputs);
 bnn_status bnn_events_expect(bnn_events *engine, float step, float bound);
 bnn_status bnn_events_pixel(bnn_events *engine, uint32_t input, size_t index, float value);
 
-/* Runs until no spike is pending. */
+/* Runs until no spike is pending: all of a layer are delivered, then all of the next, so that no neuron fires twice, and a
+ * spike that is retracted before delivery does not count. */
 bnn_status bnn_events_run(bnn_events *engine);
 
 /* The network's current output: dense float32.  NaN where bnn_run would return NaN. */
@@ -126,8 +120,8 @@ typedef struct bnn_events_layer {
     uint64_t synops;      /* additions to membranes that they caused; `dense` for every synchronous run */
     uint64_t up, down;    /* spikes that left */
     uint64_t synchronous; /* runs of the synchronous kernel */
-    /* If more spikes (for an encoder: pixels) than this arrive at once, the synchronous kernel runs instead (order
-     * LAYERS).  After calibrate, each input pixel with spikes adds its own cost to this count. */
+    /* If more spikes (for an encoder: pixels) than this arrive at once, the synchronous kernel runs instead.
+     * After calibrate, each input pixel with spikes adds its own cost to this count. */
     size_t limit;
 } bnn_events_layer;
 
@@ -136,7 +130,7 @@ bnn_status bnn_events_get_layer(const bnn_events *engine, uint32_t layer, bnn_ev
 void bnn_events_clear_counts(bnn_events *engine);
 /* The limit at which synapses, readouts and encoders (in bnn_events_frame) switch to the synchronous kernel; SIZE_MAX,
  * the default, means never.  calibrate times both with the caller's clock and sets every layer's limit to the
- * break-even.  Allowed only at rest; calibrate only in order LAYERS. */
+ * break-even.  Allowed only at rest. */
 bnn_status bnn_events_set_limit(bnn_events *engine, uint32_t layer, size_t limit);
 bnn_status bnn_events_calibrate(bnn_events *engine, bnn_clock *clock);
 

@@ -54,7 +54,7 @@ def check(model: Model) -> bnn.Model:
     broken = broken_claims(model.keras, compiled, model.inputs)
     assert not broken, f"{where}: not as bits: {'; '.join(broken)}"
     try:
-        check_events(compiled, model.inputs, model.seed)
+        check_events(compiled, model.inputs)
         for profile in ("if", "flat"):
             check_neurons(compiled, model.inputs, model.exact, profile)
     except Exception as error:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Exercises the event engine from C, built with sanitizers by test_sanitizers.py.
  *
- *     driver SEED MODEL...    frames, pixels, all orders and both ways of running a layer, against bnn_run, and polls
+ *     driver SEED MODEL...    frames, pixels and both ways of running a layer, against bnn_run, and polls
  *                             that stop any of it
  *
  * Each model runs with a family of kernels that is drawn.  Prints how many models there were, and how many of them the
@@ -200,8 +200,6 @@ static void refuse(struct run *r)
     CHECK(bnn_events_reset(NULL, NULL) == BNN_ERROR_ARGUMENT);
     CHECK(bnn_events_reset(r->engine, none) == BNN_ERROR_ARGUMENT);
     CHECK(bnn_events_run(NULL) == BNN_ERROR_ARGUMENT);
-    CHECK(bnn_events_set_order(NULL, BNN_ORDER_FIFO, 0) == BNN_ERROR_ARGUMENT);
-    CHECK(bnn_events_set_order(r->engine, (bnn_order)7, 0) == BNN_ERROR_ARGUMENT);
     CHECK(bnn_events_expect(NULL, 1.0f, 1.0f) == BNN_ERROR_ARGUMENT);
     CHECK(bnn_events_expect(r->engine, 3.0f, 1.0f) == BNN_ERROR_ARGUMENT);
     CHECK(bnn_events_expect(r->engine, 1.0f, -1.0f) == BNN_ERROR_ARGUMENT);
@@ -290,10 +288,9 @@ static void exercise(struct run *r)
 {
     bnn_spike spikes[64];
     refuse(r);
-    for (int order = BNN_ORDER_LAYERS; order <= BNN_ORDER_RANDOM; order++) {
+    for (int round = 0; round < 2; round++) {
         CHECK(bnn_events_reset(r->engine, draw(2) == 0 ? NULL : (const float *const *)r->image) == BNN_OK);
-        CHECK(bnn_events_set_order(r->engine, (bnn_order)order, draw(1000)) == BNN_OK);
-        CHECK((bnn_events_calibrate(r->engine, clock_ns) == BNN_OK) == (order == BNN_ORDER_LAYERS));
+        CHECK(bnn_events_calibrate(r->engine, clock_ns) == BNN_OK);
         for (uint32_t layer = 0; layer < bnn_events_layer_count(r->engine); layer++)
             CHECK(bnn_events_set_limit(r->engine, layer, SIZE_MAX) == BNN_OK);
         bnn_events_set_trace(r->engine, spikes, 64);
@@ -308,7 +305,6 @@ static void exercise(struct run *r)
         pixels(r);
     }
     bnn_events_set_trace(r->engine, NULL, 0);
-    CHECK(bnn_events_set_order(r->engine, BNN_ORDER_LAYERS, 0) == BNN_OK);
     CHECK(bnn_events_calibrate(r->engine, clock_ns) == BNN_OK);
     compare(r);
     for (uint32_t layer = 0; layer < bnn_events_layer_count(r->engine); layer++)

@@ -45,7 +45,7 @@ def test_an_image(capfd: pytest.CaptureFixture[str], images: str, tmp_path: Path
 
 
 def test_json(capfd: pytest.CaptureFixture[str], images: str) -> None:
-    result: Any = json.loads(run(capfd, images, "--json", "--firing", "random", "--seed", 5))
+    result: Any = json.loads(run(capfd, images, "--json", "--order", "random", "--seed", 5))
     assert result["answer"] == int(bnn.load(DIGITS)(np.load(images)[:1]).argmax())
     assert len(result["outputs"]) == len(result["answers"]) == result["events"] + 1
     assert np.argmax(result["outputs"][-1]) == result["answers"][-1] == result["answer"]
@@ -106,8 +106,7 @@ def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp
             ["X", "--mode", "recording", "--count", 2, "--rule", "surface"],
             "not for --rule surface, which takes --step;",
         ),
-        (["X", "--seed", 3], "--seed is for --order random and --firing random"),
-        (["X", "--firing", "fifo", "--switch", "auto"], "switch: found 'auto' with firing 'fifo'"),
+        (["X", "--seed", 3], "--seed is for --order random; leave it out"),
         (["X", "--mode", "stream", "--label", 10], "--label 10: the model has 10 classes; give a number, 0 to 9"),
         (["X", "X", "--mode", "recording"], "one at a time"),
         (["X", "--order", "spiral"], "spiral"),

@@ -20,7 +20,6 @@ from seed import some
 
 from . import handmade
 from .spiking import mismatches, planned, random_images
-from .test_moves import FIRING
 
 Rng = np.random.Generator
 
@@ -41,14 +40,13 @@ def activations(graph: Graph) -> int:
 
 @pytest.mark.drawn
 @pytest.mark.parametrize(
-    ("count", "rounding", "kernel", "firing"),
-    some([*itertools.product(LEVELS, ["round", "floor"], graphs.KERNELS, FIRING)]),
+    ("count", "rounding", "kernel"), some([*itertools.product(LEVELS, ["round", "floor"], graphs.KERNELS)])
 )
-def test_one_neuron_for_each_activation(rng: Rng, count: int, rounding: str, kernel: str, firing: str) -> None:
+def test_one_neuron_for_each_activation(rng: Rng, count: int, rounding: str, kernel: str) -> None:
     """Frames, and an image pixel by pixel: outputs and every neuron are those of the synchronous run."""
     graph = graphs.levels_graph(rng, f"{rounding} {count}", kernel)
     model = compiled(graph)
-    engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+    engine = EventEngine(model)
     frames = random_images(rng, model, 3)
     for frame in frames[:2]:
         assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
@@ -67,21 +65,20 @@ def test_one_neuron_for_each_activation(rng: Rng, count: int, rounding: str, ker
 @pytest.mark.parametrize("kernel", graphs.KERNELS)
 def test_ternary_activations(rng: Rng, kernel: str) -> None:
     """Zero in the middle, and zeros around the image."""
-    for firing in FIRING:
+    for _ in range(3):
         graph = graphs.levels_graph(rng, "tern", kernel)
         model = compiled(graph)
-        engine = EventEngine(model, firing=firing)
+        engine = EventEngine(model)
         for frame in random_images(rng, model, 3):
             assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
             assert mismatches(engine, frame) == {}
         assert sum(layer.neurons for layer in engine.layers if layer.kind in SPIKING) == activations(graph)
 
 
-@pytest.mark.parametrize("firing", FIRING)
-def test_every_step_is_a_spike(rng: Rng, firing: str) -> None:
+def test_every_step_is_a_spike(rng: Rng) -> None:
     """The spikes of a trace add up to the level, which never leaves its range; a step is counted where it arrives."""
     model = compiled(graphs.levels_graph(rng, "round 17", "signs"))
-    engine = EventEngine(model, firing=firing, seed=3)
+    engine = EventEngine(model)
     engine.reset()
     first = {
         layer.tensor: engine.levels(layer).reshape(-1).astype(int) for layer in engine.layers if layer.kind in SPIKING
@@ -117,11 +114,10 @@ def test_switching(rng: Rng, count: int, kernel: str) -> None:
             frames = random_images(rng, model, 6)
             engine.reset(frames[:1])
             assert engine.prepare(frames) == "incremental"
-            for number, frame in enumerate(frames):
+            for frame in frames:
                 for k, layer in enumerate(engine.layers):
                     if layer.kind in ("encoder", "sums", "readout"):
                         engine.handle.set_limit(k, int(rng.choice([0, 10**6])))
-                engine.handle.set_order(FIRING[number % 3 if count < 256 or number > 3 else 0], number)
                 few = np.where(rng.random(frame.shape) < 0.05, frame, frames[0])
                 for x in (frame, few):
                     assert np.array_equal(engine.step(x[None]), model(x[None])[0])
@@ -150,15 +146,14 @@ def test_files_that_no_compiler_writes(rng: Rng, name: str) -> None:
     """Every neuron, not only outputs; with the layers' own kernels now and then."""
     graph = handmade.accepted(rng)[name]
     model = bnn.Model.from_bytes(encode(graph))
-    for firing in FIRING:
-        engine = EventEngine(model, firing=firing, seed=5)
-        for number in range(4 if firing == "layers" else 1):
-            inputs = [(rng.integers(-16, 17, n.type.shape) / 4).astype(np.float32) for n in graph.inputs]
-            for k, layer in enumerate(engine.layers):
-                if layer.kind in ("sums", "readout") and firing == "layers":
-                    engine.handle.set_limit(k, number % 2 * 10**6)
-            engine.step([x[None] for x in inputs])
-            assert mismatches(engine, *inputs) == {}
+    engine = EventEngine(model)
+    for number in range(6):
+        inputs = [(rng.integers(-16, 17, n.type.shape) / 4).astype(np.float32) for n in graph.inputs]
+        for k, layer in enumerate(engine.layers):
+            if layer.kind in ("sums", "readout"):
+                engine.handle.set_limit(k, number % 2 * 10**6)
+        engine.step([x[None] for x in inputs])
+        assert mismatches(engine, *inputs) == {}
 
 
 def test_counted_bits_as_numbers(rng: Rng) -> None:

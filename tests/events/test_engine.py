@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine against the synchronous one: every layer, every bit, whatever the order of events and of firing."""
+"""The engine against the synchronous one: every layer, every bit, in whatever order and parts inputs arrive."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ GRAPHS = 6
 
 
 @pytest.mark.parametrize("binary_input", [False, True])
-@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
-def test_frames_and_pixels_in_any_order(rng: np.random.Generator, firing: str, binary_input: bool) -> None:
-    """Whole frames, then pixel by pixel in a random order; spikes under way in the given one."""
-    for _ in range(GRAPHS):
+def test_frames_parts_and_pixels_in_any_order(rng: np.random.Generator, binary_input: bool) -> None:
+    """Whole frames, then in random parts, then pixel by pixel in a random order."""
+    for _ in range(3 * GRAPHS):
         model = random_model(rng, binary_input)
-        engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+        engine = EventEngine(model)
         images = random_images(rng, model, 3)
         for image in images[:2]:
             engine.step(image[None])
             assert mismatches(engine, image) == {}
+        part, now = rng.integers(0, 5, images[2].shape), images[1].copy()
+        for k in range(5):
+            now[part == k] = images[2][part == k]
+            engine.step(now[None])
+        assert mismatches(engine, images[2]) == {}
         run = engine.run_image(images[2], order="random", seed=int(rng.integers(2**32)))
         assert run.report.encoder == "incremental"
         assert mismatches(engine, images[2]) == {}
@@ -146,14 +150,11 @@ def test_pixels_of_many_words(rng: np.random.Generator, channels: int) -> None:
 
 
 @pytest.mark.drawn
-@pytest.mark.parametrize(
-    ("quantizer", "kernel", "firing"),
-    some([*itertools.product(graphs.QUANTIZERS, graphs.KERNELS, ["layers", "fifo", "random"])]),
-)
-def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str, kernel: str, firing: str) -> None:
+@pytest.mark.parametrize(("quantizer", "kernel"), some([*itertools.product(graphs.QUANTIZERS, graphs.KERNELS)]))
+def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str, kernel: str) -> None:
     """Outputs, and all bits that the running network has too, are the synchronous ones."""
     model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, kernel))))
-    engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+    engine = EventEngine(model)
     frames = random_images(rng, model, 3)
     for frame in frames[:2]:
         assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
@@ -211,11 +212,10 @@ def wires(rng: np.random.Generator) -> bnn.Model:
     return bnn.Model.from_bytes(encode(graph))
 
 
-@pytest.mark.parametrize("firing", ["layers", "fifo", "random"])
-def test_wires(rng: np.random.Generator, firing: str) -> None:
-    for _ in range(6):
+def test_wires(rng: np.random.Generator) -> None:
+    for _ in range(12):
         model = wires(rng)
-        engine = EventEngine(model, firing=firing)
+        engine = EventEngine(model)
         for image in random_images(rng, model, 3):
             engine.step(image[None])
             assert mismatches(engine, image) == {}
@@ -251,8 +251,7 @@ def test_switching_to_the_synchronous_kernel(rng: np.random.Generator, limit: in
 
 
 def test_back_from_the_synchronous_kernel(rng: np.random.Generator) -> None:
-    """Membranes that a synchronous run left as they were are made right again: by few spikes, by a pixel, by an order
-    that needs them."""
+    """Membranes that a synchronous run left as they were are made right again: by few spikes, by a pixel."""
     switched = returned = 0
     for _ in range(6):
         model = random_model(rng)
@@ -277,12 +276,10 @@ def test_back_from_the_synchronous_kernel(rng: np.random.Generator) -> None:
             now.reshape(-1)[index] = value
             engine.run()
             assert mismatches(engine, now) == {}
-            engine.handle.set_order(str(rng.choice(["fifo", "random", "layers"])), 1)
             engine.handle.pixel(index, -value)
             now.reshape(-1)[index] = -value
             engine.run()
             assert mismatches(engine, now) == {}
-            engine.handle.set_order("layers", 0)
             after = sum(layer.synchronous for layer in engine.layers)
             switched, returned = switched + (after > before), returned + (after == before)
     assert switched > 5 and returned > 5
@@ -399,7 +396,7 @@ def test_refuses_real_values_between_bits(rng: np.random.Generator, builder: Any
 
 def test_what_no_counter_sees_is_a_neuron_per_threshold(rng: np.random.Generator) -> None:
     """Sums of groups side by side: up to 16 levels; more are refused, and the error names the layer."""
-    for count, firing in ((8, "layers"), (16, "fifo"), (17, "random")):
+    for count in (8, 16, 17):
         x = ops.input_node("image", (5, 5, 4))
         y = ops.make("conv2d", x, ops.constant(rng.choice([-1.0, 1.0], (6, 1, 1, 4))), name="first")
         for k in (1, 2):
@@ -411,7 +408,7 @@ def test_what_no_counter_sees_is_a_neuron_per_threshold(rng: np.random.Generator
             with pytest.raises(bnn.UnsupportedOpError, match=r"layer 'levels_2'.*17 levels.*concat"):
                 EventEngine(model)
             continue
-        engine = EventEngine(model, firing=firing)
+        engine = EventEngine(model)
         for frame in random_images(rng, model, 3):
             assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
             assert mismatches(engine, frame) == {}
@@ -421,7 +418,6 @@ def test_what_no_counter_sees_is_a_neuron_per_threshold(rng: np.random.Generator
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"firing": "sideways"}, "firing: found 'sideways', expected one of layers, fifo, random"),
         ({"switch": "maybe"}, "switch: found 'maybe'"),
         ({"encoder": "none"}, "encoder: found 'none'"),
     ],

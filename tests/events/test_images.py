@@ -56,12 +56,10 @@ def test_orders() -> None:
 
 @pytest.mark.slow
 def test_many_images_in_five_orders(digits: tuple[bnn.Model, Array, Array], rng: np.random.Generator) -> None:
-    """Every bit of every layer, at rest: raster, random, brightest; spikes oldest first and in random order."""
+    """Every bit of every layer, at rest: raster, brightest, and three random orders."""
     model, images, _ = digits
-    plans = {"raster": ("layers", "fifo"), "random": ("layers", "random"), "brightest": ("layers",)}
-    wrong = 0
-    for order, firing in ((order, firing) for order, ways in plans.items() for firing in ways):
-        engine = EventEngine(model, firing=firing, seed=int(rng.integers(2**32)))
+    engine, wrong = EventEngine(model), 0
+    for order in ("raster", "brightest", "random", "random", "random"):
         for image in images[:400]:
             engine.run_image(image, order=order, seed=int(rng.integers(2**32)))
             wrong += sum(mismatches(engine, image).values())

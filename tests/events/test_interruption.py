@@ -27,8 +27,6 @@ from opened import again
 from pace import loop_seconds, process_seconds
 from seed import some
 
-from .test_moves import FIRING
-
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)
 # The parent interrupts once the call runs; the child says how much processor time it had used when it answered.
@@ -36,11 +34,11 @@ CHILD = """
 import sys, threading, time
 import numpy as np, bnn
 from bnn.events import EventEngine
-path, call, firing = sys.argv[1:]
+path, call = sys.argv[1:]
 model = bnn.load(path, max_bytes=1 << 40)
 image = np.ones((1, *model.input_shapes[0]), np.float32)
 if call not in ("create", "calibrate"):
-    engine = EventEngine(model, firing=firing)
+    engine = EventEngine(model)
 if call == "run":
     engine.push(image)
 calls = {
@@ -104,22 +102,20 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.drawn
 @pytest.mark.parametrize(
-    ("model", "call", "firing"),
+    ("model", "call"),
     some(
         [
-            ("loud", "create", "layers"),
-            ("silent", "calibrate", "layers"),
-            ("silent", "reset", "layers"),
-            ("silent", "run", "layers"),
-            ("silent", "run", "fifo"),
-            ("silent", "time_frames", "layers"),
-            ("silent", "time_frames", "random"),
-            ("real", "output", "layers"),
+            ("loud", "create"),
+            ("silent", "calibrate"),
+            ("silent", "reset"),
+            ("silent", "run"),
+            ("silent", "time_frames"),
+            ("real", "output"),
         ]
     ),
 )
-def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str, firing: str) -> None:
-    command = [sys.executable, "-c", CHILD, str(paths[model]), call, firing]
+def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str) -> None:
+    command = [sys.executable, "-c", CHILD, str(paths[model]), call]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "BNN_KERNELS": "scalar"}  # the slowest
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -173,14 +169,12 @@ def raising(error: Exception) -> Any:
     return handler
 
 
-@pytest.mark.parametrize("firing", FIRING)
-def test_a_handlers_exception_comes_out_of_the_run(model: bnn.Model, alarm: Any, firing: str) -> None:
+def test_a_handlers_exception_comes_out_of_the_run(alarm: Any) -> None:
     """Unchanged; then the engine wants a reset, and is right again."""
     image = np.ones((1, 64, 64, 64), np.float32)
     some = (np.arange(64) % 7 == 0).astype(np.float32)[:, None, None] * image
-    if firing == "layers":  # ten times as fast as the others; the run must outlast several polls, 50 ms apart
-        model = network(16)
-    engine = EventEngine(model, firing=firing)
+    model = network(16)  # the run must outlast several polls, 50 ms apart
+    engine = EventEngine(model)
     engine.push(image)
     error = Stop("enough")
     with pytest.raises(Stop) as caught:
@@ -200,7 +194,7 @@ def test_a_run_that_starts_with_a_reset_needs_none(model: bnn.Model, alarm: Any)
     """And what was traced until the interruption is not part of it."""
     image = np.zeros((64, 64, 64), np.float32)
     image[:3, :3, :40] = 1
-    engine = EventEngine(model, firing="fifo")
+    engine = EventEngine(model)
     want = engine.run_image(image, trace=True)
     with pytest.raises(Stop):
         alarm(raising(Stop()), 0.02)

@@ -252,7 +252,7 @@ static void use_engine(struct session *x)
         x->engine_stopped = x->stopped;
         return;
     }
-    switch (draw(x, 7)) {
+    switch (draw(x, 6)) {
     case 0:
         EXPECT_OR_STOPPED(bnn_events_reset(x->engine, draw(x, 2) ? inputs : NULL), BNN_OK);
         break;
@@ -270,10 +270,6 @@ static void use_engine(struct session *x)
         status = bnn_events_state(x->engine, tensor, x->values);
         CHECK(status == or_stopped(x, BNN_OK) || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
         break;
-    case 5:
-        status = bnn_events_set_order(x->engine, (bnn_order)draw(x, 3), draw(x, 256));
-        CHECK(status == BNN_OK || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
-        break;
     default:
         EXPECT(bnn_events_frame(x->engine, NULL), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_frame(NULL, inputs), BNN_ERROR_ARGUMENT);
@@ -281,7 +277,6 @@ static void use_engine(struct session *x)
         EXPECT(bnn_events_output(x->engine, 0, NULL), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_output(x->engine, (uint32_t)x->ports.outputs, x->values), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_state(x->engine, tensor, NULL), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_set_order(x->engine, (bnn_order)7, 0), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_get_layer(x->engine, layers, &info), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_set_limit(x->engine, layers, 1), BNN_ERROR_ARGUMENT);
         EXPECT(bnn_events_calibrate(x->engine, NULL), BNN_ERROR_ARGUMENT);

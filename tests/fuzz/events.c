@@ -95,7 +95,7 @@ static void one_call(struct exercise *x)
     uint32_t layers = bnn_events_layer_count(x->engine), layer = (uint32_t)draw(x, layers + 1);
     bnn_events_layer info;
     bnn_status status;
-    switch (draw(x, 12)) {
+    switch (draw(x, 11)) {
     case 0:
         reset(x);
         break;
@@ -112,21 +112,17 @@ static void one_call(struct exercise *x)
         check(status, 1u << BNN_ERROR_ARGUMENT | 1u << BNN_ERROR_LIMIT | 1u << BNN_ERROR_OPCODE, "expect");
         break;
     case 6:
-        check(bnn_events_set_order(x->engine, (bnn_order)draw(x, 4), draw(x, 65536)), 1u << BNN_ERROR_ARGUMENT,
-              "order");
-        break;
-    case 7:
         check(bnn_events_set_limit(x->engine, layer, draw(x, 5) ? draw(x, 9) : SIZE_MAX), 1u << BNN_ERROR_ARGUMENT,
               "limit");
         break;
-    case 8:
+    case 7:
         check(bnn_events_calibrate(x->engine, ticks), 1u << BNN_ERROR_ARGUMENT, "calibrate");
         break;
-    case 9:
+    case 8:
         bnn_events_set_time(x->engine, draw(x, 65536));
         bnn_events_set_trace(x->engine, draw(x, 3) ? x->spikes : NULL, draw(x, SPIKES + 1));
         break;
-    case 10:
+    case 9:
         status = bnn_events_get_layer(x->engine, layer, &info);
         CHECK((status == BNN_OK) == (layer < layers), "layer %u: %s", layer, bnn_status_text(status));
         bnn_events_clear_counts(x->engine);

@@ -65,31 +65,27 @@ def bench_dense(rng: np.random.Generator, rounds: int, levels: int = 2) -> dict[
     model = dense_network(rng, levels=levels)
     layer = next(op.index for op in model.ops if op.op == "bconv2d")
     engine = EventEngine(model)
-    single = EventEngine(model, firing="fifo")
     step = 2.0 ** -(levels - 1).bit_length()  # from below the middle to above it: one level
     bits = (rng.choice([-1.0, 1.0], WIDTH) * (1 if levels == 2 else step)).astype(np.float32)
     middle = np.float32(0.0 if levels == 2 else 0.5)
     times: dict[int, list[float]] = {n: [] for n in EVENTS}
-    one_by_one: list[float] = []
     xnor: list[int] = []
 
-    def time_events(e: EventEngine, n: int) -> list[float]:
+    def time_events(n: int) -> list[float]:
         """For frames that each differ from the one before in ``n`` random inputs.  They run forth and back, and only
         the way back is timed, so that no event waits for weights that are not in the cache yet."""
         flips = np.ones((FRAMES, WIDTH), np.float32)
         for row in flips:
             row[rng.choice(WIDTH, n, replace=False)] = -1
-        e.reset((middle + bits)[None])
-        e.prepare(middle + bits)
+        engine.reset((middle + bits)[None])
+        engine.prepare(middle + bits)
         frames = middle + bits * np.cumprod(flips, axis=0)
-        return list(e.time_frames(np.concatenate([frames, frames[-2::-1]]))[FRAMES:] / n)
+        return list(engine.time_frames(np.concatenate([frames, frames[-2::-1]]))[FRAMES:] / n)
 
     for _ in range(rounds):
         for n in EVENTS:
-            times[n] += time_events(engine, n)
+            times[n] += time_events(n)
         xnor.append(model.profile(bits[None], repeats=3)[layer].nanoseconds)
-    for _ in range(rounds):
-        one_by_one += time_events(single, 32)
     automatic = EventEngine(model, switch="auto")
     limit = next(x.limit for x in automatic.layers if x.kind in ("synapses", "sums"))
     return {
@@ -97,7 +93,6 @@ def bench_dense(rng: np.random.Generator, rounds: int, levels: int = 2) -> dict[
         "kernels": model.kernels,
         "targets": WIDTH,
         "ns_per_event": {n: float(np.median(t)) for n, t in times.items()},
-        "ns_per_event_fifo": float(np.median(one_by_one)),
         "xnor_layer_ns": float(np.median(xnor)),
         "break_even_events": limit,
     }
@@ -174,7 +169,6 @@ def events(bench: Bench, path: str | None, dataset: str, frames: int, count: int
     )
     for n, ns in dense["ns_per_event"].items():
         bench.say(f"  {n:4d} events at once: {ns:7.1f} ns per event = {ns / whole:.4f} of the XNOR layer")
-    bench.say(f"  one by one, each checked alone (fifo): {dense['ns_per_event_fifo']:.1f} ns per event")
     bench.say(f"  break-even: {dense['break_even_events']} events of {WIDTH}")
     for name, stream in result.get("streams", {}).items():
         bench.say(f"{name}: {stream['changed_bits']:.1%} of the encoder's bits change; {stream['text']}")
