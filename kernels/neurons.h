@@ -3,6 +3,8 @@
 #ifndef BNN_KERNELS_NEURONS_H
 #define BNN_KERNELS_NEURONS_H
 
+#include "rules.gen.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,30 +14,11 @@ enum {
     BNN_SNN_VARIABLES = 5,  /* bnn_snn_variable */
     BNN_SNN_MOST = 1 << 24, /* the largest number of spikes, change or level: whole numbers below it are floats */
 };
-enum { THRESHOLD, RESET, INITIAL, OWN };
+enum { THRESHOLD, RESET, INITIAL, OWN, SIGN = OWN, EVERY = OWN, LOWEST };
 
-/* Opcodes: bnn/snn/rules.py. */
-enum bnn_snn_rule {
-    RULE_INPUT,
-    RULE_RELAY,
-    RULE_INTEGRATE,
-    RULE_APPROACH,
-    RULE_DECAY,
-    RULE_DECAY_SCALED,
-    RULE_DIVIDE_ALL,
-    RULE_DIVIDE,
-    RULE_SYNAPTIC,
-    RULE_SYNAPTIC_APPROACH,
-    RULE_SYNAPTIC_SCALED,
-    RULE_ADAPTIVE,
-    RULE_APPROACH_REST,
-    RULE_LEAK_REST,
-    RULE_DECAY_RECURRENT,
-    RULE_SYNAPTIC_RECURRENT,
-    RULE_TAKE_BACK,
-    RULE_SYNAPTIC_JUMP,
-    RULE_COUNT
-};
+#define BNN_RULE(name, opcode, ...) RULE_##name = (opcode),
+enum bnn_snn_rule { RULE_INPUT, BNN_SNN_RULE_LIST(BNN_RULE) RULE_COUNT };
+#undef BNN_RULE
 enum bnn_snn_reset {
     RESET_NONE,
     RESET_VALUE,

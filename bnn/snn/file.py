@@ -15,15 +15,16 @@ from .network import Kind, Network, Population, Projection, Shape
 from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
 LANES = 32  # neurons that the runtime updates together
+SLACK = 512  # bytes after weights between event populations, which the runtime reads
 ROW = 16  # elements: rows of dense weights have a multiple
-POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2I16x")  # 8 parameters
-PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIII4x2I2I7f12x")
+POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2IIII4x")  # 8 parameters
+PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIIII2I2I7f12x")
 # The counts, whether channels come first and dt; the simulator.
 FORMAT = Format(
     ".snn", b"\x89SNN\r\n\x1a\n", 1, "IIIf",
     (("populations", POPULATION.size), ("projections", PROJECTION.size)), "II32x",
 )  # fmt: skip
-KINDS: tuple[Kind, ...] = ("dense", "conv", "diagonal")  # by their numbers
+KINDS: tuple[Kind, ...] = ("dense", "conv", "diagonal", "window", "wires")  # by their numbers
 
 
 def encode(network: Network) -> bytes:
@@ -54,29 +55,38 @@ def _population(p: Population, strings: Section, data: Section) -> bytes:
     arrays = [_array(p.parameters[name], data) for name in p.parameter_names]
     arrays += [(0, 0)] * (8 - len(arrays))
     arrays.append(_array(p.adapted, data) if p.adapts else (0, 0))
+    cuts = _line(p.cuts.astype("<f4").tobytes(), data) if p.cuts.size else 0
     return POPULATION.pack(
         d.rule.opcode if d else 0, d.reset if d else 0, p.emits, flags, len(p.shape), *p.grid, 0,
         *strings.add(p.name.encode()), *(_array(p.bias, data) if d else (0, 0)), *(n for pair in arrays for n in pair),
+        p.origin, p.steps, cuts,
     )  # fmt: skip
 
 
 def _projection(network: Network, p: Projection, strings: Section, data: Section) -> bytes:
     source = network.populations[p.source]
-    kind = np.int8 if p.whole else np.dtype("<f4")
+    kind = "i1" if p.whole else "<u4" if p.kind == "wires" else "<f4"
     weights, row = p.weights, 0
     if p.kind == "dense":
         row = weights.shape[1] + -weights.shape[1] % ROW
         weights = np.pad(weights, ((0, 0), (0, row - weights.shape[1])))
     elif p.kind == "diagonal":
         row = weights.size
-    else:
+    elif p.kind == "wires":
+        targets = np.flatnonzero(weights >= 0)
+        targets = targets[np.argsort(weights[targets], kind="stable")]
+        first = np.searchsorted(weights[targets], np.arange(source.size + 1))
+        row, weights = targets.size, np.concatenate([first, targets])
+    elif p.kind == "conv":
         weights = weights[:, :, tap_order(weights.shape[2], p)]
-    kernel = p.weights.shape[1:3] if p.kind == "conv" else (0, 0)
+    slack = bytes(SLACK) if p.kind == "conv" and source.event else b""
+    kernel = p.weights.shape[1:3] if p.kind == "conv" else p.window
     mask = 0
     if p.mask is not None:
         padded = np.zeros(source.size + -source.size % 32, bool)
         padded[: source.size] = p.mask
         mask = _line(np.packbits(padded, bitorder="little").tobytes(), data)
+    line = _line(weights.astype(kind).tobytes() + slack, data)
     flags = (p.mask is not None) | (p.bias is not None) << 1
     numbers = np.zeros(7, np.float32)
     if p.learning is not None:
@@ -84,7 +94,7 @@ def _projection(network: Network, p: Projection, strings: Section, data: Section
         numbers = p.learning.numbers
     return PROJECTION.pack(
         KINDS.index(p.kind), p.whole, flags, p.source, p.target, p.delay, p.scale,
-        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, _line(weights.astype(kind).tobytes(), data), row, mask,
+        *kernel, *p.stride, *p.padding, *p.dilation, p.groups, line, row, mask, p.origin,
         *(_array(p.bias, data) if p.bias is not None else (0, 0)), *strings.add(p.name.encode()), *numbers,
     )  # fmt: skip
 
@@ -125,17 +135,23 @@ class _Reader:
         return np.frombuffer(self._file.data, dtype, count, ALIGNMENT * line).reshape(shape).copy()
 
     def population(self, fields: tuple[Any, ...]) -> Population:
-        opcode, reset, emits, flags, rank, h, w, c, _, name, length, *pairs = fields
+        opcode, reset, emits, flags, rank, h, w, c, _, name, length, *pairs, origin, steps, cuts = fields
         shape = (h, w, c)[3 - rank :]
         arrays = list(zip(pairs[::2], pairs[1::2], strict=True))
         if not opcode:
-            return Population(self.string(name, length), shape, output=bool(flags & 1), input_emits=Emits(emits))
+            return Population(
+                self.string(name, length), shape, output=bool(flags & 1), input_emits=Emits(emits), steps=steps,
+                origin=origin,
+            )  # fmt: skip
         rule = BY_OPCODE[opcode]
         dynamics = Dynamics(rule, Reset(reset), Emits(emits), *(bool(flags & bit) for bit in (2, 4, 8)))
         names = (*COMMON, *rule.parameters)
         parameters = {n: self.values(line, (period,)) for n, (line, period) in zip(names, arrays[1:], strict=False)}
         bias = self.values(arrays[0][0], (arrays[0][1],))
         found = Population(self.string(name, length), shape, dynamics, parameters, bias, bool(flags & 1))
+        found.origin, found.steps = origin, steps
+        if rule.name == "counter":
+            found.cuts = self.values(cuts, (c * steps,))
         if found.adapts:
             line, period = arrays[9]
             found.adapted = self.values(line, (period,))
@@ -144,18 +160,24 @@ class _Reader:
     def projection(self, fields: tuple[Any, ...], populations: list[Population]) -> Projection:
         kind, whole, flags, source, target, delay, scale = fields[:7]
         kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
-        groups, line, row, mask, bias, period, name, length, *numbers = fields[15:]
+        groups, line, row, mask, origin, bias, period, name, length, *numbers = fields[15:]
         before, after = populations[source], populations[target]
         dtype = "i1" if whole else "<f4"
         found = Projection(
             source, target, KINDS[kind], np.zeros(0, dtype), scale, delay, stride, padding, dilation, groups,
-            name=self.string(name, length),
+            name=self.string(name, length), origin=origin, window=kernel if KINDS[kind] == "window" else (0, 0),
         )  # fmt: skip
         if found.kind == "dense":
             found.weights = self.values(line, (before.size, row), dtype)[:, : after.size].copy()
         elif found.kind == "diagonal":
             found.weights = self.values(line, (row,), dtype)
-        else:
+        elif found.kind == "wires":
+            wires = self.values(line, (before.size + 1 + row,), "<u4").astype(np.int32)
+            found.weights = np.full(after.size, -1, np.int32)
+            found.weights[wires[before.size + 1 :]] = np.repeat(
+                np.arange(before.size), np.diff(wires[: before.size + 1])
+            )
+        elif found.kind == "conv":
             stored = self.values(line, (before.channels, *kernel, after.channels // groups), dtype)
             found.weights = np.empty_like(stored)
             found.weights[:, :, tap_order(kernel[1], found)] = stored

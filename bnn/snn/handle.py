@@ -26,12 +26,17 @@ _VARIABLES = {
     "v": lib.BNN_SNN_V, "i": lib.BNN_SNN_I, "refractory": lib.BNN_SNN_REFRACTORY, "adapted": lib.BNN_SNN_ADAPTED,
     "level": lib.BNN_SNN_LEVEL,
 }  # fmt: skip
+_KINDS = {
+    lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal",
+    lib.BNN_SNN_WINDOW: "window", lib.BNN_SNN_WIRES: "wires",
+}  # fmt: skip
 _STEPS = 4096  # in one call into C
 
 
 @dataclass(frozen=True)
 class PopulationInfo:
-    """``shape``: (h, w, c), (w, c) or (c,); ``opcode``: its rule's, 0 for an input; ``frame``: bytes that it sends."""
+    """``shape``: (h, w, c), (w, c) or (c,); ``opcode``: its rule's, 0 for an input; ``frame``: bytes that it sends;
+    ``origin``: the op of a .bnn that it stands for, plus one."""
 
     index: int
     name: str
@@ -44,6 +49,7 @@ class PopulationInfo:
     winner: bool
     output: bool
     frame: int
+    origin: int
 
     @property
     def adapts(self) -> bool:
@@ -61,7 +67,7 @@ class ProjectionInfo:
 
     ``kernel``, ``stride``, ``padding``, ``dilation`` (rows, columns) and ``groups`` are a convolution's.  ``mask``: the
     sources that take part (n,), bool; None: all.  ``biased``: it adds a bias from step ``delay`` on.  ``learns``: its
-    weights can change.
+    weights can change.  ``origin``: as a population's.
     """
 
     index: int
@@ -81,15 +87,19 @@ class ProjectionInfo:
     mask: Array | None
     biased: bool
     learns: bool
+    origin: int
 
     def synapses(self, source: PopulationInfo, target: PopulationInfo) -> int:
         """Additions of a weight in a step in which all sources send."""
         here = np.ones(source.size, bool) if self.mask is None else self.mask
-        if self.kind != "conv":
+        if self.kind == "wires":
+            return self.weights
+        if self.kind not in ("conv", "window"):
             return int(here.sum()) * (target.size if self.kind == "dense" else 1)
         (h, w, c), (oh, ow, oc) = ((1, 1, 1, *p.shape)[-3:] for p in (source, target))
         rows, columns = (self._taps(axis, size, out) for axis, size, out in ((0, h, oh), (1, w, ow)))
-        return int((here.reshape(h, w, c).sum(axis=2) * rows[:, None] * columns).sum()) * (oc // self.groups)
+        each = oc // self.groups if self.kind == "conv" else 1
+        return int((here.reshape(h, w, c).sum(axis=2) * rows[:, None] * columns).sum()) * each
 
     def _taps(self, axis: int, size: int, out: int) -> Array:
         """How many rows or columns of the kernel lead from each source to a target."""
@@ -127,12 +137,13 @@ class OpenedNetwork(OpenedFile):
             bool(info.winner),
             bool(info.output),
             info.frame,
+            info.origin,
         )
 
     def _projection(self, index: int) -> ProjectionInfo:
         info = ffi.new("bnn_snn_projection_info *")
         check(lib.bnn_snn_get_projection(self.pointer, index, info), f"projection {index}")
-        kind = {lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal"}[info.kind]
+        kind = _KINDS[info.kind]
         name = text_of(info.name, info.name_length)
         mask = None
         if info.mask != ffi.NULL:
@@ -144,7 +155,7 @@ class OpenedNetwork(OpenedFile):
         )
         return ProjectionInfo(
             index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights,
-            kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns),
+            kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns), info.origin,
         )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import CompileError
 from .learning import Learning
-from .rules import COMMON, MOST_SPIKES, RULES, Dynamics, Emits, NeuronRule, Reset
+from .rules import BY_OPCODE, COMMON, MOST_SPIKES, RULES, Dynamics, Emits, NeuronRule, Reset
 
 #: The simulator that a converted network names: its input takes an image once, as whole numbers.
 CONVERTED = "bnn"
@@ -32,7 +32,7 @@ CONVERTED = "bnn"
 TIMELESS = ("sinabs",)
 
 Shape = tuple[int, ...]
-Kind = Literal["dense", "conv", "diagonal"]
+Kind = Literal["dense", "conv", "diagonal", "window", "wires"]
 
 #: Limits of a file; see docs/reference/snn-format.md.
 MOST_NEURONS = 2**24  # of one population
@@ -41,6 +41,7 @@ MOST_PROJECTIONS = 16384
 MOST_DELAY = 2**16  # steps
 MOST_KERNEL = 2**12
 MOST_SECONDS = 1e6  # of a step
+MOST_LEVELS = 255  # of an event population, above 0
 LATE = (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT)
 
 
@@ -51,6 +52,9 @@ class Population:
     ``shape``: (h, w, c), (w, c) or (c,).  ``dynamics`` is None for an input, which sends what it is given: ``emits``
     says what that is.  ``parameters`` by name, float32, with one element, one per channel (c,), or one per neuron (n,);
     ``bias`` likewise, and ``adapted``, what an adapting threshold starts with beyond ``threshold``.
+
+    Of an event population: ``steps``, the highest level (1: bits); ``cuts`` (channels * steps,), those of a counter,
+    which rise; ``origin``, the op of a .bnn that it stands for, plus one.
     """
 
     name: str
@@ -61,6 +65,9 @@ class Population:
     output: bool = False
     input_emits: Emits = Emits.SPIKES
     adapted: Floats = field(default_factory=lambda: np.zeros(1, np.float32))
+    steps: int = 0
+    cuts: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    origin: int = 0
 
     @property
     def size(self) -> int:
@@ -89,6 +96,16 @@ class Population:
         return np.resize(np.asarray(value, np.float32).reshape(-1), self.size)
 
     @property
+    def rule(self) -> str:
+        """Its rule's name; of an input "input"."""
+        return self.dynamics.rule.name if self.dynamics else "input"
+
+    @property
+    def event(self) -> bool:
+        """Whether it is an event population."""
+        return self.dynamics.rule.event if self.dynamics else self.steps > 0
+
+    @property
     def adapts(self) -> bool:
         """Whether its threshold does, while a run learns."""
         return self.dynamics is not None and "adapted" in self.dynamics.rule.states
@@ -108,6 +125,10 @@ class Projection:
     ``delay`` on: what a recurrent connection adds once there was a previous step.  Among own currents of a recurrent
     rule it is added in every step, as in snnTorch.  ``learning``: how dense float32 weights between neurons that send
     single spikes change while a run learns.
+
+    Between event populations: conv of float32, or of int8 from -1 to 1 with a scale of 2; window, without weights, each
+    target on its window of the sources, channel by channel; wires: ``weights`` are the sources' numbers, int32
+    (targets,), -1 where there is none.  ``origin``: as a population's.
     """
 
     source: int
@@ -120,10 +141,12 @@ class Projection:
     padding: tuple[int, int] = (0, 0)  # rows above, columns on the left
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    window: tuple[int, int] = (0, 0)  # rows, columns of a window
     mask: Array | None = None
     bias: Floats | None = None
     name: str = ""
     learning: Learning | None = None
+    origin: int = 0
 
     @property
     def whole(self) -> bool:
@@ -259,11 +282,12 @@ def _check_population(p: Population) -> None:
     arrays = {"bias": p.bias, "adapted": p.adapted}
     d = p.dynamics
     if d is not None:
-        if RULES.get(d.rule.name) is not d.rule:
-            raise CompileError(f"{p.name}: found the rule {d.rule.name}, expected one of {', '.join(RULES)}")
+        if BY_OPCODE.get(d.rule.opcode) is not d.rule:
+            names = ", ".join(rule.name for rule in BY_OPCODE.values())
+            raise CompileError(f"{p.name}: found the rule {d.rule.name}, expected one of {names}")
         if d.emits != Emits.SPIKES and (d.reset != Reset.NONE or d.at_least or d.winner):
             raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
-        if (d.emits == Emits.CHANGES) != (d.rule.name == "take_back"):
+        if (d.emits == Emits.CHANGES) != (d.rule.name in ("take_back", "counter", "any", "wire")):
             raise CompileError(
                 f"{p.name}: found the rule {d.rule.name} that sends {d.emits.name.lower()}, expected take_back with "
                 "changes, or another rule without"
@@ -294,6 +318,12 @@ def _check_population(p: Population) -> None:
         raise CompileError(f"{p.name}: adapted: found a value that is not 0 of a threshold that does not adapt")
     if d is not None and d.emits in (Emits.COUNTS, Emits.CHANGES) and not (p.parameters["threshold"] > 0).all():
         raise CompileError(f"{p.name}: threshold: found {p.parameters['threshold'].min()}, expected more than 0")
+    if p.event and not 1 <= p.steps <= MOST_LEVELS:
+        raise CompileError(f"{p.name}: found {p.steps} levels above 0, expected 1 to {MOST_LEVELS}")
+    if d is not None and d.rule.name == "counter":
+        cuts = p.cuts.reshape(-1, p.steps)
+        if p.cuts.dtype != np.float32 or len(cuts) != p.channels or not (cuts[:, 1:] >= cuts[:, :-1]).all():
+            raise CompileError(f"{p.name}: found {p.cuts.size} cuts, expected {p.channels} times {p.steps} that rise")
     if d is not None and "most" in p.parameters:
         most = p.parameters["most"]
         if not ((most >= 0) & (most <= MOST_SPIKES) & (most == np.floor(most))).all():
@@ -335,6 +365,11 @@ def _check_projection(network: Network, p: Projection, name: str) -> None:
             f"{name}: found a delay of {p.delay} steps, expected {int(p.source >= p.target)} to {MOST_DELAY}: "
             f"{source.name} settles {'before' if p.source < p.target else 'not before'} {target.name}"
         )
+    if source.event != target.event:
+        raise CompileError(f"{name}: found one event population, expected both sides or none")
+    if p.kind in ("window", "wires"):
+        _check_look(name, p, source, target)
+        return
     if p.weights.dtype not in (np.dtype(np.float32), np.dtype(np.int8)):
         raise CompileError(f"{name}: found weights of {p.weights.dtype}, expected float32 or int8")
     with np.errstate(over="ignore"):
@@ -358,6 +393,28 @@ def _check_projection(network: Network, p: Projection, name: str) -> None:
     _check_weights(name, p, source, target)
     if p.learning is not None:
         _check_learning(name, p, source, target)
+
+
+def _check_look(name: str, p: Projection, source: Population, target: Population) -> None:
+    """Raise CompileError unless a window or wires lead from one event population to another."""
+    if not source.event:
+        raise CompileError(f"{name}: found {p.kind} between other than event populations")
+    if p.kind == "wires":
+        if p.weights.dtype != np.int32 or p.weights.shape != (target.size,) or p.weights.max() >= source.size:
+            raise CompileError(
+                f"{name}: found wires of {p.weights.dtype}, shape {p.weights.shape}, expected the numbers of "
+                f"{source.size} sources, int32 ({target.size},), or -1"
+            )
+    elif source.channels != target.channels or not all(
+        0 <= pad < kernel <= MOST_KERNEL and (n - 1) * step < size + pad and 1 <= step <= MOST_KERNEL
+        for pad, kernel, step, n, size in zip(
+            p.padding, p.window, p.stride, target.grid[:2], source.grid[:2], strict=True
+        )
+    ):
+        raise CompileError(
+            f"{name}: found a window {p.window}, stride {p.stride}, padding {p.padding} from {source.grid} to "
+            f"{target.grid}, expected as many channels, and a source in every window"
+        )
 
 
 def _check_weights(name: str, p: Projection, source: Population, target: Population) -> None:

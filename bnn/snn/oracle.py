@@ -15,8 +15,8 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import InputError
 from .learning import Plastic
-from .network import Network, Projection
-from .rules import overflow_text
+from .network import Network, Population, Projection
+from .rules import Emits, overflow_text
 
 
 @dataclass
@@ -50,8 +50,14 @@ class Oracle:
         """Back to before the first step, with what was learned: weights and thresholds."""
         self.time = 0
         populations = self.network.populations
+
+        def inputs(p: Population) -> dict[str, Floats]:
+            """An event input keeps its level, or its value."""
+            name = "v" if p.emits == Emits.VALUES else "level"
+            return {name: np.zeros(p.size, np.float32)} if p.event else {}
+
         self.states = [
-            p.dynamics.initial(values, p.size) | {k: s[k] for k in s if k == "adapted"} if p.dynamics else {}
+            p.dynamics.initial(values, p.size) | {k: s[k] for k in s if k == "adapted"} if p.dynamics else inputs(p)
             for p, values, s in zip(populations, self.values, self.states, strict=True)
         ]
         for plastic in self.plastic.values():
@@ -66,7 +72,9 @@ class Oracle:
         """``inputs``: what each input sends (n,), in the order of the network's inputs."""
         given = dict(zip(self.network.inputs, inputs, strict=True))
         for i, population in enumerate(self.network.populations):
-            if population.dynamics is None:
+            if population.event:
+                sent = self._event(i, population, given.get(i))
+            elif population.dynamics is None:
                 sent = np.asarray(given[i], np.float32).reshape(-1)
                 if sent.size != population.size:
                     raise InputError(f"{population.name}: found {sent.size} values, expected {population.size}")
@@ -80,6 +88,48 @@ class Oracle:
             for p, plastic in self.plastic.items():
                 plastic.step(self.sent[p.source][-1], self.sent[p.target][-1])
         self.time += 1
+
+    def _event(self, i: int, p: Population, given: Floats | None) -> Floats:
+        """A step of an event population; what it sends: the changes of levels or inputs, or a sum's value."""
+        state, into = self.states[i], self.network.into(i)
+        if given is not None:
+            change = np.asarray(given, np.float32).reshape(-1)
+            for name in state:
+                state[name] = state[name] + change
+            return change
+        before = state.get("level", np.zeros(p.size, np.float32))
+        if p.rule == "wire":
+            state["level"] = self.values[i]["initial"] * (p.steps == 1)
+            for q in into:
+                passed = self.states[q.source]["level"][q.weights]
+                state["level"] = np.where(q.weights >= 0, passed, state["level"])
+        elif p.rule == "any":
+            levels = self._windows(into[0], self.states[into[0].source]["level"])
+            every = self.values[i]["every"] != 0
+            state["level"] = np.where(every, np.fmin.reduce(levels, axis=0), np.fmax.reduce(levels, axis=0))
+        elif into and into[0].kind == "window":
+            sums = self._windows(into[0], self.states[into[0].source]["v"])
+            lowest = self.values[i]["lowest"] != 0
+            state["v"] = np.where(lowest, np.fmin.reduce(sums, axis=0), np.fmax.reduce(sums, axis=0))
+        else:
+            self.currents[i], _ = self.arriving(i)
+            state["v"] = state["v"] + self.currents[i]
+        if p.rule == "counter":
+            cuts = np.resize(p.cuts.reshape(-1, p.steps), (p.size, p.steps))
+            level = (cuts <= (state["v"] * self.values[i]["sign"])[:, None]).sum(axis=1)
+            state["level"] = level.astype(np.float32)
+        return state["v"] if p.rule == "sum" else state["level"] - before
+
+    def _windows(self, p: Projection, values: Floats) -> Floats:
+        """(places of a window, n): each target's sources, NaN outside."""
+        (h, w, c), (oh, ow, _) = self.network.populations[p.source].grid, self.network.populations[p.target].grid
+        padded = np.full((*(s + 2 * k for s, k in zip((h, w), p.window, strict=True)), c), np.nan, np.float32)
+        top, left = p.padding
+        padded[top : top + h, left : left + w] = values.reshape(h, w, c)
+        return np.stack([
+            padded[y : y + (oh - 1) * p.stride[0] + 1 : p.stride[0], x : x + (ow - 1) * p.stride[1] + 1 : p.stride[1]]
+            for y in range(p.window[0]) for x in range(p.window[1])
+        ]).reshape(-1, oh * ow * c)  # fmt: skip
 
     def _check_finite(self, name: str, membranes: Floats) -> None:
         if not np.isfinite(membranes).all():
@@ -99,11 +149,15 @@ class Oracle:
         none = np.zeros(0, np.float32)
         for t in range(steps.pop()):
             self.step([x[t] for x in inputs])
-            rows.append(([s[-1] for s in self.sent], list(self.currents), [s.get("v", none) for s in self.states]))
+            sent = [
+                s["v"] if p.event and p.emits == Emits.VALUES else sent[-1]
+                for p, s, sent in zip(self.network.populations, self.states, self.sent, strict=True)
+            ]
+            rows.append((sent, list(self.currents), [s.get("v", none) for s in self.states]))
         record = Record()
         for i, population in enumerate(self.network.populations):
             record.sent[i] = np.array([r[0][i] for r in rows]).reshape(-1, population.size)
-            if population.dynamics is not None:
+            if population.dynamics is not None and not population.event:
                 record.currents[i] = np.array([r[1][i] for r in rows]).reshape(-1, population.size)
                 if "v" in population.dynamics.rule.states:
                     record.membranes[i] = np.array([r[2][i] for r in rows]).reshape(-1, population.size)

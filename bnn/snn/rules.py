@@ -53,7 +53,8 @@ class NeuronRule:
     population's shape) from the current ``x``, and updates the states other than ``v``.  A ``recurrent`` rule has a
     second current, ``charge(p, s, x, own)``: the sum of what the population sends to itself, apart from the others,
     because its simulator adds it later.  ``skips``: after a step in which a neuron sent nothing, a step without current
-    leaves its state as it is, to the bit, and sends nothing; the runtime leaves such steps out.
+    leaves its state as it is, to the bit, and sends nothing; the runtime leaves such steps out.  ``event``: of an event
+    population (csrc/snn/events.h), which changes only where something arrives.
     """
 
     name: str
@@ -64,24 +65,33 @@ class NeuronRule:
     text: str
     recurrent: bool = False
     skips: bool = False
+    event: bool = False
 
 
 RULES: dict[str, NeuronRule] = {}
+#: Of event populations.
+EVENT_RULES: dict[str, NeuronRule] = {}
 BY_OPCODE: dict[int, NeuronRule] = {}
 #: Parameters that every rule has, in the order of the file; a rule's own follow.
 COMMON = ("threshold", "reset", "initial")
 
 
 def _rule(
-    name: str, opcode: int, parameters: str = "", states: str = "v", recurrent: bool = False, skips: bool = False
+    name: str,
+    opcode: int,
+    parameters: str = "",
+    states: str = "v",
+    recurrent: bool = False,
+    skips: bool = False,
+    event: bool = False,
 ) -> Callable[[Callable[..., Floats]], None]:
     def add(charge: Callable[..., Floats]) -> None:
         text = " ".join((charge.__doc__ or "").split())
         names = tuple(parameters.split()), tuple(states.split())
-        rule = NeuronRule(name, opcode, *names, charge, text, recurrent, skips)
-        if not text or name in RULES or opcode in BY_OPCODE:
+        rule = NeuronRule(name, opcode, *names, charge, text, recurrent, skips, event)
+        if not text or name in RULES or name in EVENT_RULES or opcode in BY_OPCODE:
             raise AssertionError(f"rule {name}: has no text, or its name or opcode is taken")
-        RULES[name] = BY_OPCODE[opcode] = rule
+        (EVENT_RULES if event else RULES)[name] = BY_OPCODE[opcode] = rule
 
     return add
 
@@ -202,6 +212,32 @@ def _synaptic_jump(p: Values, s: State, x: Floats) -> Floats:
     i = s["i"] + x
     s["i"] = i - p["alpha"] * i
     return s["v"] + p["rate"] * ((p["rest"] - s["v"]) + i)
+
+
+@_rule("counter", 18, "sign lowest", "v level", event=True)
+def _counter(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + x, or the highest sum in its window, or of lowest the lowest; level = how many cuts of its channel are <=
+    v * sign; sends the level's change: bits and numbers of several bits."""
+    return s["v"] + x
+
+
+@_rule("sum", 19, event=True)
+def _sum(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + x: counters look at it, or it is a result; it sends v."""
+    return s["v"] + x
+
+
+@_rule("any", 20, "every", "level", event=True)
+def _any(p: Values, s: State, x: Floats) -> Floats:
+    """level = 1 while any bit of its window is set, or of every all; sends the level's change: max-pools of bits."""
+    return x
+
+
+@_rule("wire", 21, states="level", event=True)
+def _wire(p: Values, s: State, x: Floats) -> Floats:
+    """level = that of one source, or initial without a source; sends the level's change: slices, concatenations, pads
+    and other moves."""
+    return x
 
 
 def overflow_text(name: str, step: int) -> str:

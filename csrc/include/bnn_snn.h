@@ -20,7 +20,8 @@
  * An opened network is only read and can be shared by threads; a state belongs to one thread at a time.
  *
  * Small programs name their kernels, &bnn_kernels_scalar_spikes of bnn_ops.h, because bnn_kernels_select names every
- * family, which a linker then keeps; bnn.h explains this and the macros BNN_SMALL and BNN_NO_MESSAGES. */
+ * family, which a linker then keeps; bnn.h explains this and the macros BNN_SMALL and BNN_NO_MESSAGES.  BNN_NO_EVENTS,
+ * defined when compiling all of it, leaves out event populations. */
 #ifndef BNN_SNN_H
 #define BNN_SNN_H
 
@@ -52,18 +53,26 @@ typedef struct bnn_snn_population_info {
     int output, at_least, floored, winner;
     uint32_t rank, dims[3]; /* (h, w, c), (w, c) or (c), in dims[0] to dims[rank - 1] */
     size_t neurons;         /* numbered with channels fastest: (y * w + x) * c + channel */
+    uint32_t origin;        /* of an event population: the op of a .bnn that it stands for, plus one */
     size_t frame;           /* bytes of what it sends in a step: words or floats */
     const char *name;       /* name_length bytes, not zero-terminated */
     size_t name_length;
 } bnn_snn_population_info;
 
-typedef enum bnn_snn_kind { BNN_SNN_DENSE = 0, BNN_SNN_CONV = 1, BNN_SNN_DIAGONAL = 2 } bnn_snn_kind;
+typedef enum bnn_snn_kind {
+    BNN_SNN_DENSE = 0,
+    BNN_SNN_CONV = 1,
+    BNN_SNN_DIAGONAL = 2,
+    BNN_SNN_WINDOW = 3, /* each target looks at its window of the sources, channel by channel */
+    BNN_SNN_WIRES = 4   /* each source is passed on to some targets */
+} bnn_snn_kind;
 
 typedef struct bnn_snn_projection_info {
     bnn_snn_kind kind;
     int whole;  /* weights are int8, with one scale */
     int learns; /* weights, float32, change while the state learns */
     uint32_t source, target, delay;
+    uint32_t origin; /* as a population's */
     float scale;
     size_t weights;                                         /* their number */
     uint32_t kernel[2], stride[2], padding[2], dilation[2]; /* of a convolution: rows, columns */
@@ -114,6 +123,19 @@ void bnn_snn_set_poll(bnn_snn_state *state, bnn_poll *poll, void *argument);
 /* Whether a membrane that is not finite ended a run since the last reset; *population (which may be NULL): whose. */
 int bnn_snn_overflowed(const bnn_snn_state *state, uint32_t *population);
 
+/* A change of an event population (counters, sums, windows, wires, and their inputs): the step, counted from 1, and the
+ * neuron; `change` is 1 or -1, one entry for each level. */
+typedef struct bnn_snn_change {
+    uint64_t step;
+    uint32_t population, neuron;
+    int32_t change;
+} bnn_snn_change;
+
+/* From now on the first `capacity` changes are written here; NULL stops it. */
+void bnn_snn_set_trace(bnn_snn_state *state, bnn_snn_change *changes, size_t capacity);
+/* The number of changes since then; those beyond the capacity were not written. */
+size_t bnn_snn_traced(const bnn_snn_state *state);
+
 /* One population alone, for verification: it settles on the given currents (float32, step after step), with its
  * records; nothing else changes. */
 bnn_status bnn_snn_settle(bnn_snn_state *state, uint32_t population, const float *currents, size_t steps);
@@ -128,6 +150,7 @@ typedef enum bnn_snn_variable {
     BNN_SNN_ADAPTED = 3,
     BNN_SNN_LEVEL = 4 /* whole numbers from 0 to 2^24 */
 } bnn_snn_variable;
+/* Those of event populations (the level; v of a sum, or of a counter with weights) can be read, and not be set. */
 bnn_status bnn_snn_get(const bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, float *values);
 bnn_status bnn_snn_set(bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, const float *values);
 

@@ -66,16 +66,14 @@ static bnn_status read_array(const struct reader *r, const unsigned char *at, co
     return BNN_OK;
 }
 
-static const uint8_t parameters_of[RULE_COUNT] = {
-    [RULE_APPROACH] = 2,           [RULE_DECAY] = 1,           [RULE_DECAY_SCALED] = 2,
-    [RULE_DIVIDE_ALL] = 2,         [RULE_DIVIDE] = 2,          [RULE_SYNAPTIC] = 2,
-    [RULE_SYNAPTIC_APPROACH] = 5,  [RULE_SYNAPTIC_SCALED] = 3, [RULE_ADAPTIVE] = 5,
-    [RULE_APPROACH_REST] = 2,      [RULE_LEAK_REST] = 2,       [RULE_DECAY_RECURRENT] = 1,
-    [RULE_SYNAPTIC_RECURRENT] = 2, [RULE_TAKE_BACK] = 2,       [RULE_SYNAPTIC_JUMP] = 3,
-};
-
-/* `skips` of bnn/snn/rules.py: no input, and nothing sent, and the state stays as it is. */
-static const uint8_t skips[RULE_COUNT] = {[RULE_RELAY] = 1, [RULE_INTEGRATE] = 1, [RULE_TAKE_BACK] = 1};
+/* Of bnn/snn/rules.py: the number of a rule's own parameters; whether without input nothing is sent and the state
+ * stays as it is; whether it is of event populations. */
+#define BNN_PARAMETERS(name, opcode, parameters, ...) [RULE_##name] = (parameters),
+#define BNN_SKIPS(name, opcode, parameters, variables, skips, ...) [RULE_##name] = (skips),
+static const uint8_t parameters_of[RULE_COUNT] = {BNN_SNN_RULE_LIST(BNN_PARAMETERS)};
+#define BNN_EVENT(name, opcode, parameters, variables, skips, event) [RULE_##name] = (event),
+static const uint8_t skips[RULE_COUNT] = {BNN_SNN_RULE_LIST(BNN_SKIPS)};
+static const uint8_t events[RULE_COUNT] = {BNN_SNN_RULE_LIST(BNN_EVENT)};
 
 /* Whether blocks without input may be left alone: nothing but input changes them or lets them send. */
 static int may_skip(const struct bnn_snn_population *p)
@@ -96,11 +94,15 @@ enum { OUTPUT = 1, AT_LEAST = 2, FLOORED = 4, WINNER = 8 };
 static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_population *p)
 {
     const int plain = p->reset == RESET_NONE && !p->at_least && !p->winner;
-    WANT(p->rule < RULE_COUNT, BNN_ERROR_OPCODE, "rule (below)", p->rule, RULE_COUNT);
+    const uint32_t rules = BNN_SNN_EVENTS ? RULE_COUNT : RULE_COUNTER;
+    WANT(p->rule < rules, BNN_ERROR_OPCODE, "rule (below)", p->rule, rules);
     WANT(p->reset < RESET_COUNT, BNN_ERROR_OPCODE, "reset (below)", p->reset, RESET_COUNT);
     WANT(p->emits <= BNN_SNN_CHANGES, BNN_ERROR_FORMAT, "what it sends (at most)", p->emits, BNN_SNN_CHANGES);
-    WANT(p->rule == RULE_INPUT || (p->rule == RULE_TAKE_BACK) == (p->emits == BNN_SNN_CHANGES), BNN_ERROR_FORMAT,
+    const int takes_back = p->rule == RULE_TAKE_BACK || (BNN_SNN_EVENTS && events[p->rule] && p->rule != RULE_SUM);
+    WANT(p->rule == RULE_INPUT || takes_back == (p->emits == BNN_SNN_CHANGES), BNN_ERROR_FORMAT,
          "what a rule sends that takes back, and no other", p->emits, BNN_SNN_CHANGES);
+    WANT(!BNN_SNN_EVENTS || p->rule != RULE_SUM || p->emits == BNN_SNN_VALUES, BNN_ERROR_FORMAT, "what a sum sends",
+         p->emits, BNN_SNN_VALUES);
     WANT(plain || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "reset, comparison or winner without single spikes", 1,
          0);
     WANT(plain || p->rule != RULE_INPUT, BNN_ERROR_FORMAT, "reset, comparison or winner of an input", 1, 0);
@@ -118,6 +120,42 @@ static bnn_status check_levels(const struct reader *r, const struct bnn_per_neur
     for (uint32_t i = 0; i < most->period + BNN_SNN_LANES - 1; i++)
         WANT(bnn_snn_whole(most->data[i], 0), BNN_ERROR_FORMAT, "element that is no number of levels", i, BNN_SNN_MOST);
     return BNN_OK;
+}
+
+/* Rising cuts of a counter; of lanes, whole numbers, which read_lanes checks. */
+static bnn_status read_cuts(const struct reader *r, const unsigned char *at, struct bnn_snn_population *p)
+{
+    const void *data = NULL;
+    const struct bnn_per_neuron *sign = &p->parameters[SIGN], *lowest = &p->parameters[LOWEST];
+    WANT((sign->period == 1 || sign->period == p->c) && (lowest->period == 1 || lowest->period == p->c),
+         BNN_ERROR_FORMAT, "signs or sides of a counter (1, or channels)", sign->period, p->c);
+    for (uint32_t i = 0; i < sign->period; i++)
+        WANT(sign->data[i] == 1 || sign->data[i] == -1, BNN_ERROR_FORMAT, "sign that is not 1 or -1: element", i,
+             sign->period);
+    BNN_TRY(read_data(r, bnn_load32(at + 120), (uint64_t)p->c * p->steps * sizeof(float), &data));
+    p->cuts = data;
+    for (uint64_t i = 0; i < (uint64_t)p->c * p->steps; i++)
+        WANT(p->cuts[i] == p->cuts[i] && (i % p->steps == 0 || p->cuts[i] >= p->cuts[i - 1]), BNN_ERROR_FORMAT,
+             "cut that is no number, or below the one before: element", bnn_shown(i), p->steps);
+    return BNN_OK;
+}
+
+/* An event population (events.h): what a step adds to it is not float32. */
+static bnn_status read_event(const struct reader *r, const unsigned char *at, struct bnn_snn_population *p)
+{
+    const int sends = p->rule != RULE_SUM && p->emits != BNN_SNN_VALUES;
+    WANT(p->emits == BNN_SNN_CHANGES || p->emits == BNN_SNN_VALUES, BNN_ERROR_FORMAT, "what an event input sends",
+         p->emits, BNN_SNN_CHANGES);
+    WANT(p->steps >= 1 && p->steps <= (sends ? UINT8_MAX : 1), BNN_ERROR_FORMAT, "levels above 0 (1 to)", p->steps,
+         sends ? UINT8_MAX : 1);
+    if (p->rule == RULE_INPUT)
+        return BNN_OK;
+    WANT(p->bias.period == 1 && p->bias.data[0] == 0, BNN_ERROR_FORMAT, "bias of an event population", 1, 0);
+    WANT(p->steps == 1 || p->rule != RULE_ANY, BNN_ERROR_FORMAT, "levels of windows of bits (1)", p->steps, 1);
+    if (p->rule == RULE_ANY)
+        WANT(p->parameters[EVERY].period == 1 || p->parameters[EVERY].period == p->c, BNN_ERROR_FORMAT,
+             "parameters of windows (1, or channels)", p->parameters[EVERY].period, p->c);
+    return p->rule == RULE_COUNTER ? read_cuts(r, at, p) : BNN_OK;
 }
 
 static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_snn_population *p)
@@ -145,8 +183,13 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     p->n = (uint32_t)n;
     p->depth = 1;
     BNN_TRY(bnn_read_string(&r->in, at + 24, BNN_TEXT("end of a name"), &r->about, &p->name, &p->name_length));
+    p->origin = BNN_SNN_EVENTS ? bnn_load32(at + 112) : 0;
+    p->steps = BNN_SNN_EVENTS ? bnn_load32(at + 116) : 0;
+    p->event = (BNN_SNN_EVENTS && events[p->rule]) || (p->rule == RULE_INPUT && p->steps != 0);
+    WANT(!BNN_SNN_EVENTS || p->event || (p->steps == 0 && p->origin == 0), BNN_ERROR_FORMAT,
+         "levels of no event population", p->steps, 0);
     if (p->rule == RULE_INPUT)
-        return BNN_OK;
+        return bnn_snn_is_event(p) ? read_event(r, at, p) : BNN_OK;
     BNN_TRY(read_array(r, at + 32, p, &p->bias));
     for (uint32_t k = 0; k < OWN + (uint32_t)parameters_of[p->rule]; k++)
         BNN_TRY(read_array(r, at + 40 + 8 * k, p, &p->parameters[k]));
@@ -154,9 +197,42 @@ static bnn_status read_population(struct reader *r, uint32_t number, struct bnn_
     for (uint32_t i = 0; (p->emits == BNN_SNN_COUNTS || p->emits == BNN_SNN_CHANGES) && i < threshold->period; i++)
         WANT(threshold->data[i] > 0, BNN_ERROR_FORMAT, "threshold of numbers of spikes that is not above 0: element", i,
              threshold->period);
+    if (bnn_snn_is_event(p))
+        return read_event(r, at, p);
     if (p->rule == RULE_TAKE_BACK)
         return check_levels(r, &p->parameters[OWN + 1]);
     return p->rule == RULE_ADAPTIVE ? read_array(r, at + 104, p, &p->adapted) : BNN_OK;
+}
+
+/* Every target sees a source. */
+static bnn_status check_windows(const struct reader *r, const struct bnn_snn_projection *p,
+                                const struct bnn_snn_population *from, const struct bnn_snn_population *to)
+{
+    const uint32_t sources[] = {from->h, from->w}, targets[] = {to->h, to->w};
+    WANT(from->c == to->c, BNN_ERROR_FORMAT, "channels on both sides of windows", from->c, to->c);
+    for (uint32_t i = 0; i < 2; i++)
+        WANT(p->padding[i] < p->kernel[i] &&
+                 (uint64_t)(targets[i] - 1) * p->stride[i] < (uint64_t)sources[i] + p->padding[i],
+             BNN_ERROR_FORMAT, "windows with a source (1: yes)", 0, 1);
+    WANT(p->dilation[0] == 1 && p->dilation[1] == 1 && p->groups == 1, BNN_ERROR_FORMAT,
+         "dilation or groups of windows", 1, 0);
+    return BNN_OK;
+}
+
+/* Where the wires of each source begin, and of one more, and their targets. */
+static bnn_status read_wires(const struct reader *r, const unsigned char *at, struct bnn_snn_projection *p,
+                             const struct bnn_snn_population *from, const struct bnn_snn_population *to)
+{
+    BNN_TRY(read_data(r, bnn_load32(at + 56), 4 * ((uint64_t)from->n + 1 + p->row), &p->weights));
+    const uint32_t *first = p->weights, *wires = first + from->n + 1;
+    p->count = p->row;
+    WANT(first[0] == 0 && first[from->n] == p->row, BNN_ERROR_FORMAT, "number of wires", first[from->n], p->row);
+    for (uint32_t i = 0; i < from->n; i++)
+        WANT(first[i] <= first[i + 1], BNN_ERROR_FORMAT, "first wire after that of the source before: source", i,
+             from->n);
+    for (uint32_t i = 0; i < p->row; i++)
+        WANT(wires[i] < to->n, BNN_ERROR_FORMAT, "target of a wire (below)", wires[i], to->n);
+    return BNN_OK;
 }
 
 /* The places and number of a projection's weights. */
@@ -172,6 +248,9 @@ static bnn_status read_weights(const struct reader *r, const unsigned char *at, 
     }
     p->groups = bnn_load32(at + 52);
     p->row = bnn_load32(at + 60);
+    p->origin = BNN_SNN_EVENTS ? bnn_load32(at + 68) : 0;
+    if (BNN_SNN_EVENTS && p->kind == BNN_SNN_WIRES)
+        return read_wires(r, at, p, from, to);
     if (p->kind == BNN_SNN_DENSE) {
         uint64_t row = ((uint64_t)to->n + 15) / 16 * 16;
         WANT(p->row == row, BNN_ERROR_FORMAT, "elements of a row", p->row, row);
@@ -195,9 +274,71 @@ static bnn_status read_weights(const struct reader *r, const unsigned char *at, 
         WANT(p->groups >= 1 && from->c % p->groups == 0 && to->c % p->groups == 0, BNN_ERROR_FORMAT,
              "groups (a divisor of the channels of both sides)", p->groups, 1);
         WANT(p->row == 0, BNN_ERROR_FORMAT, "elements of a row of a convolution", p->row, 0);
+        if (BNN_SNN_EVENTS && p->kind == BNN_SNN_WINDOW)
+            return check_windows(r, p, from, to);
         p->count = elements = bnn_times(bnn_times(from->c, (uint64_t)p->kernel[0] * p->kernel[1]), to->c / p->groups);
     }
-    return read_data(r, bnn_load32(at + 56), bnn_times(elements, p->whole ? 1 : sizeof(float)), &p->weights);
+    /* Kernels of event populations read beyond the end of rows. */
+    const uint64_t slack = bnn_snn_is_event(to) && p->kind == BNN_SNN_CONV ? BNN_SLACK : 0;
+    return read_data(r, bnn_load32(at + 56), bnn_plus(bnn_times(elements, p->whole ? 1 : sizeof(float)), slack),
+                     &p->weights);
+}
+
+/* Whether each is -1, 0 or 1. */
+static int are_signs(const int8_t *weights, uint64_t count)
+{
+    int others = 0;
+    for (uint64_t i = 0; i < count; i++)
+        others |= (uint8_t)(weights[i] + 1) > 2;
+    return !others;
+}
+
+/* Membranes in lanes begin at whole numbers, and are compared with such. */
+static bnn_status check_lanes(const struct reader *r, const struct bnn_snn_population *p)
+{
+    const struct bnn_per_neuron *initial = &p->parameters[INITIAL];
+    for (uint32_t i = 0; i < initial->period; i++)
+        WANT(bnn_snn_whole(initial->data[i], -(float)BNN_SNN_MOST), BNN_ERROR_FORMAT,
+             "initial sum of int8 that is no whole number: element", i, initial->period);
+    if (p->rule == RULE_SUM)
+        return BNN_OK;
+    WANT(p->steps == 1, BNN_ERROR_FORMAT, "levels of sums of int8", p->steps, 1);
+    for (uint32_t i = 0; i < p->c; i++)
+        WANT(bnn_snn_whole(p->cuts[i], -(float)BNN_SNN_MOST), BNN_ERROR_FORMAT,
+             "cut of sums of int8 that is no whole number: element", i, p->c);
+    for (uint32_t i = 0; i < p->parameters[SIGN].period; i++)
+        WANT(p->parameters[SIGN].data[i] == 1, BNN_ERROR_FORMAT, "sign of sums of int8 (1): element", i, 1);
+    return BNN_OK;
+}
+
+/* A projection into an event population; what is before it among those of the target was checked. */
+static bnn_status check_event(const struct reader *r, const struct bnn_snn_projection *p,
+                              const struct bnn_snn_population *from, struct bnn_snn_population *to, int first)
+{
+    const int sum = from->rule == RULE_SUM, levels = !sum && from->emits == BNN_SNN_CHANGES;
+    WANT(from->event && to->event, BNN_ERROR_FORMAT, "event populations on both sides (1: yes)", 0, 1);
+    WANT(p->delay == 0 && p->mask == NULL && p->bias.data == NULL, BNN_ERROR_FORMAT,
+         "delay, mask or bias between event populations", 1, 0);
+    if (to->rule == RULE_WIRE) {
+        WANT(p->kind == BNN_SNN_WIRES && levels && from->steps == to->steps, BNN_ERROR_FORMAT,
+             "wires from as many levels (1: yes)", 0, 1);
+        return BNN_OK;
+    }
+    if (to->rule == RULE_ANY || p->kind == BNN_SNN_WINDOW) {
+        const int fits = to->rule == RULE_ANY ? levels && from->steps == 1 : to->rule == RULE_COUNTER && sum;
+        WANT(p->kind == BNN_SNN_WINDOW && first && fits, BNN_ERROR_FORMAT, "one window, of bits or of sums (1: yes)", 0,
+             1);
+        to->looks = 1;
+        return BNN_OK;
+    }
+    WANT(p->kind == BNN_SNN_CONV && !sum && !to->looks, BNN_ERROR_FORMAT, "convolutions of what changes (1: yes)", 0,
+         1);
+    WANT(first || to->lanes == p->whole, BNN_ERROR_FORMAT, "type of the weights of all projections into it", p->whole,
+         to->lanes);
+    to->lanes = p->whole;
+    WANT(!p->whole || (from->steps == 1 && p->scale == 2 && are_signs(p->weights, p->count)), BNN_ERROR_FORMAT,
+         "int8 weights from bits, -1 to 1 with a scale of 2 (1: yes)", 0, 1);
+    return p->whole ? check_lanes(r, to) : BNN_OK;
 }
 
 static int finite(float value)
@@ -236,9 +377,10 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     const unsigned char *at = r->in.sections[PROJECTIONS].start + (size_t)number * PROJECTION_BYTES;
     r->about = *BNN_ABOUT("projection", number, r->about.problem);
     memset(p, 0, sizeof *p);
+    const uint8_t last = BNN_SNN_EVENTS ? BNN_SNN_WIRES : BNN_SNN_DIAGONAL;
     p->kind = at[0];
     p->whole = at[1];
-    WANT(p->kind <= BNN_SNN_DIAGONAL, BNN_ERROR_OPCODE, "kind (at most)", p->kind, BNN_SNN_DIAGONAL);
+    WANT(p->kind <= last, BNN_ERROR_OPCODE, "kind (at most)", p->kind, last);
     WANT(p->whole <= 1, BNN_ERROR_FORMAT, "type of the weights (at most)", p->whole, 1);
     p->learns = (at[2] & LEARNS) != 0;
     p->learning.added = (at[2] & ADDED) != 0;
@@ -330,11 +472,19 @@ static bnn_status fill(struct reader *r, struct bnn_snn *net)
              before);
         before = p->target;
         struct bnn_snn_population *to = &net->populations[p->target], *from = &net->populations[p->source];
+        if (BNN_SNN_EVENTS && (to->event || from->event || p->kind > BNN_SNN_DIAGONAL))
+            BNN_TRY(check_event(r, p, from, to, to->end == 0));
         if (to->end == 0)
             to->first = k;
         to->skips = (uint8_t)(to->skips & (p->bias.data == NULL) & finite(p->scale));
         to->end = k + 1;
         from->depth = p->delay + 1 > from->depth ? p->delay + 1 : from->depth;
+    }
+    for (uint32_t k = 0; BNN_SNN_EVENTS && k < net->population_count; k++) {
+        const struct bnn_snn_population *p = &net->populations[k];
+        r->about = *BNN_ABOUT("population", k, r->about.problem);
+        WANT(p->rule != RULE_ANY || p->end > p->first, BNN_ERROR_FORMAT, "windows of a population that looks (1)", 0,
+             1);
     }
     r->about = *BNN_ABOUT("header", BNN_NEVER, r->about.problem);
     WANT(outputs > 0, BNN_ERROR_FORMAT, "number of outputs", outputs, 1);
@@ -355,6 +505,13 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     BNN_TRY(bnn_check_memory(memory, memory_size, (size_t)needed, problem));
     struct bnn_snn *opened = place(&r, memory, &needed);
     /* Not bnn_kernels_complete, which names every family: a program that names one part contains no other. */
+#ifndef BNN_NO_EVENTS
+    const bnn_kernels *scalar = &bnn_kernels_scalar_events;
+    opened->events.add_rows = kernels->add_rows != NULL ? kernels->add_rows : scalar->add_rows;
+    opened->events.add_floats = kernels->add_floats != NULL ? kernels->add_floats : scalar->add_floats;
+    opened->events.crossed = kernels->crossed != NULL ? kernels->crossed : scalar->crossed;
+    opened->events.binarize_at = kernels->binarize_at != NULL ? kernels->binarize_at : scalar->binarize_at;
+#endif
     opened->kernels = kernels->spikes != NULL ? kernels->spikes : bnn_kernels_scalar_spikes.spikes;
     BNN_TRY(fill(&r, opened));
     *net = opened;

@@ -1,30 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A state: its memory, steps, records. */
-#include "snn/snn.h"
+#include "snn/events.h"
 
 #include <string.h>
 
-static const uint32_t variables_of[RULE_COUNT] = {
-    [RULE_INTEGRATE] = 1,       [RULE_APPROACH] = 1,           [RULE_DECAY] = 1,
-    [RULE_DECAY_SCALED] = 1,    [RULE_DIVIDE_ALL] = 1,         [RULE_DIVIDE] = 1,
-    [RULE_SYNAPTIC] = 3,        [RULE_SYNAPTIC_APPROACH] = 3,  [RULE_SYNAPTIC_SCALED] = 3,
-    [RULE_ADAPTIVE] = 13,       [RULE_APPROACH_REST] = 1,      [RULE_LEAK_REST] = 1,
-    [RULE_DECAY_RECURRENT] = 1, [RULE_SYNAPTIC_RECURRENT] = 3, [RULE_TAKE_BACK] = 17,
-    [RULE_SYNAPTIC_JUMP] = 3,
-};
-
-/* Memory that is measured (at NULL) or handed out. */
-struct supply {
-    unsigned char *at;
-    uint64_t used;
-};
-
-static void *reserve(struct supply *m, uint64_t count, uint64_t size)
-{
-    void *memory = m->at == NULL ? NULL : m->at + m->used;
-    m->used = bnn_plus(m->used, bnn_lines(bnn_times(count, size)));
-    return memory;
-}
+#define BNN_VARIABLES(name, opcode, parameters, variables, ...) [RULE_##name] = (variables),
+static const uint8_t variables_of[RULE_COUNT] = {BNN_SNN_RULE_LIST(BNN_VARIABLES)};
 
 /* Bytes of a population's ring of frames. */
 static uint64_t frames_bytes(const struct bnn_snn_population *p)
@@ -33,18 +14,18 @@ static uint64_t frames_bytes(const struct bnn_snn_population *p)
 }
 
 /* The same order of reservations measures and creates. */
-static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_state **state)
+static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_snn_state **state)
 {
-    struct bnn_snn_state *s = reserve(m, 1, sizeof *s);
-    struct bnn_snn_neurons *neurons = reserve(m, net->population_count, sizeof *neurons);
-    uint64_t *synops = reserve(m, net->projection_count, sizeof *synops);
-    struct bnn_snn_plastic *plastic = reserve(m, net->projection_count, sizeof *plastic);
-    struct bnn_snn_reach **reach = reserve(m, net->projection_count, sizeof *reach);
+    struct bnn_snn_state *s = bnn_supply_take(m, 1, sizeof *s);
+    struct bnn_snn_neurons *neurons = bnn_supply_take(m, net->population_count, sizeof *neurons);
+    uint64_t *synops = bnn_supply_take(m, net->projection_count, sizeof *synops);
+    struct bnn_snn_plastic *plastic = bnn_supply_take(m, net->projection_count, sizeof *plastic);
+    struct bnn_snn_reach **reach = bnn_supply_take(m, net->projection_count, sizeof *reach);
     uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
-    uint32_t *index = reserve(m, most, sizeof *index);
-    uint32_t *values = reserve(m, most, sizeof *values);
-    uint32_t *bits = reserve(m, bnn_snn_words(net->most) + bnn_snn_mark_words(net->most), sizeof *bits);
-    uint32_t *sums = reserve(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
+    uint32_t *index = bnn_supply_take(m, most, sizeof *index);
+    uint32_t *values = bnn_supply_take(m, most, sizeof *values);
+    uint32_t *bits = bnn_supply_take(m, bnn_snn_words(net->most) + bnn_snn_mark_words(net->most), sizeof *bits);
+    uint32_t *sums = bnn_supply_take(m, bnn_plus(most, BNN_SLACK), sizeof *sums);
     if (m->at != NULL)
         *s = (struct bnn_snn_state){.net = net,
                                     .neurons = neurons,
@@ -59,35 +40,40 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
     for (uint32_t k = 0; k < net->population_count; k++) {
         const struct bnn_snn_population *p = &net->populations[k];
         const uint64_t floats = (uint64_t)bnn_snn_words(p->n) * BNN_SNN_LANES;
+        if (bnn_snn_is_event(p)) {
+            bnn_event_place(net, k, m, s);
+            continue;
+        }
         struct bnn_snn_neurons n = {.current = NULL};
-        n.frames = reserve(m, frames_bytes(p) + bnn_snn_mark_words(p->n) * sizeof *n.visits, 1);
+        n.frames = bnn_supply_take(m, frames_bytes(p) + bnn_snn_mark_words(p->n) * sizeof *n.visits, 1);
         if (m->at != NULL)
             n.visits = (uint32_t *)(void *)(n.frames + frames_bytes(p));
         if (p->rule != RULE_INPUT)
-            n.current = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
+            n.current = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         if (bnn_snn_recurrent(p))
-            n.own = reserve(m, floats * sizeof(float) + BNN_SLACK, 1);
+            n.own = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++)
             if (variables_of[p->rule] >> v & 1)
-                n.variables[v] = reserve(m, floats, sizeof(float));
+                n.variables[v] = bnn_supply_take(m, floats, sizeof(float));
         if (m->at != NULL)
             neurons[k] = n;
     }
     for (uint32_t j = 0; j < net->projection_count; j++) {
         const struct bnn_snn_projection *p = &net->projections[j];
-        const size_t places = bnn_snn_reaches(net, p);
-        struct bnn_snn_reach *found = places == 0 ? NULL : reserve(m, places, sizeof *found);
+        const size_t places = bnn_snn_is_event(&net->populations[p->target]) ? 0 : bnn_snn_reaches(net, p);
+        struct bnn_snn_reach *found = places == 0 ? NULL : bnn_supply_take(m, places, sizeof *found);
         if (m->at != NULL) {
             reach[j] = found;
-            bnn_snn_find_reaches(net, p, found);
+            if (places != 0)
+                bnn_snn_find_reaches(net, p, found);
         }
         if (!p->learns)
             continue;
         struct bnn_snn_plastic w = {.bounded = 0};
-        w.weights = reserve(m, bnn_times(net->populations[p->source].n, p->row), sizeof *w.weights);
-        w.pre = reserve(m, (uint64_t)net->populations[p->source].n + BNN_SNN_LANES, sizeof *w.pre);
-        w.post = reserve(m, p->row, sizeof *w.post);
-        w.change = reserve(m, p->row, sizeof *w.change);
+        w.weights = bnn_supply_take(m, bnn_times(net->populations[p->source].n, p->row), sizeof *w.weights);
+        w.pre = bnn_supply_take(m, (uint64_t)net->populations[p->source].n + BNN_SNN_LANES, sizeof *w.pre);
+        w.post = bnn_supply_take(m, p->row, sizeof *w.post);
+        w.change = bnn_supply_take(m, p->row, sizeof *w.change);
         if (m->at != NULL)
             plastic[j] = w;
     }
@@ -97,7 +83,7 @@ static void place(const struct bnn_snn *net, struct supply *m, struct bnn_snn_st
 
 bnn_status bnn_snn_state_size(const bnn_snn *net, size_t *bytes)
 {
-    struct supply m = {NULL, 0};
+    struct bnn_supply m = {NULL, 0};
     if (net == NULL || bytes == NULL)
         return BNN_ERROR_ARGUMENT;
     place(net, &m, NULL);
@@ -110,7 +96,7 @@ bnn_status bnn_snn_state_size(const bnn_snn *net, size_t *bytes)
 bnn_status bnn_snn_state_create(const bnn_snn *net, void *memory, size_t memory_size, bnn_snn_state **state)
 {
     size_t bytes;
-    struct supply m = {memory, 0};
+    struct bnn_supply m = {memory, 0};
     if (state != NULL)
         *state = NULL;
     if (net == NULL || memory == NULL || state == NULL)
@@ -144,7 +130,7 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
     if (s == NULL)
         return BNN_ERROR_ARGUMENT;
     s->time = s->work = 0;
-    s->stopped = 0;
+    s->stopped = s->refused = 0;
     s->overflowed = 0;
     memset(s->synops, 0, sizeof *s->synops * s->net->projection_count);
     memset(s->sums, 0, sizeof *s->sums * s->net->most);
@@ -152,6 +138,10 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
         const struct bnn_snn_population *p = &s->net->populations[k];
         struct bnn_snn_neurons *n = &s->neurons[k];
         n->sent = 0;
+        if (bnn_snn_is_event(p)) {
+            bnn_event_reset(n->changes);
+            continue;
+        }
         memset(n->frames, 0, (size_t)frames_bytes(p));
         visit(p, n, 1);
         if (p->skips)
@@ -263,6 +253,8 @@ static bnn_status outcome(const struct bnn_snn_state *s)
 {
     if (s->overflowed != 0)
         return BNN_ERROR_RANGE;
+    if (BNN_SNN_EVENTS && s->refused)
+        return BNN_ERROR_ARGUMENT;
     return s->stopped ? BNN_ERROR_STOPPED : BNN_OK;
 }
 
@@ -303,11 +295,42 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
     update(s, k);
 }
 
+/* What an input of an event population is given in one step. */
+static void give(struct bnn_snn_state *s, struct bnn_changes *c, const float *frame)
+{
+    for (uint32_t i = 0; i < c->p->n && !s->stopped; i++)
+        if (frame[i] != 0 && !bnn_event_send(s, c, i, frame[i]))
+            s->stopped = s->refused = 1;
+    (void)bnn_snn_pause(s, c->p->n);
+}
+
+static void step_events(struct bnn_snn_state *s, uint32_t k, const unsigned char *given, size_t number)
+{
+    struct bnn_snn_neurons *n = &s->neurons[k];
+    if (n->changes->p->rule != RULE_INPUT)
+        bnn_event_step(s, n->changes);
+    else if (given != NULL)
+        give(s, n->changes, (const float *)(const void *)(given + number * bnn_snn_frame_bytes(n->changes->p)));
+    if (n->left[BNN_SNN_SENT] == 0)
+        return;
+    bnn_event_record(n->changes, (float *)(void *)n->records[BNN_SNN_SENT]);
+    n->records[BNN_SNN_SENT] += bnn_snn_frame_bytes(n->changes->p);
+    n->left[BNN_SNN_SENT]--;
+}
+
 static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
 {
     uint32_t input = 0;
+    int events = 0;
     for (uint32_t k = 0; k < s->net->population_count && !s->stopped; k++) {
         const struct bnn_snn_population *p = &s->net->populations[k];
+        if (bnn_snn_is_event(p)) {
+            const int given = p->rule == RULE_INPUT && inputs != NULL;
+            step_events(s, k, given ? inputs[input] : NULL, number);
+            input += p->rule == RULE_INPUT;
+            events = 1;
+            continue;
+        }
         if (p->rule == RULE_INPUT) {
             const unsigned char *given = inputs == NULL ? NULL : inputs[input];
             size_t bytes = bnn_snn_frame_bytes(p);
@@ -322,11 +345,13 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
         if (!s->stopped)
             finish(s, k);
     }
+    if (events)
+        bnn_event_end(s);
     if (s->learning)
         bnn_snn_learn(s);
     s->time++;
     for (uint32_t k = 0; k < s->net->population_count; k++) /* where bnn_snn_send puts the next step's spikes */
-        if (s->net->populations[k].rule == RULE_INPUT)
+        if (s->net->populations[k].rule == RULE_INPUT && !bnn_snn_is_event(&s->net->populations[k]))
             clear(&s->net->populations[k], bnn_snn_frame(s, k, s->time));
 }
 
@@ -385,6 +410,8 @@ bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, 
         return BNN_ERROR_ARGUMENT;
     if (s->stopped)
         return outcome(s);
+    if (bnn_snn_is_event(p))
+        return bnn_event_send(s, s->neurons[population].changes, neuron, value) ? BNN_OK : BNN_ERROR_ARGUMENT;
     unsigned char *frame = bnn_snn_frame(s, population, s->time);
     bnn_snn_mark(s->neurons[population].visits, neuron / BNN_SNN_LANES);
     if (p->emits == BNN_SNN_SPIKES) {
@@ -401,7 +428,7 @@ bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, 
 bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *currents, size_t steps)
 {
     if (s == NULL || currents == NULL || population >= s->net->population_count ||
-        s->net->populations[population].rule == RULE_INPUT)
+        s->net->populations[population].rule == RULE_INPUT || bnn_snn_is_event(&s->net->populations[population]))
         return BNN_ERROR_ARGUMENT;
     const size_t n = s->net->populations[population].n;
     if (s->neurons[population].own != NULL)
@@ -428,6 +455,9 @@ static float *variable_of(const bnn_snn_state *s, uint32_t population, bnn_snn_v
 
 bnn_status bnn_snn_get(const bnn_snn_state *s, uint32_t population, bnn_snn_variable variable, float *values)
 {
+    if (s != NULL && values != NULL && population < s->net->population_count &&
+        bnn_snn_is_event(&s->net->populations[population]))
+        return bnn_event_get(s->neurons[population].changes, variable, values) ? BNN_OK : BNN_ERROR_ARGUMENT;
     const float *from = variable_of(s, population, variable);
     if (from == NULL || values == NULL)
         return BNN_ERROR_ARGUMENT;
@@ -464,7 +494,10 @@ int bnn_snn_overflowed(const bnn_snn_state *s, uint32_t *population)
 
 uint64_t bnn_snn_sent(const bnn_snn_state *s, uint32_t population)
 {
-    return population < s->net->population_count ? s->neurons[population].sent : 0;
+    if (population >= s->net->population_count)
+        return 0;
+    const struct bnn_snn_neurons *n = &s->neurons[population];
+    return bnn_snn_is_event(&s->net->populations[population]) ? n->changes->up + n->changes->down : n->sent;
 }
 
 uint64_t bnn_snn_synops(const bnn_snn_state *s, uint32_t projection)

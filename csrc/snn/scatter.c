@@ -83,8 +83,8 @@ static void diagonal(struct bnn_snn_state *s, const struct sums *sums, const str
 
 /* Along one axis: what a source at a coordinate reaches.  Taps k with coordinate + padding - k * dilation = target *
  * stride. */
-static struct bnn_snn_reach reach_of(const struct bnn_snn_projection *p, int axis, uint32_t coordinate,
-                                     uint32_t targets)
+struct bnn_snn_reach bnn_snn_reach_of(const struct bnn_snn_projection *p, int axis, uint32_t coordinate,
+                                      uint32_t targets)
 {
     const uint32_t kernel = p->kernel[axis], stride = p->stride[axis];
     const uint32_t phase = (coordinate + p->padding[axis]) % stride;
@@ -106,12 +106,10 @@ size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projectio
 void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach)
 {
     const struct bnn_snn_population *from = &net->populations[p->source], *to = &net->populations[p->target];
-    if (bnn_snn_reaches(net, p) == 0)
-        return;
     for (uint32_t y = 0; y < from->h; y++)
-        reach[y] = reach_of(p, 0, y, to->h);
+        reach[y] = bnn_snn_reach_of(p, 0, y, to->h);
     for (uint32_t x = 0; x < from->w; x++)
-        reach[from->h + x] = reach_of(p, 1, x, to->w);
+        reach[from->h + x] = bnn_snn_reach_of(p, 1, x, to->w);
 }
 
 /* A convolution's populations, and a source's place. */
@@ -219,7 +217,7 @@ static uint64_t convolve_dilated(const struct sums *sums, const struct bnn_snn_p
         if (rows % p->stride[0] != 0 || oy >= at->to->h)
             continue;
         if (p->dilation[1] == 1 && p->groups == 1) {
-            const struct bnn_snn_reach right = reach_of(p, 1, at->x, at->to->w);
+            const struct bnn_snn_reach right = bnn_snn_reach_of(p, 1, at->x, at->to->w);
             const size_t width = at->to->c, row = ((size_t)at->channel * p->kernel[0] + ky) * p->kernel[1];
             const size_t target = ((size_t)oy * at->to->w + right.target + 1 - right.count) * width;
             if (right.count > 0)

@@ -19,6 +19,10 @@ struct bnn_snn_population {
     struct bnn_per_neuron bias, parameters[BNN_SNN_PARAMETERS];
     struct bnn_per_neuron adapted; /* what an adapting threshold starts with beyond the parameter */
     uint32_t first, end;           /* projections into it */
+    uint8_t event, lanes, looks;   /* see events.h */
+    uint32_t origin;               /* the op of a .bnn that it stands for, plus one; 0: none */
+    uint32_t steps;                /* of an event population: the highest level; 1: bits */
+    const float *cuts;             /* of a counter: [channel][steps] */
     uint8_t skips; /* blocks without input need no visit, unless they sent something in the step before */
     const char *name;
     uint32_t name_length;
@@ -39,6 +43,7 @@ struct bnn_snn_projection {
     uint32_t row;         /* diagonal: the period */
     uint64_t count;       /* weights */
     const uint32_t *mask; /* or NULL */
+    uint32_t origin;      /* as a population's */
     struct bnn_per_neuron bias;
     struct bnn_snn_learning learning;
     const char *name;
@@ -47,6 +52,7 @@ struct bnn_snn_projection {
 
 struct bnn_snn {
     const struct bnn_spike_kernels *kernels;
+    bnn_kernels events; /* those of event populations; no others */
     uint32_t population_count, projection_count;
     struct bnn_snn_population *populations;
     struct bnn_snn_projection *projections;
@@ -67,6 +73,7 @@ struct bnn_snn_neurons {
     unsigned char *records[3];
     size_t left[3]; /* steps that a record still takes */
     uint64_t sent;
+    struct bnn_changes *changes; /* NULL: not an event population */
 };
 
 /* What a source reaches along one axis of a convolution: `count` taps, from `tap` on, a stride apart.  The first tap leads
@@ -100,8 +107,40 @@ struct bnn_snn_state {
     uint64_t work; /* since the last poll */
     int stopped;
     uint32_t overflowed; /* the population whose membranes are not finite, plus 1; 0: none */
+    int refused;         /* an event population's input was given what it cannot send */
     int learning;        /* thresholds adapt, weights change */
+    int silent;          /* event populations count, trace and send nothing */
+    bnn_snn_change *trace;
+    size_t trace_capacity, traced;
+    /* Whether something else than what arrives decides an event population in this step; or NULL. */
+    int (*decides)(void *argument, uint32_t population);
+    void *decider;
 };
+
+/* Memory that is measured (at NULL) or handed out. */
+struct bnn_supply {
+    unsigned char *at;
+    uint64_t used;
+};
+
+static inline void *bnn_supply_take(struct bnn_supply *m, uint64_t count, uint64_t size)
+{
+    void *memory = m->at == NULL ? NULL : m->at + m->used;
+    m->used = bnn_plus(m->used, bnn_lines(bnn_times(count, size)));
+    return memory;
+}
+
+/* Whether there is code for event populations. */
+#ifdef BNN_NO_EVENTS
+enum { BNN_SNN_EVENTS = 0 };
+#else
+enum { BNN_SNN_EVENTS = 1 };
+#endif
+
+static inline int bnn_snn_is_event(const struct bnn_snn_population *p)
+{
+    return BNN_SNN_EVENTS && p->event;
+}
 
 static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
 {
@@ -218,6 +257,9 @@ void bnn_snn_learn(struct bnn_snn_state *s);
 void bnn_snn_begin_learning(struct bnn_snn_state *s);
 /* scatter.c: the number of places to look up, 0 if there are none, and what they hold. */
 size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p);
+/* Along one axis without dilation: what a source at a coordinate reaches. */
+struct bnn_snn_reach bnn_snn_reach_of(const struct bnn_snn_projection *p, int axis, uint32_t coordinate,
+                                      uint32_t targets);
 void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach);
 /* gather.c: whether the targets of a convolution should gather, as `sent` sources sent something; and the gathering. */
 int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);

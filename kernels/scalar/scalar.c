@@ -315,5 +315,5 @@ const struct bnn_kernels bnn_kernels_scalar_binary = {.name = "scalar", BINARY};
 const struct bnn_kernels bnn_kernels_scalar_bytes = {.name = "scalar", BYTES};
 const struct bnn_kernels bnn_kernels_scalar_floats = {.name = "scalar", FLOATS};
 const struct bnn_kernels bnn_kernels_scalar_rows = {.name = "scalar", ROWS};
-const struct bnn_kernels bnn_kernels_scalar_events = {.name = "scalar", EVENTS};
+const struct bnn_kernels bnn_kernels_scalar_events = {.name = "scalar", EVENTS, .binarize_at = binarize_at};
 const struct bnn_kernels bnn_kernels_scalar_spikes = {.name = "scalar", SPIKES};

@@ -27,9 +27,9 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     for (unsigned edits = 1 + (unsigned)(state >> 60) % 3; edits > 0; edits--) {
         state = state * UINT64_C(6364136223846793005) + 1442695040888963407;
         uint8_t *record = data + HEADER + (state >> 20) % records * RECORD;
-        unsigned place = (unsigned)(state >> 40) % 96, kind = (unsigned)(state >> 50) % 8;
+        unsigned place = (unsigned)(state >> 40) % 124, kind = (unsigned)(state >> 50) % 8;
         if (place < 5) { /* bytes: rule, reset, what it sends, flags, rank */
-            record[place] = (uint8_t)((state >> 8) % 13);
+            record[place] = (uint8_t)((state >> 8) % 22);
             continue;
         }
         uint32_t value = load(record + place / 4 * 4);

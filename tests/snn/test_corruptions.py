@@ -155,6 +155,8 @@ POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (1, [(8, "I", 2**25)], "neurons"),
     (1, [(8, "I", 2**32 - 1), (12, "I", 2**32 - 1), (16, "I", 2**32 - 1)], "neurons"),
     (1, [(24, "I", 2**31)], "end of a name"),
+    (1, [(116, "I", 1)], "levels of no event population"),
+    (1, [(112, "I", 1)], "levels of no event population"),
     (1, [(36, "I", 3)], "elements of a parameter or bias (1, channels, or neurons)"),
     (1, [(32, "I", 2**31)], "bytes of data after an offset"),
 ]
@@ -185,7 +187,8 @@ def test_values(number: int, offset: int, element: int | slice, value: float, te
 
 LAST = FORMAT.header.unpack_from(DATA)[13] // 64 - 1  # line of the data, too few for any weights
 PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
-    (0, [(0, "B", 3)], "kind (at most)"),
+    (0, [(0, "B", 5)], "kind (at most)"),
+    (0, [(0, "B", 3)], "event populations on both sides (1: yes)"),
     (0, [(1, "B", 2)], "type of the weights (at most)"),
     (0, [(2, "B", 16)], "flags (below)"),
     (0, [(2, "B", 8)], "flags (below)"),

@@ -46,7 +46,7 @@ def test_engine_on_a_microcontroller(tmp_path: Path) -> None:
     target = TARGETS["cortex-m4"]
     if text := missing(target):
         pytest.skip(text)
-    flags = [*FLAGS, "-DBNN_SMALL", "-DBNN_NO_MESSAGES"]
+    flags = [*FLAGS, "-DBNN_SMALL", "-DBNN_NO_MESSAGES", "-DBNN_NO_EVENTS"]
     functions = ["part", *(f"bnn_snn_{name}" for name in NAMES)]
     size = added_size(target, tmp_path, flags, PART, [*ENGINE, *MODEL, SCALAR], functions)
     print(f"code {size}")
