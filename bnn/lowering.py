@@ -1,24 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network that the event engine runs instead of one with real numbers before its bits; or why there is none."""
+"""The event populations of a compiled network, and the network that they stand for; or why there are none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
+from .errors import UnsupportedOpError
 from .file.read import decode
 from .file.write import encode
 from .ir import spec
 from .ir.graph import DType, Graph, Node
 from .ir.neurons import neuron_form
 from .ir.no_spike import not_counted, of_the_batch, refusal, to_blame
-from .ir.ops import ConvAttrs, Level, PoolAttrs
+from .ir.ops import ConvAttrs, Level, PoolAttrs, conv_attrs
 from .passes.choose_layout import choose_layout
 from .passes.plan_arena import plan_arena
 from .passes.schedule import schedule
 from .runtime import Model
+from .snn.file import encode as write
+from .snn.lowered import lowered
+from .snn.network import Network
 
-# What a counter sees the sums of a layer through, as csrc/events/counter_ops.c has it.
+_NEURON = 4  # bytes at least
+# What a counter sees the sums of a layer through, as bnn/snn/lowered.py has it.
 _SEEN_THROUGH = ("bconv2d", "max_pool", "affine", "add", "sub", "mul", "clamp", "copy", "reshape")
+
+
+@dataclass(frozen=True)
+class EventForm:
+    """``network`` as event populations, the bytes of a .snn ``file``.  It is the model itself, or, if that has real
+    numbers before its bits, the same with integer thresholds; then ``dense`` has, per op, the part that a synchronous
+    run of the model computes.  ``several``: an activation is several neurons, one per threshold."""
+
+    network: Model
+    file: bytes
+    dense: dict[int, int]
+    several: bool
+
+
+def event_populations(model: Model) -> bytes:
+    """The .snn file of a model's own event populations or, where it has none, of another network's that equals it.
+
+    Raises UnsupportedOpError as :func:`network_of_events` does.
+    """
+    try:
+        return write(lowered(decode(model.to_bytes())))
+    except UnsupportedOpError:
+        return network_of_events(model, lambda needed: None).file
+
+
+def network_of_events(model: Model, check: Callable[[int], None]) -> EventForm:
+    """``check`` is given the bytes that the weights need at least, and raises an error if they are too many.
+
+    Raises UnsupportedOpError: names the layer that cannot run event by event, and why.
+    """
+    made, refusal = None, ""
+    try:
+        made = _lowered(decode(model.to_bytes()), check)
+    except UnsupportedOpError as error:
+        refusal = str(error)
+    if made is not None and not _looks_for_bits(model, made):
+        return EventForm(model, write(made), {}, False)
+    for counters in (True, False)[: 1 if made else 2]:
+        try:
+            form = network_of_neurons(model, counters)
+            if form is None:
+                continue
+            network, dense, several = form
+            return EventForm(network, write(_lowered(decode(network.to_bytes()), check)), dense, several)
+        except UnsupportedOpError as error:
+            refusal = refusal or str(error)
+    if made is None:
+        raise UnsupportedOpError(why_refused(model) or refusal)
+    return EventForm(model, write(made), {}, False)
+
+
+def _lowered(graph: Graph, check: Callable[[int], None]) -> Network:
+    """Each bit of weights becomes a byte, or four, and a neuron takes several."""
+    rows = {n.inputs[1]: 4 if conv_attrs(n).planes > 1 else 1 for n in graph.schedule if n.op == "bconv2d"}
+    neurons = sum(int(np.prod(n.type.shape)) for n in graph.schedule if n.type.dtype is DType.b1)
+    check(sum(int(np.prod(w.type.shape)) * size for w, size in rows.items()) + _NEURON * neurons)
+    return lowered(graph)
+
+
+def _looks_for_bits(model: Model, network: Network) -> bool:
+    """Whether bits look at real sums, or several bits are of one float: integer thresholds do that faster."""
+    binarized = [op.inputs[0] for op in model.ops if op.op == "binarize"]
+    looking = {q.target for q in network.projections if q.kind == "window"}
+    counters = [p for i, p in enumerate(network.populations) if i in looking and p.steps == 1 and p.cuts.size]
+    return bool(counters) or len(set(binarized)) < len(binarized)
 
 
 def network_of_neurons(model: Model, counters: bool) -> tuple[Model, dict[int, int], bool] | None:

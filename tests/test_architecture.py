@@ -27,8 +27,8 @@ C_ROOMS: dict[str, set[str]] = {
     "model": {"include", "kernels"},
     "run": {"include", "model", "kernels"},
     "ops": {"include", "model", "run", "mcu", "kernels"},
-    "events": {"include", "model", "run", "kernels"},
     "snn": {"include", "model", "kernels"},
+    "coding": {"include", "model", "run", "snn", "kernels"},
     "mcu": {"kernels"},
     "host": {"include"},
 }

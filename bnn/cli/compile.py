@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..events import populations
 from ..importers.common.kinds import check_kind
 from ..runtime import Model
 from ..runtime.progress import note, note_lines, waiting
@@ -45,7 +46,7 @@ def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
 @click.command("compile", short_help="Compile a Keras, Larq, ONNX or .tflite model to a .bnn file.")
 @model_argument
 @click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
-              help="Output file.  Default: the model's name with .bnn, in the current folder.")  # fmt: skip
+              help="Output; NET.snn: its event populations.  Default: the model's name with .bnn, here.")  # fmt: skip
 @click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
 @click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model without a fixed input shape.")
@@ -79,7 +80,7 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     check_kind(model)
     target = output or default_output(model, ".bnn")
     check_outputs({"-o": target}, [model, options["labels"], options["preprocess"]])
-    check_suffix("-o", target, [".bnn"])
+    check_suffix("-o", target, [".bnn", ".snn"])
     with waiting(loading(model)) as say:
         handlers = {
             "working": lambda _: say(f"compiling {model}"),
@@ -88,9 +89,10 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
         }
         data = run_apart("compile", model, limits, handlers, **options)  # as bnn.compile calls them
     compiled = Model.from_bytes(base64.b64decode(data))
-    compiled.save(target)
+    saved = compiled if not target.endswith(".snn") else populations(compiled)
+    saved.save(target)
     if as_json:
-        print_json({"model": model, "output": target, **model_record(compiled)})
+        print_json({"model": model, "output": target, **model_record(compiled), "bytes": saved.nbytes})
         return
     print(compiled.summary(warnings=False))
     for op in compiled.ops:
@@ -99,6 +101,6 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     for op in compiled.ops:
         if op.note and not op.float_macs:
             print_line(f"integer: '{op.layer}': {op.note}")
-    print_line(f"wrote {target}: {compiled.nbytes:,} bytes")
+    print_line(f"wrote {target}: {saved.nbytes:,} bytes")
     for line in (*use_lines(compiled), *compiled.warnings):
         print_line(line)

@@ -11,13 +11,14 @@ import numpy as np
 
 from .._arguments import check_choice, check_count, check_flag, check_kind
 from .._types import Array, Floats
-from ..errors import InputError, UnsupportedOpError
+from ..errors import InputError
 from ..runtime import Model
 from ..runtime.arrays import Shape, as_array, as_numbers, given, room_for
+from ..runtime.handles import SNN, Contents, select_kernels
 from ..runtime.progress import progress as progress_bar
 from ..streams.grid import check_finite, place
 from .counts import EventReport, LayerCounts
-from .handle import Engine
+from .handle import Engine, check_bytes
 from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
 
@@ -194,7 +195,6 @@ class EventEngine:
         if room:
             engine.start_trace(room)
         for k, i in enumerate(index, 1):
-            engine.set_time(k)
             if self._mode == "incremental":
                 self._updates += 1
                 engine.pixel(int(i), float(values[i]))
@@ -305,7 +305,6 @@ class EventEngine:
         start = int(recording.t[0]) if steps else 0
         with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
             for k, (now, count, bits) in enumerate(frames(recording, shape, how)):
-                self.handle.set_time(now - start)
                 times[k], seen[k], changed[k] = now, count, np.count_nonzero(bits != last)
                 if changed[k]:
                     self._frame([levels[bits.astype(np.intp)]])
@@ -325,30 +324,14 @@ class EventEngine:
     def _made(self) -> Engine:
         """As the network is; or with integer thresholds, where it has real numbers before its bits; or, if counters
         cannot count its levels, with a neuron per threshold."""
-        made, refusal = None, ""
-        try:
-            made = Engine(self.model._open())
-        except UnsupportedOpError as error:
-            refusal = str(error)
-        if made is not None and not made.looks_for_bits():
-            return made
-        from ..lowering import network_of_neurons, why_refused  # the compiler's part: imported only if needed
+        from ..lowering import network_of_events  # the compiler's part: imported only if needed
+        from ..snn.handle import OpenedNetwork
 
-        for counters in (True, False)[: 1 if made else 2]:
-            try:
-                form = network_of_neurons(self.model, counters)
-                if form is None:
-                    continue
-                network, dense, several = form
-                made = Engine(network._open())
-            except UnsupportedOpError as error:
-                refusal = refusal or str(error)
-                continue
-            self.network, self._dense, self._several = network, dense, several
-            break
-        if made is None:
-            raise UnsupportedOpError(why_refused(self.model) or refusal)
-        return made
+        opened = self.model._open()
+        form = network_of_events(self.model, lambda needed: check_bytes(needed, opened))
+        self.network, self._dense, self._several = form.network, form.dense, form.several
+        populations = OpenedNetwork(Contents.of_bytes(form.file, SNN), select_kernels(self.model.kernels))
+        return Engine(self.network._open(), populations)
 
     def _reset(self, inputs: list[Floats]) -> None:
         self._updates = 0

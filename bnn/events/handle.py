@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._types import Array, Floats
-from ..errors import BnnError, InputError, UnsupportedOpError
-from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_field, problem_text
+from ..errors import BnnError, InputError
+from ..runtime.handles import FLOATS, Memory, Opened, Pulse, check, problem_text
 from ..runtime.native import ffi, lib
 from .counts import LayerCounts
+
+if TYPE_CHECKING:
+    from ..snn.handle import OpenedNetwork
 
 KINDS = {
     lib.BNN_LAYER_ENCODER: "encoder",
@@ -22,7 +26,7 @@ KINDS = {
     lib.BNN_LAYER_SUMS: "sums",
     lib.BNN_LAYER_COUNTER: "counter",
 }
-# The memory layout of bnn_spike.
+# The memory layout of bnn_snn_change: in C populations, here their tensors.
 SPIKE = np.dtype([("time", "u8"), ("tensor", "u4"), ("neuron", "u4"), ("sign", "i4"), ("_", "u4")])
 # The default limit of an engine's memory: as for bnn_limits in bnn.h.
 _BYTES, _FILE_TIMES, _FLOAT_TIMES = (64 + 256) * 2**20, 64, 256
@@ -36,30 +40,24 @@ class Engine:
     engine's state is then undefined: other calls raise BnnError until :meth:`reset`.
     """
 
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
+    def __init__(self, opened: Opened, network: OpenedNetwork) -> None:
+        self.opened, self.network = opened, network
         self._pulse = Pulse()  # from the start to the end: a call for a pixel is too short to set it each time
-        needed, problem = ffi.new("size_t *"), ffi.new("bnn_problem *")
-        status = lib.bnn_events_size(opened.pointer, needed, problem)
-        if status == lib.BNN_ERROR_LIMIT:
-            raise InputError(f"the network is too large for the event engine: {problem_text(problem)}; use model(x)")
-        engine = ffi.new("bnn_events **")
+        needed, problem, engine = ffi.new("size_t *"), ffi.new("bnn_problem *"), ffi.new("bnn_events **")
+        status = lib.bnn_events_size(opened.pointer, network.pointer, needed)
         if status == lib.BNN_OK:
-            self.bytes: int = needed[0]
-            _check_bytes(self.bytes, opened)
-            self._memory = Memory(self.bytes)
+            self.bytes: int = needed[0] + network.size
+            check_bytes(self.bytes, opened)
+            self._memory = Memory(needed[0])
             memory, pulse = self._memory.pointer, self._pulse
-            status = lib.bnn_events_create_polled(
-                opened.pointer, memory, self.bytes, pulse.poll, pulse.argument, engine, problem
+            status = lib.bnn_events_create(
+                opened.pointer, network.pointer, memory, needed[0], pulse.poll, pulse.argument, engine, problem
             )
-        if status == lib.BNN_ERROR_OPCODE:
-            raise UnsupportedOpError(
-                f"{problem_field(problem)}: the event engine runs bits, and real values only before the first bits and "
-                "after the last; a shortcut of real values between binary layers is not a spike, nor are numbers of "
-                "several bits: leave them out, or use model(x)"
-            )
+        if status == lib.BNN_ERROR_FORMAT:
+            raise BnnError(f"the event populations are not of this network: {problem_text(problem)}")
         self._check(status, "events")
         self.pointer = engine[0]
+        self.state_pointer = lib.bnn_events_network(self.pointer)
         self._spikes: Array | None = None
         self._held: Any = None
 
@@ -129,9 +127,6 @@ class Engine:
         self._check(lib.bnn_events_state(self.pointer, tensor, ffi.from_buffer(FLOATS, values)), "state")
         return values
 
-    def set_time(self, now: int) -> None:
-        lib.bnn_events_set_time(self.pointer, now)
-
     def layers(self) -> list[Any]:
         """One bnn_events_layer per layer."""
         infos = [ffi.new("bnn_events_layer *") for _ in range(lib.bnn_events_layer_count(self.pointer))]
@@ -153,7 +148,7 @@ class Engine:
                     tensor=info.tensor,
                     neurons=info.neurons,
                     levels=info.levels,
-                    dense=dense.get(info.op, info.dense),
+                    dense=self._dense(info, dense),
                     events=info.events,
                     synops=info.synops,
                     spikes_up=info.up,
@@ -165,11 +160,20 @@ class Engine:
             )
         return tuple(rows)
 
-    def looks_for_bits(self) -> bool:
-        """Whether bits look at real sums, or several bits are of one float: integer thresholds do that faster."""
-        binarized = [op.inputs[0] for op in self.opened.ops if op.op == "binarize"]
-        looks = any(info.kind == lib.BNN_LAYER_COUNTER and info.levels == 2 for info in self.layers())
-        return looks or len(set(binarized)) < len(binarized)
+    def _dense(self, info: Any, dense: dict[int, int]) -> int:
+        """That of a layer: of all ops whose sums are its sum."""
+        ops = self._summed.get(info.op, {info.op})
+        return sum(dense.get(op, 0) for op in ops) if ops & dense.keys() else int(info.dense)
+
+    @cached_property
+    def _summed(self) -> dict[int, set[int]]:
+        """By the op of a population, those of the convolutions into it."""
+        found: dict[int, set[int]] = {}
+        for q in self.network.projections:
+            origin = self.network.populations[q.target].origin
+            if q.kind == "conv" and q.origin and origin:
+                found.setdefault(origin - 1, set()).add(q.origin - 1)
+        return found
 
     def counts(self) -> Array:
         """(4, layers): spikes up, spikes down, operations and events of each."""
@@ -184,24 +188,31 @@ class Engine:
 
     def start_trace(self, capacity: int) -> None:
         self._spikes = np.zeros(capacity, SPIKE)
-        self._held = ffi.from_buffer("bnn_spike[]", self._spikes, require_writable=True)
-        lib.bnn_events_set_trace(self.pointer, self._held, capacity)
+        self._held = ffi.from_buffer("bnn_snn_change[]", self._spikes, require_writable=True)
+        lib.bnn_snn_set_trace(self.state_pointer, self._held, capacity)
 
     def stop_trace(self) -> tuple[Array, int]:
         """(the spikes written, the number of all spikes)"""
-        spikes, count = self._spikes, int(lib.bnn_events_traced(self.pointer))
-        lib.bnn_events_set_trace(self.pointer, ffi.NULL, 0)
+        spikes, count = self._spikes, int(lib.bnn_snn_traced(self.state_pointer))
+        lib.bnn_snn_set_trace(self.state_pointer, ffi.NULL, 0)
         self._spikes = self._held = None
         if spikes is None:
             raise BnnError("no trace was started")
-        return spikes[: min(count, len(spikes))], count
+        spikes = spikes[: min(count, len(spikes))]
+        spikes["tensor"] = self._tensors[spikes["tensor"]]
+        return spikes, count
+
+    @cached_property
+    def _tensors(self) -> Array:
+        """By population, the tensor whose neurons it has."""
+        return np.array([self.opened.ops[p.origin - 1].output if p.origin else 0 for p in self.network.populations])
 
     def _pointers(self, inputs: list[Floats]) -> Any:
         self._buffers = [ffi.from_buffer(FLOATS, x) for x in inputs]
         return ffi.new("const float *[]", self._buffers)
 
 
-def _check_bytes(needed: int, opened: Opened) -> None:
+def check_bytes(needed: int, opened: Opened) -> None:
     """Check an engine's memory: a small file can describe a large network, and each bit of its weights is a byte here.
 
     The limit is the model's ``max_bytes``; by default, the memory that bnn.h allows a model and its context together.

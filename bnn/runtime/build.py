@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = ("csrc/include", "csrc", "kernels")
 INCLUDE_FLAGS = [f"-I{folder}" for folder in INCLUDE]  # for calling a compiler in the root of the repository
 # These declare what Python calls; below csrc/.
-HEADERS = ("include/bnn.h", "include/bnn_events.h", "include/bnn_host.h", "include/bnn_snn.h")
+HEADERS = ("include/bnn.h", "include/bnn_host.h", "include/bnn_snn.h", "include/bnn_events.h")
 PARTS = ("core", "host", "kernels")
 # Contraction into fused multiply-adds would change float results.
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]

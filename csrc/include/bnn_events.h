@@ -1,38 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bnn_events: run a compiled model event by event.
  *
- * A network with binary activations is a spiking network run for one time step.  Here every neuron keeps an integer
- * membrane; a spike that arrives adds a column of weights to the membranes of its targets, and a neuron whose membrane
- * crosses its threshold upward fires +1, downward -1 (it retracts its spike).  Additions commute, so once no spike is
- * pending, every layer equals what bnn_run computes, bit for bit, whatever the order of the spikes.  Only changes
- * between two inputs cost anything.
+ * A network with binary activations is a spiking network run for one time step.  Its event populations, a .snn file that
+ * `bnn compile -o net.snn` lowers from the model, keep an integer membrane for every neuron: a spike that arrives adds a
+ * column of weights to the membranes of its targets, and a neuron whose membrane crosses its threshold upward fires +1,
+ * downward -1 (it retracts its spike).  Additions commute, so once a run is done, every layer equals what bnn_run
+ * computes, bit for bit, whatever the parts in which inputs arrive.  Only changes between two inputs cost anything.
  *
  *     size_t bytes;
- *     bnn_events_size(model, &bytes, &problem);
- *     bnn_events_create(model, memory, bytes, &engine, &problem);   // problem names a layer that cannot run
+ *     bnn_snn_open(file, size, kernels, memory, size, &network, &problem);
+ *     bnn_events_size(model, network, &bytes);
+ *     bnn_events_create(model, network, memory, bytes, NULL, NULL, &engine, &problem);
  *     bnn_events_frame(engine, inputs);                             // or, pixel by pixel, bnn_events_pixel
- *     bnn_events_run(engine);                                       // until no spike is pending
+ *     bnn_events_run(engine);
  *     bnn_events_output(engine, 0, values);
  *
- * A neuron of several levels, up to 256, is a counter: it fires +1 for each level that it rises and -1 for each that it
- * falls, and its targets add or take back its weights once for each.  At rest its level is that of bnn_run.
+ * The encoder, everything before the first bits, runs synchronously on whole frames, or pixel by pixel if that is exact;
+ * byte inputs are passed as floats, whole numbers from 0 to 255, and their sums computed anew.  Values after the last bits
+ * are computed on demand.  bnn_snn.h alone runs the populations, too, on bits that the caller gives.
  *
- * What runs: bconv2d and max_pool of bits, bconv2d of the numbers that binarize_levels gives; binarize and
- * binarize_levels on the values of a bconv2d, with affine, clamp, add, sub and mul of a number per channel, a max_pool
- * and reshapes between (neurons that look at its membranes, through cuts found at creation); ops that move bits (concat, slice, reshape, pad, copy, gather); bconv2d
- * with real outputs (a readout: membranes follow events, and its values and the ops after it are computed on demand).
- * The encoder, everything before the first bits, runs synchronously on whole frames, or pixel by pixel if that is
- * exact; byte inputs are passed as floats, whole numbers from 0 to 255, and their sums computed anew.  Real values
- * between two binary layers (a shortcut of real values) are not spikes: such models are refused, and so are planes of
- * numbers that are read or moved as bits, binary layers of a constant, and ops that mix the images of a batch.  A created engine stays within its
- * memory: creation checks everything that the engine will look up.
- *
- * Memory, alignment and threads are as in bnn.h: nothing is allocated, the model is only read and must outlive the
- * engine, an engine belongs to one thread at a time. */
+ * A network that is not of the model is refused where its shapes differ; otherwise results are those of the network.  A
+ * created engine stays within its memory.  Memory, alignment and threads are as in bnn.h: nothing is allocated, model and
+ * network are only read and must outlive the engine, an engine belongs to one thread at a time. */
 #ifndef BNN_EVENTS_H
 #define BNN_EVENTS_H
 
-#include "bnn.h"
+#include "bnn_snn.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -40,16 +33,14 @@ extern "C" {
 
 typedef struct bnn_events bnn_events;
 
-/* BNN_ERROR_LIMIT: 2^32 - 1 neurons or more, or more bytes than a size_t can count.  BNN_ERROR_KERNELS: the model was
- * opened with a bnn_selection whose families lack kernels of the engine. */
-bnn_status bnn_events_size(const bnn_model *model, size_t *bytes, bnn_problem *problem);
-/* The new engine is at rest on inputs of zeros.  BNN_ERROR_OPCODE: problem names a layer that cannot run. */
-bnn_status bnn_events_create(const bnn_model *model, void *memory, size_t memory_size, bnn_events **engine,
-                             bnn_problem *problem);
-/* The same, with a poll (see below) during creation, which runs the network once.  BNN_ERROR_STOPPED: no engine was
- * created. */
-bnn_status bnn_events_create_polled(const bnn_model *model, void *memory, size_t memory_size, bnn_poll *poll,
-                                    void *argument, bnn_events **engine, bnn_problem *problem);
+/* BNN_ERROR_LIMIT: more bytes than a size_t can count. */
+bnn_status bnn_events_size(const bnn_model *model, const bnn_snn *network, size_t *bytes);
+/* The new engine is at rest on inputs of zeros.  With a poll (see below; or NULL), because that runs the network once:
+ * BNN_ERROR_STOPPED: no engine was created.  BNN_ERROR_FORMAT: problem names a population that is not of this model. */
+bnn_status bnn_events_create(const bnn_model *model, const bnn_snn *network, void *memory, size_t memory_size,
+                             bnn_poll *poll, void *argument, bnn_events **engine, bnn_problem *problem);
+/* Its populations: for bnn_snn_set_trace, bnn_snn_traced, bnn_snn_get, bnn_snn_sent, bnn_snn_synops. */
+bnn_snn_state *bnn_events_network(bnn_events *engine);
 
 /* The thread that called a function of the engine calls poll(argument) now and then.  Nonzero stops the function, which
  * then returns BNN_ERROR_STOPPED.  The engine's state is then undefined: until a bnn_events_reset succeeds, every
@@ -57,22 +48,8 @@ bnn_status bnn_events_create_polled(const bnn_model *model, void *memory, size_t
  * trace and the limits keep their settings.
  *
  * Between two polls the work is at most about twice BNN_POLL_WORK, unless one word of 32 neurons, one pixel of a
- * layer, or copying the inputs is more than that.  The poll must not use the engine.  With NULL, as in a new engine,
- * there is no poll. */
+ * layer, or copying the inputs is more than that.  The poll must not use the engine.  With NULL there is none. */
 void bnn_events_set_poll(bnn_events *engine, bnn_poll *poll, void *argument);
-
-/* A spike: when (the caller's clock, see set_time), which neuron of which tensor (row-major h, w, c), up or down. */
-typedef struct bnn_spike {
-    uint64_t time;
-    uint32_t tensor, neuron;
-    int32_t sign; /* +1 or -1 */
-} bnn_spike;
-
-void bnn_events_set_time(bnn_events *engine, uint64_t now);
-/* From now on the first `capacity` spikes are written here; NULL stops it. */
-void bnn_events_set_trace(bnn_events *engine, bnn_spike *spikes, size_t capacity);
-/* The number of spikes since then; those beyond the capacity were not written. */
-size_t bnn_events_traced(const bnn_events *engine);
 
 /* At rest on these inputs (dense float32 of one image; NULL: zeros), as if they had been there forever. */
 bnn_status bnn_events_reset(bnn_events *engine, const float *const *inputs);

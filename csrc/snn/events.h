@@ -57,7 +57,7 @@ struct bnn_changes {
     uint8_t *touched;         /* per pixel */
     uint32_t *list;
     size_t list_count;
-    uint64_t up, down, synchronous;
+    uint64_t up, down;
     uint64_t word_work; /* of deciding one word of neurons */
     int stale;          /* its bits are right, its membranes are old */
 };
@@ -84,13 +84,7 @@ static inline float bnn_of(const struct bnn_per_neuron *a, size_t neuron)
     return a->data[neuron % a->period];
 }
 
-static inline struct bnn_changes *bnn_event_changes(const struct bnn_snn_state *s, uint32_t population)
-{
-    return s->neurons[population].changes;
-}
-
 /* place.c: the memory of an event population and its paths; NULL to measure. */
-struct bnn_supply;
 void bnn_event_place(const struct bnn_snn *net, uint32_t population, struct bnn_supply *m, struct bnn_snn_state *s);
 void bnn_event_reset(struct bnn_changes *c);
 /* Membranes as they are before any source has sent something. */

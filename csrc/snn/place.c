@@ -162,7 +162,7 @@ void bnn_event_reset(struct bnn_changes *c)
     if (c->values != NULL)
         memset(c->values, 0, c->p->n * sizeof *c->values);
     c->waiting_count = 0;
-    c->up = c->down = c->synchronous = 0;
+    c->up = c->down = 0;
     c->stale = 0;
     for (uint32_t i = 0; i < c->path_count; i++)
         c->paths[i].events = 0;

@@ -58,6 +58,14 @@ class TestCompile:
         x = (np.random.default_rng(0).integers(0, 257, (6, 8, 8, 2)) / 256).astype(np.float32)
         np.testing.assert_allclose(bnn.load(tmp_path / "net.bnn")(x), network(x).numpy(), rtol=1e-5, atol=1e-6)
 
+    def test_writes_event_populations(self, call: Any, saved: Path, tmp_path: Path) -> None:
+        """Those of the network that it writes otherwise."""
+        for name in ("net.bnn", "net.snn"):
+            done = call("compile", saved, "-o", tmp_path / name)
+            assert done.status == 0 and f"{name}: {(tmp_path / name).stat().st_size:,} bytes" in done.out
+        made = bnn.events.populations(bnn.load(tmp_path / "net.bnn"))
+        assert (tmp_path / "net.snn").read_bytes() == made.to_bytes()
+
     def test_default_output_and_json(self, call: Any, saved: Path, tmp_path: Path, monkeypatch: Any) -> None:
         monkeypatch.chdir(tmp_path)
         record = call("compile", saved, "--json").json

@@ -10,10 +10,15 @@ import numpy as np
 import graphs
 from bnn import Model
 from bnn._types import Array
+from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
 from bnn.passes import PIPELINE, lower
+from bnn.runtime.handles import SNN, Contents, select_kernels
+from bnn.snn import file as snn_file
+from bnn.snn.handle import OpenedNetwork
+from bnn.snn.lowered import lowered
 
 
 def random_model(rng: np.random.Generator, binary_input: bool = False) -> Model:
@@ -31,6 +36,16 @@ def wide_model(rng: np.random.Generator) -> Model:
     more = ops.make("concat", bits, hidden, ops.make("concat", bits, bits), name="join")
     readout = ops.constant(rng.choice([-1, 1], (5, 1, 1, more.type.shape[2])), DType.b1)
     return Model.from_bytes(encode(planned(image, ops.make("bconv2d", more, readout, attrs=ops.ConvAttrs()))))
+
+
+def populations(data: bytes) -> bytes:
+    """The .snn file of a .bnn file; UnsupportedOpError where there is none."""
+    return snn_file.encode(lowered(decode(data)))
+
+
+def opened_populations(data: bytes) -> OpenedNetwork:
+    """The same, opened."""
+    return OpenedNetwork(Contents.of_bytes(populations(data), SNN), select_kernels(None))
 
 
 def planned(image: Node, *outputs: Node) -> Graph:

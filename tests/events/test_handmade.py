@@ -11,11 +11,9 @@ import op_graphs
 from bnn._native import lib
 from bnn._types import Array
 from bnn.events import EventEngine
-from bnn.events.handle import Engine
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph
-from opened import again
 
 from . import handmade
 
@@ -73,16 +71,6 @@ def test_refused_by_name(rng: np.random.Generator, name: str) -> None:
     model(np.zeros((2, 4, 4, 8), np.float32))
     with pytest.raises(bnn.UnsupportedOpError, match=REFUSED[name]):
         EventEngine(model)
-
-
-def test_refused_by_the_engine_itself(rng: np.random.Generator) -> None:
-    """Before Python looks for another network."""
-    for name, graph in handmade.refused(rng).items():
-        with pytest.raises(
-            bnn.UnsupportedOpError, match=r"^op \d+.*: (spikes of|operands|real values|a value|numbers)"
-        ):
-            Engine(again(bnn.Model.from_bytes(encode(graph))))
-            pytest.fail(name)
 
 
 def test_windows_larger_than_the_image_take_no_longer(rng: np.random.Generator) -> None:

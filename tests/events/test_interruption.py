@@ -27,6 +27,8 @@ from opened import again
 from pace import loop_seconds, process_seconds
 from seed import some
 
+from .spiking import opened_populations
+
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(1)
 # The parent interrupts once the call runs; the child says how much processor time it had used when it answered.
@@ -226,9 +228,10 @@ def test_creating_is_asked_about_from_the_start() -> None:
                     attrs=ConvAttrs(pads=(4, 4, 4, 4), slots=("threshold",), out=DType.b1))  # fmt: skip
     pool = ops.make("max_pool", bits, attrs=ops.PoolAttrs((2, 2), (1, 1), (1, 1, 0, 0)))
     last = ops.make("bconv2d", pool, signs(RNG, (2, 1, 1, 256)), attrs=ConvAttrs())
-    opened = again(bnn.Model.from_bytes(encode(plan([x], [last])), max_bytes=2**40))
+    data = encode(plan([x], [last]))
+    opened, network = again(bnn.Model.from_bytes(data, max_bytes=2**40)), opened_populations(data)
     size, engine, left = ffi.new("size_t *"), ffi.new("bnn_events **"), [0]
-    assert lib.bnn_events_size(opened.pointer, size, ffi.NULL) == lib.BNN_OK
+    assert lib.bnn_events_size(opened.pointer, network.pointer, size) == lib.BNN_OK
     memory = Memory(size[0])
 
     @ffi.callback("int(void *)")
@@ -236,34 +239,33 @@ def test_creating_is_asked_about_from_the_start() -> None:
         left[0] -= 1
         return left[0] == -1
 
-    for k in range(60):
+    for k in range(20):
         left[0] = k
-        status = lib.bnn_events_create_polled(opened.pointer, memory.pointer, size[0], poll, ffi.NULL, engine, ffi.NULL)
+        both = (opened.pointer, network.pointer, memory.pointer, size[0], poll, ffi.NULL)
+        status = lib.bnn_events_create(*both, engine, ffi.NULL)
         assert (status, engine[0], left[0]) == (lib.BNN_ERROR_STOPPED, ffi.NULL, -1)
 
 
-def sum_of(count: int) -> bytes:
-    """The file of so many convolutions that share one constant of a million weights."""
-    x = ops.input_node("image", (64,))
-    bits = ops.make("binarize", x)
-    filters = ops.constant(np.ones((16384, 1, 1, 64)), DType.b1)
-    total, *others = [ops.make("bconv2d", bits, filters, attrs=ConvAttrs(), name=f"conv{i}") for i in range(count)]
-    for one in others:
-        total = ops.make("add", total, one)
-    return encode(plan([x], [total]))
+def pads(count: int, side: int) -> bytes:
+    """The file of so many pads of a pixel to an image, and sums of a corner of each."""
+    x = ops.input_node("image", (1, 1, 32))
+    bits, filters = ops.make("binarize", x), ops.constant(np.ones((4, 1, 1, 32)), DType.b1)
+    images = [ops.make("pad", bits, attrs=ops.PadAttrs((k, 0, side - 1 - k, side - 1), 1.0)) for k in range(count)]
+    attrs = ConvAttrs(stride=(side, side))
+    return encode(plan([x], [ops.make("bconv2d", image, filters, attrs=attrs) for image in images]))
 
 
 def test_memory_is_limited() -> None:
-    """Each weight becomes a byte for every op that reads it: a small file asks for much."""
-    file = sum_of(400)
-    assert len(file) < 2**18
-    most = 320 * 2**20 + 64 * len(file) + 256 * 4 * (64 + 16384)  # and what goes in and comes out
+    """A small file asks for many neurons; nothing is allocated for more than there may be."""
+    file = pads(6, 700)
+    assert len(file) < 2**14
+    most = 320 * 2**20 + 64 * len(file) + 256 * 4 * (32 + 6 * 4)  # and what goes in and comes out
     with pytest.raises(bnn.InputError, match=rf"needs \d+ bytes, expected at most {most}; .* larger max_bytes="):
-        EventEngine(bnn.Model.from_bytes(file, kernels="scalar"))  # others pad its tiles: it would not open
-    image, file = np.ones((1, 64), np.float32), sum_of(10)
+        EventEngine(bnn.Model.from_bytes(file))
+    image, file = np.ones((1, 1, 1, 32), np.float32), pads(2, 64)
     needed = EventEngine(bnn.Model.from_bytes(file)).handle.bytes
-    assert needed > 10 * 64 * 16384  # of the weights alone
+    assert needed > 2 * 64 * 64 * 32 * 8  # of the wires alone
     with pytest.raises(bnn.InputError, match=f"needs {needed} bytes, expected at most {needed - 1};"):
         EventEngine(bnn.Model.from_bytes(file, max_bytes=needed - 1))
     model = bnn.Model.from_bytes(file, max_bytes=needed)
-    assert np.array_equal(EventEngine(model).step(image), model(image)[0])
+    assert np.array_equal(EventEngine(model).step(image), model(image)[0][0])

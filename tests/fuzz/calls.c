@@ -12,13 +12,12 @@ struct session {
     const bnn_kernels *kernels;
     bnn_model *model;
     bnn_context *context;
-    bnn_events *engine;
     size_t images, workers;
     struct ports ports;
     struct shuffled pool;
     float *values;   /* of the largest tensor, of ports.batch images */
     size_t patience; /* polls until one stops what runs */
-    int stopped, engine_stopped;
+    int stopped;
 };
 
 static size_t draw(const struct session *x, size_t below)
@@ -207,85 +206,6 @@ static void step(struct session *x)
     }
 }
 
-/* An engine in place of the one there is. */
-static void create_engine(struct session *x)
-{
-    size_t bytes = 0;
-    bnn_events *engine;
-    bnn_problem problem;
-    EXPECT(bnn_events_size(NULL, &bytes, &problem), BNN_ERROR_ARGUMENT);
-    EXPECT(bnn_events_size(x->model, NULL, NULL), BNN_ERROR_ARGUMENT);
-    bnn_status status = bnn_events_size(x->model, &bytes, &problem);
-    unsigned char *memory = status == BNN_OK ? fuzz_block(bytes) : NULL;
-    if (memory == NULL)
-        return;
-    EXPECT(bnn_events_create(x->model, memory, bytes, NULL, NULL), BNN_ERROR_ARGUMENT);
-    EXPECT(bnn_events_create(x->model, memory, draw(x, bytes), &engine, NULL), BNN_ERROR_MEMORY);
-    EXPECT(bnn_events_create(x->model, memory + 1 + draw(x, 62), bytes, &engine, NULL), BNN_ERROR_MEMORY);
-    EXPECT(bnn_events_create(x->model, NULL, bytes, &engine, NULL), BNN_ERROR_MEMORY);
-    x->stopped = 0;
-    x->patience = draw(x, 256);
-    status = draw(x, 2) ? bnn_events_create_polled(x->model, memory, bytes, poll, x, &engine, &problem)
-                        : bnn_events_create(x->model, memory, bytes, &engine, &problem);
-    CHECK(x->stopped ? status == BNN_ERROR_STOPPED && engine == NULL : status == BNN_OK || status == BNN_ERROR_OPCODE,
-          "%s", bnn_status_text(status));
-    if (status == BNN_OK) {
-        x->engine = engine;
-        x->engine_stopped = 0;
-    }
-}
-
-static void use_engine(struct session *x)
-{
-    const float *const *inputs = (const float *const *)x->ports.floats;
-    uint32_t tensor = (uint32_t)draw(x, bnn_tensor_count(x->model) + 1), layers = bnn_events_layer_count(x->engine);
-    bnn_events_layer info;
-    bnn_status status = BNN_OK;
-    bnn_events_set_poll(x->engine, draw(x, 2) ? poll : NULL, x);
-    x->patience = draw(x, 256);
-    x->stopped = 0;
-    if (x->engine_stopped) {
-        EXPECT(bnn_events_frame(x->engine, inputs), BNN_ERROR_STOPPED);
-        EXPECT(bnn_events_run(x->engine), BNN_ERROR_STOPPED);
-        EXPECT(bnn_events_output(x->engine, 0, x->values), BNN_ERROR_STOPPED);
-        EXPECT_OR_STOPPED(bnn_events_reset(x->engine, inputs), BNN_OK);
-        x->engine_stopped = x->stopped;
-        return;
-    }
-    switch (draw(x, 6)) {
-    case 0:
-        EXPECT_OR_STOPPED(bnn_events_reset(x->engine, draw(x, 2) ? inputs : NULL), BNN_OK);
-        break;
-    case 1:
-        EXPECT_OR_STOPPED(bnn_events_frame(x->engine, inputs), BNN_OK);
-        break;
-    case 2:
-        EXPECT_OR_STOPPED(bnn_events_run(x->engine), BNN_OK);
-        break;
-    case 3:
-        EXPECT_OR_STOPPED(bnn_events_output(x->engine, (uint32_t)draw(x, x->ports.outputs), x->values), BNN_OK);
-        break;
-    case 4:
-        x->stopped = 0;
-        status = bnn_events_state(x->engine, tensor, x->values);
-        CHECK(status == or_stopped(x, BNN_OK) || status == BNN_ERROR_ARGUMENT, "%s", bnn_status_text(status));
-        break;
-    default:
-        EXPECT(bnn_events_frame(x->engine, NULL), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_frame(NULL, inputs), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_run(NULL), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_output(x->engine, 0, NULL), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_output(x->engine, (uint32_t)x->ports.outputs, x->values), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_state(x->engine, tensor, NULL), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_get_layer(x->engine, layers, &info), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_set_limit(x->engine, layers, 1), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_calibrate(x->engine, NULL), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_expect(x->engine, 0.75f, 1.0f), BNN_ERROR_ARGUMENT);
-        EXPECT(bnn_events_pixel(x->engine, bnn_input_count(x->model), 0, 0.0f), BNN_ERROR_ARGUMENT);
-    }
-    x->engine_stopped |= x->stopped;
-}
-
 /* Room for the largest tensor of as many images as a context may have. */
 static int prepare(struct session *x)
 {
@@ -317,7 +237,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (x.model != NULL && prepare(&x)) {
         size_t calls = 1 + draw(&x, MOST_CALLS);
         for (size_t i = 0; i < calls; i++) {
-            switch (draw(&x, 6)) {
+            switch (draw(&x, 5)) {
             case 0:
                 open_wrongly(&x);
                 break;
@@ -327,17 +247,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             case 2:
                 run(&x);
                 break;
-            case 3:
-                create_engine(&x);
-                break;
-            case 4:
-                step(&x);
-                break;
             default:
-                if (x.engine != NULL)
-                    use_engine(&x);
-                else
-                    step(&x);
+                step(&x);
             }
         }
     }

@@ -10,7 +10,7 @@
 |------------|--------------------------------------------------------------------------------------------------|
 | load       | bnn_model_open on any bytes                                                                      |
 | run        | bnn_run on what opens: batches, workers, one op at a time; against one image at a time           |
-| events     | the event engine on what opens, its calls in any order; against bnn_run                          |
+| events     | the event engine on a model and its populations, its calls in any order; against bnn_run         |
 | calls      | the C API in any order, with wrong arguments                                                     |
 | spikes     | networks of spiking neurons: .snn files, and the calls of bnn_snn.h in any order                 |
 | recordings | bnn.streams.recordings.read: every format                                                        |
@@ -23,10 +23,10 @@
 | tflite     | .tflite files, in the same way: what they describe, and their words and bytes                    |
 
 The first five are C, in one process that reuses its memory, with a mutator that knows the format (mutator.c,
-spikes_mutator.c).  Each is built twice: the runtime under AddressSanitizer and UndefinedBehaviorSanitizer, and as
-"load-memory" and so on under MemorySanitizer.  They need clang (CLANG=..., default: clang-19 or clang) with libFuzzer,
-in Debian's libclang-rt-19-dev.  The twins share the seconds of a target, and the C targets divide theirs so that all
-have about as many executions.
+pairs_mutator.c, spikes_mutator.c).  Each is built twice: the runtime under AddressSanitizer and
+UndefinedBehaviorSanitizer, and as "load-memory" and so on under MemorySanitizer.  They need clang (CLANG=..., default:
+clang-19 or clang) with libFuzzer, in Debian's libclang-rt-19-dev.  The twins share the seconds of a target, and the C
+targets divide theirs so that all have about as many executions.
 
 The others are Python under atheris, for which a virtual environment is made beside the one that runs this file.  They
 fail on anything but a BnnError, and where the reader of a file writes, connects, runs or imports code, or uses more
@@ -144,7 +144,7 @@ def build_c(target: str) -> None:
         if memory
         else Build(made.parent, address_flags, ("-fsanitize=fuzzer,address,undefined",), clang())
     )
-    mutator = ("spikes_mutator",) if made.name == "spikes" else ("mutator", "sketch")
+    mutator = {"spikes": ("spikes_mutator",), "events": ("pairs_mutator",)}.get(made.name, ("mutator", "sketch"))
     build.program(made.name, [Path("tests/fuzz", f"{name}.c") for name in (made.name, "fuzz", *mutator)])
 
 
@@ -170,9 +170,9 @@ def command(target: str) -> list[str]:
 
 
 def kind_of(target: str) -> str:
-    """What its inputs are: those of the C targets but one are all models."""
+    """What its inputs are: those of the C targets but two are all models."""
     if target in C_TARGETS:
-        return "spikes" if target.startswith("spikes") else "c"
+        return {"spikes": "spikes", "events": "pairs"}.get(target.removesuffix(MEMORY), "c")
     return target
 
 
@@ -246,7 +246,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
 def merge(targets: Sequence[str]) -> None:
     """tests/fuzz/corpus anew: of small inputs that fuzzing found, as few as reach every line that seeds do not."""
     for kind in dict.fromkeys(map(kind_of, targets)):
-        target = "calls" if kind == "c" else kind  # calls opens, runs and has an engine: it reaches what all reach
+        target = {"c": "calls", "pairs": "events"}.get(kind, kind)  # calls opens and runs: it reaches what all reach
         grown = [str(BUILD / "corpus" / t) for t in targets if kind_of(t) == kind]
         kept, known = BUILD / "merged" / kind, BUILD / "seeds" / kind
         shutil.rmtree(kept, ignore_errors=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import tempfile
@@ -16,14 +17,18 @@ import numpy as np
 import graphs
 import op_graphs
 from bnn import emit_nir
+from bnn.errors import UnsupportedOpError
 from bnn.file.write import encode
 from bnn.passes import lower
 from bnn.runtime import Model
 from bnn.snn.file import encode as encode_snn
 from bnn.streams import recordings as event_sources
 from conftest import small_graph, two_by_two_graph
+from events.spiking import populations
+from snn.event_networks import draw as draw_events
 from snn.networks import draw_network, draw_plastic_network
 
+MOST_BYTES = 16000  # of a pair: run.py's -max_len
 TRIES = 12  # random shapes, of which the smallest files are taken
 TABLES = (
     op_graphs.FLOAT_OPS, op_graphs.BIT_OPS, op_graphs.BYTE_OPS, op_graphs.FUNCTION_OPS, op_graphs.ROUNDED_OPS,
@@ -50,6 +55,23 @@ def models() -> Iterator[tuple[str, bytes]]:
         made = [encode(make(np.random.default_rng([9, i]))) for i in range(2 * TRIES)]
         for i, data in enumerate(sorted(made, key=len)[:8]):
             yield f"{name}-{i}", data
+
+
+def pairs() -> Iterator[tuple[str, bytes]]:
+    """Models, each with its event populations, their hash (events.c) and a script."""
+    rng = np.random.default_rng(7)
+    for name, data in models():
+        with contextlib.suppress(UnsupportedOpError):
+            both = data + populations(data)
+            if len(both) <= MOST_BYTES:
+                yield name, both + struct.pack("<Q", _fnv(both)) + rng.bytes(96)
+
+
+def _fnv(data: bytes) -> int:
+    value = 14695981039346656037
+    for byte in data:
+        value = (value ^ byte) * 1099511628211 % 2**64
+    return value
 
 
 def two_models() -> tuple[bytes, bytes]:
@@ -150,12 +172,15 @@ def spiking_networks() -> Iterator[tuple[str, bytes]]:
         made = [encode_snn(draw_network(np.random.default_rng([3, i]), kind)) for i in range(3 * TRIES)]
         for i, data in enumerate(sorted(made, key=len)[:8]):
             yield f"{kind}-{i}", data + bytes(range(40 + i))
+    made = [encode_snn(draw_events(np.random.default_rng([5, i]))) for i in range(6 * TRIES)]
+    for i, data in enumerate(sorted(made, key=len)[:12]):
+        yield f"events-{i}", data + bytes(range(40 + i))
     for i in range(4):
         yield f"learning-{i}", encode_snn(draw_plastic_network(np.random.default_rng([4, i]))) + bytes(range(40 + i))
 
 
 SEEDS = {
-    "spikes": spiking_networks, "c": models, "recordings": recordings, "arrays": arrays,
+    "spikes": spiking_networks, "c": models, "pairs": pairs, "recordings": recordings, "arrays": arrays,
     **dict.fromkeys(("nir", "keras", "hdf5", "savedmodel", "onnx", "tflite"), recipes),
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ def test_c_targets(target: str, sanitized_build: Build, seed_folder: Path) -> No
     """Built without clang: the runtime's objects are those of the other sanitizer tests."""
     files = [Path("tests/fuzz", f"{name}.c") for name in (target, "fuzz", "replay")]
     program = sanitized_build.program(f"fuzz-{target}", files)
-    paths = some(inputs("spikes" if target == "spikes" else "c", seed_folder))
+    paths = some(inputs(run.kind_of(target), seed_folder))
     assert call(str(program), *map(str, paths)) == f"{len(paths)} inputs\n"
 
 

@@ -295,8 +295,8 @@ int main(int argc, char **argv)
         return damage(argv[2]);
     if (argc == 4 && strcmp(argv[1], "boundaries") == 0)
         return boundaries(argv[2], strtoull(argv[3], NULL, 10));
-    if (argc == 3 && strcmp(argv[1], "faults") == 0)
-        return faults(argv[2]);
+    if (argc >= 3 && strcmp(argv[1], "faults") == 0)
+        return faults(argv[2], argc > 3 ? argv[3] : NULL);
     if (argc >= 3 && strcmp(argv[1], "tight") == 0) {
         for (int i = 2; i < argc; i++)
             tight(argv[i]);

@@ -58,7 +58,7 @@ void fix_checksum(unsigned char *file, size_t size);
 bnn_status try_model(const unsigned char *file, size_t size, int run, uint64_t *state);
 
 int fuzz(const char *path, uint64_t seed, size_t count);
-int faults(const char *path);
+int faults(const char *path, const char *populations);
 int damage(const char *path);
 int boundaries(const char *path, uint64_t seed);
 int threads(const char *path, size_t callers);

@@ -21,6 +21,7 @@ struct origin {
     const unsigned char *file;
     size_t size;
     bnn_model *model;
+    bnn_snn *network; /* its event populations, or NULL */
 };
 
 static bnn_status open_it(void *from, void *memory, size_t size)
@@ -43,18 +44,19 @@ static bnn_status create_context(void *from, void *memory, size_t size)
 static bnn_status create_events(void *from, void *memory, size_t size)
 {
     bnn_events *engine;
-    bnn_status status = bnn_events_create(((struct origin *)from)->model, memory, size, &engine, NULL);
+    const struct origin *o = from;
+    bnn_status status = bnn_events_create(o->model, o->network, memory, size, NULL, NULL, &engine, NULL);
     CHECK((status == BNN_OK) == (engine != NULL), "bnn_events_create: %s, and an engine", bnn_status_text(status));
     return status;
 }
 
-/* Whether there is no layer that cannot run. */
-static int runs_by_events(struct origin *from, size_t bytes)
+static bnn_status open_network(void *from, void *memory, size_t size)
 {
-    unsigned char *memory = block(bytes);
-    bnn_status status = create_events(from, memory, bytes);
-    free(memory);
-    return status != BNN_ERROR_OPCODE;
+    const struct origin *o = from;
+    bnn_snn *network = NULL;
+    bnn_status status = bnn_snn_open(o->file, o->size, bnn_kernels_select(NULL), memory, size, &network, NULL);
+    CHECK((status == BNN_OK) == (network != NULL), "bnn_snn_open: %s, and a network", bnn_status_text(status));
+    return status;
 }
 
 static void try_memory(const char *name, create *function, void *from, size_t bytes)
@@ -160,21 +162,39 @@ static void try_arrays(const bnn_model *model)
     free(memory);
 }
 
-int faults(const char *path)
+/* An engine of the model and of its populations, which are opened first. */
+static void try_events(struct origin *from, const char *path)
+{
+    size_t bytes;
+    struct origin network = {NULL, 0, NULL, NULL};
+    unsigned char *file = read_file(path, &network.size);
+    CHECK(file != NULL, "cannot read %s", path);
+    network.file = file;
+    CHECK(bnn_snn_size(file, network.size, bnn_kernels_select(NULL), &bytes, NULL) == BNN_OK, "network size");
+    try_memory("bnn_snn_open", open_network, &network, bytes);
+    unsigned char *memory = block(bytes);
+    CHECK(bnn_snn_open(file, network.size, bnn_kernels_select(NULL), memory, bytes, &from->network, NULL) == BNN_OK,
+          "network");
+    CHECK(bnn_events_size(from->model, from->network, &bytes) == BNN_OK, "engine size");
+    try_memory("bnn_events_create", create_events, from, bytes);
+    printf("events: %zu bytes\n", bytes);
+    free(memory);
+    free(file);
+}
+
+int faults(const char *path, const char *populations)
 {
     size_t size, bytes;
     unsigned char *file = read_file(path, &size);
     CHECK(file != NULL, "cannot read %s", path);
     struct opened o = open_model(file, size, bnn_kernels_select(NULL));
-    struct origin from = {file, size, o.model};
+    struct origin from = {file, size, o.model, NULL};
     try_memory("bnn_model_open", open_it, &from, o.bytes);
     try_files(file, &o, size);
     CHECK(bnn_context_size(o.model, IMAGES, WORKERS, &bytes) == BNN_OK, "context size");
     try_memory("bnn_context_create", create_context, &from, bytes);
-    if (bnn_events_size(o.model, &bytes, NULL) == BNN_OK && runs_by_events(&from, bytes)) {
-        try_memory("bnn_events_create", create_events, &from, bytes);
-        printf("events: %zu bytes\n", bytes);
-    }
+    if (populations != NULL)
+        try_events(&from, populations);
     try_arrays(o.model);
     free(o.memory);
     free(file);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A user's program: opens the model that it is given, runs it on an image from standard input by two threads, runs it
+/* A user's program: opens the model and the populations that it is given, runs it on an image from standard input by two threads, runs it
  * event by event, and prints both results. */
 #include "bnn.h"
 #include "bnn_events.h"
@@ -39,8 +39,8 @@ int main(int argc, char **argv)
     const void *inputs[] = {image};
     const float *frame[] = {image};
     float *outputs[] = {result};
-    size_t bytes, count = fread(image, sizeof *image, MOST, stdin), classes = argc > 2 ? (size_t)atoi(argv[2]) : 0;
-    if (argc != 3 || count == 0 || classes > MOST)
+    size_t bytes, count = fread(image, sizeof *image, MOST, stdin), classes = argc > 3 ? (size_t)atoi(argv[3]) : 0;
+    if (argc != 4 || count == 0 || classes > MOST)
         return 2;
 
     bnn_mapping file;
@@ -58,15 +58,22 @@ int main(int argc, char **argv)
     want(bnn_run(context, inputs, outputs, 1));
     print(result, classes);
 
+    bnn_mapping populations;
+    bnn_snn *network;
     bnn_events *engine;
-    want(bnn_events_size(model, &bytes, NULL));
-    want(bnn_events_create(model, allocate(bytes), bytes, &engine, NULL));
+    want(bnn_file_map(argv[2], &populations));
+    want(bnn_snn_size(populations.data, populations.size, bnn_kernels_select(NULL), &bytes, NULL));
+    want(bnn_snn_open(populations.data, populations.size, bnn_kernels_select(NULL), allocate(bytes), bytes, &network,
+                      NULL));
+    want(bnn_events_size(model, network, &bytes));
+    want(bnn_events_create(model, network, allocate(bytes), bytes, NULL, NULL, &engine, NULL));
     want(bnn_events_frame(engine, frame));
     want(bnn_events_run(engine));
     want(bnn_events_output(engine, 0, result));
     print(result, classes);
 
     bnn_pool_destroy(pool);
+    bnn_file_unmap(&populations);
     bnn_file_unmap(&file);
     return 0;
 }

@@ -15,11 +15,13 @@ from bnn._native import ffi, lib
 from bnn.file.write import encode
 from bnn.ir.graph import DType
 from bnn.ir.ops import OPS, ConvAttrs, input_node, make
+from events.spiking import opened_populations
 from op_cases import CASES
 from opened import KERNELS, NULL, Opened, no_arena
 from raw_model import ARENA, B1, F32, I8, INPUT, OUTPUT, STATUSES, U8, Answer, Net, Op, Tensor, aligned, answer, buffer
 
 ROOT = Path(__file__).resolve().parents[2]
+DIGITS = (ROOT / "examples/digits.bnn").read_bytes()
 SIZE_MAX = 2**64 - 1
 
 
@@ -202,9 +204,11 @@ class TestSelections:
         assert lib.bnn_run(context[0], ffi.new("void *[]", [value]), ffi.new("float *[]", [result]), 1) == lib.BNN_OK
         assert result[0] == 0.5
         expected = Answer("KERNELS", "engine: kernels for it in the families given (1: yes)", 0, 1)
-        assert answer(lib.bnn_events_size(model, size, problem), problem) == expected
-        engine = ffi.new("bnn_events **")
-        assert lib.bnn_events_create(model, room, 64, engine, NULL) == lib.BNN_ERROR_KERNELS
+        network, engine = opened_populations(DIGITS), ffi.new("bnn_events **")
+        assert lib.bnn_events_size(model, network.pointer, size) == lib.BNN_OK
+        room = aligned(size[0])
+        status = lib.bnn_events_create(model, network.pointer, room, size[0], NULL, NULL, engine, problem)
+        assert answer(status, problem) == expected
 
 
 def test_every_status_has_a_text() -> None:
@@ -260,29 +264,33 @@ class TestContexts:
 
 class TestEngines:
     def test_null_too_small_and_not_aligned(self) -> None:
-        opened = Opened((ROOT / "examples/digits.bnn").read_bytes())
+        opened, network = Opened(DIGITS), opened_populations(DIGITS)
         size, engine = ffi.new("size_t *"), ffi.new("bnn_events **")
-        assert lib.bnn_events_size(NULL, size, NULL) == lib.BNN_ERROR_ARGUMENT
-        assert lib.bnn_events_size(opened.model, NULL, NULL) == lib.BNN_ERROR_ARGUMENT
-        assert lib.bnn_events_size(opened.model, size, NULL) == lib.BNN_OK
+        both = opened.model, network.pointer
+        for first, second, to in ((NULL, both[1], size), (both[0], NULL, size), (*both, NULL)):
+            assert lib.bnn_events_size(first, second, to) == lib.BNN_ERROR_ARGUMENT
+        assert lib.bnn_events_size(*both, size) == lib.BNN_OK
         memory = aligned(size[0])
-        assert lib.bnn_events_create(opened.model, memory, size[0], NULL, NULL) == lib.BNN_ERROR_ARGUMENT
-        assert lib.bnn_events_create(NULL, memory, size[0], engine, NULL) == lib.BNN_ERROR_ARGUMENT
+        for first, second, to in ((NULL, both[1], engine), (both[0], NULL, engine), (*both, NULL)):
+            status = lib.bnn_events_create(first, second, memory, size[0], NULL, NULL, to, NULL)
+            assert status == lib.BNN_ERROR_ARGUMENT
         for room, count in ((NULL, size[0]), (memory, size[0] - 1), (memory, 0), (aligned(size[0], 4), size[0])):
-            assert lib.bnn_events_create(opened.model, room, count, engine, NULL) == lib.BNN_ERROR_MEMORY
+            assert lib.bnn_events_create(*both, room, count, NULL, NULL, engine, NULL) == lib.BNN_ERROR_MEMORY
             assert engine[0] == NULL
-        assert lib.bnn_events_create(opened.model, memory, size[0], engine, NULL) == lib.BNN_OK
+        assert lib.bnn_events_create(*both, memory, size[0], NULL, NULL, engine, NULL) == lib.BNN_OK
 
     def test_numbers_past_the_last(self) -> None:
-        opened = Opened((ROOT / "examples/digits.bnn").read_bytes())
+        opened, network = Opened(DIGITS), opened_populations(DIGITS)
         size, made = ffi.new("size_t *"), ffi.new("bnn_events **")
-        assert lib.bnn_events_size(opened.model, size, NULL) == lib.BNN_OK
+        both = opened.model, network.pointer
+        assert lib.bnn_events_size(*both, size) == lib.BNN_OK
         memory = aligned(size[0])
-        assert lib.bnn_events_create(opened.model, memory, size[0], made, NULL) == lib.BNN_OK
+        assert lib.bnn_events_create(*both, memory, size[0], NULL, NULL, made, NULL) == lib.BNN_OK
         engine, room, info = made[0], ffi.new("float[]", 2**20), ffi.new("bnn_events_layer *")
         outputs, layers = lib.bnn_output_count(opened.model), lib.bnn_events_layer_count(engine)
         tensors = lib.bnn_tensor_count(opened.model)
         assert lib.bnn_events_expect(engine, 1.0, 1.0) == lib.BNN_OK
+        assert lib.bnn_events_run(NULL) == lib.bnn_events_get_layer(engine, 0, NULL) == lib.BNN_ERROR_ARGUMENT
         tensor = ffi.new("bnn_tensor_info *")
         assert lib.bnn_get_tensor(opened.model, lib.bnn_input_tensor(opened.model, 0), tensor) == lib.BNN_OK
         pixels = int(np.prod(list(tensor.dims)[: tensor.rank]))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bnn.runtime import Model
+from events.spiking import populations
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,8 @@ def test_the_line_of_the_docs_builds_a_program(small: Any, tmp_path: Path) -> No
 
     x = small.inputs(1)[0]
     (tmp_path / "net.bnn").write_bytes(small.data)
-    command = [tmp_path / "program", "net.bnn", "10"]
+    (tmp_path / "net.snn").write_bytes(populations(small.data))
+    command = [tmp_path / "program", "net.bnn", "net.snn", "10"]
     done = subprocess.run(command, cwd=tmp_path, input=x.astype(np.float32).tobytes(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     expected = Model.from_bytes(small.data)(x)[0].tolist()

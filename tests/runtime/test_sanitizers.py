@@ -19,6 +19,7 @@ from bnn.file.write import encode, shortest
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Storage
 from bnn.ir.ops import OPS, ConvAttrs, constant, input_node, make
+from events.spiking import populations
 from sanitized import EAGER, ROOT, SANITIZE, Build, call, plain_flags, sanitizing_flags, sources
 from seed import SEED, numbers, seeds, some
 
@@ -237,7 +238,10 @@ def test_fields_at_their_boundaries(sanitized: Path, tmp_path: Path, number: int
 @pytest.mark.parametrize("number", range(3))
 def test_memory_that_is_not_what_was_asked_for(sanitized: Path, tmp_path: Path, number: int) -> None:
     """Too small by any number of bytes, or not aligned: refused, and untouched.  Arrays may lie at any element."""
-    answer = call(str(sanitized), "faults", str(three_files(tmp_path)[number]))
+    path, network = three_files(tmp_path)[number], tmp_path / "net.snn"
+    if number != 0:
+        network.write_bytes(populations(path.read_bytes()))
+    answer = call(str(sanitized), "faults", str(path), *([str(network)] if number != 0 else []))
     assert ("events" in answer) == (number != 0)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from bnn.events import EventEngine
 from bnn.runtime import Model, build
+from events.spiking import populations
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "examples/digits.bnn"
@@ -28,8 +29,10 @@ def test_tcc_builds_a_runtime_with_the_same_answers(tmp_path: Path) -> None:
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (built.returncode, built.stderr) == (0, "")
 
+    network = tmp_path / "digits.snn"
+    network.write_bytes(populations(DIGITS.read_bytes()))
     images = datasets.load_digits().images[:200, ..., None].astype(np.float32) / 16
-    done = subprocess.run([program, DIGITS, "64", "10"], input=images.tobytes(), capture_output=True)
+    done = subprocess.run([program, DIGITS, "64", "10", network], input=images.tobytes(), capture_output=True)
     assert done.returncode == 0, done.stderr
     model = Model.from_bytes(DIGITS.read_bytes(), kernels="scalar")
     engine = EventEngine(model)

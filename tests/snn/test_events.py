@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,15 @@ import pytest
 
 import bnn
 from bnn._native import ffi, lib
-from bnn._types import Floats
+from bnn._types import Array, Floats
 from bnn.errors import CompileError, InputError, ModelFormatError
 from bnn.runtime.handles import SNN, Contents, select_kernels
-from bnn.snn import SpikingModel
+from bnn.snn import SpikingModel, build
 from bnn.snn.file import FORMAT, POPULATION, PROJECTION, decode, encode
 from bnn.snn.handle import OpenedNetwork, State
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
-from bnn.snn.rules import RULES, Dynamics, Emits
+from bnn.snn.rules import EVENT_RULES, RULES, Dynamics, Emits
 from raw_model import with_checksum
 
 from .event_networks import NONE, Rng, changes, draw, event, f, given
@@ -169,6 +170,7 @@ def test_stopped_wherever_it_asks(rng: Rng) -> None:
         Projection(0, 2, "conv", ones.astype(np.int8), 2.0, padding=(1, 1)),
         Projection(1, 3, "conv", ones.astype(np.float32), padding=(1, 1)),
         Projection(1, 4, "conv", ones.astype(np.float32), padding=(1, 1)),
+        Projection(0, 4, "conv", ones.astype(np.float32), padding=(1, 1)),
         Projection(2, 5, "window", NONE, window=(3, 3), padding=(1, 1)),
         Projection(5, 6, "wires", np.arange(40 * 40 * 64, dtype=np.int32)),
     ]
@@ -193,7 +195,7 @@ def test_stopped_wherever_it_asks(rng: Rng) -> None:
         asked += 1
     assert asked > 20
     lib.bnn_snn_set_poll(state.pointer, ffi.NULL, ffi.NULL)
-    assert state.get(4, "v").max() == 9 * 64
+    assert state.get(4, "v").max() == 2 * 9 * 64
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -392,3 +394,37 @@ def test_what_python_refuses_to_write() -> None:
         n.projections[0].target = 9
 
     assert "found wires between other than event populations" in refusal(no_events)
+
+
+# -- lowered networks -------------------------------------------------------------------------------------------------
+
+DIGITS = Path(__file__).parents[2] / "examples/digits.bnn"
+
+
+def test_the_populations_of_a_model_give_its_bits(rng: Rng, tmp_path: Path) -> None:
+    """Written, read, and given an image in random parts; the sums are those of the last layer."""
+    model = bnn.load(DIGITS)
+    bnn.events.populations(model).save(tmp_path / "net.snn")
+    network = bnn.snn.load(tmp_path / "net.snn")
+    x = (rng.integers(0, 17, (8, 8, 1)) / 16).astype(np.float32)
+    part = rng.integers(0, 5, x.shape)
+    run = network.run(np.stack([np.where(part == k, x, 0) for k in range(5)]))
+    engine = bnn.events.EventEngine(model)
+    engine.step(x[None])
+    for p in network.populations:
+        if p.opcode == EVENT_RULES["sum"].opcode:
+            op, stepper = model.ops[p.origin - 1], model.stepper(1)
+            stepper.poke(op.inputs[0], engine.state(op.inputs[0])[None])
+            assert np.array_equal(run.output[-1].reshape(-1), stepper.step_raw(op.index, 1).reshape(-1))
+        elif p.opcode:
+            want = engine.state(model.ops[p.origin - 1].output).reshape(-1) > 0
+            assert np.array_equal(network.state(p.name, "level").reshape(-1) > 0, want)
+    assert "SynOps" in str(run)
+
+
+def test_arrays_of_a_lowered_network_are_those_of_the_model() -> None:
+    """Shared filters are stored once; weights are bytes."""
+    model = bnn.load(DIGITS)
+    network: Array | Any = bnn.events.populations(model)
+    assert network.nbytes < 8 * model.nbytes + 20_000
+    assert build(decode(network.to_bytes())).to_bytes() == network.to_bytes()

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The encoder, which turns the model's inputs into the first spikes. */
-#include "events/events.h"
+#include "coding/coding.h"
 #include "run/view.h"
 
 #include <string.h>
@@ -14,29 +14,44 @@ static struct bnn_layer *encoder_of(const struct bnn_events *e, uint32_t op)
     return NULL;
 }
 
+/* On one axis: the outputs, from *first to *end - 1, whose window of `kernel` has an input from `from` to `to`. */
+static void windows(uint32_t from, uint32_t to, int32_t pad, uint32_t kernel, int32_t stride, uint32_t outputs,
+                    uint32_t *first, uint32_t *end)
+{
+    const uint32_t begin = from + (uint32_t)pad, last = to + (uint32_t)pad, step = (uint32_t)stride;
+    *first = begin < kernel ? 0 : (begin - kernel) / step + 1; /* beyond the last output, if no window has any */
+    *end = last / step + 1 < outputs ? last / step + 1 : outputs;
+}
+
 /* Narrows a part, all of an op of an encoder, to the rows that changed pixels reach; and to columns, if the pixels lie in
  * one row and the op is a convolution to bits.  Zero: that is more than one piece of work. */
 static int narrow(const struct bnn_events *e, const struct bnn_layer *l, uint32_t op, struct bnn_part *part)
 {
+    static const struct bnn_conv_attrs plain = {.stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1};
+    const struct bnn_model *m = e->model;
+    const struct bnn_op *source = &m->ops[l->sums != BNN_NONE ? l->sums : l->op];
+    const struct bnn_conv_attrs *a = l->sums != BNN_NONE ? source->attrs : &plain;
+    const struct bnn_tensor *x = bnn_op_input(m, source, 0), *y = &m->tensors[source->output];
+    const uint32_t kernel_h = l->sums != BNN_NONE ? bnn_op_input(m, source, 1)->h : 1;
+    const uint32_t kernel_w = l->sums != BNN_NONE ? bnn_op_input(m, source, 1)->w : 1;
     const struct bnn_pixels *in = &e->inputs[l->reads];
-    const size_t width = (size_t)l->in_w * l->in_c;
+    const size_t width = (size_t)x->w * x->c;
     uint32_t first = (uint32_t)(in->first / width), last = (uint32_t)((in->end - 1) / width), begin, end; /* rows */
     if (in->first == in->end) {
         part->end[BNN_ROWS] = 0;
         return 1;
     }
-    bnn_events_windows(first, last, l->pad_top, (l->kernel_h - 1) * (uint32_t)l->dilation_h + 1, l->stride_h, l->out_h,
-                       &begin, &end);
+    windows(first, last, a->pad_top, (kernel_h - 1) * (uint32_t)a->dilation_h + 1, a->stride_h, y->h, &begin, &end);
     part->begin[BNN_ROWS] = begin < end ? begin : end;
     part->end[BNN_ROWS] = end;
     if (first == last && l->sums == l->op) {
-        first = (uint32_t)(in->first % width / l->in_c), last = (uint32_t)((in->end - 1) % width / l->in_c);
-        bnn_events_windows(first, last, l->pad_left, (l->kernel_w - 1) * (uint32_t)l->dilation_w + 1, l->stride_w,
-                           l->out_w, &begin, &end);
+        first = (uint32_t)(in->first % width / x->c), last = (uint32_t)((in->end - 1) % width / x->c);
+        windows(first, last, a->pad_left, (kernel_w - 1) * (uint32_t)a->dilation_w + 1, a->stride_w, y->w, &begin,
+                &end);
         part->begin[BNN_COLUMNS] = begin < end ? begin : end;
         part->end[BNN_COLUMNS] = end;
     }
-    return bnn_times(bnn_load(e->model, op), part->end[BNN_ROWS] - part->begin[BNN_ROWS]) / l->out_h <= BNN_PIECE;
+    return bnn_times(bnn_load(m, op), part->end[BNN_ROWS] - part->begin[BNN_ROWS]) / y->h <= BNN_PIECE;
 }
 
 /* Runs the ops before the first bits on e->inputs; convolutions and quantizers that depend on nothing else only where
@@ -48,7 +63,7 @@ static void encode(struct bnn_events *e)
     e->context->nan[0] = 0;
     for (uint32_t i = 0; i < m->input_count; i++)
         bnn_poke(e->context, m->input_tensors[i], e->inputs[i].values, 1);
-    for (uint32_t k = 0; k < m->op_count && !e->stopped; k++) {
+    for (uint32_t k = 0; k < m->op_count && !e->state->stopped; k++) {
         const struct bnn_op *op = &m->ops[k];
         struct bnn_layer *l = encoder_of(e, k);
         struct bnn_part part = bnn_whole(m, k, 1);
@@ -57,12 +72,14 @@ static void encode(struct bnn_events *e)
             continue;
         if (some && part.begin[BNN_ROWS] >= part.end[BNN_ROWS])
             continue;
-        if (bits)
+        if (bits) {
             bnn_events_step_bits(e, l, some ? &part : NULL);
-        else if (some ? bnn_events_step_part(e, k, &part) : bnn_events_step(e, k, NULL))
+            l->changes->stale = 1;
+        } else if (some ? bnn_events_step_part(e, k, &part) : bnn_events_step(e, k, NULL)) {
             return;
-        else if (!e->local)
+        } else if (!e->local) {
             bnn_peek(e->context, op->output, e->values[op->output], 1);
+        }
         (void)bnn_events_pause(e, bnn_elements(&m->tensors[op->output]));
     }
     e->invalid = e->context->nan[0] != 0;
@@ -78,11 +95,30 @@ static int all_there(const struct bnn_events *e, const float *const *inputs)
     return 1;
 }
 
-/* Whether a synchronous run of a layer decides what others read: a counter's is that of its sums. */
-static int decides_bits(const struct bnn_layer *l)
+/* Neurons in the shape of their readers have the levels of their sources. */
+static void pass_on(struct bnn_events *e, struct bnn_changes *c)
 {
-    return l->kind != BNN_LAYER_ENCODER && l->kind != BNN_LAYER_COUNTER &&
-           (l->kind != BNN_LAYER_READOUT || l->watchers != BNN_NONE);
+    const struct bnn_changes *from = c->paths[0].from;
+    const uint32_t *first = c->paths[0].projection->weights, *wires = first + from->p->n + 1;
+    for (uint32_t i = 0; i < from->p->n; i++)
+        for (uint32_t k = first[i]; k < first[i + 1]; k++)
+            if (bnn_event_levels(c))
+                bnn_event_set_level(e->state, c, wires[k], from->levels[i]);
+            else if (bnn_event_bit(c, wires[k]) != bnn_event_bit(from, i))
+                bnn_event_turn_one(e->state, c, wires[k]);
+}
+
+/* A population's bits and sums from those of its sources, all at once. */
+static void set_up(struct bnn_events *e, uint32_t population)
+{
+    struct bnn_changes *c = e->state->neurons[population].changes;
+    struct bnn_layer *l = e->layer_of[population] == BNN_NONE ? NULL : &e->layers[e->layer_of[population]];
+    if (l == NULL && c->p->rule == RULE_WIRE)
+        pass_on(e, c);
+    else if (l != NULL && l->kind == BNN_LAYER_COUNTER)
+        bnn_event_settle(e->state, c);
+    else if (l != NULL && l->kind != BNN_LAYER_ENCODER && l->kind != BNN_LAYER_READOUT)
+        bnn_events_synchronous(e, l);
 }
 
 bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
@@ -90,35 +126,27 @@ bnn_status bnn_events_reset(bnn_events *e, const float *const *inputs)
     if (e == NULL || (inputs != NULL && !all_there(e, inputs)))
         return BNN_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < e->model->input_count; i++) {
-        size_t bytes = e->inputs[i].count * sizeof(float);
+        const size_t bytes = e->inputs[i].count * sizeof(float);
         if (inputs != NULL)
             memcpy(e->inputs[i].values, inputs[i], bytes);
         else
             memset(e->inputs[i].values, 0, bytes);
     }
+    const uint32_t populations = e->state->net->population_count;
     e->invalid = 1; /* the encoder must run as a whole */
     e->step = 0.0f;
-    for (uint32_t k = 0; k < e->layer_count; k++) {
-        bnn_events_forget(&e->layers[k]);
-        e->layers[k].stale = e->layers[k].whole = 0;
-    }
-    for (uint32_t i = 0; i < e->population_count; i++) {
-        struct bnn_population *p = &e->populations[i];
-        memset(p->pending, 0, p->steps == 1 ? (size_t)p->h * p->w * p->words : p->neurons);
-        p->waiting = 0;
-    }
-    e->queued = 0;
-    e->stopped = 0;
-    e->silent = 1;
+    e->state->silent = 1;
+    (void)bnn_snn_reset(e->state);
+    for (uint32_t k = 0; k < e->layer_count; k++)
+        e->layers[k].whole = 0;
     encode(e);
-    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
-        if (decides_bits(&e->layers[k]))
-            bnn_events_synchronous(e, &e->layers[k]);
-    bnn_events_all_seen(e);
-    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++)
+    for (uint32_t k = 0; k < populations && !e->state->stopped; k++)
+        set_up(e, k);
+    bnn_event_all_seen(e->state);
+    for (uint32_t k = 0; k < e->layer_count && !e->state->stopped; k++)
         if (bnn_events_sums_spikes(&e->layers[k]))
             bnn_events_refresh(e, &e->layers[k]);
-    e->silent = 0;
+    e->state->silent = 0;
     bnn_events_clear_counts(e);
     return bnn_events_status(e);
 }
@@ -140,82 +168,72 @@ static int power_of_two(float v)
     return v > 0.0f && (bits & 0x7fffffu) == 0 && bits >> 23 != 0 && bits >> 23 != 0xffu;
 }
 
-/* Twice the largest sum: more than any sum on the way from one to another. */
-static float reach(const struct bnn_layer *l, float bound)
-{
-    return 2.0f * bound * l->row_sum;
-}
-
-/* Every partial sum, and twice the largest of one change, is a multiple of step * row_step below 2^24 of them. */
+/* Every partial sum, and twice the largest of one change, is a multiple of step * row_step below 2^24 of them; and cuts
+ * hold for twice the largest sum, which is more than any on the way from one to another. */
 static int exact(const struct bnn_layer *l, float step, float bound)
 {
-    double unit = (double)step * (double)l->row_step, most = 2.0 * (double)bound * (double)l->row_sum;
-    return unit >= 1e-30 && most <= 16777216.0 * unit;
+    const double unit = (double)step * (double)l->row_step, most = 2.0 * (double)bound * (double)l->row_sum;
+    return unit >= 1e-30 && most <= 16777216.0 * unit && most <= (double)l->changes->p->parameters[THRESHOLD].data[0];
+}
+
+/* Sums of the inputs that are there. */
+static void sum_up(struct bnn_events *e, struct bnn_layer *l)
+{
+    const struct bnn_pixels *in = &e->inputs[l->input];
+    const struct bnn_layer kept = *l;
+    const uint64_t events = l->changes->paths[0].events;
+    uint64_t *synops = &e->state->synops[l->changes->paths[0].projection - e->state->net->projections];
+    const uint64_t additions = *synops;
+    memset(l->changes->membranes, 0, l->changes->p->n * sizeof(float));
+    for (size_t j = 0; j < in->count && !e->state->stopped; j++)
+        if (in->values[j] != 0.0f)
+            bnn_events_add_pixel(e, l, j, in->values[j]);
+    *l = kept;
+    l->changes->stale = 0;
+    l->changes->paths[0].events = events;
+    *synops = additions;
+    bnn_event_forget(l->changes); /* its bits are right already */
 }
 
 bnn_status bnn_events_expect(bnn_events *e, float step, float bound)
 {
     if (e == NULL || !power_of_two(step) || !(bound >= 0.0f))
         return BNN_ERROR_ARGUMENT;
-    if (e->stopped)
+    if (e->state->stopped)
         return BNN_ERROR_STOPPED;
     if (!e->simple)
         return BNN_ERROR_OPCODE;
     if (!((double)bound <= 8388608.0 * (double)step))
         return BNN_ERROR_LIMIT;
-    for (uint32_t k = 0; k < e->layer_count; k++) {
-        const struct bnn_layer *l = &e->layers[k];
-        if (l->rows != NULL && l->kind == BNN_LAYER_ENCODER &&
-            !(exact(l, step, bound) && bnn_events_gives_numbers(l, reach(l, bound))))
-            return BNN_ERROR_LIMIT; /* the synchronous encoder reports NaN */
-    }
+    for (uint32_t k = 0; k < e->layer_count; k++)
+        if (e->layers[k].kind == BNN_LAYER_ENCODER && !exact(&e->layers[k], step, bound))
+            return BNN_ERROR_LIMIT;
     for (uint32_t i = 0; i < e->model->input_count; i++)
         for (size_t j = 0; j < e->inputs[i].count; j++)
             if (!promised(e->inputs[i].values[j], step, bound))
                 return BNN_ERROR_LIMIT;
-    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++) {
-        struct bnn_layer *l = &e->layers[k];
-        if (l->kind != BNN_LAYER_ENCODER || l->rows == NULL)
-            continue;
-        const struct bnn_pixels *in = &e->inputs[l->input];
-        bnn_events_layer count = l->count;
-        l->stale = 0;
-        bnn_events_find_cuts(e, l, reach(l, bound));
-        memset(l->membranes, 0, bnn_events_pixels(l) * l->out_c * sizeof(float));
-        for (size_t j = 0; j < in->count && !e->stopped; j++)
-            if (in->values[j] != 0.0f)
-                bnn_events_add_pixel(e, l, j, in->values[j]);
-        l->count = count;
-        bnn_events_forget(l); /* its bits are right already */
-    }
+    for (uint32_t k = 0; k < e->layer_count && !e->state->stopped; k++)
+        if (e->layers[k].kind == BNN_LAYER_ENCODER)
+            sum_up(e, &e->layers[k]);
     e->step = step;
     e->bound = bound;
     return bnn_events_status(e);
 }
 
-/* A pixel's new value, into every encoder that reads it; convolutions are left to be settled. */
+void bnn_events_add_pixel(struct bnn_events *e, struct bnn_layer *l, size_t index, float delta)
+{
+    bnn_event_add_value(e->state, &l->changes->paths[0], (uint32_t)index, delta);
+}
+
+/* A pixel's new value, into every encoder that reads it; they are left to be settled. */
 static void change(struct bnn_events *e, uint32_t input, size_t index, float value)
 {
-    float delta = value - e->inputs[input].values[index];
+    const float delta = value - e->inputs[input].values[index];
     e->inputs[input].values[index] = value;
     (void)bnn_events_pause(e, e->layer_count);
-    for (uint32_t k = 0; k < e->layer_count && delta != 0.0f; k++) {
-        struct bnn_layer *l = &e->layers[k];
-        if (l->kind != BNN_LAYER_ENCODER || l->input != input)
-            continue;
-        if (l->rows != NULL) {
-            if (!l->whole)
-                bnn_events_add_pixel(e, l, index, delta);
-            continue;
-        }
-        struct bnn_population *out = &e->populations[l->out]; /* a quantizer */
-        l->count.events++;
-        l->count.synops++;
-        if (l->steps > 1)
-            bnn_events_set_level(e, out, (uint32_t)index, bnn_events_level(l, value, index % l->out_c));
-        else if (bnn_events_decide(l, value, index % l->out_c) != bnn_events_bit(out, (uint32_t)index))
-            bnn_events_emit(e, out, (uint32_t)index);
-    }
+    for (uint32_t k = 0; k < e->layer_count && delta != 0.0f; k++)
+        if (e->layers[k].kind == BNN_LAYER_ENCODER && e->layers[k].input == input && !e->layers[k].whole)
+            bnn_events_add_pixel(e, &e->layers[k], index, delta);
 }
 
 /* Marks the encoders with too many changed pixels. */
@@ -224,13 +242,13 @@ static int mark_whole(struct bnn_events *e, const float *const *inputs)
     int any = 0;
     for (uint32_t k = 0; k < e->layer_count; k++) {
         struct bnn_layer *l = &e->layers[k];
-        if (l->kind != BNN_LAYER_ENCODER || l->count.limit == SIZE_MAX)
+        if (l->kind != BNN_LAYER_ENCODER || l->limit == SIZE_MAX)
             continue;
         const struct bnn_pixels *in = &e->inputs[l->input];
         size_t changed = 0;
         for (size_t j = 0; j < in->count; j++)
             changed += inputs[l->input][j] != in->values[j];
-        l->whole = changed > (l->stale ? l->count.limit / 2 : l->count.limit); /* switching back costs a run, too */
+        l->whole = changed > (l->changes->stale ? l->limit / 2 : l->limit); /* switching back costs a run, too */
         any |= l->whole;
     }
     return any;
@@ -245,7 +263,7 @@ static void poke_input(struct bnn_events *e, const struct bnn_layer *l)
 void bnn_events_encode_whole(struct bnn_events *e)
 {
     uint32_t computed = BNN_NONE; /* sums that are still in the context's memory: several thresholds may read them */
-    for (uint32_t k = 0; k < e->layer_count && !e->stopped; k++) {
+    for (uint32_t k = 0; k < e->layer_count && !e->state->stopped; k++) {
         struct bnn_layer *l = &e->layers[k];
         if (!l->whole)
             continue;
@@ -257,7 +275,7 @@ void bnn_events_encode_whole(struct bnn_events *e)
         computed = l->sums;
         bnn_events_step_bits(e, l, NULL);
         l->whole = 0;
-        l->stale = 1;
+        l->changes->stale = 1;
     }
 }
 
@@ -265,34 +283,34 @@ void bnn_events_refresh_encoders(struct bnn_events *e)
 {
     for (uint32_t k = 0; k < e->layer_count; k++) {
         struct bnn_layer *l = &e->layers[k];
-        if (l->kind != BNN_LAYER_ENCODER || !l->stale || l->whole)
+        if (l->kind != BNN_LAYER_ENCODER || !l->changes->stale || l->whole)
             continue;
         poke_input(e, l); /* a step may overwrite the results of others */
-        if (bnn_events_step(e, l->sums, l->membranes))
+        if (bnn_events_step(e, l->sums, l->changes->membranes))
             return;
-        l->stale = 0;
+        l->changes->stale = 0;
     }
 }
 
 static void settle_encoders(struct bnn_events *e)
 {
     for (uint32_t k = 0; k < e->layer_count; k++)
-        if (e->layers[k].kind == BNN_LAYER_ENCODER && e->layers[k].rows != NULL)
-            bnn_events_settle(e, &e->layers[k]);
+        if (e->layers[k].kind == BNN_LAYER_ENCODER)
+            bnn_event_settle(e->state, e->layers[k].changes);
 }
 
 bnn_status bnn_events_pixel(bnn_events *e, uint32_t input, size_t index, float value)
 {
     if (e == NULL || input >= e->model->input_count || index >= e->inputs[input].count)
         return BNN_ERROR_ARGUMENT;
-    if (e->stopped)
+    if (e->state->stopped)
         return BNN_ERROR_STOPPED;
     if (e->step == 0.0f)
         return BNN_ERROR_ARGUMENT;
     if (!promised(value, e->step, e->bound))
         return BNN_ERROR_LIMIT;
     bnn_events_refresh_encoders(e);
-    if (e->stopped)
+    if (e->state->stopped)
         return BNN_ERROR_STOPPED;
     change(e, input, index, value);
     settle_encoders(e);
@@ -330,13 +348,13 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
 {
     if (e == NULL || inputs == NULL || !all_there(e, inputs))
         return BNN_ERROR_ARGUMENT;
-    if (e->stopped)
+    if (e->state->stopped)
         return BNN_ERROR_STOPPED;
     for (uint32_t i = 0; i < e->model->input_count && e->step != 0.0f; i++)
         for (size_t j = 0; j < e->inputs[i].count; j++)
             if (!promised(inputs[i][j], e->step, e->bound))
                 return BNN_ERROR_LIMIT;
-    int whole = e->step != 0.0f && mark_whole(e, inputs);
+    const int whole = e->step != 0.0f && mark_whole(e, inputs);
     if (e->step != 0.0f)
         bnn_events_refresh_encoders(e);
     for (uint32_t i = 0; i < e->model->input_count; i++) {
@@ -344,7 +362,7 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
             take(&e->inputs[i], inputs[i]);
             continue;
         }
-        for (size_t j = 0; j < e->inputs[i].count && !e->stopped; j++)
+        for (size_t j = 0; j < e->inputs[i].count && !e->state->stopped; j++)
             if (inputs[i][j] != e->inputs[i].values[j])
                 change(e, i, j, inputs[i][j]);
     }
@@ -352,7 +370,7 @@ bnn_status bnn_events_frame(bnn_events *e, const float *const *inputs)
         encode(e);
         return bnn_events_status(e);
     }
-    if (whole && !e->stopped)
+    if (whole && !e->state->stopped)
         bnn_events_encode_whole(e);
     settle_encoders(e);
     return bnn_events_status(e);
