@@ -36,7 +36,7 @@ from .coding import (
 )  # fmt: skip
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
 from .network import CONVERTED, TIMELESS, Network, Shape, longest_step
-from .rules import BY_OPCODE, Emits, Reset
+from .rules import BY_OPCODE, EVENT_RULES, Emits, Reset
 from .runs import SPIKE, RecordingStepRun, Run, StepRun, stacked
 
 #: Spikes that a trace may keep, 16 bytes each.
@@ -266,6 +266,7 @@ class SpikingModel:
             {p.name: self._to_outer(x, p) for p, x in floats.get(MEMBRANE, {}).items()},
             {p.name: self._to_outer(x, p) for p, x in floats.get(CURRENT, {}).items()},
             self._report(before, steps),
+            so_far=self._outputs[0].opcode == EVENT_RULES["sum"].opcode,
         )
 
     def _check_learns(self, learn: bool) -> None:
@@ -472,7 +473,8 @@ class SpikingModel:
                 run = self._run(*self._given(frames(start, count), start), self.populations, reset=False)
                 reports.append(run.report)
                 sums = np.concatenate([outputs[start : start + 1], run.output.reshape(count, -1)])
-                outputs[start + 1 : start + count + 1] = np.cumsum(sums, axis=0, dtype=np.float32)[1:]
+                so_far = sums if run.so_far else np.cumsum(sums, axis=0, dtype=np.float32)
+                outputs[start + 1 : start + count + 1] = so_far[1:]
                 for p in self.populations:
                     rows = self._inner(run.recorded[p.name], p)
                     sent[start : start + count, p.index] = np.count_nonzero(rows, axis=1)

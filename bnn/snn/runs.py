@@ -24,7 +24,8 @@ class Run:
 
     ``outputs`` and ``recorded`` by population: spikes are uint8 (T, *shape), counts and values float32, in the layout
     of the source.  ``membranes`` and ``currents``, float32, of the populations that were asked for.  ``samples``: N of
-    a run of several, whose arrays are (T, N, *shape), and whose report counts all together; None: one.
+    a run of several, whose arrays are (T, N, *shape), and whose report counts all together; None: one.  ``so_far``:
+    the first output sends sums so far (rule ``sum``), not what is to be summed.
     """
 
     steps: int
@@ -34,6 +35,7 @@ class Run:
     currents: dict[str, Floats]
     report: ActivityReport
     samples: int | None = None
+    so_far: bool = False
 
     @property
     def layers(self) -> tuple[PopulationCounts, ...]:
@@ -50,7 +52,7 @@ class Run:
         """The first output's sum over time, float32 (n,), or (N, n): the number of spikes of each class."""
         # Step by step, as a watched run adds them: NumPy would add a single class's values in another order.
         # The last of no steps is 0.
-        sums = np.cumsum(self.output, axis=0, dtype=np.float32)
+        sums = self.output if self.so_far else np.cumsum(self.output, axis=0, dtype=np.float32)
         last = sums[-1:].sum(axis=0)
         return np.asarray(last.reshape(-1) if self.samples is None else last.reshape(self.samples, -1))
 
@@ -74,7 +76,9 @@ def stacked(runs: Sequence[Run]) -> Run:
     for name in ("outputs", "recorded", "membranes", "currents"):
         kept = [getattr(run, name) for run in runs]
         parts[name] = {key: np.stack([arrays[key] for arrays in kept], axis=1) for key in kept[0]}
-    return Run(runs[0].steps, **parts, report=total([run.report for run in runs]), samples=len(runs))
+    return Run(
+        runs[0].steps, **parts, report=total([run.report for run in runs]), samples=len(runs), so_far=runs[0].so_far
+    )
 
 
 @dataclass(frozen=True)

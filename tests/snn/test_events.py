@@ -420,6 +420,10 @@ def test_the_populations_of_a_model_give_its_bits(rng: Rng, tmp_path: Path) -> N
             want = engine.state(model.ops[p.origin - 1].output).reshape(-1) > 0
             assert np.array_equal(network.state(p.name, "level").reshape(-1) > 0, want)
     assert "SynOps" in str(run)
+    # Its scores are the sums, as they are now: nothing is to be added up.
+    assert np.array_equal(run.scores, run.output[-1].reshape(-1))
+    watched = network.run_stream(np.stack([x, np.zeros_like(x), np.zeros_like(x)]))
+    assert np.array_equal(watched.outputs[1:], np.stack([run.scores] * 3))
 
 
 def test_arrays_of_a_lowered_network_are_those_of_the_model() -> None:
