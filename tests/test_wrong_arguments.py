@@ -204,6 +204,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "EventEngine.run_events, options": lambda w: Call(
         w.engine.run_events, {"events": w.events}, ("step", "window", "count", "tau", "level", "other")),
     "pixel_order": lambda w: Call(events.pixel_order, {"x": w.x[0], "order": "raster"}),
+    "populations": lambda w: Call(events.populations, {"model": w.model}),
     "Rule": lambda w: Call(events.Rule, {}),
     "recordings.read": lambda w: Call(recordings.read, {"path": "events.npz"}),
     "recordings.from_fields": lambda w: Call(recordings.from_fields, w.columns, ("x", "y", "p", "t")),
