@@ -157,6 +157,7 @@ IMPORTED = {
     "cnv_2w2a": "qcdq_dynamo",
     "vgg10_w4a3": "qonnx_legacy, qonnx_dynamo",
     "separable_4b": "qonnx_legacy, qonnx_dynamo",
+    "scale_per_image": "legacy 17, dynamo 20",
 }
 
 
@@ -167,8 +168,8 @@ def _export(network: str, exporter: str, *options: str) -> Export:
 
 EXPORTS = tuple(_export(name, *given.split()) for name, text in IMPORTED.items() for given in text.split(","))
 REFUSED = (
-    Export("scale_per_image", "legacy", refused="scale per image"),
-    Export("scale_per_image", "dynamo", refused="scale per image"),
+    Export("scale_per_pixel", "legacy", refused="scaled by other data"),
+    Export("scale_per_pixel", "dynamo", refused="scaled by other data"),
     Export("recurrent", "legacy", refused="LSTM"),
     Export("attention", "legacy", refused="MatMul"),
     Export("ceil_pooling", "legacy", refused="ceil_mode"),

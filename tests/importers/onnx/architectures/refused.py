@@ -13,17 +13,18 @@ from .plain import BinarizedLinear
 from .signs import SignConv2d
 
 
-class ScalePerImage(nn.Module):
-    """The scale of a layer's inputs is the mean of |x| of the image."""
+class Scaled(nn.Module):
+    """The scale of a layer's inputs is a mean of |x|: of the pixel; or, which is imported, of the image."""
 
-    def __init__(self) -> None:
+    def __init__(self, axes: tuple[int, ...] = (1,)) -> None:
         super().__init__()
+        self.axes = axes
         self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32))
         self.conv, self.head = SignConv2d(32, 32, 3, padding=1, bias=False), nn.Linear(32, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        x = self.conv(x.sign() * x.abs().mean((1, 2, 3), keepdim=True))
+        x = self.conv(x.sign() * x.abs().mean(self.axes, keepdim=True))
         return self.head(x.mean((2, 3)))
 
 
