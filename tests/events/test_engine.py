@@ -55,14 +55,16 @@ def bytes_model(rng: np.random.Generator) -> bnn.Model:
     )
 
 
-def encoder_model(rng: np.random.Generator, levels: int) -> bnn.Model:
-    """A convolution of floats of any geometry, scaled or not, its quantizer (``levels``: 2 for a sign), and sums."""
+def encoder_model(rng: np.random.Generator, levels: int, kind: str) -> bnn.Model:
+    """A convolution of floats of any geometry, its quantizer (``levels``: 2 for a sign), and sums."""
     h, w, c, filters = (int(n) for n in rng.integers((8, 8, 1, 1), (16, 16, 4, 40)))
     kh, kw, *pads = (int(n) for n in rng.integers((1, 1, 0, 0, 0, 0), (5, 5, 3, 3, 6, 6)))
     stride, dilation = (tuple(int(n) for n in rng.integers(1, 3, 2)) for _ in range(2))
-    kind = rng.choice(["floats", "scaled", "bytes"])
     image = scaled = ops.input_node("image", (h, w, c), DType.u8 if kind == "bytes" else DType.f32)
-    if kind != "floats":  # as Keras' Rescaling
+    if kind == "normalized":
+        for op in ("sub", "mul", "add"):
+            scaled = ops.make(op, scaled, ops.constant(rng.uniform(0.5, 1.5, c).astype(np.float32)), name="n")
+    elif kind != "floats":  # as Keras' Rescaling
         scaled = ops.make("cast", image, name="r") if kind == "bytes" else image
         scaled = ops.make("sub", ops.make("div", scaled, ops.constant(127.5), name="r"), ops.constant(1.0), name="r")
     attrs = ops.ConvAttrs(stride=stride, pads=tuple(pads), dilation=dilation)
@@ -86,7 +88,8 @@ def test_an_encoder_runs_where_inputs_changed(rng: np.random.Generator, levels: 
     """Sums of such floats round, so nothing is added to them: bits and levels are those of a whole run."""
     done = whole = 0
     for k in range(9):
-        model = encoder_model(rng, levels) if k else bytes_model(rng)
+        kind = ("floats", "scaled", "bytes", "normalized")[k % 4]
+        model = encoder_model(rng, levels, kind) if k else bytes_model(rng)
         engine = EventEngine(model, encoder="synchronous")
         image = rng.integers(0, 256, model.input_shapes[0]).astype(model.input_dtypes[0])
         engine.reset(image[None])

@@ -190,3 +190,15 @@ def test_not_a_number_passed_to_a_pool(family: str) -> None:
         assert np.isnan(found[2]).all()
         others = [0, 1, 3, 4, 5]
         np.testing.assert_array_equal(found[others], expected[others])
+
+
+def test_weights_that_do_not_compress() -> None:
+    """Floats of any exponent are stored as they are; each result is one product."""
+    rng = np.random.default_rng(SEED)
+    w = (rng.uniform(1, 2, (70, 1, 1, 1)) * 2.0 ** rng.integers(-90, 90, (70, 1, 1, 1))).astype(np.float32)
+    x = input_node("x", (3, 2, 1))
+    graph = plan([x], [make("conv2d", x, constant(w))])
+    images = rng.normal(size=(2, 3, 2, 1)).astype(np.float32)
+    model = Model.from_bytes(encode(graph))
+    assert model.nbytes > w.nbytes + 200
+    assert np.array_equal(model(images), images * w.reshape(-1))

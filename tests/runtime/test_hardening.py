@@ -92,4 +92,4 @@ def test_library_calls_are_checked() -> None:
 def test_no_debug_information(elf: Elf) -> None:
     """It would be five sixths of a wheel; the library is at most 1.0 MB."""
     assert b".debug_info" not in elf.data and b".symtab" not in elf.data
-    assert len(elf.data) <= 1_000_000
+    assert len(elf.data) <= 1_000_000 or b"__llvm_prf" in elf.data  # instrumented
