@@ -172,18 +172,12 @@ static void read_table(const struct bnn_tensor *t, size_t first, size_t count, f
 void bnn_read_floats(const struct bnn_tensor *t, size_t first, size_t count, float *values)
 {
     const float *stored = (const float *)(const void *)t->stored;
-    if (t->encoding >= BNN_TABLE_1) {
+    if (t->encoding >= BNN_TABLE_1)
         read_table(t, first, count, values);
-    } else if (t->encoding == BNN_COMPACT) {
+    else if (t->encoding == BNN_COMPACT)
         read_compact(t, first, count, values);
-    } else if (t->encoding == BNN_PLAIN) {
+    else if (t->encoding == BNN_PLAIN)
         memcpy(values, stored + first, count * sizeof *values);
-    } else { /* one row */
-        for (size_t at = first % t->image; count > 0; at = 0) {
-            size_t n = t->image - at < count ? t->image - at : count;
-            memcpy(values, stored + at, n * sizeof *values);
-            values += n;
-            count -= n;
-        }
-    }
+    else /* one row */
+        memcpy(values, stored + first % t->image, count * sizeof *values);
 }

@@ -15,7 +15,7 @@ uint64_t bnn_coded_bytes(bnn_encoding encoding, uint64_t elements, uint64_t row,
  * the problem. */
 const char *bnn_check_coded(const struct bnn_tensor *t, int64_t *found, int64_t *expected);
 
-/* Elements `first` to first + count - 1 of a constant of floats, whatever its encoding. */
+/* Elements `first` to first + count - 1 of a constant of floats, all of one filter, whatever its encoding. */
 void bnn_read_floats(const struct bnn_tensor *t, size_t first, size_t count, float *values);
 
 #endif
