@@ -34,6 +34,7 @@ import numpy as np
 import bnn
 from bench import document, peers
 from bench.timing import Contestant, measure
+from training import _tf
 from training.console import progress, table
 
 _IMAGES = 2
@@ -66,7 +67,6 @@ class Result:
     seconds: float
     import_gb: float
     equal: bool
-    images_with_different_bits: int
     classes_different: int
     difference: float
     milliseconds: dict[str, float] = field(default_factory=dict)
@@ -170,8 +170,7 @@ def torch_network(network: Network, root: Path, rng: np.random.Generator) -> Any
 
 
 def keras_network(network: Network, root: Path, rng: np.random.Generator) -> Any:
-    import tensorflow as tf
-
+    tf, _, _ = _tf.load()
     peers.one_thread()
     model = network.make(root)
     for layer in model.layers:
@@ -206,7 +205,6 @@ def run(name: str, clones: Path, rounds: int) -> Result:
         seconds=seconds,
         import_gb=memory,
         equal=report.ok,
-        images_with_different_bits=report.end_to_end.images_with_different_bits,
         classes_different=report.end_to_end.classes_different,
         difference=report.end_to_end.largest_output_difference / largest,
     )
@@ -246,7 +244,7 @@ def _torch_peers(module: Any, image: Any) -> tuple[list[Contestant], dict[str, s
 def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     engines = list(dict.fromkeys(e for r in results for e in r.milliseconds))
     header = ["network", "published top-1", "binary", "file MB", "compiled in s of CPU", "memory GB", "verify",
-              "images with another bit", "other classes", "output differs by",
+              "other classes", "output differs by",
               *(f"{e}, ms" for e in engines)]  # fmt: skip
     lines = []
     for r in results:
@@ -258,7 +256,6 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
             f"{r.seconds:.0f}",
             f"{r.import_gb:.1f}",
             "EQUAL" if r.equal else "DIFFERENT",
-            f"{r.images_with_different_bits} of {_IMAGES}",
             f"{r.classes_different} of {_IMAGES}",
             f"{r.difference:.0e}",
         ]
