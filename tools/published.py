@@ -38,7 +38,7 @@ from training import _tf
 from training.console import progress, table
 
 _IMAGES = 2
-_SEEN = 8  # random images of which batch norms know the statistics
+_SEEN = 8  # random images, from which batch norms take their statistics
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Network:
     make: Callable[[Path], Any]
     top1: str
     side: int = 224
+    keras: bool = False
 
 
 @dataclass
@@ -94,7 +95,7 @@ def _bnext(root: Path, size: str) -> Any:
     return module
 
 
-def _poke(root: Path, multiplier: float = 1) -> Any:
+def _poke(root: Path) -> Any:
     """Its quantizers replace Larq's, as its README says; bounds of activations are its own default."""
     import larq
 
@@ -115,7 +116,7 @@ NETWORKS = {
     ),
     "BNext-T": Network("hpi-xnor/BNext", partial(_bnext, size="tiny"), "72.4"),
     "BNext-S": Network("hpi-xnor/BNext", partial(_bnext, size="small"), "76.1"),
-    "PokeBNN-1x": Network("HensonMa/PokeBNN_larq", _poke, ""),
+    "PokeBNN-1x": Network("HensonMa/PokeBNN_larq", _poke, "", keras=True),
     "Bi-Real-18": Network(
         "liuzechun/Bi-Real-net", lambda root: _imported(root, f"{_BIREAL}18_34/birealnet.py").birealnet18(), "56.4"
     ),
@@ -186,7 +187,7 @@ def run(name: str, clones: Path, rounds: int) -> Result:
     """Make one network, compile it, compare its classes, time it (``rounds`` 0: do not)."""
     network, rng = NETWORKS[name], np.random.default_rng(0)
     root = clones.resolve() / network.repository.rpartition("/")[2]
-    keras = name.startswith("Poke")
+    keras = network.keras
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     source = (keras_network if keras else torch_network)(network, root, rng)
     size = (network.side, network.side)

@@ -20,7 +20,7 @@ from .ops import ConvAttrs, DequantizeAttrs, SliceAttrs, constant, conv_attrs, m
 from .rewrite import remade, with_inputs
 
 MOST_NEURONS = 15  # for one activation: four bits
-_MOST_INPUTS = 32  # inputs of one concatenation
+MOST_INPUTS = 32  # of one concatenation
 Limits = tuple[float, ...]
 Memo = dict[tuple[Node, object], Node]  # nodes already made, shared by all users
 
@@ -165,6 +165,6 @@ def _window(node: Node) -> tuple[object, ...]:
 def concatenated(parts: Sequence[Node], name: str) -> Node:
     """Channels side by side: a single part itself; nested concatenations if one cannot hold all parts."""
     while len(parts) > 1:
-        chunks = [parts[i : i + _MOST_INPUTS] for i in range(0, len(parts), _MOST_INPUTS)]
+        chunks = [parts[i : i + MOST_INPUTS] for i in range(0, len(parts), MOST_INPUTS)]
         parts = [chunk[0] if len(chunk) == 1 else make("concat", *chunk, name=name) for chunk in chunks]
     return parts[0]

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._types import Array
+from ..ir.counting import MOST_INPUTS
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import OPS, PoolAttrs, ReshapeAttrs, SliceAttrs, make
 from ..ir.rewrite import Rewrite, remade, rewrite
 from .canonicalize import before_reshape, merge_reshape
 from .cse import cse
-
-_MOST_PARTS = 32  # operands of one op
 
 
 def regular_gathers(graph: Graph) -> Graph:
@@ -65,7 +64,7 @@ def _repeated(node: Node, uses: Mapping[Node, int]) -> Node | None:
     x, index = _floats(node)
     (*pixels, channels), (*own, width) = x.type.shape, node.type.shape
     times = width // channels
-    if index is None or pixels != own or width % channels or not 2 <= times <= _MOST_PARTS:
+    if index is None or pixels != own or width % channels or not 2 <= times <= MOST_INPUTS:
         return None
     once = np.arange(np.prod(x.type.shape)).reshape(-1, 1, channels)
     if not np.array_equal(index.reshape(-1, times, channels), once.repeat(times, axis=1)):

@@ -453,7 +453,7 @@ class Context:
 
 
 class OneImage:
-    """Calls with one image, of which a small network's takes less time than checking them in general.
+    """Calls with one image: the checks of calls in general take longer than a small network.
 
     ``idle``: contexts for one image; list.append and list.pop are atomic, so no lock is needed.
     """

@@ -264,7 +264,7 @@ class _Lowering:
         self._bits[node] = k
 
     def _check_numbers(self, node: Node, operands: list[Array], f: Function, most: float, channels: int) -> None:
-        """Refuse a function that gives what is no number."""
+        """Refuse a function that gives infinities or NaN."""
         ends = _f32([-most], [most]) * np.ones(channels, np.float32)
         with np.errstate(all="ignore"):
             finite = all(np.isfinite(x).all() for x in operands) and np.isfinite(f(ends)).all()
@@ -465,20 +465,18 @@ class _Lowering:
         """(cuts, signs, the largest sum for which they hold) of an encoder; None: there are none."""
         channels = grid(self._neurons(node).shape)[2]
 
-        def reached(sums: Floats) -> Array:
-            if conv is not None:
-                sums = epilogue(sums, conv_attrs(conv), tuple(i.value for i in conv.inputs[2:])).astype(np.float32)
-            return _reached(node, sums)
+        def value(sums: Floats) -> Floats:
+            if conv is None:
+                return sums
+            return epilogue(sums, conv_attrs(conv), tuple(i.value for i in conv.inputs[2:])).astype(np.float32)
 
         for exponent in range(100, -1, -4):  # operands that are not finite never are
             most = float(2.0**exponent)
             ends = _f32([-most], [most]) * np.ones(channels, np.float32)
             with np.errstate(all="ignore"):
-                values = (
-                    ends if conv is None else epilogue(ends, conv_attrs(conv), tuple(i.value for i in conv.inputs[2:]))
-                )
-            if np.isfinite(values).all():
-                return (*_cuts(reached, steps, channels, most), most)
+                finite = np.isfinite(value(ends)).all()
+            if finite:
+                return (*_cuts(lambda sums: _reached(node, value(sums)), steps, channels, most), most)
         return None
 
 

@@ -44,7 +44,7 @@ static inline float bnn_rounded(float v, int32_t direction)
 }
 
 /* v where v >= 0, else v * slope.  With integers, which compilers turn into vector operations without branches; -0 stays
- * -0, since its bits minus one have no sign. */
+ * -0: the sign bit of its bits minus one is clear. */
 static inline float bnn_prelu(float v, float slope)
 {
     const uint32_t one = 0x3f800000u; /* 1.0f */

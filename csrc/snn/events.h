@@ -52,7 +52,7 @@ struct bnn_changes {
     uint32_t *flips;          /* a bit per channel */
     float *signs;             /* of a counter, per channel: -1 if the level falls with the sum */
     uint8_t *lowest;          /* likewise: whether it looks for the lowest sum of a window, not the highest */
-    uint32_t *every;          /* pools: the channels of which all bits of a window are set, not one */
+    uint32_t *every;          /* pools: channels whose bit is set if all bits of the window are */
     int watched;              /* settles, or is looked at */
     uint8_t *touched;         /* per pixel */
     uint32_t *list;

@@ -136,7 +136,7 @@ static bnn_status read_cuts(const struct reader *r, const unsigned char *at, str
     p->cuts = data;
     for (uint64_t i = 0; i < (uint64_t)p->c * p->steps; i++)
         WANT(p->cuts[i] == p->cuts[i] && (i % p->steps == 0 || p->cuts[i] >= p->cuts[i - 1]), BNN_ERROR_FORMAT,
-             "cut that is no number, or below the one before: element", bnn_shown(i), p->steps);
+             "cut that is not a number, or is below the one before: element", bnn_shown(i), p->steps);
     return BNN_OK;
 }
 

@@ -247,7 +247,7 @@ def test_creating_is_asked_about_from_the_start() -> None:
 
 
 def pads(count: int, side: int) -> bytes:
-    """The file of so many pads of a pixel to an image, and sums of a corner of each."""
+    """A file in which one pixel is padded to ``count`` images of ``side``, and a corner of each is summed."""
     x = ops.input_node("image", (1, 1, 32))
     bits, filters = ops.make("binarize", x), ops.constant(np.ones((4, 1, 1, 32)), DType.b1)
     images = [ops.make("pad", bits, attrs=ops.PadAttrs((k, 0, side - 1 - k, side - 1), 1.0)) for k in range(count)]

@@ -295,8 +295,8 @@ def test_records(table: str, number: int, edits: list[tuple[int, str, float]], t
 
 ARRAYS: list[tuple[str, int, int, int, str, float, str]] = [
     ("population", 3, 120, 0, "f", 1.5, "cut of sums of int8 that is no whole number: element"),
-    ("population", 4, 120, 4, "f", 0.5, "cut that is no number, or below the one before: element"),
-    ("population", 4, 120, 0, "f", np.nan, "cut that is no number, or below the one before: element"),
+    ("population", 4, 120, 4, "f", 0.5, "cut that is not a number, or is below the one before: element"),
+    ("population", 4, 120, 0, "f", np.nan, "cut that is not a number, or is below the one before: element"),
     ("projection", 0, 56, 3, "b", 2, "int8 weights from bits, -1 to 1 with a scale of 2 (1: yes)"),
     ("projection", 0, 56, 3, "b", -2, "int8 weights from bits, -1 to 1 with a scale of 2 (1: yes)"),
     ("projection", 5, 56, 0, "I", 1, "number of wires"),

@@ -171,7 +171,7 @@ def test_macs_count_once_a_bit(rng: np.random.Generator) -> None:
 
 
 def test_middle_levels_pad_with_zero(rng: np.random.Generator) -> None:
-    """Five levels around zero are counted planes.  Seventeen are binary numbers, none of which is zero: with short
+    """Five levels around zero are counted planes.  Seventeen are binary numbers, which have no zero: with short
     filters, the layer stays float."""
 
     def around_zero(steps: int, size: int = 3) -> Any:
