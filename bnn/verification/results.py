@@ -49,15 +49,17 @@ def compare_bits(ours: Array, theirs: Array, limit: Array, distances: Callable[[
     return Comparison(different, different & ~((amount <= ROUNDING) & (limit > 0)), amount)
 
 
-def distances(values: Array) -> Array:
-    """How far pre-activations (images first) are from zero, in standard deviations; NaN is infinitely far.
+def distances(values: Array, among: Array | None = None) -> Array:
+    """How far pre-activations (images first) are from zero, in standard deviations of them, or of those ``among`` which
+    they are; NaN is infinitely far.
 
     The deviation is that of the image or of all images, whichever is larger, so that an image with larger values than
     the others, or one that is nearly blank, is measured by its own rounding.
     """
     rows = values.reshape(len(values), -1).astype(np.float64)
-    common = _deviation(rows)
-    spread = np.array([max(_deviation(row), common) or 1.0 for row in rows])
+    whole = rows if among is None else among.reshape(len(among), -1).astype(np.float64)
+    common = _deviation(whole)
+    spread = np.array([max(_deviation(row), common) or 1.0 for row in whole])
     far = np.abs(rows) / spread[:, None]
     return np.where(np.isnan(far), np.inf, far).reshape(values.shape)
 

@@ -47,18 +47,32 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
     return np.broadcast_to(np.nan_to_num(result, nan=nan, posinf=np.inf), (images, *node.type.shape))
 
 
+QUANTIZERS = ("binarize", "binarize_levels")
+
+
+def margins(node: Node, operands: Sequence[Array]) -> Array:
+    """How far the values that one of the ``QUANTIZERS`` compares are from their threshold, the nearest of several."""
+    x = operands[0].astype(np.float64)
+    if node.op == "binarize":
+        return np.asarray(np.abs(x - (operands[1] if operands[1:] else 0)))
+    above = np.searchsorted(operands[1], operands[0])
+    steps = np.concatenate([[-np.inf], operands[1].astype(np.float64), [np.inf]])
+    return np.asarray(np.minimum(x - steps[above], steps[above + 1] - x))
+
+
+def by_bits(node: Node, values: Array) -> Array:
+    """What holds for each value that one of the ``QUANTIZERS`` compares, for each of its bits; 0 between planes."""
+    if node.op == "binarize":
+        return values
+    room = plane_channels(values.shape[-1])
+    plane = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, room - values.shape[-1])])
+    return np.concatenate([plane] * (node.type.shape[-1] // room), axis=-1)
+
+
 def _may_turn(node: Node, operands: Sequence[Array], error: Array) -> Array:
     """Which bits may flip if the value that they compare changes by up to an error: those near their threshold."""
-    x = operands[0]
-    if node.op == "binarize":
-        threshold = operands[1] if operands[1:] else np.zeros(1)
-        return np.asarray((error > 0) & (np.abs(x.astype(np.float64) - threshold) <= error + TINY))
-    if node.op == "binarize_levels":
-        near = np.abs(x[..., None].astype(np.float64) - operands[1]).min(axis=-1)
-        room = plane_channels(x.shape[-1])
-        planes = node.type.shape[-1] // room
-        fill = [(0, 0)] * (x.ndim - 1) + [(0, room - x.shape[-1])]
-        return np.concatenate([np.pad((error > 0) & (near <= error), fill)] * planes, axis=-1)
+    if node.op in QUANTIZERS:
+        return by_bits(node, (error > 0) & (margins(node, operands) <= error + TINY))
     if not isinstance(node.attrs, ConvAttrs):
         return error > 0
     slots = tuple(s for s in node.attrs.slots if s not in ("threshold", "negated"))

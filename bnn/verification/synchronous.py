@@ -30,7 +30,7 @@ from ..importers import is_module, open_source, round_plainly
 from ..importers.common.source import SourceModel
 from ..ir.graph import Graph, Node
 from ..ir.interpret import evaluate
-from ..ir.ops import ConvAttrs
+from ..ir.ops import OPS, ConvAttrs
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
@@ -38,7 +38,7 @@ from ..runtime.arrays import given
 from .reference import accumulators, by_functions, exact_layers, likely_cause, pre_activations, shifts
 from .report import Changes
 from .results import ROUNDING, Comparison, EndToEnd, LayerCheck, VerifyReport, compare_bits, compare_floats, distances
-from .rounding import bound, rounded_up
+from .rounding import QUANTIZERS, bound, by_bits, margins, rounded_up
 
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "VerifyReport", "verify"]
 
@@ -113,16 +113,24 @@ class _Run:
 
     def step(self, op: OpInfo, count: int) -> tuple[Array, Array]:
         """An op's result, and how far it may be from the source's."""
-        node = self.nodes[op.index]
-
-        def read() -> list[Array]:
-            pairs = zip(node.inputs, op.inputs, strict=True)
-            return [n.value if n.is_constant else self.stepper.peek(i, count) for n, i in pairs]
-
         errors = [self.errors.get(i, NOTHING) for i in op.inputs]
-        limit = bound(node, read, errors, self.own.get(op.index, 0.0))
+        limit = bound(self.nodes[op.index], partial(self._read, op, count), errors, self.own.get(op.index, 0.0))
         self.errors[op.output] = limit
         return self.stepper.step(op.index, count), limit
+
+    def _read(self, op: OpInfo, count: int) -> list[Array]:
+        """An op's operands."""
+        pairs = zip(self.nodes[op.index].inputs, op.inputs, strict=True)
+        return [n.value if n.is_constant else self.stepper.peek(i, count) for n, i in pairs]
+
+    def distances(self, op: OpInfo, count: int, shape: tuple[int, ...]) -> Array:
+        """The distance of an op's bits from their threshold: of a quantizer's; others are within rounding if their
+        bound says so."""
+        node = self.nodes[op.index]
+        if node.op not in QUANTIZERS:
+            return np.zeros(shape)
+        operands = self._read(op, count)
+        return by_bits(node, distances(margins(node, operands), operands[0]))
 
 
 class _Verifier:
@@ -272,12 +280,15 @@ class _Verifier:
             alone, limits[out.index] = self.alone.step(op, count)
             if out.dtype == "b1":  # planes of one quantizer have one name
                 self.changes.setdefault(out.name or op.layer, Changes()).add(out.index, ours)
-            theirs = self._theirs(out, values, count)
+            theirs, wide = self._theirs(out, values, count), limits[out.index]
             if theirs is None:
+                if out.dtype == "b1" and not OPS[op.op].moves:  # of levels, say: the source has values that give them
+                    found = compare_bits(alone, ours, wide, partial(self.fed.distances, op, count, ours.shape))
+                    clean = self._alone(op, out, found, wide, clean)
+                    self.alone.errors[out.index] = limit
                 continue
             far = partial(self._distances, out, values, ours.shape)
             self._check(op, out).add(_compare(out, ours, theirs, limit, far))
-            wide = limits[out.index]
             clean = self._alone(op, out, _compare(out, alone, theirs, wide, far), wide, clean)
             self.fed.stepper.poke(out.index, theirs)
             self.fed.errors[out.index] = NOTHING

@@ -254,17 +254,23 @@ class TestBits:
         compiled, x = bnn.compile(network(0.1, 1)), images(50, 16)
         assert verify(network(0.1, 1), compiled, x).ok and not verify(network(offset, sign), compiled, x).ok
 
-    def test_within_rounding_is_reported_and_not_judged(self) -> None:
-        """Sums that are zero but for rounding: which sign they have is their order's."""
+    @pytest.mark.parametrize(
+        ("quantizer", "middle"),
+        [("ste_sign", 0), (tf.sign, 0), (lq.quantizers.DoReFa(2), 0.5)],
+        ids=["signs", "three levels", "four levels"],
+    )
+    def test_within_rounding_is_reported_and_not_judged(self, quantizer: Any, middle: float) -> None:
+        """Sums that are zero but for rounding: which sign they have, or on which side of a level, is their order's."""
         layers = tf.keras.layers
         model = tf.keras.Sequential(
             [
                 layers.Input((1000,)),
-                layers.Dense(8, use_bias=False, name="first"),
-                lq.layers.QuantDense(5, input_quantizer="ste_sign", name="second", **QUANTIZED),
+                layers.Dense(8, name="first"),
+                lq.layers.QuantDense(5, input_quantizer=quantizer, name="second", **QUANTIZED),
             ]
         )
         scrambled(model, 3)
+        model.layers[0].bias.assign([middle] * 8)
         x = images(64, 1000)
         kernel = model.get_weights()[0][:, :1].astype(np.float64)
         for row in x:
