@@ -223,6 +223,19 @@ def check_trusted(path: Path, config: Any, keras: Any) -> bool:
     return any(changed)
 
 
+def find_functions(config: Any, keras: Any) -> bool:
+    """Replace functions in the configuration of an .h5 file by those registered under their names, in place; returns
+    whether there were any.  Keras 2 writes them as entries there, as in .keras files, but reads only names, and calls
+    what it finds."""
+    known, found = KerasObjects(keras), False
+    for entry in _entries(config):
+        for key, value in _options(entry).items():
+            if isinstance(value, dict) and value.get("class_name") == "function":
+                own = known.registered(value.get("config"))
+                entry["config"][key], found = (value if own is None else own), found or own is not None
+    return found
+
+
 def _problem(entry: dict[str, Any], known: KerasObjects) -> str | None:
     return _code(entry) or named(entry, known) or called(entry)
 

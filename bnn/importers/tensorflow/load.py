@@ -28,7 +28,7 @@ from ..common.source import SourceModel
 from .allowed import CONTROL, LOWERED, UNUSED
 from .frozen import Frozen, Tensor, TfNode, from_graph
 from .graphdef import read
-from .keras_files import check_trusted, read_config
+from .keras_files import check_trusted, find_functions, read_config
 from .keras_inputs import model_inputs
 from .reason import reason
 from .run import TfRunner, check_pure
@@ -210,10 +210,14 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     file = read_config(where, unsafe=unsafe)
     keras = keras_of(tf, file.version)
     changed = not unsafe and check_trusted(where, file.config, keras)
+    functions = keras is tf.keras and "module" not in file.config and find_functions(file.config, keras)
     try:
         with contextlib.nullcontext() if unsafe else limited_variables(tf, where, file.stored):
-            if changed:
-                model = keras.models.model_from_json(json.dumps(file.config))
+            if changed or functions:
+                if functions:
+                    model = keras.models.model_from_config(file.config)
+                else:
+                    model = keras.models.model_from_json(json.dumps(file.config))
                 model.load_weights(str(where))
             else:
                 model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import zipfile
 from pathlib import Path
@@ -89,6 +90,31 @@ def test_code_in_a_file_needs_permission(version: str, suffix: str, tmp_path: Pa
         import_model(path)
     assert str(path) in str(refused.value)
     check(str(path), call=model, unsafe=True)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_functions_that_the_program_registered(suffix: str, tmp_path: Path) -> None:
+    """Quantizers and initializers, as in XNOR-Net and QuickNet of larq_zoo."""
+
+    def scaled(x: Any) -> Any:
+        return lq.math.sign(x) * 2
+
+    def ramp(shape: Any, dtype: Any = None) -> Any:
+        return tf.reshape(tf.range(math.prod(shape), dtype=dtype or tf.float32), shape) - 5
+
+    with keras.utils.custom_object_scope({"scaled": scaled, "ramp": ramp}):
+        dense = lq.layers.QuantDense(
+            3,
+            input_quantizer="ste_sign",
+            kernel_quantizer=scaled,
+            kernel_initializer=ramp,
+            kernel_constraint=lq.constraints.WeightClip(),
+        )
+        model = keras.Sequential([layers.Input((4,)), dense])
+        path = tmp_path / f"net{suffix}"
+        model.save(path)
+        check(str(path), call=model)
+    refused(path, "'scaled'" if suffix == ".h5" else "scaled")
 
 
 def refused(path: Path, *words: str) -> None:
