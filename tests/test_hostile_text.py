@@ -45,6 +45,8 @@ from bnn.file.write import encode
 from bnn.runtime import progress
 from bnn.runtime.evaluation import Evaluation
 from bnn.snn import build
+from bnn.streams.page import run_page
+from bnn.streams.plot import save_run
 from bnn.streams.recordings import from_fields
 from hostile_text import NAME, name, wrong
 
@@ -229,13 +231,10 @@ class Elements(html.parser.HTMLParser):
 
 
 def pages(model: bnn.Model, spiking: Any, names: list[str] | None) -> dict[str, str]:
-    from bnn.events.page import image_page
-    from bnn.snn.page import run_page
-
     engine = EventEngine(model)
     x = RNG.random((9, 2, 8, 8)) < 0.2
     return {
-        "events": image_page(engine, engine.run_image(IMAGES[0], label=1, trace=True), names),
+        "events": run_page(engine.run_image(IMAGES[0], label=1, trace=True), names),
         "snn": run_page(spiking.run_stream(x, label=1, trace=True), names and names[:4]),
     }
 
@@ -270,15 +269,12 @@ def test_pages_in_a_browser(model: bnn.Model, spiking: Any, tmp_path: Path) -> N
 def test_pictures(model: bnn.Model, spiking: Any, tmp_path: Path) -> None:
     """Drawn without a warning, of a missing glyph or of no room; an SVG is XML."""
     pytest.importorskip("matplotlib")
-    from bnn.events.plot import save_run as save_events
-    from bnn.snn.plot import save_run as save_spikes
-
     engine, long = EventEngine(model), [text * 50 for text in CLASSES]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        save_events(engine.run_image(IMAGES[0], label=1, trace=True), tmp_path / "image.svg", CLASSES)
-        save_events(engine.run_stream(IMAGES, label=1), tmp_path / "stream.png", long)
-        save_spikes(spiking.run_stream(RNG.random((9, 2, 8, 8)) < 0.2, label=1, trace=True), tmp_path / "run.pdf", long)
+        save_run(engine.run_image(IMAGES[0], label=1, trace=True), tmp_path / "image.svg", CLASSES)
+        save_run(engine.run_stream(IMAGES, label=1), tmp_path / "stream.png", long)
+        save_run(spiking.run_stream(RNG.random((9, 2, 8, 8)) < 0.2, label=1, trace=True), tmp_path / "run.pdf", long)
     assert all(path.stat().st_size > 5000 for path in tmp_path.iterdir())
     tree.parse(tmp_path / "image.svg")
     assert not wrong((tmp_path / "image.svg").read_text(encoding="utf-8"))

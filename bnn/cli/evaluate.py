@@ -19,7 +19,7 @@ from ..runtime.evaluation import Counter, Evaluation, class_numbers, classes_of,
 from ..runtime.files import replacing
 from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity, table
-from ..streams.plot import short
+from ..streams.answers import short
 from .common import Place, check_outputs, check_picture, json_option, net_argument, print_json, print_line
 from .inputs import InputOptions, count_files, read_batches, read_labels, read_numpy, reading_options
 

@@ -136,14 +136,14 @@ def events(
         trace = bool(plot or html)
         run = engine.run_image(image, order=order, seed=seed, label=right, trace=trace, progress=live())
     if plot is not None:
-        from ..events.plot import save_run
+        from ..streams.plot import save_run
 
         save_run(run, plot, names)
     if html is not None:
-        from ..events.page import image_page
+        from ..streams.page import run_page
 
         assert isinstance(run, ImageRun)
-        page = image_page(engine, run, names)
+        page = run_page(run, names)
         with replacing(html) as file:
             file.write(page.encode())
     if as_json:

@@ -173,11 +173,11 @@ def snn_run(
                     raise type(error)(f"{where}{error}") from None
                 advance(1)
     if plot is not None:
-        from ..snn.plot import save_run
+        from ..streams.plot import save_run
 
         save_run(runs[0], plot, names)
     if html is not None:
-        from ..snn.page import run_page
+        from ..streams.page import run_page
 
         page = run_page(runs[0], names)
         with replacing(html) as file:

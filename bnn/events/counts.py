@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..runtime.summary import table
-from ..streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, SOURCE, SYNOP, Energy
+from ..runtime.summary import quantity
+from ..streams.energy import ACCUMULATE, MULTIPLY_ACCUMULATE, Energy
+from ..streams.report import CountReport, Operations, cells, share
 
 #: Kinds of layers whose neurons are drawn.
 SPIKING = ("encoder", "synapses", "pool", "counter")
@@ -45,9 +46,13 @@ class LayerCounts:
         """Up and down."""
         return self.spikes_up + self.spikes_down
 
+    def as_dict(self) -> dict[str, object]:
+        """The counts as types of JSON."""
+        return vars(self) | {"spikes": self.spikes}
+
 
 @dataclass(frozen=True)
-class EventReport:
+class EventReport(CountReport):
     """Counts of all layers for ``inferences`` inputs; printing it gives a table, then energy with its constants.
 
     ``encoder`` says how real inputs became bits: "incremental" (for the pixels that changed), "synchronous", or
@@ -58,72 +63,47 @@ class EventReport:
     inferences: int
     encoder: str
     notes: tuple[str, ...] = field(default=())
+    _real = "encoder"
 
     @property
-    def spikes(self) -> int:
-        """Up and down."""
-        return sum(layer.spikes for layer in self.layers)
+    def _times(self) -> int:
+        return self.inferences
 
     @property
-    def synops(self) -> int:
-        """Operations, including those of the encoder and of synchronous runs."""
-        return sum(layer.synops for layer in self.layers)
-
-    @property
-    def dense(self) -> int:
-        """The operations of the synchronous engine for the same number of inferences."""
-        return self.inferences * sum(layer.dense for layer in self.layers)
-
-    @property
-    def share(self) -> float:
-        """synops / dense"""
-        return _share(self.synops, self.dense)
+    def _encoders(self) -> list[LayerCounts]:
+        return [layer for layer in self.layers if layer.kind == "encoder"]
 
     @property
     def encoder_synops(self) -> int:
         """The encoder's part of ``synops``: real numbers, no spikes."""
-        return sum(layer.synops for layer in self.layers if layer.kind == "encoder")
+        return sum(layer.synops for layer in self._encoders)
 
     @property
     def encoder_dense(self) -> int:
         """The operations of the encoder as a synchronous layer."""
-        return self.inferences * sum(layer.dense for layer in self.layers if layer.kind == "encoder")
+        return self.inferences * sum(layer.dense for layer in self._encoders)
 
     @property
     def share_without_encoder(self) -> float:
         """synops / dense, both without the encoder's."""
-        return _share(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
+        return share(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
 
-    def energy(self) -> list[Energy]:
-        """Estimates by constants (``streams/energy.py``).  They count arithmetic on a chip, not memory or leakage."""
-        add = (ACCUMULATE, ACCUMULATE)
-        events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
-        encoder = [layer for layer in self.layers if layer.kind == "encoder"]
-        by_events = _encoder((layer.multiplies, layer.synops) for layer in encoder)
-        by_frames = _encoder((layer.multiplies, layer.dense * self.inferences) for layer in encoder)
+    def _apart(self) -> tuple[Operations, Operations, Energy]:
+        done = _encoder((layer.multiplies, layer.synops) for layer in self._encoders)
+        dense = _encoder((layer.multiplies, layer.dense * self.inferences) for layer in self._encoders)
+        what, each = "45 nm, dense float network: a multiply-accumulate each", (MULTIPLY_ACCUMULATE,) * 2
         floats = _encoder([(True, self.encoder_dense)])
-        rows = [
-            Energy("45 nm, events: an accumulate each", events, add, by_events),
-            Energy("45 nm, dense: an accumulate each", dense, add, by_frames),
-            Energy("45 nm, dense float network: a multiply-accumulate each", dense, (MULTIPLY_ACCUMULATE,) * 2, floats),
-        ]
-        return rows + [Energy(f"{chip}, events: a synaptic operation each", events, j) for chip, j in SYNOP.items()]
+        return done, dense, Energy(what, self.dense - self.encoder_dense, each, floats)
 
     def as_dict(self) -> dict[str, object]:
         """The counts as types of JSON."""
         return {
             "inferences": self.inferences,
             "encoder": self.encoder,
-            "spikes": self.spikes,
-            "synops": self.synops,
-            "dense": self.dense,
-            "share": self.share,
             "encoder_synops": self.encoder_synops,
             "encoder_dense": self.encoder_dense,
             "share_without_encoder": self.share_without_encoder,
-            "notes": list(self.notes),
-            "layers": [vars(layer) | {"spikes": layer.spikes} for layer in self.layers],
-            "energy": [e.as_dict() for e in self.energy()],
+            **super().as_dict(),
         }
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -131,45 +111,30 @@ class EventReport:
         head = ("layer", "kind", "neurons", "spikes +", "spikes -", "events in", "SynOps", "dense", "share", "switched")
         rows = [head, *map(self._row, self.layers)]
         up, down = (sum(getattr(x, k) for x in self.layers) for k in ("spikes_up", "spikes_down"))
-        sums = (f"{self.synops:,}", f"{self.dense:,}", f"{self.share:.1%}")
-        rows.append(("total", "", "", f"{up:,}", f"{down:,}", "", *sums, ""))
+        rows.append(("total", "", "", f"{up:,}", f"{down:,}", "", *cells(self.synops, self.dense), ""))
         if self.encoder_synops or self.encoder_dense:
-            events, dense = self.synops - self.encoder_synops, self.dense - self.encoder_dense
-            share = f"{self.share_without_encoder:.1%}" if dense else ""
-            rows.append(("without encoder", "", "", "", "", "", f"{events:,}", f"{dense:,}", share, ""))
+            without = cells(self.synops - self.encoder_synops, self.dense - self.encoder_dense)
+            rows.append(("without encoder", "", "", "", "", "", *without, ""))
         return rows
 
-    def __str__(self) -> str:
-        head, *rows = self.rows()
-        lines = [table(head, rows, ("layer", "kind"))]
-        lines.append(f"{self.inferences} input{'s' if self.inferences != 1 else ''}; encoder: {self.encoder}")
-        lines += list(self.notes)
-        lines.append(f"energy by constants, arithmetic alone ({SOURCE}; chips without the encoder):")
-        lines += [f"  {e}" for e in self.energy()]
-        return "\n".join(lines)
+    def _row(self, x: LayerCounts) -> tuple[str, ...]:
+        counts = (f"{n:,}" for n in (x.neurons, x.spikes_up, x.spikes_down, x.events))
+        switched = f"{x.synchronous:,} times" if x.synchronous else ""
+        return (x.name, x.kind, *counts, *cells(x.synops, x.dense * self.inferences), switched)
 
-    def _row(self, layer: LayerCounts) -> tuple[str, ...]:
-        dense = layer.dense * self.inferences
-        return (
-            layer.name,
-            layer.kind,
-            f"{layer.neurons:,}",
-            f"{layer.spikes_up:,}",
-            f"{layer.spikes_down:,}",
-            f"{layer.events:,}",
-            f"{layer.synops:,}",
-            f"{dense:,}" if dense else "",
-            f"{layer.synops / dense:.1%}" if dense else "",
-            f"{layer.synchronous:,} times" if layer.synchronous else "",
-        )
+    def facts(self) -> list[str]:
+        """For how much, how the encoder ran, and the notes."""
+        return [f"{quantity(self.inferences, 'input')}; encoder: {self.encoder}", *self.notes]
+
+    def figures(self) -> str:
+        """The operations in a few words, with and without the encoder."""
+        inputs = quantity(self.inferences, "input")
+        text = f"operations: {self.synops:,}\nof {self.dense:,} dense, {inputs} ({self.share:.0%})"
+        return text + (f"\nwithout the encoder {self.share_without_encoder:.0%}" if self.encoder_dense else "")
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
-
-
-def _encoder(operations: Iterable[tuple[bool, int]]) -> tuple[tuple[int, float], ...]:
-    """(operations, joules each), from pairs (whether they multiply, how many)."""
+def _encoder(operations: Iterable[tuple[bool, int]]) -> Operations:
+    """From pairs (whether they multiply, how many)."""
     counts = {MULTIPLY_ACCUMULATE: 0, ACCUMULATE: 0}
     for multiplies, count in operations:
         counts[MULTIPLY_ACCUMULATE if multiplies else ACCUMULATE] += count

@@ -17,7 +17,7 @@ from ..runtime.arrays import Shape, as_array, as_numbers, given, room_for
 from ..runtime.handles import SNN, Contents, select_kernels
 from ..runtime.progress import progress as progress_bar
 from ..streams.grid import check_finite, place
-from .counts import EventReport, LayerCounts
+from .counts import SPIKING, EventReport, LayerCounts
 from .handle import Engine, check_bytes
 from .rules import Rule, bit_values, exact_step, frames, pixel_order, step_count
 from .runs import ImageRun, RecordingRun, StreamRun
@@ -170,6 +170,9 @@ class EventEngine:
         index = pixel_order(image, order, seed, self.blank)
         likely = 64 * 1024 + sum(layer.neurons for layer in self.layers) * min(len(index), 64)
         room = min(_ROOM, most_spikes, likely) if trace else 0
+        if trace:
+            self.reset()
+        start = tuple(self.levels(layer) for layer in self.layers if trace and layer.kind in SPIKING)
         while True:
             with progress_bar("events", len(index), progress and len(index) >= _LONG) as advance:
                 outputs, spikes, count = self._arrive(image, index, room, advance)
@@ -179,7 +182,7 @@ class EventEngine:
                 most = f"{most_spikes:,} ({most_spikes * 24 / 1e9:.0f} GB); run without, or a smaller image or network"
                 raise InputError(f"trace: found {count:,} spikes, expected at most {most}")
             room = count  # run again
-        return ImageRun(outputs, label, self.report(), image, index, order, self.blank, spikes)
+        return ImageRun(outputs, label, self.report(), image, index, order, self.blank, spikes, start)
 
     def _arrive(
         self, image: Floats, index: Array, room: int, advance: Callable[[int], None]
@@ -252,8 +255,8 @@ class EventEngine:
         up, down, synops, events = np.moveaxis(np.diff(counts, axis=0), 1, 0)
         changed = np.count_nonzero(video[1:] != video[:-1], axis=tuple(range(1, video.ndim)))
         return StreamRun(
-            outputs, label, self.report(count), changed, synops.sum(axis=1), up, down, events.sum(axis=1), own, other,
-            wrong, compare,
+            outputs, label, self.report(count), changed=changed, synops=synops.sum(axis=1), up=up, down=down,
+            events=events.sum(axis=1), nanoseconds=own, synchronous_nanoseconds=other, wrong=wrong, compared=compare,
         )  # fmt: skip
 
     # -- a camera's events ----------------------------------------------------------------------------------------
@@ -315,8 +318,8 @@ class EventEngine:
                 advance(1)
         up, down = np.moveaxis(np.diff(counts, axis=0)[:, :2], 1, 0)
         return RecordingRun(
-            np.array(outputs), label, self.report(max(steps, 1)), how, start, times, seen, changed, up, down,
-            len(recording.t), recording.dropped,
+            np.array(outputs), label, self.report(max(steps, 1)), rule=how, start=start, times=times, seen=seen,
+            changed=changed, up=up, down=down, events=len(recording.t), dropped=recording.dropped,
         )  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------

@@ -9,16 +9,44 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._types import Array, Floats
-from ..streams.answers import Answering, class_name
-from .counts import EventReport
+from ..streams.answers import Answering, Recorded, Sent, as_picture, class_name
+from .counts import SPIKING, EventReport, LayerCounts
 from .rules import Rule
 
 
 @dataclass(frozen=True)
 class EventRun(Answering):
-    """A run of the event engine with its report."""
+    """A run of the event engine."""
 
     report: EventReport
+    pulses = False
+    after = "the window empties"
+
+    @property
+    def layers(self) -> list[tuple[int, LayerCounts]]:
+        """Those that are drawn, with their numbers."""
+        return [(k, x) for k, x in enumerate(self.report.layers) if x.kind in SPIKING]
+
+    @property
+    def remarks(self) -> list[str]:
+        """How the encoder ran, and the report's notes."""
+        return [f"encoder: {self.report.encoder}", *self.report.notes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountedRun(EventRun):
+    """A run over time.  Arrays have an entry per moment except the first: ``changed`` input elements; ``up`` and
+    ``down`` (moments, layers): spikes that left each layer."""
+
+    changed: Array
+    up: Array
+    down: Array
+
+    def drawn(self) -> list[Sent]:
+        """What is drawn."""
+        changes = Sent("input", (), up=self.changed, what="changes", arrives=True)
+        layers = [Sent(x.name, (x.neurons,), up=self.up[:, k], down=self.down[:, k]) for k, x in self.layers]
+        return [changes, *layers]
 
 
 @dataclass(frozen=True)
@@ -26,8 +54,9 @@ class ImageRun(EventRun):
     """An image that arrived pixel by pixel; a moment is an event.
 
     ``index`` (row-major) says which element came with each event; ``outputs`` (events + 1, classes) are the outputs
-    before the first and after every event; ``spikes``: the whole trace (time: the number of the event), if one was
-    asked for; ``blank``: the input's value before anything arrived.
+    before the first and after every event; ``blank``: the input's value before anything arrived.  If a trace was asked
+    for, ``spikes`` is the whole (time: the number of the event), and ``start`` has the levels before it, of the layers
+    whose neurons are drawn.
     """
 
     image: Floats
@@ -35,6 +64,36 @@ class ImageRun(EventRun):
     order: str
     blank: float = 0.0
     spikes: Array | None = field(default=None, repr=False)
+    start: tuple[Array, ...] = field(default=(), repr=False)
+
+    @property
+    def heading(self) -> str:
+        """What ran, in words."""
+        return f"{self.events} {self.unit}s arrive, {self.order} order"
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        """Events."""
+        return 1, f"events ({self.unit}s that have arrived)"
+
+    @property
+    def traced(self) -> bool:
+        """Whether it kept every spike."""
+        return self.spikes is not None
+
+    def drawn(self) -> list[Sent]:
+        """What is drawn, if it kept every spike."""
+        found = []
+        for (_, x), start in zip(self.layers, self.start, strict=False):
+            assert self.spikes is not None
+            own = self.spikes[self.spikes["tensor"] == x.tensor]
+            spikes = own["time"], own["neuron"], own["sign"]
+            found.append(Sent(x.name, start.shape, spikes, start=start, levels=x.levels))
+        return found
+
+    def picture(self) -> tuple[Floats, Array | None, float]:
+        """The image."""
+        return as_picture(self.image), self.index, self.blank
 
     @property
     def events(self) -> int:
@@ -65,8 +124,8 @@ class ImageRun(EventRun):
         return f"{self.events} events ({self.order}): {self.verdict(names)}"
 
 
-@dataclass(frozen=True)
-class StreamRun(EventRun):
+@dataclass(frozen=True, kw_only=True)
+class StreamRun(CountedRun):
     """A stream of frames; a moment is a frame, and 0 the first.
 
     ``outputs`` (frames, ...).  The other arrays have an entry per frame except the first, on which the engine was at
@@ -75,15 +134,22 @@ class StreamRun(EventRun):
     ``wrong``: frames whose output differs from the synchronous one's (if ``compared``).
     """
 
-    changed: Array
     synops: Array
-    up: Array
-    down: Array
     events: Array
     nanoseconds: Array
     synchronous_nanoseconds: Array
     wrong: int
     compared: bool
+
+    @property
+    def heading(self) -> str:
+        """What ran, in words."""
+        return f"{len(self.changed)} frames after the first"
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        """Frames."""
+        return 1, "frames"
 
     @property
     def spikes(self) -> Array:
@@ -131,8 +197,8 @@ class StreamRun(EventRun):
         )
 
 
-@dataclass(frozen=True)
-class RecordingRun(EventRun):
+@dataclass(frozen=True, kw_only=True)
+class RecordingRun(Recorded, CountedRun):
     """An event camera's recording; a moment is a step of the rule, and 0 before anything arrived.
 
     ``outputs`` (steps + 1, classes).  The other arrays have an entry per step: ``times`` in microseconds; ``seen``:
@@ -143,14 +209,17 @@ class RecordingRun(EventRun):
     """
 
     rule: Rule
-    start: int
     times: Array
-    seen: Array
-    changed: Array
-    up: Array
-    down: Array
-    events: int
-    dropped: int
+
+    @property
+    def heading(self) -> str:
+        """What ran, in words."""
+        return f"{self.events:,} camera events"
+
+    @property
+    def step(self) -> float:
+        """Seconds of the rule's."""
+        return self.rule.step / 1e6
 
     @property
     def moments(self) -> int:
@@ -161,32 +230,19 @@ class RecordingRun(EventRun):
         """Microseconds since the first event."""
         return None if moment is None else self.check_moment(moment) * self.rule.step
 
-    def events_share(self, moment: int | None) -> float | None:
-        """The share of the camera's events seen until then."""
-        if moment is None:
-            return None
-        return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
-
-    def when(self, moment: int) -> str:
-        """The moment in words."""
-        if not self.check_moment(moment):
-            return "before any event"
-        share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
-        return f"after {self.time(moment):,} us ({share})"
+    def clock(self, moment: int) -> str:
+        """Microseconds."""
+        return f"{self.time(moment):,} us"
 
     def as_dict(self) -> dict[str, object]:
         """The run as types of JSON."""
         return {
             "rule": str(self.rule),
             "steps": len(self.times),
-            "events": self.events,
-            "dropped": self.dropped,
             "changed": int(self.changed.sum()),
             **self.answers_as_dict(),
             "first_correct_us": self.time(self.first_correct),
-            "first_correct_events_share": self.events_share(self.first_correct),
             "final_us": self.time(self.final),
-            "final_events_share": self.events_share(self.final),
             "most_frequent_answer": self.most_frequent[0],
             "times_us": [self.start, *self.times.tolist()],
             "seen": [0, *self.seen.tolist()],

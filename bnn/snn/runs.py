@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..runtime.summary import quantity
-from ..streams.answers import Answering, class_name
+from ..streams.answers import Answering, Recorded, Sent, as_picture, class_name
 from .activity import ActivityReport, PopulationCounts, seconds, total
 
 #: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
@@ -103,6 +103,46 @@ class StepRun(Answering):
     image: Floats | None = field(default=None, repr=False)
 
     @property
+    def heading(self) -> str:
+        """What ran, in words."""
+        return self.what
+
+    @property
+    def step(self) -> float:
+        """Seconds of one; 0 if nobody said."""
+        return self.dt
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        """Milliseconds, or steps if nobody said how long they are."""
+        step = 1000 * self.step
+        return (step, f"milliseconds (a step is {step:.4g} ms)") if step else (1, "steps")
+
+    @property
+    def traced(self) -> bool:
+        """Whether it kept every spike."""
+        return self.spikes is not None
+
+    def drawn(self) -> list[Sent]:
+        """What is drawn; not an image that is the same in every step, nor real values between populations."""
+        found = []
+        for k, x in enumerate(self.report.layers):
+            arrives = x.kind == "input"
+            if x.kind == "values" or (arrives and self.image is not None):
+                continue
+            spikes, up = None, self.sent[:, k]
+            if self.spikes is not None:
+                own = self.spikes[self.spikes["population"] == k]
+                spikes = (own["step"], own["neuron"], own["sign"]) if len(own) or not up.any() else None  # real values
+            what = "sent" if arrives else "spikes"
+            found.append(Sent(x.name, self.shapes[k], spikes, up, None, what, x.kind == "changes", arrives))
+        return found
+
+    def picture(self) -> tuple[Floats, Array | None, float] | None:
+        """The image, if it is the same in every step."""
+        return None if self.image is None else (as_picture(self.image), None, 0.0)
+
+    @property
     def answers(self) -> Array:
         """The class with the highest score at every moment; -1 before anything was sent."""
         best = np.argmax(self.outputs, axis=-1)
@@ -111,7 +151,7 @@ class StepRun(Answering):
 
     def time(self, moment: int | None) -> float | None:
         """Seconds until the moment; None: nobody said how long a step is."""
-        return None if moment is None or not self.dt else self.check_moment(moment) * self.dt
+        return None if moment is None or not self.step else self.check_moment(moment) * self.step
 
     def when(self, moment: int) -> str:
         """The moment in words."""
@@ -137,8 +177,8 @@ class StepRun(Answering):
         return f"{self.what}: {self.verdict(names)}"
 
 
-@dataclass(frozen=True)
-class RecordingStepRun(StepRun):
+@dataclass(frozen=True, kw_only=True)
+class RecordingStepRun(Recorded, StepRun):
     """An event camera's recording, one step per ``step_seconds`` of it.
 
     ``start``: the first event's time in microseconds; ``seen`` (steps,): camera events until the end of each step;
@@ -146,43 +186,27 @@ class RecordingStepRun(StepRun):
     their pixel had one in the same step.
     """
 
-    start: int = 0
     step_seconds: float = 0.0
-    seen: Array = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
-    events: int = 0
-    dropped: int = 0
     merged: int = 0
 
-    def time(self, moment: int | None) -> float | None:
+    @property
+    def heading(self) -> str:
+        """What ran, in words."""
+        return f"{self.events:,} camera events in {quantity(self.moments, 'step')}"
+
+    @property
+    def step(self) -> float:
         """Seconds of the recording."""
-        return None if moment is None else self.check_moment(moment) * self.step_seconds
+        return self.step_seconds
 
-    def events_share(self, moment: int | None) -> float | None:
-        """The share of the camera's events seen until then."""
-        if moment is None:
-            return None
-        return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
-
-    def when(self, moment: int) -> str:
-        """The moment in words."""
-        if not self.check_moment(moment):
-            return "before the first event"
-        share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
-        return f"after {seconds(moment * self.step_seconds)} ({share})"
+    def clock(self, moment: int) -> str:
+        """The time since the first event, in words."""
+        return seconds(moment * self.step_seconds)
 
     def as_dict(self) -> dict[str, object]:
         """The run as types of JSON; an answer of -1 means that there is none."""
-        return {
-            **super().as_dict(),
-            "step_seconds": self.step_seconds,
-            "start_us": self.start,
-            "events": self.events,
-            "dropped": self.dropped,
-            "merged": self.merged,
-            "seen": self.seen.tolist(),
-            "first_correct_events_share": self.events_share(self.first_correct),
-            "final_events_share": self.events_share(self.final),
-        }
+        more = {"step_seconds": self.step_seconds, "start_us": self.start, "merged": self.merged}
+        return {**super().as_dict(), **more}
 
     def describe(self, names: Sequence[str] | None = None) -> str:
         """The run in words; ``names``: of the classes."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs over time, and when the answer was right and final."""
+"""A run over time: what was sent, the outputs, and when the answer was right and final."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,14 +12,82 @@ from .._arguments import check_count, check_text, shown
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
+from .report import CountReport
+
+_LONGEST = 40  # characters of a name
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the neurons of a layer sent, or what arrived (``arrives``).
+
+    ``shape``: (h, w, c), (w, c) or (c,).  ``spikes``: (moments, neurons, signs) of each, if the run kept them; a sign
+    above 0: one level up.  ``up`` and ``down``: how many at each moment except the first, if it counted them.
+    ``signed``: neurons take spikes back.  ``levels`` of a neuron (of bits: 2), of which it has ``start`` at moment 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    spikes: tuple[Array, Array, Array] | None = None
+    up: Array | None = None
+    down: Array | None = None
+    what: str = "spikes"
+    signed: bool = True
+    arrives: bool = False
+    start: Array | None = None
+    levels: int = 2
 
 
 @dataclass(frozen=True)
 class Answering:
-    """The answers of a run, at its moments: 0 is before anything arrived (a stream's first frame)."""
+    """A run, with its answers at its moments: 0 is before anything arrived (a stream's first frame)."""
 
     outputs: Floats
     label: int | None
+    report: CountReport
+    pulses = True  # a spike is sent once; otherwise a neuron fires until it takes its spike back
+    after = ""  # what happens after the last moment
+
+    # -- what a picture and a page show ---------------------------------------------------------------------------
+
+    @property
+    def heading(self) -> str:
+        """What ran, in words."""
+        raise NotImplementedError
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        """How much is between two moments, and of what."""
+        raise NotImplementedError
+
+    @property
+    def step(self) -> float:
+        """Seconds between two moments; 0 if nobody said."""
+        return 0.0
+
+    @property
+    def traced(self) -> bool:
+        """Whether it kept every spike."""
+        return False
+
+    def drawn(self) -> list[Sent]:
+        """What is drawn: what arrived, and what layers sent."""
+        raise NotImplementedError
+
+    def picture(self) -> tuple[Floats, Array | None, float] | None:
+        """An image (H, W, C), the order in which it arrived (None: all of it, always), and what was there before."""
+        return None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know."""
+        left = [short(x.name) for x in self.report.layers if x.kind == "values"]
+        if not left:
+            return list(self.report.notes)
+        names = ", ".join(left[:8]) + (" ..." if len(left) > 8 else "")
+        return [*self.report.notes, f"not drawn: {names}, which send{'s' * (len(left) == 1)} real values"]
+
+    # -- answers --------------------------------------------------------------------------------------------------
 
     @property
     def moments(self) -> int:
@@ -119,3 +187,62 @@ def given_name(answer: int, names: Sequence[str]) -> str:
     if answer >= len(names):
         raise InputError(f"names of classes: found {len(names)}, expected one for each class, up to class {answer}")
     return check_text(names[answer], f"names of classes: number {answer}")
+
+
+def as_picture(image: Floats) -> Floats:
+    """(H, W, C); a vector is a row."""
+    return image if image.ndim == 3 and image.shape[:2] != (1, 1) else image.reshape(1, -1, 1)
+
+
+def short(text: str, longest: int = _LONGEST) -> str:
+    """A name, or a text with names, on one line that has room: of what does not print, fonts have no glyph, and SVG
+    files no character."""
+    shown = printable(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded(Answering):
+    """A run on an event camera's recording.
+
+    ``start``: the first event's time in microseconds; ``seen``: camera events until each moment after the first;
+    ``events`` lie on the network's pixels, ``dropped`` outside.
+    """
+
+    start: int = 0
+    seen: Array = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    events: int = 0
+    dropped: int = 0
+
+    @property
+    def axis(self) -> tuple[float, str]:
+        """Milliseconds."""
+        return 1000 * self.step, f"milliseconds since the first event (a step is {1000 * self.step:.4g} ms)"
+
+    def events_share(self, moment: int | None) -> float | None:
+        """The share of the camera's events seen until then."""
+        if moment is None:
+            return None
+        return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
+
+    def clock(self, moment: int) -> str:
+        """The time since the first event, in words."""
+        raise NotImplementedError
+
+    def when(self, moment: int) -> str:
+        """The moment in words."""
+        if not self.check_moment(moment):
+            return "before any event"
+        share = f"{self.share(moment):.0%} of the time, {self.events_share(moment):.0%} of the events"
+        return f"after {self.clock(moment)} ({share})"
+
+    def answers_as_dict(self) -> dict[str, object]:
+        """The answers as types of JSON."""
+        return {
+            "events": self.events,
+            "dropped": self.dropped,
+            **super().answers_as_dict(),
+            "first_correct_events_share": self.events_share(self.first_correct),
+            "final_events_share": self.events_share(self.final),
+            "seen": self.seen.tolist(),
+        }

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,171 +16,125 @@ from .._types import Array, Floats
 from ..errors import InputError, SetupError
 from ..runtime.files import path_text, replacing
 from ..runtime.summary import quantity
-from .answers import Answering, class_name
+from .answers import Answering, Sent, class_name, short
 
 UP, DOWN, INPUT = "#1f6f8b", "#d1495b", "#8a7f6a"  # a spike, a spike taken back, what arrives
 _FIRST, _FINAL, _DENSE = "#2e8b57", "#444444", "#b8c4cc"
 _MOST_DOTS = 40_000
-_LONGEST, _WIDEST = 40, 170  # characters of a name, and of a line of the whole picture
+_MOST_ROWS, _MOST_MOMENTS = 48, 2000  # a longer run shows numbers of spikes, if it counted them
+_WIDEST = 170  # characters of a line of the whole picture
 # Some classes have their own colours; the others are grey.
 _COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#bcbd22", "#17becf", "#000000",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Raster:
-    """Every spike of the ``size`` neurons of a layer: ``times``, ``neurons``, and ``signs`` (None: all fire)."""
+def save_run(run: Answering, path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> None:
+    """Draw a run over time: each layer's spikes (each of them, if the run kept them and is not long; otherwise their
+    number at each moment), the scores with the first right moment and the final one, and operations against the dense
+    count.
 
-    name: str
-    size: int
-    times: Array
-    neurons: Array
-    signs: Array | None = None
-    colour: str = UP
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Numbers of what at each moment except the first, of a layer if it has a ``name``; ``down`` is drawn below."""
-
-    name: str
-    what: str
-    up: Array
-    down: Array | None = None
-    colour: str = UP
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Per layer (name, operations, those of a dense run)."""
-
-    title: str
-    layers: Sequence[tuple[str, int, int]]
-    label: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What a picture shows.
-
-    ``times`` of all moments, the first and the last included, in the unit of ``time_label``; ``whole``: ticks are at
-    whole numbers.  ``rows`` are panels above the scores.  ``legend``: (title, its (colour, text) pairs).  ``image``:
-    (H, W, C) with the values of its colours' ends.  ``after``: what happens after the run's last moment.
-    """
-
-    run: Answering
-    title: str
-    notes: str
-    times: Array
-    time_label: str
-    rows: Sequence[Raster | Counts]
-    operations: Operations
-    legend: tuple[str, Sequence[tuple[str, str]]]
-    names: Sequence[str] | None = None
-    image: tuple[Floats, float, float] | None = None
-    scores_label: str = "scores"
-    whole: bool = False
-    after: str = ""
-
-    @property
-    def width(self) -> float:
-        """How wide a moment is drawn."""
-        return self.times[1] - self.times[0] if len(self.times) > 1 else 1
-
-
-def save(chart: Chart, path: str | os.PathLike[str]) -> None:
-    """Write a picture.
-
-    Raises InputError if the file name has no ending of a picture; SetupError without matplotlib.
+    Raises InputError if the run has no spikes or the file name has no ending of a picture; SetupError without
+    matplotlib.
     """
     name = path_text(path)
     try:
         from matplotlib import rc_context
     except ImportError as error:
         raise SetupError(f"pictures need matplotlib ({error}): {install('events')}") from None
-    try:
-        with rc_context({"text.parse_math": False}), replacing(name) as file:  # the $ of a name is one
-            _drawn(chart).print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
-    except ValueError as error:
-        raise InputError(f"--plot {name}: {error}") from None
+    with rc_context({"text.parse_math": False}):  # the $ of a name is one
+        canvas = _canvas(run, class_names)
+        try:
+            with replacing(name) as file:
+                canvas.print_figure(file, dpi=120, format=os.path.splitext(name)[1][1:] or "png")
+        except ValueError as error:
+            raise InputError(f"--plot {name}: {error}") from None
 
 
-def _drawn(chart: Chart) -> Any:
-    """Its canvas."""
+def _canvas(run: Answering, names: Sequence[str] | None) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = len(chart.rows)
+    layers, picture = run.drawn(), run.picture()
+    shown, notes = layers[:_MOST_ROWS], run.remarks
+    if not run.traced and all(x.up is None for x in shown):
+        raise InputError("plot: the run kept no spikes; use trace=True")
+    if len(layers) > _MOST_ROWS:
+        notes.append(f"the first {_MOST_ROWS} of {len(layers)} layers are drawn")
+    rows, time = max(len(shown), 1), _Time(run)
     figure: Any = Figure(figsize=(12, 2.8 + 1.2 * rows + 2.8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows + 1, 2, width_ratios=(1, 2.9), height_ratios=[1] * rows + [2.4])
     panels = [figure.add_subplot(grid[0, 1])]
     panels += [figure.add_subplot(grid[row, 1], sharex=panels[0]) for row in range(1, rows + 1)]
-    for axes, row in zip(panels, chart.rows, strict=False):
-        if isinstance(row, Raster):
-            _raster(axes, row)
-        else:
-            _counts(axes, chart, row)
-    _scores(panels[-1], chart)
+    rasters = [_row(axes, time, x) for axes, x in zip(panels, shown, strict=False)]
+    _scores(panels[-1], time, names)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8, labelbottom=axes is panels[-1])
-        if chart.whole:
+        if time.width == 1:
             axes.xaxis.get_major_locator().set_params(integer=True)
-        _moments(axes, chart, text=axes is panels[-1])
-    _legend(panels[0], chart)
-    half = max((rows + 1) // 2, 1) if chart.image is not None else 0
-    if chart.image is not None:
-        _image(figure.add_subplot(grid[:half, 0]), *chart.image)
-    _operations(figure.add_subplot(grid[half:, 0]), chart.operations)
-    figure.suptitle(short(chart.title, _WIDEST), fontsize=12)
-    figure.supxlabel("\n".join(textwrap.wrap(printable(chart.notes), _WIDEST)), fontsize=8, color=_FINAL)
+        _moments(axes, time, text=axes is panels[-1])
+    _legend(panels[0], run, shown, any(rasters))
+    half = max((rows + 1) // 2, 1) if picture is not None else 0
+    if picture is not None:
+        _image(figure.add_subplot(grid[:half, 0]), picture[0], picture[2])
+    _operations(figure.add_subplot(grid[half:, 0]), run)
+    title = f"{run.heading}: {run.answered(names)}; {quantity(run.report.spikes, 'spike')}"
+    figure.suptitle(short(title, _WIDEST), fontsize=12)
+    figure.supxlabel("\n".join(textwrap.wrap(printable("; ".join(notes)), _WIDEST)), fontsize=8, color=_FINAL)
     return canvas
 
 
-def short(text: str, longest: int = _LONGEST) -> str:
-    """A name, or a text with names, on one line that has room: of what does not print, fonts have no glyph, and SVG
-    files no character."""
-    shown = printable(text)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+class _Time:
+    """The time axis of a run: ``times`` of all moments, the first and the last included."""
+
+    def __init__(self, run: Answering) -> None:
+        self.run = run
+        width, self.label = run.axis
+        #: How wide a moment is drawn.
+        self.width = float(f"{width:.9g}")
+        self.times = np.arange(len(run.outputs)) * self.width
+        self.ends = np.append(self.times, self.times[-1] + self.width)
 
 
 # -- over time --------------------------------------------------------------------------------------------------------
 
 
-def _raster(axes: Any, row: Raster) -> None:
-    order = np.arange(len(row.times))
+def _row(axes: Any, time: _Time, row: Sent) -> bool:
+    """Whether it shows every spike."""
+    colour = INPUT if row.arrives else UP
+    if row.spikes is None or (time.run.moments > _MOST_MOMENTS and row.up is not None):
+        assert row.up is not None
+        _steps(axes, time, row.up, colour)
+        if row.down is not None:
+            _steps(axes, time, -row.down, DOWN)
+            axes.axhline(0, color=_FINAL, lw=0.5)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+        _label(axes, f"{short(row.name)}\n{row.what}")
+        return False
+    moments, neurons, signs = row.spikes
+    order, most = np.arange(len(moments)), int(np.prod(row.shape))
     if len(order) > _MOST_DOTS:
         axes.set_title(f"{_MOST_DOTS:,} of {len(order):,} spikes drawn", loc="right", fontsize=7, pad=2, color=_FINAL)
         order = np.linspace(0, len(order) - 1, _MOST_DOTS).astype(int)
     size = float(np.clip(6000 / max(len(order), 1), 0.15, 6))
     order = np.random.default_rng(0).permutation(order)  # so that neither colour hides the other
-    colours: Any = row.colour if row.signs is None else np.where(row.signs[order] > 0, UP, DOWN)
-    axes.scatter(row.times[order], row.neurons[order], s=size, c=colours, linewidths=0, rasterized=True)
-    axes.set_ylim(-0.02 * row.size, 1.02 * row.size)
-    axes.set_yticks([0, row.size - 1] if row.size > 1 else [0])
+    colours: Any = np.where(signs[order] > 0, UP, DOWN) if row.signed else colour
+    axes.scatter(time.times[moments[order]], neurons[order], s=size, c=colours, linewidths=0, rasterized=True)
+    axes.set_ylim(-0.02 * most, 1.02 * most)
+    axes.set_yticks([0, most - 1] if most > 1 else [0])
     _label(axes, f"{short(row.name)}\nneuron")
+    return True
 
 
-def _counts(axes: Any, chart: Chart, row: Counts) -> None:
-    _steps(axes, chart, row.up, row.colour)
-    if row.down is not None:
-        _steps(axes, chart, -row.down, DOWN)
-        axes.axhline(0, color=_FINAL, lw=0.5)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    _label(axes, f"{short(row.name)}\n{row.what}")
-
-
-def _steps(axes: Any, chart: Chart, values: Array, colour: str) -> None:
+def _steps(axes: Any, time: _Time, values: Array, colour: str) -> None:
     """Counts at each moment except the first, as an area."""
-    times, width = chart.times, chart.width
-    axes.stairs(values, np.append(times[1:], times[-1] + width) - width / 2, fill=True, color=colour, linewidth=0)
+    axes.stairs(values, time.ends[1:] - time.width / 2, fill=True, color=colour, linewidth=0)
 
 
-def _scores(axes: Any, chart: Chart) -> None:
-    run, names, width = chart.run, chart.names, chart.width
-    times = np.append(chart.times, chart.times[-1] + width)  # the last score is a step like the others
+def _scores(axes: Any, time: _Time, names: Sequence[str] | None) -> None:
+    run, times = time.run, time.ends  # the last score is a step like the others
     scores = np.concatenate([run.scores, run.scores[-1:]])
     shown = _shown(run)
     for k in range(scores.shape[1]):
@@ -198,9 +151,9 @@ def _scores(axes: Any, chart: Chart) -> None:
     axes.set_ylim(low - 0.05 * room, low + 1.4 * room)  # room above for the moments' names
     if high == low:
         axes.set_yticks([low])
-    axes.set_xlim(-width / 2, times[-1])
-    _label(axes, chart.scores_label)
-    axes.set_xlabel(chart.time_label, fontsize=9)
+    axes.set_xlim(-time.width / 2, times[-1])
+    _label(axes, "output\nso far" if run.pulses else "scores")
+    axes.set_xlabel(time.label, fontsize=9)
     longest = max((len(short(class_name(k, names))) for k in shown), default=1)
     left = scores.shape[1] - len(shown)
     others = f" ({quantity(left, 'other')} in grey)" if left else ""
@@ -221,8 +174,8 @@ def _shown(run: Answering) -> list[int]:
     return sorted(list(dict.fromkeys(wanted))[: len(_COLOURS)])
 
 
-def _moments(axes: Any, chart: Chart, text: bool) -> None:
-    run, times = chart.run, chart.times
+def _moments(axes: Any, time: _Time, text: bool) -> None:
+    run, times = time.run, time.times
     moments = [(run.final, _FINAL, "final", 0.98)] if run.answer >= 0 else []
     if run.first_correct is not None:
         moments.append((run.first_correct, _FIRST, "first right", 0.88))
@@ -239,7 +192,7 @@ def _moments(axes: Any, chart: Chart, text: bool) -> None:
         axes.axvspan(times[run.moments], times[-1] + times[1], color=_DENSE, alpha=0.3, lw=0, zorder=0)
         if text:
             after = (times[-1], 0.78)
-            axes.annotate(chart.after, after, xycoords=("data", "axes fraction"), ha="right", fontsize=8)
+            axes.annotate(run.after, after, xycoords=("data", "axes fraction"), ha="right", fontsize=8)
 
 
 def _label(axes: Any, text: str) -> None:
@@ -247,8 +200,14 @@ def _label(axes: Any, text: str) -> None:
     axes.yaxis.set_label_coords(-0.07, 0.5)
 
 
-def _legend(axes: Any, chart: Chart) -> None:
-    title, colours = chart.legend
+def _legend(axes: Any, run: Answering, shown: Sequence[Sent], rasters: bool) -> None:
+    title = "neurons that sent something" if run.pulses else "spikes at each moment"
+    if rasters:
+        title = "a dot is a spike; neurons by row, then column, then channel"
+    colours = [(INPUT, "arrives")] if any(x.arrives for x in shown) else []
+    colours.append((UP, "fires"))
+    if any(x.signed and (x.down is not None or x.spikes is not None) for x in shown if not x.arrives):
+        colours.append((DOWN, "takes its spike back"))
     for colour, text in colours:
         axes.scatter([], [], s=25, c=colour, label=text)
     axes.legend(
@@ -260,7 +219,8 @@ def _legend(axes: Any, chart: Chart) -> None:
 # -- beside the time axis ---------------------------------------------------------------------------------------------
 
 
-def _image(axes: Any, image: Floats, low: float, high: float) -> None:
+def _image(axes: Any, image: Floats, blank: float) -> None:
+    low, high = min(float(image.min()), blank), max(float(image.max()), blank)
     span = f"{low:g} to {high:g}"
     if image.shape[2] == 3:
         axes.imshow((image - low) / max(high - low, 1e-30), interpolation="nearest")
@@ -272,11 +232,12 @@ def _image(axes: Any, image: Floats, low: float, high: float) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-def _operations(axes: Any, operations: Operations) -> None:
-    at = np.arange(len(operations.layers))[::-1]
-    axes.barh(at + 0.19, [dense for *_, dense in operations.layers], 0.36, color=_DENSE, label="dense")
-    axes.barh(at - 0.19, [done for _, done, _ in operations.layers], 0.36, color=UP, label=operations.label)
-    for place, (_, done, dense) in zip(at, operations.layers, strict=True):
+def _operations(axes: Any, run: Answering) -> None:
+    bars = run.report.bars()
+    at = np.arange(len(bars))[::-1]
+    axes.barh(at + 0.19, [dense for *_, dense in bars], 0.36, color=_DENSE, label="dense")
+    axes.barh(at - 0.19, [done for _, done, _ in bars], 0.36, color=UP, label="by spikes")
+    for place, (_, done, dense) in zip(at, bars, strict=True):
         texts = ((0.19, _short(dense)), (-0.19, f"{_short(done)} ({done / dense:.0%})"))
         for up, text in texts:
             axes.annotate(
@@ -285,8 +246,8 @@ def _operations(axes: Any, operations: Operations) -> None:
             )  # fmt: skip
     axes.xaxis.get_major_locator().set_params(nbins=3)
     axes.xaxis.set_major_formatter(lambda value, _: _short(int(value)))
-    axes.set_yticks(at, [short(name) for name, *_ in operations.layers], fontsize=8)
-    axes.set_title(operations.title, fontsize=9)
+    axes.set_yticks(at, [short(name) for name, *_ in bars], fontsize=8)
+    axes.set_title(run.report.figures(), fontsize=9)
     axes.tick_params(axis="x", labelsize=7)
     axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
     axes.spines[["top", "right"]].set_visible(False)

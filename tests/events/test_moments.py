@@ -87,8 +87,8 @@ def test_units() -> None:
 
 def recording_run(seen: list[int], answers: list[int], count: int) -> RecordingRun:
     outputs, steps = np.eye(4, dtype=np.float32)[answers], np.zeros(len(seen), np.int64)
-    return RecordingRun(outputs, None, EventReport((), 1, "none"), Rule(step=10), 0, steps, np.array(seen, np.int64),
-                        steps, steps, steps, count, 0)  # fmt: skip
+    return RecordingRun(outputs, None, EventReport((), 1, "none"), rule=Rule(step=10), times=steps, changed=steps,
+                        seen=np.array(seen, np.int64), up=steps, down=steps, events=count)  # fmt: skip
 
 
 def test_moments_of_recordings() -> None:
@@ -100,5 +100,7 @@ def test_moments_of_recordings() -> None:
     assert recording_run([4, 4], [0, 1, 1], 4).moments == 1
     empty = recording_run([], [3], 0)
     assert (empty.moments, empty.answer, empty.events_share(0), empty.most_frequent) == (0, 3, 0, (0, 0))
-    stream = StreamRun(np.zeros((2, 1), np.float32), None, EventReport((), 1, "none"), *[np.zeros(1)] * 7, 0, True)  # type: ignore[arg-type]
+    names = ("changed", "up", "down", "synops", "events", "nanoseconds", "synchronous_nanoseconds")
+    arrays: Any = dict.fromkeys(names, np.zeros(1))
+    stream = StreamRun(np.zeros((2, 1), np.float32), None, EventReport((), 1, "none"), **arrays, wrong=0, compared=True)
     assert stream.moments == 1
