@@ -14,39 +14,19 @@ import numpy as np
 from .._types import Array
 from ..errors import InputError, InputTypeError
 from ..runtime.arrays import FLOAT32, Shape
-from ..runtime.files import replacing
 from ..runtime.progress import live, progress
 from ..runtime.summary import quantity, table
 from ..snn import SpikingModel, StepRun, load
 from ..snn.activity import total
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.runs import samples_text
-from .common import (
-    check_outputs,
-    check_picture,
-    check_suffix,
-    json_option,
-    print_json,
-    print_line,
-    rows_option,
-    was_given,
-)
-from .inputs import InputOptions, read_arrays, read_labels, read_numpy, read_over_time, reading_options
+from .common import rows_option, was_given
+from .inputs import InputOptions, read_arrays, read_numpy, read_over_time
 from .snn_inspect import snn_argument
-from .spiking import (
-    PAGES,
-    PICTURES,
-    class_number,
-    format_option,
-    label_option,
-    labels_option,
-    origin_option,
-    plot_option,
-    read_recording,
-    shrink_option,
-)  # fmt: skip
+from .spiking import Watching, refuse, watching
 
 _CAMERA = ("kind", "origin", "shrink", "dt")
+_DATA = ("coding", "targets", "stream", "which", "rows")
 _IMAGES = ("scale", "offset", "resize", "steps")
 
 
@@ -85,24 +65,15 @@ class _Run(click.Command):
               help="With --coding rate: for the spikes; image i takes this plus i.")  # fmt: skip
 @click.option("--recording", metavar="FILE", type=click.Path(path_type=str),
               help="An event camera's recording; it steps the network in its own time.")  # fmt: skip
-@format_option
-@origin_option
-@shrink_option
 @click.option("--dt", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
               help="With --recording: seconds of a step.  Default: as the file says.")  # fmt: skip
 @click.option("--stream", is_flag=True, help="Do not reset the neurons between samples.")
 @click.option("--sample", "which", metavar="N", type=click.IntRange(0),
               help="Run only this sample.  Default: all; of several, --plot and --html show the first.")  # fmt: skip
-@label_option
 @click.option("--targets", metavar="FILE", type=click.Path(path_type=str),
               help="The right class of each sample: .npy, or the array labels of .npz.")  # fmt: skip
-@labels_option
 @rows_option("samples")
-@plot_option
-@click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-              help="One-file page that shows a sample's spikes step by step.")  # fmt: skip
-@reading_options
-@json_option
+@watching
 def snn_run(
     net: str,
     files: tuple[str, ...],
@@ -110,20 +81,12 @@ def snn_run(
     steps: int | None,
     seed: int,
     recording: str | None,
-    kind: str | None,
-    origin: tuple[int, int],
-    shrink: int,
     dt: float | None,
     stream: bool,
     which: int | None,
-    label: str | None,
     targets: str | None,
-    labels: str | None,
     rows: int,
-    plot: str | None,
-    html: str | None,
-    reading: InputOptions,
-    as_json: bool,
+    watching: Watching,
 ) -> None:
     """Run NET.snn and report the answer over time, spikes, operations and energy.
 
@@ -134,34 +97,29 @@ def snn_run(
 
     The answer is the class that the first output sent most spikes for so far (or the largest sum of its values).
     """
-    _check_options(files, coding, steps, recording, label, targets)
-    check_outputs({"--plot": plot, "--html": html}, [net, *files, recording, labels, targets])
-    check_picture("--plot", plot, PICTURES)
-    check_suffix("--html", html, PAGES)
+    _check_options(files, coding, steps, recording, watching.label, targets)
+    watching.check([net, *files, recording, targets])
     model = load(net)
     classes = int(np.prod(next(iter(model.output_shapes.values()))))
-    names = None if labels is None else read_labels(labels, {classes})
-    number = class_number(label, classes, names)
-    trace = bool(plot or html)
+    names, label = watching.classes(classes)
     runs: list[StepRun]
     if recording is not None:
-        events = read_recording(recording, kind)
-        place: dict[str, Any] = {"origin": origin} if was_given("origin") else {}
-        place |= {"shrink": shrink} if was_given("shrink") else {}
-        runs = [model.run_events(events, dt=dt, label=number, trace=trace, progress=live(), **place)]
+        events = watching.recording(recording)
+        place: dict[str, Any] = {name: getattr(watching, name) for name in ("origin", "shrink") if was_given(name)}
+        runs = [model.run_events(events, dt=dt, label=label, trace=watching.trace, progress=live(), **place)]
     else:
-        samples = _samples(model, files, coding, reading)
+        samples = _samples(model, files, coding, watching.reading)
         if which is not None:
             if which >= len(samples):
                 raise InputError(f"--sample {which}: found {quantity(len(samples), 'sample')}, 0 to {len(samples) - 1}")
             samples = samples[which : which + 1]
         if stream and len(samples) == 1:
             raise InputError("--stream: found one sample, and it keeps neurons between several; leave it out")
-        right = _right(number, targets, len(samples), which, classes)
+        right = _right(label, targets, len(samples), which, classes)
         first, runs = which or 0, []
         with progress("samples", len(samples), live() and len(samples) > 10) as advance:
             for i, (x, y) in enumerate(zip(samples, right, strict=True)):
-                options: dict[str, Any] = {"label": y, "trace": trace and not i, "reset": not (stream and i)}
+                options: dict[str, Any] = {"label": y, "trace": watching.trace and not i, "reset": not (stream and i)}
                 try:
                     if coding is None:
                         runs.append(model.run_stream(x, **options))
@@ -172,23 +130,12 @@ def snn_run(
                     where = f"sample {first + i}: " if len(samples) > 1 or first else ""
                     raise type(error)(f"{where}{error}") from None
                 advance(1)
-    if plot is not None:
-        from ..streams.plot import save_run
+    report = total([run.report for run in runs])
 
-        save_run(runs[0], plot, names)
-    if html is not None:
-        from ..streams.page import run_page
+    def record() -> dict[str, Any]:
+        return {"samples": [run.as_dict() for run in runs], "report": report.as_dict(), **_accuracy(runs)}
 
-        page = run_page(runs[0], names)
-        with replacing(html) as file:
-            file.write(page.encode())
-    if as_json:
-        record = {"samples": [run.as_dict() for run in runs], "report": total([run.report for run in runs]).as_dict()}
-        print_json(record | _accuracy(runs) | ({} if names is None else {"classes": names}))
-        return
-    print(_text(runs, names, rows))
-    for path in filter(None, (plot, html)):
-        print_line(f"wrote {path}")
+    watching.show(runs[0], names, record, lambda: f"{_text(runs, names, rows)}\n\n{report}")
 
 
 def _check_options(
@@ -202,18 +149,14 @@ def _check_options(
         raise click.UsageError(f"--coding {coding} needs --steps, the number of steps for which an image is shown")
     if label is not None and targets is not None:
         raise click.UsageError("--label and --targets both give the right class; leave one out")
-    for option in click.get_current_context().command.params:
-        name = option.name or ""
-        if not was_given(name):
-            continue
-        if name in _CAMERA and recording is None:
-            raise click.UsageError(f"{option.opts[0]} is for --recording; leave it out")
-        if name in ("coding", "targets", "stream", "which", "rows") and recording is not None:
-            raise click.UsageError(f"{option.opts[0]} is for --data; leave it out")
-        if name in _IMAGES and coding is None:
-            raise click.UsageError(f"{option.opts[0]} is for images; add --coding, or leave it out")
-        if name == "seed" and coding != "rate":
-            raise click.UsageError("--seed is for --coding rate; leave it out")
+    refuse(
+        [
+            (_CAMERA if recording is None else (), "is for --recording; leave it out"),
+            (_DATA if recording is not None else (), "is for --data; leave it out"),
+            (_IMAGES if coding is None else (), "is for images; add --coding, or leave it out"),
+            (("seed",) if coding != "rate" else (), "is for --coding rate; leave it out"),
+        ]
+    )
 
 
 def _samples(model: SpikingModel, files: Sequence[str], coding: str | None, reading: InputOptions) -> Sequence[Any]:
@@ -278,9 +221,8 @@ def _accuracy(runs: Sequence[StepRun]) -> dict[str, Any]:
 
 
 def _text(runs: Sequence[StepRun], names: Sequence[str] | None, most: int) -> str:
-    report = total([run.report for run in runs])
     if len(runs) == 1:
-        return f"{runs[0].describe(names)}\n\n{report}"
+        return runs[0].describe(names)
     header, rows = samples_text(runs[:most], names)
     more = [f"... and {len(runs) - most:,} more: --json or --rows"] if len(runs) > most else []
     lines = [table(header, rows, ("answer", "right")), *more, ""]
@@ -292,4 +234,4 @@ def _text(runs: Sequence[StepRun], names: Sequence[str] | None, most: int) -> st
         first = f", first right after {np.mean(firsts):.1f}" if firsts else ""
         right, labelled = found["right"], found["labelled"]
         text = f"{right:,} of {labelled:,} right ({right / labelled:.1%}); {text}{first}"
-    return "\n".join([*lines, text, "", str(report)])
+    return "\n".join([*lines, text])

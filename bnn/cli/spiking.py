@@ -1,40 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts shared by the commands that run networks of spikes: recordings, class names, pictures."""
+"""What the commands that run networks of spikes share: options, recordings, class names, and showing a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import click
 
 from .._types import Array
 from ..errors import InputError
+from ..runtime.files import replacing
 from ..streams import recordings
-
-format_option = click.option("--format", "kind", type=click.Choice(recordings.FORMATS),
-                             help="Format of a recording.  Default: found from its name and first bytes.")  # fmt: skip
-origin_option = click.option("--origin", metavar="Y X", type=int, nargs=2, default=(0, 0),
-                             help="Camera pixel of the input's corner.")  # fmt: skip
-shrink_option = click.option(
-    "--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels per input pixel."
-)
-label_option = click.option(
-    "--label", metavar="CLASS", help="The right class, its number or label, to report when it is first right."
-)
-labels_option = click.option(
-    "--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line."
-)
-plot_option = click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-                           help="Picture of the run over time (.png, .svg, .pdf, .jpg).")  # fmt: skip
-PICTURES, PAGES = (".png", ".svg", ".pdf", ".jpg"), (".html", ".htm")
+from ..streams.answers import Answering
+from .common import check_outputs, check_picture, check_suffix, json_option, print_json, print_line, was_given
+from .inputs import InputOptions, read_labels, reading_options
 
 
-def read_recording(file: str, kind: str | None) -> Array:
-    """A recording with at least one event."""
-    recording = recordings.read(file, kind)
-    if not len(recording):
-        raise InputError(f"{file}: contains no events")
-    return recording
+@dataclass(frozen=True)
+class Watching:
+    """The values of the options that the commands share."""
+
+    label: str | None
+    labels: str | None
+    kind: str | None
+    origin: tuple[int, int]
+    shrink: int
+    plot: str | None
+    html: str | None
+    reading: InputOptions
+    as_json: bool
+
+    @property
+    def trace(self) -> bool:
+        """Whether something is drawn, for which a run keeps its spikes."""
+        return bool(self.plot or self.html)
+
+    def check(self, inputs: Iterable[str | None]) -> None:
+        """Refuse outputs that could not be written, before anything runs."""
+        check_outputs({"--plot": self.plot, "--html": self.html}, [*inputs, self.labels])
+        check_picture("--plot", self.plot, (".png", ".svg", ".pdf", ".jpg"))
+        check_suffix("--html", self.html, (".html", ".htm"))
+
+    def classes(self, count: int, names: Sequence[str] | None = None) -> tuple[Sequence[str] | None, int | None]:
+        """(the names of ``count`` classes, by default a network's own ``names``; the right class)"""
+        names = names if self.labels is None else read_labels(self.labels, {count})
+        names = names if names is not None and len(names) == count else None
+        return names, class_number(self.label, count, names)
+
+    def recording(self, *files: str) -> Array:
+        """A recording with at least one event."""
+        if len(files) > 1:
+            raise InputError(f"found {len(files)} recordings, expected one at a time")
+        recording = recordings.read(files[0], self.kind)
+        if not len(recording):
+            raise InputError(f"{files[0]}: contains no events")
+        return recording
+
+    def show(
+        self, run: Answering, names: Sequence[str] | None, record: Callable[[], dict[str, Any]], text: Callable[[], str]
+    ) -> None:
+        """Write the picture and the page of a run, and print its ``record`` or its ``text``."""
+        if self.plot is not None:
+            from ..streams.plot import save_run
+
+            save_run(run, self.plot, names)
+        if self.html is not None:
+            from ..streams.page import run_page
+
+            page = run_page(run, names)
+            with replacing(self.html) as file:
+                file.write(page.encode())
+        if self.as_json:
+            print_json(record() | ({} if names is None else {"classes": names}))
+            return
+        print(text())
+        for path in filter(None, (self.plot, self.html)):
+            print_line(f"wrote {path}")
+
+
+_OPTIONS = (
+    click.option("--label", metavar="CLASS", help="The right class, its number or label, to report when it is first "
+                                                  "right."),
+    click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line."),
+    click.option("--format", "kind", type=click.Choice(recordings.FORMATS),
+                 help="Format of a recording.  Default: found from its name and first bytes."),
+    click.option("--origin", metavar="Y X", type=int, nargs=2, default=(0, 0),
+                 help="Camera pixel of the input's corner."),
+    click.option("--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels per input pixel."),
+    click.option("--plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
+                 help="Picture of the run over time (.png, .svg, .pdf, .jpg)."),
+    click.option("--html", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
+                 help="One-file page that shows an image or a sample moment by moment, and every spike."),
+    reading_options,
+    json_option,
+)  # fmt: skip
+
+
+def watching(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The shared options, passed on as one argument ``watching``."""
+
+    @functools.wraps(command)
+    def collected(**options: Any) -> Any:
+        shared = {field.name: options.pop(field.name) for field in fields(Watching)}
+        return command(watching=Watching(**shared), **options)
+
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected
+
+
+def refuse(rules: Iterable[tuple[Collection[str], str]]) -> None:
+    """Refuse options of the current command that were given and would have no effect: (their names, why) each."""
+    for option in click.get_current_context().command.params:
+        for names, why in rules:
+            if option.name in names and was_given(str(option.name)):
+                raise click.UsageError(f"{option.opts[0]} {why}")
 
 
 def class_number(label: str | None, classes: int, names: Sequence[str] | None) -> int | None:
