@@ -13,12 +13,8 @@ from .file.read import decode
 from .file.write import encode
 from .ir import spec
 from .ir.graph import DType, Graph, Node
-from .ir.neurons import neuron_form
 from .ir.no_spike import not_counted, of_the_batch, refusal, to_blame
 from .ir.ops import ConvAttrs, Level, PoolAttrs, conv_attrs
-from .passes.choose_layout import choose_layout
-from .passes.plan_arena import plan_arena
-from .passes.schedule import schedule
 from .runtime import Model
 from .snn.file import encode as write
 from .snn.lowered import lowered
@@ -100,6 +96,11 @@ def network_of_neurons(model: Model, counters: bool) -> tuple[Model, dict[int, i
 
     ``counters``: an activation of several levels is one neuron.
     """
+    from .ir.neurons import neuron_form  # with the passes, a third of the time of a first engine that needs none
+    from .passes.choose_layout import choose_layout
+    from .passes.plan_arena import plan_arena
+    from .passes.schedule import schedule
+
     before = decode(model.to_bytes())
     form = neuron_form(before, counters)
     if not form.changed:
