@@ -277,12 +277,14 @@ class SpikingModel:
         self, given: list[Array], steps: int, record: Iterable[PopulationInfo], learn: bool
     ) -> dict[PopulationInfo, Array]:
         """Run steps; what these populations sent."""
-        sent = {
-            p: room_for((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32, p.name, np.zeros)
-            for p in record
-        }
-        for p, rows in sent.items():
-            self._state.record(p.index, SENT, rows)
+        sent = dict[PopulationInfo, Array]()
+        for p in record:
+            dtype = np.uint32 if p.emits == Emits.SPIKES else np.float32
+            if p in self._inputs:
+                sent[p] = given[self._inputs.index(p)].copy()
+                continue
+            sent[p] = room_for((steps, p.frame // 4), dtype, p.name, np.zeros)
+            self._state.record(p.index, SENT, sent[p])
         self._state.set_learning(learn)
         try:
             self._state.run(given, steps)

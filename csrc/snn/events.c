@@ -74,6 +74,7 @@ int bnn_event_send(struct bnn_snn_state *s, struct bnn_changes *c, uint32_t neur
         if (!(value - value == 0))
             return 0;
         send_value(s, c, neuron, value);
+        c->up += value != 0;
         return 1;
     }
     const float now = bnn_event_levels(c) ? c->levels[neuron] : (float)bnn_event_bit(c, neuron);

@@ -424,6 +424,9 @@ def test_the_populations_of_a_model_give_its_bits(rng: Rng, tmp_path: Path) -> N
     assert np.array_equal(run.scores, run.output[-1].reshape(-1))
     watched = network.run_stream(np.stack([x, np.zeros_like(x), np.zeros_like(x)]))
     assert np.array_equal(watched.outputs[1:], np.stack([run.scores] * 3))
+    # Real values are counted and recorded when they are sent, not as they are from then on.
+    assert watched.sent[:, 0].tolist() == [np.count_nonzero(x), 0, 0]
+    assert run.layers[0].spikes == watched.report.layers[0].spikes == np.count_nonzero(x)
 
 
 def test_arrays_of_a_lowered_network_are_those_of_the_model() -> None:
