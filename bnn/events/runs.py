@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._types import Array, Floats
-from ..streams.answers import Answering, Recorded, Sent, as_picture, class_name
-from .counts import SPIKING, EventReport, LayerCounts
+from ..streams.answers import Answering, Display, Recorded, Sent, as_picture, class_name
+from .counts import SPIKING, EventReport
 from .rules import Rule
 
 
@@ -20,12 +20,6 @@ class EventRun(Answering):
 
     report: EventReport
     pulses = False
-    after = "the window empties"
-
-    @property
-    def layers(self) -> list[tuple[int, LayerCounts]]:
-        """Those that are drawn, with their numbers."""
-        return [(k, x) for k, x in enumerate(self.report.layers) if x.kind in SPIKING]
 
     @property
     def remarks(self) -> list[str]:
@@ -42,11 +36,10 @@ class CountedRun(EventRun):
     up: Array
     down: Array
 
-    def drawn(self) -> list[Sent]:
-        """What is drawn."""
+    def _counts(self) -> list[Sent]:
         changes = Sent("input", (), up=self.changed, what="changes", arrives=True)
-        layers = [Sent(x.name, (x.neurons,), up=self.up[:, k], down=self.down[:, k]) for k, x in self.layers]
-        return [changes, *layers]
+        layers = [(k, x) for k, x in enumerate(self.report.layers) if x.kind in SPIKING]
+        return [changes, *(Sent(x.name, (), up=self.up[:, k], down=self.down[:, k]) for k, x in layers)]
 
 
 @dataclass(frozen=True)
@@ -66,34 +59,20 @@ class ImageRun(EventRun):
     spikes: Array | None = field(default=None, repr=False)
     start: tuple[Array, ...] = field(default=(), repr=False)
 
-    @property
-    def heading(self) -> str:
-        """What ran, in words."""
-        return f"{self.events} {self.unit}s arrive, {self.order} order"
-
-    @property
-    def axis(self) -> tuple[float, str]:
-        """Events."""
-        return 1, f"events ({self.unit}s that have arrived)"
-
-    @property
-    def traced(self) -> bool:
-        """Whether it kept every spike."""
-        return self.spikes is not None
-
-    def drawn(self) -> list[Sent]:
-        """What is drawn, if it kept every spike."""
+    def view(self) -> Display:
+        """What is shown, if it kept its spikes."""
         found = []
-        for (_, x), start in zip(self.layers, self.start, strict=False):
+        for x, start in zip((x for x in self.report.layers if x.kind in SPIKING), self.start, strict=False):
             assert self.spikes is not None
             own = self.spikes[self.spikes["tensor"] == x.tensor]
             spikes = own["time"], own["neuron"], own["sign"]
             found.append(Sent(x.name, start.shape, spikes, start=start, levels=x.levels))
-        return found
-
-    def picture(self) -> tuple[Floats, Array | None, float]:
-        """The image."""
-        return as_picture(self.image), self.index, self.blank
+        heading, axis = (
+            f"{self.events} {self.unit}s arrive, {self.order} order",
+            f"events ({self.unit}s that have arrived)",
+        )
+        traced, image = self.spikes is not None, as_picture(self.image)
+        return Display(heading, axis, found, traced, image=image, order=self.index, blank=self.blank)
 
     @property
     def events(self) -> int:
@@ -141,15 +120,9 @@ class StreamRun(CountedRun):
     wrong: int
     compared: bool
 
-    @property
-    def heading(self) -> str:
-        """What ran, in words."""
-        return f"{len(self.changed)} frames after the first"
-
-    @property
-    def axis(self) -> tuple[float, str]:
-        """Frames."""
-        return 1, "frames"
+    def view(self) -> Display:
+        """What is shown."""
+        return Display(f"{len(self.changed)} frames after the first", "frames", self._counts())
 
     @property
     def spikes(self) -> Array:
@@ -211,15 +184,9 @@ class RecordingRun(Recorded, CountedRun):
     rule: Rule
     times: Array
 
-    @property
-    def heading(self) -> str:
-        """What ran, in words."""
-        return f"{self.events:,} camera events"
-
-    @property
-    def step(self) -> float:
-        """Seconds of the rule's."""
-        return self.rule.step / 1e6
+    def view(self) -> Display:
+        """What is shown."""
+        return self.camera_display(f"{self.events:,} camera events", self._counts(), self.rule.step / 1e6)
 
     @property
     def moments(self) -> int:

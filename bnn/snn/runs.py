@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..runtime.summary import quantity
-from ..streams.answers import Answering, Recorded, Sent, as_picture, class_name
+from ..streams.answers import Answering, Display, Recorded, Sent, as_picture, class_name
 from .activity import ActivityReport, PopulationCounts, seconds, total
 
 #: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
@@ -102,29 +102,8 @@ class StepRun(Answering):
     spikes: Array | None = field(default=None, repr=False)
     image: Floats | None = field(default=None, repr=False)
 
-    @property
-    def heading(self) -> str:
-        """What ran, in words."""
-        return self.what
-
-    @property
-    def step(self) -> float:
-        """Seconds of one; 0 if nobody said."""
-        return self.dt
-
-    @property
-    def axis(self) -> tuple[float, str]:
-        """Milliseconds, or steps if nobody said how long they are."""
-        step = 1000 * self.step
-        return (step, f"milliseconds (a step is {step:.4g} ms)") if step else (1, "steps")
-
-    @property
-    def traced(self) -> bool:
-        """Whether it kept every spike."""
-        return self.spikes is not None
-
-    def drawn(self) -> list[Sent]:
-        """What is drawn; not an image that is the same in every step, nor real values between populations."""
+    def view(self) -> Display:
+        """What is shown: not an image that is the same in every step, nor real values between populations."""
         found = []
         for k, x in enumerate(self.report.layers):
             arrives = x.kind == "input"
@@ -136,11 +115,9 @@ class StepRun(Answering):
                 spikes = (own["step"], own["neuron"], own["sign"]) if len(own) or not up.any() else None  # real values
             what = "sent" if arrives else "spikes"
             found.append(Sent(x.name, self.shapes[k], spikes, up, None, what, x.kind == "changes", arrives))
-        return found
-
-    def picture(self) -> tuple[Floats, Array | None, float] | None:
-        """The image, if it is the same in every step."""
-        return None if self.image is None else (as_picture(self.image), None, 0.0)
+        axis = f"milliseconds (a step is {1000 * self.dt:.4g} ms)" if self.dt else "steps"
+        image = None if self.image is None else as_picture(self.image)
+        return Display(self.what, axis, found, self.spikes is not None, self.dt, image)
 
     @property
     def answers(self) -> Array:
@@ -151,7 +128,7 @@ class StepRun(Answering):
 
     def time(self, moment: int | None) -> float | None:
         """Seconds until the moment; None: nobody said how long a step is."""
-        return None if moment is None or not self.step else self.check_moment(moment) * self.step
+        return None if moment is None or not self.dt else self.check_moment(moment) * self.dt
 
     def when(self, moment: int) -> str:
         """The moment in words."""
@@ -189,15 +166,14 @@ class RecordingStepRun(Recorded, StepRun):
     step_seconds: float = 0.0
     merged: int = 0
 
-    @property
-    def heading(self) -> str:
-        """What ran, in words."""
-        return f"{self.events:,} camera events in {quantity(self.moments, 'step')}"
+    def view(self) -> Display:
+        """What is shown."""
+        heading, steps = f"{self.events:,} camera events in {quantity(self.moments, 'step')}", super().view()
+        return self.camera_display(heading, steps.layers, self.step_seconds, steps.traced)
 
-    @property
-    def step(self) -> float:
+    def time(self, moment: int | None) -> float | None:
         """Seconds of the recording."""
-        return self.step_seconds
+        return None if moment is None else self.check_moment(moment) * self.step_seconds
 
     def clock(self, moment: int) -> str:
         """The time since the first event, in words."""

@@ -39,6 +39,30 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Display:
+    """What a picture and a page show of a run.
+
+    ``heading``: what ran.  ``axis`` of time, on which two moments are ``width`` and ``seconds`` apart (0: nobody said).
+    ``layers``: what arrived and what was sent, each spike if the run kept them (``traced``).  ``image`` (H, W, C), the
+    ``order`` in which it arrived (None: all of it, always), and the value ``blank`` before.
+    """
+
+    heading: str
+    axis: str
+    layers: list[Sent]
+    traced: bool = False
+    seconds: float = 0.0
+    image: Floats | None = None
+    order: Array | None = None
+    blank: float = 0.0
+
+    @property
+    def width(self) -> float:
+        """Milliseconds, or 1."""
+        return float(f"{1000 * self.seconds:.9g}") or 1.0
+
+
+@dataclass(frozen=True)
 class Answering:
     """A run, with its answers at its moments: 0 is before anything arrived (a stream's first frame)."""
 
@@ -46,37 +70,10 @@ class Answering:
     label: int | None
     report: CountReport
     pulses = True  # a spike is sent once; otherwise a neuron fires until it takes its spike back
-    after = ""  # what happens after the last moment
 
-    # -- what a picture and a page show ---------------------------------------------------------------------------
-
-    @property
-    def heading(self) -> str:
-        """What ran, in words."""
+    def view(self) -> Display:
+        """What a picture and a page show."""
         raise NotImplementedError
-
-    @property
-    def axis(self) -> tuple[float, str]:
-        """How much is between two moments, and of what."""
-        raise NotImplementedError
-
-    @property
-    def step(self) -> float:
-        """Seconds between two moments; 0 if nobody said."""
-        return 0.0
-
-    @property
-    def traced(self) -> bool:
-        """Whether it kept every spike."""
-        return False
-
-    def drawn(self) -> list[Sent]:
-        """What is drawn: what arrived, and what layers sent."""
-        raise NotImplementedError
-
-    def picture(self) -> tuple[Floats, Array | None, float] | None:
-        """An image (H, W, C), the order in which it arrived (None: all of it, always), and what was there before."""
-        return None
 
     @property
     def remarks(self) -> list[str]:
@@ -86,8 +83,6 @@ class Answering:
             return list(self.report.notes)
         names = ", ".join(left[:8]) + (" ..." if len(left) > 8 else "")
         return [*self.report.notes, f"not drawn: {names}, which send{'s' * (len(left) == 1)} real values"]
-
-    # -- answers --------------------------------------------------------------------------------------------------
 
     @property
     def moments(self) -> int:
@@ -214,16 +209,16 @@ class Recorded(Answering):
     events: int = 0
     dropped: int = 0
 
-    @property
-    def axis(self) -> tuple[float, str]:
-        """Milliseconds."""
-        return 1000 * self.step, f"milliseconds since the first event (a step is {1000 * self.step:.4g} ms)"
-
     def events_share(self, moment: int | None) -> float | None:
         """The share of the camera's events seen until then."""
         if moment is None:
             return None
         return (int(self.seen[moment - 1]) if self.check_moment(moment) else 0) / max(self.events, 1)
+
+    def camera_display(self, heading: str, layers: list[Sent], seconds: float, traced: bool = False) -> Display:
+        """What is shown, over milliseconds."""
+        axis = f"milliseconds since the first event (a step is {1000 * seconds:.4g} ms)"
+        return Display(heading, axis, layers, traced, seconds)
 
     def clock(self, moment: int) -> str:
         """The time since the first event, in words."""

@@ -40,25 +40,25 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
     It needs no network: data, drawing and style are in the one file.  ``page.html#event=12`` opens it at a moment.
     Raises InputError if the run kept no spikes, or has more steps than a browser can draw.
     """
-    if not run.traced:
+    view = run.view()
+    if not view.traced:
         raise InputError("html: the run kept no spikes; use trace=True")
-    layers, picture = run.drawn(), run.picture()
-    spikes = sum(len(x.spikes[0]) for x in layers if x.spikes is not None)
+    spikes = sum(len(x.spikes[0]) for x in view.layers if x.spikes is not None)
     if run.pulses and (run.moments > MOST_STEPS or spikes > MOST_SPIKES):
         raise InputError(
             f"html: found {run.moments:,} steps and {spikes:,} spikes, expected at most {MOST_STEPS:,} and "
             f"{MOST_SPIKES:,}; show fewer steps, or draw a picture"
         )
     classes = [str(k) if names is None else given_name(k, names) for k in range(run.scores.shape[1])]
-    heading = run.heading if run.label is None else f"“{classes[run.label]}”: {run.heading}"
-    arrives = next((x for x in layers if x.arrives), None)
-    image, order, blank = (np.zeros((1, 1, 1), np.float32), None, 0.0) if picture is None else picture
+    heading = view.heading if run.label is None else f"“{classes[run.label]}”: {view.heading}"
+    arrives = next((x for x in view.layers if x.arrives), None)
+    image = np.zeros((1, 1, 1), np.float32) if view.image is None else view.image
     height, width, channels = image.shape
-    index = np.arange(image.size) if order is None else order
+    index = np.arange(image.size) if view.order is None else view.order
     values = image.reshape(-1)[index]
     meaning = "the darker, the more so far; in colour, in this step"
-    if picture is not None:
-        meaning = "the same in every step" if order is None else f"{blank:.4g} before anything arrives"
+    if view.image is not None:
+        meaning = "the same in every step" if view.order is None else f"{view.blank:.4g} before anything arrives"
     elif arrives is not None and arrives.spikes is None:
         meaning = "real values, which are not drawn"
     intro, over_layers, over_table = _PULSES if run.pulses else _CHANGES
@@ -85,20 +85,20 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
             "tableTitle": over_table,
         },
         "pulses": run.pulses,
-        "still": order is None,
-        "input": None if picture is not None or arrives is None else _layer(arrives),
-        "seconds": run.step,
+        "still": view.order is None,
+        "input": None if view.image is not None or arrives is None else _layer(arrives),
+        "seconds": view.seconds,
         "digits": 0 if np.array_equal(run.scores, np.rint(run.scores)) else 2,
         "height": height,
         "width": width,
         "channels": channels,
         "index": index.tolist(),
         "values": values.tolist(),
-        "blank": blank,
-        "low": float(values.min(initial=blank)),
-        "high": float(values.max(initial=blank)),
+        "blank": view.blank,
+        "low": float(values.min(initial=view.blank)),
+        "high": float(values.max(initial=view.blank)),
         "notes": run.remarks,
-        "layers": [_layer(x) for x in layers if not x.arrives],
+        "layers": [_layer(x) for x in view.layers if not x.arrives],
         "table": run.report.rows(),
     }
     template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")

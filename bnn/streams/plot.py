@@ -16,7 +16,7 @@ from .._types import Array, Floats
 from ..errors import InputError, SetupError
 from ..runtime.files import path_text, replacing
 from ..runtime.summary import quantity
-from .answers import Answering, Sent, class_name, short
+from .answers import Answering, Display, Sent, class_name, short
 
 UP, DOWN, INPUT = "#1f6f8b", "#d1495b", "#8a7f6a"  # a spike, a spike taken back, what arrives
 _FIRST, _FINAL, _DENSE = "#2e8b57", "#444444", "#b8c4cc"
@@ -55,13 +55,13 @@ def _canvas(run: Answering, names: Sequence[str] | None) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    layers, picture = run.drawn(), run.picture()
-    shown, notes = layers[:_MOST_ROWS], run.remarks
-    if not run.traced and all(x.up is None for x in shown):
+    view, notes = run.view(), run.remarks
+    shown = view.layers[:_MOST_ROWS]
+    if not view.traced and all(x.up is None for x in shown):
         raise InputError("plot: the run kept no spikes; use trace=True")
-    if len(layers) > _MOST_ROWS:
-        notes.append(f"the first {_MOST_ROWS} of {len(layers)} layers are drawn")
-    rows, time = max(len(shown), 1), _Time(run)
+    if len(view.layers) > _MOST_ROWS:
+        notes.append(f"the first {_MOST_ROWS} of {len(view.layers)} layers are drawn")
+    rows, time = max(len(shown), 1), _Time(run, view)
     figure: Any = Figure(figsize=(12, 2.8 + 1.2 * rows + 2.8), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows + 1, 2, width_ratios=(1, 2.9), height_ratios=[1] * rows + [2.4])
@@ -76,11 +76,11 @@ def _canvas(run: Answering, names: Sequence[str] | None) -> Any:
             axes.xaxis.get_major_locator().set_params(integer=True)
         _moments(axes, time, text=axes is panels[-1])
     _legend(panels[0], run, shown, any(rasters))
-    half = max((rows + 1) // 2, 1) if picture is not None else 0
-    if picture is not None:
-        _image(figure.add_subplot(grid[:half, 0]), picture[0], picture[2])
+    half = max((rows + 1) // 2, 1) if view.image is not None else 0
+    if view.image is not None:
+        _image(figure.add_subplot(grid[:half, 0]), view.image, view.blank)
     _operations(figure.add_subplot(grid[half:, 0]), run)
-    title = f"{run.heading}: {run.answered(names)}; {quantity(run.report.spikes, 'spike')}"
+    title = f"{view.heading}: {run.answered(names)}; {quantity(run.report.spikes, 'spike')}"
     figure.suptitle(short(title, _WIDEST), fontsize=12)
     figure.supxlabel("\n".join(textwrap.wrap(printable("; ".join(notes)), _WIDEST)), fontsize=8, color=_FINAL)
     return canvas
@@ -89,11 +89,8 @@ def _canvas(run: Answering, names: Sequence[str] | None) -> Any:
 class _Time:
     """The time axis of a run: ``times`` of all moments, the first and the last included."""
 
-    def __init__(self, run: Answering) -> None:
-        self.run = run
-        width, self.label = run.axis
-        #: How wide a moment is drawn.
-        self.width = float(f"{width:.9g}")
+    def __init__(self, run: Answering, view: Display) -> None:
+        self.run, self.label, self.width = run, view.axis, view.width
         self.times = np.arange(len(run.outputs)) * self.width
         self.ends = np.append(self.times, self.times[-1] + self.width)
 
@@ -192,7 +189,7 @@ def _moments(axes: Any, time: _Time, text: bool) -> None:
         axes.axvspan(times[run.moments], times[-1] + times[1], color=_DENSE, alpha=0.3, lw=0, zorder=0)
         if text:
             after = (times[-1], 0.78)
-            axes.annotate(run.after, after, xycoords=("data", "axes fraction"), ha="right", fontsize=8)
+            axes.annotate("the window empties", after, xycoords=("data", "axes fraction"), ha="right", fontsize=8)
 
 
 def _label(axes: Any, text: str) -> None:
