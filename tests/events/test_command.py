@@ -77,16 +77,6 @@ def test_a_recording(capfd: pytest.CaptureFixture[str], rng: np.random.Generator
     assert "first right" in text and "of the events" in text
 
 
-@pytest.mark.parametrize("mode", ["stream", "recording"])
-def test_a_picture_over_time(capfd: pytest.CaptureFixture[str], images: str, tmp_path: Path, mode: str) -> None:
-    pytest.importorskip("matplotlib")
-    columns = (np.arange(300) % 8, np.arange(300) // 8 % 8, np.arange(300) % 2, np.arange(300) * 100)
-    np.save(tmp_path / "events.npy", recordings.from_fields(*columns))
-    source = images if mode == "stream" else tmp_path / "events.npy"
-    assert "wrote" in run(capfd, source, "--mode", mode, "--label", 3, "--plot", tmp_path / "run.png")
-    assert (tmp_path / "run.png").stat().st_size > 10_000
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

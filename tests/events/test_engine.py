@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from bnn.passes import PIPELINE, lower
 from conftest import Builder
 from events.spiking import mismatches, planned, random_images, random_model
 from op_graphs import BYTE_OPS, signs
-from seed import some
 
 GRAPHS = 6
 
@@ -150,49 +148,6 @@ def test_pixels_of_many_words(rng: np.random.Generator, channels: int) -> None:
             after = engine.state(tensor)
             up, down = up + np.count_nonzero(after > before), down + np.count_nonzero(after < before)
         assert (engine.layers[1].spikes_up, engine.layers[1].spikes_down) == (up, down)
-
-
-@pytest.mark.drawn
-@pytest.mark.parametrize(("quantizer", "kernel"), some([*itertools.product(graphs.QUANTIZERS, graphs.KERNELS)]))
-def test_activations_of_several_levels(rng: np.random.Generator, quantizer: str, kernel: str) -> None:
-    """Outputs, and all bits that the running network has too, are the synchronous ones."""
-    model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, kernel))))
-    engine = EventEngine(model)
-    frames = random_images(rng, model, 3)
-    for frame in frames[:2]:
-        assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
-        assert mismatches(engine, frame) == {}
-    run = engine.run_image(frames[2], order="random", seed=int(rng.integers(2**32)))
-    assert np.array_equal(run.outputs[-1], model(frames[2:])[0])
-    assert mismatches(engine, frames[2]) == {}
-    assert not run.report.notes
-    # what a synchronous run takes is the compiled network's, not the larger one's
-    plain = sum(op.binary_macs for op in model.ops)
-    assert sum(x.dense for x in engine.layers if x.kind in ("synapses", "sums", "readout")) == plain
-    assert sum(x.dense for x in engine.layers if x.kind == "encoder") == sum(op.float_macs for op in model.ops)
-
-
-@pytest.mark.parametrize("quantizer", graphs.QUANTIZERS)
-def test_several_levels_switch(rng: np.random.Generator, quantizer: str) -> None:
-    """Encoders of several thresholds on the same sums, and all that follows: by kernels, back, and by themselves."""
-    switched: set[str] = set()
-    for number in range(20):  # in some networks no bit ever changes
-        if number >= 3 and "encoder" in switched and switched & {"synapses", "sums"}:
-            return
-        model = bnn.Model.from_bytes(encode(lower(graphs.levels_graph(rng, quantizer, "signs"))))
-        frames = random_images(rng, model, 8)
-        engine = EventEngine(model)
-        engine.reset(frames[:1])
-        assert engine.prepare(frames) == "incremental"
-        for number, frame in enumerate(frames):
-            for k, layer in enumerate(engine.layers):
-                if layer.kind in ("encoder", "synapses", "sums"):
-                    engine.handle.set_limit(k, 0 if number % 3 else int(rng.choice([0, 10**6])))
-            assert np.array_equal(engine.step(frame[None]), model(frame[None])[0])
-            assert mismatches(engine, frame) == {}
-        switched |= {layer.kind for layer in engine.layers if layer.synchronous}
-        assert EventEngine(model, switch="auto").run_stream(frames).wrong == 0
-    raise AssertionError(switched)
 
 
 def wires(rng: np.random.Generator) -> bnn.Model:
