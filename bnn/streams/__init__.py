@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both engines of spikes share: recordings, answers over time, energy by stated constants, pictures and pages."""
+"""What runs by events and over time share: recordings, answers, reports with energy, pictures and pages."""
 
 from . import recordings
 
