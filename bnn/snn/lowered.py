@@ -226,7 +226,7 @@ class _Lowering:
         if all(part.all() for part in inside):
             return -most * taps.sum(axis=(1, 2))[None, None]
         ys, xs = (part.astype(np.int64) for part in inside)
-        within = np.einsum("ya,xb,oab->yxo", ys, xs, taps, optimize=True)
+        within = (ys @ taps @ xs.T).transpose(1, 2, 0)
         return -most * within + a.pad_value * most * (taps.sum(axis=(1, 2)) - within)
 
     def _lanes(self, node: Node) -> bool:
