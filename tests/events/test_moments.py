@@ -97,6 +97,7 @@ def test_moments_of_recordings() -> None:
     assert (run.moments, run.answer, run.most_frequent) == (2, 2, (0, 2))
     assert [run.events_share(m) for m in (None, 0, 1, 2)] == [None, 0, 0.25, 1]
     assert [run.time(m) for m in (None, 0, 2)] == [None, 0, 20]
+    assert run.when(0) == "before any event" and run.when(1) == "after 10 us (50% of the time, 25% of the events)"
     assert recording_run([4, 4], [0, 1, 1], 4).moments == 1
     empty = recording_run([], [3], 0)
     assert (empty.moments, empty.answer, empty.events_share(0), empty.most_frequent) == (0, 3, 0, (0, 0))

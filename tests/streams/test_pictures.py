@@ -122,8 +122,9 @@ def test_numbers_and_widths_of_the_page(model: SpikingModel, tmp_path: Path) -> 
     page = tmp_path / "page.html"
     text = run_page(run).replace("<script>", DRAWN, 1).replace("</body>", FITS)
     page.write_text(text, encoding="utf-8")
-    found = re.search(r'data-seen="([^"]*)"', browse(page, "#event=3"))
-    assert found is not None
+    dom = browse(page, "#event=3")
+    found = re.search(r'data-seen="([^"]*)"', dom)
+    assert found is not None and f"<small>{run.outputs[3].max():.0f}</small>" in dom
     seen = json.loads(html.unescape(found[1]))
     assert f"{run.outputs.max():.0f}" in seen["texts"] and not [x for x in seen["texts"] if x.endswith(".0")]
     assert 0.8 * seen["width"] < seen["right"] <= seen["width"] and seen["fits"]
