@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -77,6 +77,14 @@ def loading(model: str) -> str:
 def was_given(name: str) -> bool:
     """Whether the user gave this option of the current command, even with its default value."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def refuse(*rules: tuple[Collection[str], str]) -> None:
+    """Refuse options of the current command that were given and would have no effect: (their names, why) each."""
+    for option in click.get_current_context().command.params:
+        for names, why in rules:
+            if option.name in names and was_given(str(option.name)):
+                raise click.UsageError(f"{option.opts[0]} {why}")
 
 
 def default_output(source: str, suffix: str) -> str:

@@ -13,9 +13,9 @@ from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.progress import live
-from .common import Place, net_argument
+from .common import Place, net_argument, refuse
 from .inputs import read_arrays
-from .spiking import Watching, refuse, watching
+from .spiking import Watching, watching
 
 _RULE_OPTIONS = ("step", "window", "count", "tau", "level")
 # Options of only some modes; all other options are for every mode.
@@ -96,14 +96,14 @@ def _check_options(mode: str, rule: str, order: str) -> None:
     """Refuse options that would have no effect."""
     takes = ", ".join(f"--{n}" for n in ("step", *PARAMETERS[rule]))
     others = {"window", "count", "tau", "level"}.difference(PARAMETERS[rule])
-    refuse([
+    refuse(
         *(
             (names, f"is for {' and '.join(f'--mode {m}' for m in modes)}, found --mode {mode}; leave it out")
             for modes, names in _MODES.items() if mode not in modes
         ),
         (others, f"is not for --rule {rule}, which takes {takes}; leave it out"),
         ({"seed"} if order != "random" else (), "is for --order random; leave it out"),
-    ])  # fmt: skip
+    )  # fmt: skip
 
 
 def _image(model: Model, files: tuple[str, ...], watching: Watching, which: int) -> Inputs:

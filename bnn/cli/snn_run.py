@@ -20,10 +20,10 @@ from ..snn import SpikingModel, StepRun, load
 from ..snn.activity import total
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
 from ..snn.runs import samples_text
-from .common import rows_option, was_given
+from .common import refuse, rows_option, was_given
 from .inputs import InputOptions, read_arrays, read_numpy, read_over_time
 from .snn_inspect import snn_argument
-from .spiking import Watching, refuse, watching
+from .spiking import Watching, watching
 
 _CAMERA = ("kind", "origin", "shrink", "dt")
 _DATA = ("coding", "targets", "stream", "which", "rows")
@@ -150,12 +150,10 @@ def _check_options(
     if label is not None and targets is not None:
         raise click.UsageError("--label and --targets both give the right class; leave one out")
     refuse(
-        [
-            (_CAMERA if recording is None else (), "is for --recording; leave it out"),
-            (_DATA if recording is not None else (), "is for --data; leave it out"),
-            (_IMAGES if coding is None else (), "is for images; add --coding, or leave it out"),
-            (("seed",) if coding != "rate" else (), "is for --coding rate; leave it out"),
-        ]
+        (_CAMERA if recording is None else (), "is for --recording; leave it out"),
+        (_DATA if recording is not None else (), "is for --data; leave it out"),
+        (_IMAGES if coding is None else (), "is for images; add --coding, or leave it out"),
+        (("seed",) if coding != "rate" else (), "is for --coding rate; leave it out"),
     )
 
 

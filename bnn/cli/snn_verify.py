@@ -9,7 +9,7 @@ import click
 
 from ..errors import InputError
 from .apart import Limits, limit_options
-from .common import Place, json_option, was_given
+from .common import Place, json_option, refuse
 from .verify import show_report
 
 
@@ -49,10 +49,9 @@ def snn_verify(
     """
     if nir.endswith(".snn"):
         raise InputError(f"{nir}: is a compiled network; expected: bnn snn verify FILE.nir NET.snn")
-    if time_major is not None and module is None:
-        raise click.UsageError("--time-major is for --model; leave it out")
-    for name in random:
-        if data is not None and was_given(name):
-            raise click.UsageError(f"--{name} is for random samples; leave out either it or --data")
+    refuse(
+        (("time_major",) if module is None else (), "is for --model; leave it out"),
+        (random if data is not None else (), "is for random samples; leave out either it or --data"),
+    )
     own = {"module": module, "time_major": time_major, "allow_silent": allow_silent}
     show_report("verify_snn", nir, limits, "loading the simulator", 1, as_json, net=net, data=data, **random, **own)

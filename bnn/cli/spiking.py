@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..runtime.files import replacing
 from ..streams import recordings
 from ..streams.answers import Answering
-from .common import check_outputs, check_picture, check_suffix, json_option, print_json, print_line, was_given
+from .common import check_outputs, check_picture, check_suffix, json_option, print_json, print_line
 from .inputs import InputOptions, read_labels, reading_options
 
 
@@ -110,14 +110,6 @@ def watching(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         collected = option(collected)
     return collected
-
-
-def refuse(rules: Iterable[tuple[Collection[str], str]]) -> None:
-    """Refuse options of the current command that were given and would have no effect: (their names, why) each."""
-    for option in click.get_current_context().command.params:
-        for names, why in rules:
-            if option.name in names and was_given(str(option.name)):
-                raise click.UsageError(f"{option.opts[0]} {why}")
 
 
 def class_number(label: str | None, classes: int, names: Sequence[str] | None) -> int | None:

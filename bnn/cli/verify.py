@@ -22,8 +22,8 @@ from .common import (
     parse_shape,
     parse_zero,
     print_json,
+    refuse,
     unsafe_option,
-    was_given,
 )
 from .inputs import InputOptions, reading_options
 
@@ -109,17 +109,11 @@ def check_kinds(model: str, net: str, nir: bool) -> None:
 
 def _check_options(data: bool, nir: bool) -> None:
     """Refuse options that would have no effect."""
-    for option, name, unused, remedy in (
-        ("--random", "count", data, "is for random images; leave out either it or --data"),
-        ("--seed", "seed", data, "is for random images; leave out either it or --data"),
-        ("--zero", "zero", nir, "is for trained models; leave out either it or --nir"),
-        ("--input-shape", "input_shape", nir, "is for trained models; leave out either it or --nir"),
-        ("--unsafe", "unsafe", nir, "is for trained models; leave out either it or --nir"),
-        ("--importer", "importer", not nir, "is for NIR files; add --nir, or leave it out"),
-        ("--stream", "stream", not nir, "is for NIR files; add --nir, or leave it out"),
-    ):
-        if unused and was_given(name):
-            raise click.UsageError(f"{option} {remedy}")
+    refuse(
+        (("count", "seed") if data else (), "is for random images; leave out either it or --data"),
+        (("zero", "input_shape", "unsafe") if nir else (), "is for trained models; leave out either it or --nir"),
+        (() if nir else ("importer", "stream"), "is for NIR files; add --nir, or leave it out"),
+    )  # fmt: skip
 
 
 def show_report(task: str, model: str, limits: Limits, before: str, runs: int, as_json: bool, **arguments: Any) -> None:
