@@ -42,6 +42,9 @@ HARDENING = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE
 # The linker's part: addresses of functions are resolved at once and then read-only, and stacks are not executable.
 LINK_HARDENING = ["-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"] if sys.platform == "linux" else []
 STRIP = ["-s"] if sys.platform == "linux" and not DEBUG else []
+# What only firmware calls is left out of the library.
+SECTIONS = ["-ffunction-sections", "-fdata-sections"] if sys.platform == "linux" else []
+COLLECT = ["-Wl,--gc-sections"] if sys.platform == "linux" else []
 
 # A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
 # work between two calls.  ``next``: when to ask, by bnn_clock_ns; 0: not begun.
@@ -157,8 +160,8 @@ def make() -> FFI:
         sources=sources(),
         depends=[*headers(), "bnn/runtime/build.py"],
         include_dirs=list(INCLUDE),
-        extra_compile_args=[*FLAGS, *NO_DEBUG, *HARDENING],
-        extra_link_args=["-pthread", *LINK_HARDENING, *STRIP],
+        extra_compile_args=[*FLAGS, *SECTIONS, *NO_DEBUG, *HARDENING],
+        extra_link_args=["-pthread", *LINK_HARDENING, *COLLECT, *STRIP],
     )
     return ffi
 
