@@ -276,7 +276,7 @@ def shares(targets: Sequence[str], seconds: int, runs: int) -> dict[str, tuple[f
     in_c = seconds * len({t.removesuffix(MEMORY) for t in costs})
     return {
         target: (
-            in_c * costs[target] / sum(costs.values()) if target in costs else float(seconds),
+            max(1.0, in_c * costs[target] / sum(costs.values())) if target in costs else float(seconds),
             math.ceil(runs * weights[target] / sum(weights.values())),
         )
         for target in targets
