@@ -131,16 +131,21 @@ def test_what_is_taken_back_before_the_step_was_never_sent() -> None:
 
 
 def test_bits_of_many_channels(rng: Rng) -> None:
-    """They are compared 2,048 at a time."""
+    """They are compared 2,048 at a time, and 32 where they look at sums."""
     weights = rng.integers(-2, 3, (3, 1, 1, 2100)).astype(np.float32)
-    cuts = rng.integers(-4, 5, 2100).astype(np.float32)
-    net = Network([given("in", (1, 2, 3), emits=Emits.VALUES), event("out", "counter", (1, 2, 2100), cuts=cuts)],
-                  [Projection(0, 1, "conv", weights)])  # fmt: skip
-    net.populations[1].output = True
+    net = Network([given("in", (1, 2, 3), emits=Emits.VALUES)], [])
+    for name in ("own", "looks"):
+        cuts = rng.integers(-4, 5, 2100).astype(np.float32)
+        net.populations.append(event(name, "counter", (1, 2, 2100), cuts=cuts))
+        net.populations[-1].output = True
+    net.populations.insert(2, event("sums", "sum", (1, 2, 2100)))
+    net.projections += [Projection(0, k, "conv", weights) for k in (1, 2)]
+    net.projections.append(Projection(2, 3, "window", NONE, window=(1, 2), padding=(0, 1), stride=(1, 1)))
     state, oracle, x = opened(net), Oracle(net), changes(rng, net.populations[0], 4)
     oracle.run([x])
     state.run([x], 4)
-    assert np.array_equal(state.get(1, "level"), oracle.states[1]["level"])
+    for k in (1, 3):
+        assert np.array_equal(state.get(k, "level"), oracle.states[k]["level"])
 
 
 def test_what_cannot_be_asked() -> None:
