@@ -47,6 +47,8 @@ def open_source(
     if not isinstance(zero, int) or zero not in (-1, 0, 1):
         raise InputError(f"zero: found {zero!r}, expected -1, 0 or 1: what Sign gives for zero")
     if is_module(model):
+        if input_shape is not None:
+            raise InputError("input_shape: a PyTorch module takes the shape of its example; leave input_shape out")
         return open_onnx(export(model, example), zero)
     if example is not None:
         raise InputError(f"example: only a PyTorch module needs one, and the model is a {type(model).__name__}")

@@ -338,3 +338,8 @@ class Broken(nn.Module):
 def test_wrong_use(module: Any, example: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         bnn.compile(module(), example)
+
+
+def test_the_example_has_the_shape() -> None:
+    with pytest.raises(InputError, match="takes the shape of its example"):
+        bnn.compile(network(), IMAGES[:1], input_shape=(3, 12, 12))
