@@ -13,6 +13,7 @@ from ..events.runs import ImageRun, RecordingRun, StreamRun
 from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.progress import live
+from ..streams.grid import check_finite
 from .common import Place, net_argument, refuse
 from .inputs import read_arrays
 from .spiking import Watching, watching
@@ -111,4 +112,6 @@ def _image(model: Model, files: tuple[str, ...], watching: Watching, which: int)
     if which >= len(images):
         numbers = f", 0 to {len(images) - 1}" if len(images) else ", expected at least one"
         raise InputError(f"--image {which}: the input has {len(images)} images{numbers}")
-    return np.asarray(images[which])
+    image = np.asarray(images[which])
+    check_finite(image, f"{' '.join(files)}: image {which}")
+    return image

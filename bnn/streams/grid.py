@@ -18,12 +18,13 @@ from .recordings import structured_columns, whole_columns
 MOST_STEPS = 1_000_000
 
 
-def check_finite(values: Floats) -> None:
-    """Raise InputError if a value is not finite: it would have neither a place in the order nor a colour."""
+def check_finite(values: Floats, name: str = "x") -> None:
+    """Raise InputError, beginning with ``name``, if a value is not finite: it would have neither a place in the order
+    nor a colour."""
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
         at = tuple(wrong[0].tolist())
-        raise InputError(f"x: found {values[at]} at {at}, expected finite numbers; {len(wrong):,} are not")
+        raise InputError(f"{name}: found {values[at]} at {at}, expected finite numbers; {len(wrong):,} are not")
 
 
 @dataclass(frozen=True)

@@ -245,6 +245,7 @@ emit c net.bnn | Missing option '-o' / '--folder'. Give a folder for the files: 
 emit c net.bnn -o c --offset 1 | --offset is for files, found none to read; leave it out
 emit nir net.bnn out.txt | OUT.nir out.txt: expected a name ending in .nir or .h5 or .hdf5
 events pair.bnn x.npy | the model has 2 inputs, expected one; use bnn run
+events net.bnn nan.npy --image 1 | nan.npy: image 1: found nan at (0, 0, 0), expected finite numbers; 144 are not
 events net.bnn x.npy --image 9 | --image 9: the input has 4 images, 0 to 3
 events net.bnn x.npy --window 20000 | --window is for --mode recording, found --mode image; leave it out
 events net.bnn rec.npz --mode recording --tau 5 | --tau is not for --rule window, which takes --step, --window, --count
@@ -304,6 +305,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     for name, data in contents.items():
         Path(name).write_bytes(data)
     arrays = {"x": x, "nchw": x.transpose(0, 3, 1, 2), "three": np.arange(3), "s": w.s, "objects": np.array([None])}
+    arrays["nan"] = np.where(np.arange(len(x)).reshape(-1, 1, 1, 1) == 1, np.float32(np.nan), x)
     for name, array in arrays.items():
         np.save(f"{name}.npy", array, allow_pickle=True)
     np.savez("two.npz", a=x, b=x)
