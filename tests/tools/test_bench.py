@@ -130,6 +130,7 @@ def test_models_as_json(tmp_path: Path) -> None:
     assert "TensorFlow" in engines and "bnn, cold caches" in engines
     if {"avx512", "avx2"} <= set(available_kernels()):
         assert "bnn, AVX2" in engines
+    assert {row["setting"] for row in found["rows"] if row["engine"] == "XNNPACK"} == {"float32", "int8"}
     for peer, engine in (("lce", "Larq Compute Engine"), ("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")):
         assert engine in engines or found["missing"].get(peer) or report["without"][peer]
     assert sum(op["share"] for op in found["profile"]) == pytest.approx(1)

@@ -88,6 +88,8 @@ _PEERS = (
     ("LCE's default, portable C++", "Larq Compute Engine", "default"),
     ("TensorFlow", "TensorFlow", "tf.function"),
     ("Keras eager", "TensorFlow", "Keras eager"),
+    ("XNNPACK f32", "XNNPACK", "float32"),
+    ("XNNPACK int8", "XNNPACK", "int8"),
     ("ONNX Runtime f32", "ONNX Runtime", "float32"),
     ("ONNX Runtime int8", "ONNX Runtime", "int8"),
     ("OpenVINO f32", "OpenVINO", "float32"),

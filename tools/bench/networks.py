@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of the benchmarks: larq_zoo's, the demo's, a mobile one, and chains of equal layers."""
+"""The networks of the benchmarks: larq_zoo's, the demo's, mobile ones, and chains of equal layers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,15 @@ ZOO: dict[str, str] = {
 }
 DEMO: dict[str, tuple[int, int, int]] = {"digits": (8, 8, 1), "fashion": (28, 28, 1)}
 NETWORKS = (*DEMO, *ZOO)
-FLOAT = "MobileNetV3Small"  # no binary layer: what one would use instead
+# Without a binary layer, what one would use instead: of keras.applications, with these options.
+FLOAT: dict[str, tuple[str, dict[str, Any]]] = {
+    "MobileNetV3Small": ("MobileNetV3Small", {"include_preprocessing": False}),
+    "MobileNetV3SmallMinimalistic": ("MobileNetV3Small", {"include_preprocessing": False, "minimalistic": True}),
+    "MobileNetV2-0.5": ("MobileNetV2", {"alpha": 0.5}),
+}
 SHAPE = (224, 224, 3)  # of the images of all networks except the demo's
 LAYERS = tuple(layers.BUILDERS)
-NAMES = (*NETWORKS, FLOAT, *LAYERS)
+NAMES = (*NETWORKS, *FLOAT, *LAYERS)
 Floats = NDArray[np.float32]
 _CALIBRATION = 8  # images
 _INSTALL_ZOO = "pip install tensorflow-datasets && pip install --no-deps larq-zoo zookeeper"
@@ -58,8 +63,9 @@ def build(name: str, seed: int) -> Any:
     tf.random.set_seed(seed)
     if name in DEMO:
         model = networks.build(name, DEMO[name], 10)
-    elif name == FLOAT:
-        model = keras.applications.MobileNetV3Small(input_shape=SHAPE, weights=None, include_preprocessing=False)
+    elif name in FLOAT:
+        kind, options = FLOAT[name]
+        model = getattr(keras.applications, kind)(input_shape=SHAPE, weights=None, **options)
     elif name in LAYERS:
         model = layers.BUILDERS[name](keras, larq)
     else:

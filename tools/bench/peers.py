@@ -39,10 +39,13 @@ def one_thread() -> None:
 
 
 def compiled(model: Any, x: Floats, threads: int, engine: str = "bnn") -> Contestant:
-    """bnn, which writes to an array made once."""
+    """bnn: one image by a plain call, several into an array made once."""
     images = len(x)
-    out = np.empty((images, *model.output_shapes[0]), np.float32)
-    run = partial(model.predict, x, threads=threads, out=out)
+    if images > 1 or threads > 1:
+        out = np.empty((images, *model.output_shapes[0]), np.float32)
+        run = partial(model.predict, x, threads=threads, out=out)
+    else:
+        run = partial(model, x)  # with one thread, unless BNN_THREADS says otherwise
     return Contestant(engine, f"{model.kernels}, {threads} thread{'s' * (threads > 1)}", images, threads, run)
 
 
@@ -75,6 +78,44 @@ def onnx_runtime(keras_model: Any, x: Floats) -> Iterator[Contestant]:
     with _exported(keras_model, image.shape) as (floats, int8):
         yield _session(onnxruntime, floats, "float32", image)
         yield _session(onnxruntime, int8, "int8", image)
+
+
+def xnnpack(keras_model: Any, x: Floats) -> Iterator[Contestant]:
+    """TensorFlow Lite's kernels on x86 and ARM, on the float network and the int8 network of the same shape."""
+    tf, _, _ = _tf.load()
+    for setting in ("float32", "int8"):
+        flatbuffer = _in_child(partial(_flatbuffer, keras_model, x, setting == "int8"))
+        with _quiet():
+            interpreter = tf.lite.Interpreter(model_content=flatbuffer, num_threads=1)
+        interpreter.allocate_tensors()
+        given, made = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+        def run(interpreter: Any = interpreter, given: int = given, made: int = made) -> Floats:
+            interpreter.set_tensor(given, x)
+            interpreter.invoke()
+            return np.asarray(interpreter.get_tensor(made))
+
+        yield Contestant("XNNPACK", setting, len(x), 1, run)
+
+
+def _flatbuffer(keras_model: Any, x: Floats, int8: bool) -> bytes:
+    """The model without its quantizers, as TensorFlow Lite has it; int8: weights per channel, calibrated on random
+    images, with floats in and out."""
+    tf, keras, _ = _tf.load()
+
+    def plain(layer: Any) -> Any:
+        config = {k: None if k.endswith("_quantizer") else v for k, v in layer.get_config().items()}
+        return type(layer).from_config(config)
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.models.clone_model(keras_model, clone_function=plain))
+    if int8:
+        rng = np.random.default_rng(0)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: (
+            [rng.normal(size=x.shape).astype(np.float32)] for _ in range(_CALIBRATION)
+        )
+    return bytes(converter.convert())
 
 
 def onnx_module(module: Any, image: Floats) -> Contestant:
@@ -165,6 +206,7 @@ def _in_child(work: Callable[[], bytes]) -> bytes:
             status = 1
             try:
                 signal.alarm(_CHILD_SECONDS)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what is written from C
                 with _quiet():
                     path.write_bytes(work())
                 status = 0
@@ -210,6 +252,7 @@ class Peer:
 PEERS: dict[str, Peer] = {
     "tensorflow": Peer(tensorflow),  # the networks are built with it
     "lce": Peer(larq_compute_engine, ("larq_compute_engine",), "pip install --no-deps larq-compute-engine"),
+    "xnnpack": Peer(xnnpack),
     "onnxruntime": Peer(onnx_runtime, ("onnx", "onnxruntime"), "pip install onnx onnxruntime"),
     "openvino": Peer(openvino, ("onnx", "onnxruntime", "openvino"), "pip install onnx onnxruntime openvino"),
 }

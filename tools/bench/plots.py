@@ -18,6 +18,7 @@ _COLOURS = {
     "bnn, cold caches": "#54aeff",
     "register loop": "#9ec1f7",
     "Larq Compute Engine": "#e39a2d",
+    "XNNPACK": "#0969da",
     "ONNX Runtime": "#8250df",
     "OpenVINO": "#1a7f37",
     "TensorFlow": "#b9c0c9",

@@ -152,8 +152,8 @@ def blocks(bench: Bench, results: Sequence[Result], felt: dict[str, float], with
     layers = [r for r in results if r.network in networks.LAYERS]
     if layers:
         found["layers"] = document.models(layers)
-    if any(r.network == networks.FLOAT for r in results):
-        found["instead"] = document.instead([r for r in results if r.network in (networks.FLOAT, "QuickNet")])
+    if any(r.network in networks.FLOAT for r in results):  # a table of its own, which no other network shares
+        return {**found, "instead": document.instead(results)}
     results = [r for r in results if r.network in networks.NETWORKS]
     if not results:
         return found
@@ -169,8 +169,9 @@ def blocks(bench: Bench, results: Sequence[Result], felt: dict[str, float], with
 
 @case(rounds=15, slice_ms=30.0, clock="wall", seed=0, cc="cc", docs=None)
 @click.option("--network", "names", multiple=True, default=_DEFAULT, show_default=True,
-              type=click.Choice([*networks.NAMES, "all", "layers"]),
-              help="Repeat it for several; all: every network; layers: every chain of layers.")  # fmt: skip
+              type=click.Choice([*networks.NAMES, "all", "layers", "instead"]),
+              help="Repeat it for several; all: every binary network; layers: every chain of layers; "
+              "instead: QuickNet, and float networks that one would use instead.")  # fmt: skip
 @click.option("--peer", "peer_names", multiple=True, type=click.Choice(list(peers.PEERS)), default=tuple(peers.PEERS),
               show_default=True, help="Repeat it for several.")  # fmt: skip
 @click.option("--no-peers", is_flag=True, help="Time bnn alone.")
@@ -194,7 +195,7 @@ def models(
     peer_names = tuple(name for name in peer_names if name not in absent)
     profile = profile or plot is not None
     peers.one_thread()
-    groups = {"all": networks.NETWORKS, "layers": networks.LAYERS}
+    groups = {"all": networks.NETWORKS, "layers": networks.LAYERS, "instead": ("QuickNet", *networks.FLOAT)}
     members = list(dict.fromkeys(member for name in names for member in groups.get(name, (name,))))
     results: list[Result] = []
     without = dict(absent)
