@@ -210,7 +210,8 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     file = read_config(where, unsafe=unsafe)
     keras = keras_of(tf, file.version)
     changed = not unsafe and check_trusted(where, file.config, keras)
-    functions = keras is tf.keras and "module" not in file.config and find_functions(file.config, keras)
+    legacy = keras is tf.keras and isinstance(file.config, dict) and "module" not in file.config
+    functions = legacy and find_functions(file.config, keras)
     try:
         with contextlib.nullcontext() if unsafe else limited_variables(tf, where, file.stored):
             if changed or functions:
