@@ -121,51 +121,6 @@ struct bnn_byte_kernels {
     bnn_tile_kernel *values;
 };
 
-/* What becomes of a float v by its operand o: bnn/ir/ops says what the ops of these names compute.  set: o.  raise and
- * lower: o if it is greater (less), otherwise v, also if there is a NaN. */
-enum bnn_arithmetic {
-    BNN_STEP_set,
-    BNN_STEP_add,
-    BNN_STEP_sub,
-    BNN_STEP_mul,
-    BNN_STEP_div,
-    BNN_STEP_maximum,
-    BNN_STEP_minimum,
-    BNN_STEP_prelu,
-    BNN_STEP_raise,
-    BNN_STEP_lower
-};
-
-/* The operand of pixel i and channel c is first[i * pixel + c], or first[i * pixel] if it stays. */
-struct bnn_step {
-    enum bnn_arithmetic op;
-    int stays;
-    const float *first;
-    size_t pixel;
-};
-
-enum { BNN_MOST_STEPS = 16 };
-
-/* out[i * channels + c] is what the steps make one after another, each rounded; there is one, and the first is `set`.  An
- * operand may be in the memory of out if its floats have the same places. */
-struct bnn_elements {
-    float *out;
-    size_t pixels, channels;
-    const struct bnn_step *steps;
-    size_t count;
-};
-
-enum { BNN_FEW_VALUES = 16 };
-
-/* Numbers of channels, as planes of bits that begin on words, `apart` words after each other, and a table of few values;
- * a pixel has `words` words. */
-struct bnn_numbers {
-    const float *table;
-    uint32_t last, planes; /* index of the table's last value, for all numbers from there on: numbers are below 16 */
-    int binary;            /* bits of a binary number, the lowest first; otherwise set bits are counted */
-    size_t channels, apart, words;
-};
-
 struct bnn_neurons;
 
 /* Spikes over time.  A group of its own, because other networks should not have its pointers in memory. */
@@ -215,9 +170,8 @@ struct bnn_kernels {
      * begins a word, tail bits zero; nonzero: there was a NaN */
     int (*binarize_at)(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
                        size_t pixels);
-    void (*compute)(const struct bnn_elements *elements);
-    /* out[i * channels + c] = the value of the number of pixel i's channel c.  NULL where no family does it well. */
-    void (*decode)(float *out, const uint32_t *in, const struct bnn_numbers *numbers, size_t pixels);
+    /* dst[i] = src[i] > dst[i] ? src[i] : dst[i] */
+    void (*max_row)(float *dst, const float *src, size_t count);
     /* The event engine's membranes.  m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i] */
     void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
     /* a[i] += delta * row[i] */

@@ -67,8 +67,8 @@ def c_header() -> str:
     called = [op.name for op in CURVES if op.c == f"bnn_{op.name}(out, in, n)"]
     out.append("/* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */\n")
     out.append("#define BNN_CURVES(X) \\\n" + " \\\n".join(f"    X({name})" for name in called) + "\n\n")
-    out.append("/* X(name, may it be written over an operand): arithmetic on two floats; steps of kernels.h */\n")
-    pairs = [f"    X({op.name}, {op.in_place is not None:d})" for op in written if op.infer is broadcast_type]
+    out.append("/* X(name, value for the floats x and y, may it be written over an operand) */\n")
+    pairs = [f"    X({op.name}, {op.c}, {op.in_place is not None:d})" for op in written if op.infer is broadcast_type]
     out.append("#define BNN_PAIRS(X) \\\n" + " \\\n".join(pairs) + "\n\n")
     for i, slot in enumerate(SLOTS):
         out.append(f"#define BNN_SLOT_{slot.upper()} {1 << i}u\n")
@@ -96,7 +96,7 @@ extern "C" {
 #endif
 
 """
-# Which ops need which: bnn_conv_check, and prepare functions of other ops.
+# Which ops need which: bnn_conv_check, and prepare functions of bits.c and pool.c.
 FAMILIES = """
 /* bconv2d and iconv2d for little memory: weights stay in the file (those of bytes are packed more closely), and nothing
  * else is prepared.  bconv2d_flash needs the family below, iconv2d_flash none. */
@@ -105,9 +105,8 @@ extern const bnn_op_row bnn_op_row_iconv2d_flash;
 
 /* For bconv2d_flash; counts by carry-save adders, for processors without vectors. */
 extern const bnn_kernels bnn_kernels_flash;
-/* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels, arithmetic
- * on two floats, affine, clamp, prelu and pools of floats; for the event engine of bnn_events.h, which also needs the
- * part for binarize; for bnn_snn.h. */
+/* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels and max_pool
+ * of floats; for the event engine of bnn_events.h, which also needs the part for binarize; for bnn_snn.h. */
 extern const bnn_kernels bnn_kernels_scalar;
 extern const bnn_kernels bnn_kernels_scalar_binary;
 extern const bnn_kernels bnn_kernels_scalar_bytes;

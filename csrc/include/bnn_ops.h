@@ -62,9 +62,8 @@ extern const bnn_op_row bnn_op_row_iconv2d_flash;
 
 /* For bconv2d_flash; counts by carry-save adders, for processors without vectors. */
 extern const bnn_kernels bnn_kernels_flash;
-/* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels, arithmetic
- * on two floats, affine, clamp, prelu and pools of floats; for the event engine of bnn_events.h, which also needs the
- * part for binarize; for bnn_snn.h. */
+/* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels and max_pool
+ * of floats; for the event engine of bnn_events.h, which also needs the part for binarize; for bnn_snn.h. */
 extern const bnn_kernels bnn_kernels_scalar;
 extern const bnn_kernels bnn_kernels_scalar_binary;
 extern const bnn_kernels bnn_kernels_scalar_bytes;

@@ -62,14 +62,14 @@
     X(erfc) \
     X(erf)
 
-/* X(name, may it be written over an operand): arithmetic on two floats; steps of kernels.h */
+/* X(name, value for the floats x and y, may it be written over an operand) */
 #define BNN_PAIRS(X) \
-    X(add, 1) \
-    X(sub, 0) \
-    X(mul, 0) \
-    X(div, 0) \
-    X(maximum, 0) \
-    X(minimum, 0)
+    X(add, x + y, 1) \
+    X(sub, x - y, 0) \
+    X(mul, x * y, 0) \
+    X(div, x / y, 0) \
+    X(maximum, x >= y || x != x ? x : y, 0) \
+    X(minimum, x <= y || x != x ? x : y, 0)
 
 #define BNN_SLOT_ZEROS 1u
 #define BNN_SLOT_PRE_MUL 2u

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of one float, and softmax. */
+#include "epilogue.h"
 #include "mcu/elements.h"
 #include "mcu/functions.h"
-#include "ops/elements.h"
+#include "ops/check.h"
 
 enum { CURVE = 32 }; /* work of an exponential, or of what is as long, for one float */
 
@@ -63,31 +64,13 @@ FUNCTION(round, 4, prepare_round, bnn_rounded(x, ((const struct bnn_round_attrs 
 static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_clamp_attrs *a = op->attrs;
-    BNN_CHECK_KERNELS(p->model->kernels->compute != NULL);
     BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits are numbers (1: yes)", 0, 1);
     return prepare(p, op);
 }
 
 /* NaN stays. */
-static size_t clamp_steps(const struct bnn_run *r, size_t image, size_t y, struct bnn_step *steps)
-{
-    const struct bnn_clamp_attrs *a = r->op->attrs;
-    steps[0] = bnn_by_row(BNN_STEP_set, &r->inputs[0], image, y);
-    steps[1] = bnn_by(BNN_STEP_raise, &a->lo);
-    steps[2] = bnn_by(BNN_STEP_lower, &a->hi);
-    return 3;
-}
-
-static void clamp_run(const struct bnn_run *r)
-{
-    bnn_compute_run(r, clamp_steps);
-}
-
-const struct bnn_op_row bnn_op_row_clamp = {
-    BNN_ROW(clamp),
-    .prepare = prepare_clamp,
-    .run = clamp_run,
-};
+FUNCTION(clamp, 1, prepare_clamp,
+         bnn_clamp(x, ((const struct bnn_clamp_attrs *)attrs)->lo, ((const struct bnn_clamp_attrs *)attrs)->hi));
 
 /* Over the channels of each pixel. */
 static void softmax_row(const struct bnn_run *r, size_t image, size_t y)

@@ -151,6 +151,12 @@ static int binarize_at(uint32_t *dst, const float *src, const float *thresholds,
     return nan;
 }
 
+static void max_row(float *dst, const float *src, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = src[i] > dst[i] ? src[i] : dst[i];
+}
+
 /* Blocks of LANES targets: the last reads beyond the end, into the slack. */
 static void add_rows(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count)
 {
@@ -196,7 +202,6 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
 
 #define TARGET
 #include "../neurons.inc"
-#include "../elements.inc"
 
 /* Spikes, not values: four rows at a time load and store a sum once. */
 static void sum_rows(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
@@ -301,7 +306,7 @@ static const struct bnn_spike_kernels spikes = {
 #define BYTES .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values}
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
-#define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .compute = compute
+#define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
 #define SPIKES .spikes = &spikes
 #define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
 

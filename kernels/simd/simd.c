@@ -28,8 +28,6 @@
 #define FMA(x, y, z) ((x) * (y) + (z))
 #define BYTE_TAPS 2
 #define BYTES_ADD(s, x, w) ((s) + (word_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
-#define MAX(x, y) ((float_vector)_mm_max_ps((__m128)(x), (__m128)(y)))
-#define MIN(x, y) ((float_vector)_mm_min_ps((__m128)(x), (__m128)(y)))
 #endif
 
 #define TARGET
@@ -41,11 +39,9 @@
 #define BYTE_COUNTS
 #define MASK_LT(x, y) signs((x) < (y))
 #define MASK_GT(x, y) signs((x) > (y))
-#define MASK_UNORDERED(x, y) signs(((x) != (x)) | ((y) != (y)))
-#ifndef MAX
-#define MAX(x, y) choose((x) > (y), x, y)
-#define MIN(x, y) choose((x) < (y), x, y)
-#endif
+#define MASK_NAN(v) signs((v) != (v))
+#define MAX(x, y) select_floats((x) > (y), x, y)
+#define MIN(x, y) select_floats((x) < (y), x, y)
 #define LOAD_SOME(p, n) ((n) >= VL ? load_floats(p) : load_some(p, n))
 #define STORE_SOME(p, v, n) store_some(p, v, n)
 #define SPLAT(x) ((float_vector){x, x, x, x})
@@ -67,29 +63,27 @@ static inline words_4 count_bytes(words_4 v)
 /* Bit l: whether lane l is true (-1). */
 static inline unsigned signs(ints_4 truth)
 {
-#ifdef __x86_64__
-    return (unsigned)_mm_movemask_ps((__m128)truth);
-#else
     words_4 bits = (words_4)truth & (words_4){1, 2, 4, 8};
     return bits[0] | bits[1] | bits[2] | bits[3];
-#endif
+}
+
+static inline floats_4 select_floats(ints_4 truth, floats_4 yes, floats_4 no)
+{
+    return (floats_4)((truth & (ints_4)yes) | (~truth & (ints_4)no));
 }
 
 static inline floats_4 load_some(const float *p, size_t n)
 {
-    return (floats_4){n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
+    floats_4 v = {0};
+    for (size_t i = 0; i < VL && i < n; i++)
+        v[i] = p[i];
+    return v;
 }
 
 static inline void store_some(float *p, floats_4 v, size_t n)
 {
-    if (n > 0)
-        p[0] = v[0];
-    if (n > 1)
-        p[1] = v[1];
-    if (n > 2)
-        p[2] = v[2];
-    if (n > 3)
-        p[3] = v[3];
+    for (size_t i = 0; i < VL && i < n; i++)
+        p[i] = v[i];
 }
 
 #include "../tile.inc"

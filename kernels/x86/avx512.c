@@ -21,7 +21,7 @@
 #define BYTES_ADD(s, x, w) ((word_vector)_mm512_dpbusd_epi32((__m512i)(s), (__m512i)(x), (__m512i)(w)))
 #define MASK_LT(x, y) _mm512_cmplt_epi32_mask((__m512i)(x), (__m512i)(y))
 #define MASK_GT(x, y) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), _CMP_GT_OQ)
-#define MASK_UNORDERED(x, y) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), _CMP_UNORD_Q)
+#define MASK_NAN(v) _mm512_cmp_ps_mask((__m512)(v), (__m512)(v), _CMP_UNORD_Q)
 #define WIDE_LT(count, limit) \
     compare_wide((__m512i)(count)[0], (__m512i)(count)[1], (__m512i)(count)[2], (__m512i)(count)[3], limit)
 #define MAX(x, y) ((float_vector)_mm512_max_ps((__m512)(x), (__m512)(y)))
@@ -36,7 +36,6 @@
 #define WIDEN(v) ((int_vector)_mm512_cvtepi8_epi32((__m128i)(v)))
 #define SUM_VECTORS 16
 #define COMPRESS(p, v, m) _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(m, (__m512i)(v)))
-#define PERMUTE(table, number) ((float_vector)_mm512_permutexvar_ps((__m512i)(number), _mm512_loadu_ps(table)))
 #define SIGN_EXTEND(v) ((short_vector)_mm512_cvtepi8_epi16((__m256i)(v)))
 
 typedef __mmask16 mask;

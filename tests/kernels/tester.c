@@ -352,8 +352,7 @@ static void test_float(const struct bnn_float_kernels *floats, int depthwise, in
     X(take_differing, take_differing) \
     X(binarize, binarize)             \
     X(binarize_at, binarize_at)       \
-    X(compute, compute)               \
-    X(decode, decode)                 \
+    X(max_row, max_row)               \
     X(add_rows, add_rows)             \
     X(add_floats, add_floats)         \
     X(crossed, crossed)               \
