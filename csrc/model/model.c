@@ -264,9 +264,9 @@ static void count_needs(struct bnn_model *m, uint32_t k)
     const struct bnn_op *op = &m->ops[k];
     uint64_t scratch = op->scratch;
     uint32_t inputs = op->input_count;
-    if (bnn_takes(m, op)) { /* after the rows that are passed comes what their op uses: the pool uses none */
+    if (bnn_takes(m, op)) { /* one after the other use the scratch memory after the rows that are passed */
         const struct bnn_op *before = op - 1;
-        scratch = bnn_plus(bnn_band_of(m, op).bytes, bnn_plus(before->scratch, scratch));
+        scratch = bnn_plus(bnn_band_of(m, op).bytes, before->scratch > scratch ? before->scratch : scratch);
         inputs += before->input_count;
     }
     m->scratch = scratch > m->scratch ? scratch : m->scratch;

@@ -71,11 +71,14 @@ def test_a_file_is_read_as_it_was_written() -> None:
         assert encode(decode(data)) == data
 
 
-def draw_convolution(rng: Any, emits: Emits) -> Network:
-    """A convolution with any kernel, stride, padding and size of the target, of 1 to 80 channels."""
+def draw_convolution(rng: Any, emits: Emits, wide: bool) -> Network:
+    """A convolution with any kernel, stride, padding and size of the target, of 1 to 80 channels; ``wide``: its windows
+    are wider than the sources."""
     shape = (int(rng.integers(3, 12)), int(rng.integers(3, 12)), int(rng.integers(1, 6)))
     kernel = int(rng.integers(1, min(6, shape[0] + 1))), int(rng.integers(1, min(6, shape[1] + 1)))
     stride, padding = (int(rng.integers(1, 4)), int(rng.integers(1, 4))), (int(rng.integers(4)), int(rng.integers(4)))
+    if wide:
+        shape, kernel, padding = (shape[0], 2, shape[2]), (kernel[0], 3), (padding[0], 2)
     fit = [(shape[a] + padding[a] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
     rows, columns = (int(rng.integers(1, rng.choice([fit[a], shape[a] + 2]) + 1)) for a in (0, 1))
     channels = int(rng.choice([1, 7, 16, 17, 40, 80]))
@@ -94,7 +97,7 @@ def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits) -> None:
     print(f"BNN_TEST_SEED={SEED}")
     for number in numbers(20):
         rng = np.random.default_rng([SEED, emits, number])
-        network = draw_convolution(rng, emits)
+        network = draw_convolution(rng, emits, number % 8 == 7)
         n = network.populations[0].size
         sends = rng.random((6, n)) < rng.choice([0.7, 0.95, 1] if number % 2 else [0.4, 1])
         most = {Emits.SPIKES: 1, Emits.COUNTS: 5}.get(emits, 3)
