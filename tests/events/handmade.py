@@ -94,8 +94,19 @@ def accepted(rng: Rng) -> dict[str, Graph]:
         shortcuts = [ops.constant(op_graphs.integers(rng, (4, 5, 3))), x, ops.make("sign", x)]
         add(f"residuals {k}", [x], *(epilogue(rng, b, 3, slots, DType.f32, r) for r in shortcuts))
     x = ops.input_node("image", (4, 5, 3))
-    shifted = ops.make("binarize", ops.make("add", x, ops.constant([0.5, -1.0, 0.0])), name="shifted")
-    add("a number added to an input", [x], conv(rng, shifted, 3))
+    moved = x
+    for op, constant in (
+        ("add", [0.5, -1.0, 0.0]),
+        ("mul", [2.0, -1.0, 1.0]),
+        ("sub", [0.5, 1.0, 2.0]),
+        ("div", [2.0]),
+    ):
+        moved = ops.make(op, moved, ops.constant(constant))
+    moved = ops.make("binarize", moved, name="moved")
+    add("arithmetic on an input", [x], conv(rng, moved, 3))
+    x = ops.input_node("image", (1, 1, 3))
+    spread = ops.make("add", x, ops.constant(op_graphs.integers(rng, (4, 5, 3))))
+    add("an input that is broadcast", [x], conv(rng, ops.make("binarize", spread, name="spread"), 3))
     x, b = bits((3, 4, 34))
     pads = [ops.make("pad", b, attrs=ops.PadAttrs((1, 2, 3, 1), value), name="pad") for value in (-1.0, 1.0)]
     add("pads", [x], conv(rng, ops.make("concat", *pads), 3), *(ops.make("unpack", pad) for pad in pads))
