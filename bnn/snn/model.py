@@ -279,10 +279,10 @@ class SpikingModel:
         """Run steps; what these populations sent."""
         sent = dict[PopulationInfo, Array]()
         for p in record:
-            dtype = np.uint32 if p.emits == Emits.SPIKES else np.float32
             if p in self._inputs:
                 sent[p] = given[self._inputs.index(p)].copy()
                 continue
+            dtype = np.uint32 if p.emits == Emits.SPIKES else np.float32
             sent[p] = room_for((steps, p.frame // 4), dtype, p.name, np.zeros)
             self._state.record(p.index, SENT, sent[p])
         self._state.set_learning(learn)

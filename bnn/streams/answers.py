@@ -23,7 +23,8 @@ class Sent:
 
     ``shape``: (h, w, c), (w, c) or (c,).  ``spikes``: (moments, neurons, signs) of each, if the run kept them; a sign
     above 0: one level up.  ``up`` and ``down``: how many at each moment except the first, if it counted them.
-    ``signed``: neurons take spikes back.  ``levels`` of a neuron (of bits: 2), of which it has ``start`` at moment 0.
+    ``signed``: neurons take spikes back.  ``levels``: how many a neuron has (of bits: 2); ``start``: each neuron's
+    level at moment 0.
     """
 
     name: str
@@ -190,8 +191,8 @@ def as_picture(image: Floats) -> Floats:
 
 
 def short(text: str, longest: int = _LONGEST) -> str:
-    """A name, or a text with names, on one line that has room: of what does not print, fonts have no glyph, and SVG
-    files no character."""
+    """A name, or a text with names, on one line that has room.  What does not print is escaped: fonts have no glyph for
+    it, and SVG files cannot hold it."""
     shown = printable(text)
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 

@@ -56,7 +56,7 @@ def test_every_op_on_bits(rng: np.random.Generator, name: str) -> None:
 def test_files_that_no_compiler_writes(rng: np.random.Generator) -> None:
     """After steps, also where counters look at sums that are an output; calibration of an engine on frames whose
     encoder was promised nothing changes nothing, and a reset is at rest on its inputs.  A window of 2**31 x 2**31
-    positions, of which 20 lie inside, takes no longer than these 20."""
+    positions takes no longer than the 20 of them that lie inside."""
     x = ops.input_node("x", (3, 3, 8))
     sums = ops.make("bconv2d", ops.make("binarize", x), op_graphs.signs(rng, (6, 2, 2, 8)))
     counted = ops.make("binarize_levels", sums, ops.constant([-6.0, 0.0, 6.0]))

@@ -202,7 +202,7 @@ def test_the_page_draws_what_arrived(tmp_path: Path, channels: int, factor: int,
 
 
 def engine_state_at(engine: EventEngine, run: ImageRun, moment: int) -> Any:
-    """The first layer when so many pixels have arrived, by the synchronous way."""
+    """The first layer after so many pixels, computed from the image that they make."""
     partial = np.zeros_like(run.image).reshape(-1)
     partial[run.index[:moment]] = run.image.reshape(-1)[run.index[:moment]]
     engine.step(partial.reshape(1, *run.image.shape))
@@ -254,8 +254,8 @@ def test_the_dollars_of_a_name_are_no_formula(model: SpikingModel, tmp_path: Pat
 
 
 def test_pictures_of_all_runs(engine: EventEngine, model: SpikingModel, tmp_path: Path) -> None:
-    """Images, streams and recordings by events, of which one ends with its last event; over time silent, long, without
-    a trace, without dt, of an image, of real values."""
+    """By events: images, streams and recordings, one that ends with its last event.  Over time: silent, long, without a
+    trace, without dt, of an image, of real values."""
     pytest.importorskip("matplotlib")
     values = build(small_network(emits=Emits.VALUES, dt=0))
     x = np.random.default_rng(1).random((6, 2, SIDE, SIDE)).astype(np.float32)

@@ -214,14 +214,14 @@ def load_keras(path: str | os.PathLike[str], *, unsafe: bool = False) -> Any:
     functions = legacy and find_functions(file.config, keras)
     try:
         with contextlib.nullcontext() if unsafe else limited_variables(tf, where, file.stored):
-            if changed or functions:
-                if functions:
-                    model = keras.models.model_from_config(file.config)
-                else:
-                    model = keras.models.model_from_json(json.dumps(file.config))
-                model.load_weights(str(where))
+            if functions:  # which JSON cannot hold
+                model = keras.models.model_from_config(file.config)
+            elif changed:
+                model = keras.models.model_from_json(json.dumps(file.config))
             else:
                 model = keras.models.load_model(str(where), compile=False, safe_mode=not unsafe)
+            if functions or changed:
+                model.load_weights(str(where))
     except CompileError:
         raise
     except Exception as error:  # Keras may raise anything; the caller wants one kind
