@@ -69,8 +69,8 @@ def events(
     bnn events net.bnn video.npy --mode stream
     bnn events net.bnn 00002.bin --mode recording --rule window --window 20000
 
-    Images and frames are given as for `bnn run`; recordings are .npy or .npz with x, y, p, t, N-MNIST's .bin, AEDAT
-    3.1, or Prophesee's .dat and .raw.
+    Images and frames are given as for `bnn run`; recordings are .npy, .npz, .csv, .h5 or .mat with x, y, p, t,
+    N-MNIST's .bin, AEDAT 2 to 4, or Prophesee's .dat and .raw.
     """
     _check_options(mode, rule, order)
     watching.check([net, *files])

@@ -26,6 +26,9 @@ class Watching:
     label: str | None
     labels: str | None
     kind: str | None
+    part: str | None
+    columns: str | None
+    unit: str | None
     origin: tuple[int, int]
     shrink: int
     plot: str | None
@@ -54,7 +57,7 @@ class Watching:
         """A recording with at least one event."""
         if len(files) > 1:
             raise InputError(f"found {len(files)} recordings, expected one at a time")
-        recording = recordings.read(files[0], self.kind)
+        recording = recordings.read(files[0], self.kind, part=self.part, columns=self.columns, unit=self.unit)
         if not len(recording):
             raise InputError(f"{files[0]}: contains no events")
         return recording
@@ -87,6 +90,10 @@ _OPTIONS = (
     click.option("--labels", metavar="FILE", type=click.Path(path_type=str), help="Class names, one per line."),
     click.option("--format", "kind", type=click.Choice(recordings.FORMATS),
                  help="Format of a recording.  Default: found from its name and first bytes."),
+    click.option("--part", metavar="PART", help="Of a file with several recordings: the number or name of one."),
+    click.option("--columns", metavar="XYPT", help="Of a recording without names: the order of its columns."),
+    click.option("--unit", type=click.Choice(tuple(recordings.UNITS)),
+                 help="Of a recording's times.  Default: us; of SHD and SSC s."),
     click.option("--origin", metavar="Y X", type=int, nargs=2, default=(0, 0),
                  help="Camera pixel of the input's corner."),
     click.option("--shrink", metavar="N", type=click.IntRange(1), default=1, help="Camera pixels per input pixel."),

@@ -134,7 +134,7 @@ class StreamRun(CountedRun):
         return (
             f"at frame {moment} of {self.moments} ({self.share(moment):.0%})"
             if self.check_moment(moment)
-            else "from the first frame on"
+            else "at the first frame"
         )
 
     def as_dict(self) -> dict[str, object]:

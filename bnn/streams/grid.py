@@ -38,15 +38,18 @@ class Recording:
 
 
 def place(events: Any, shape: tuple[int, ...], origin: tuple[int, int], shrink: int) -> Recording:
-    """Check a structured array and move it onto a network's (H, W, C): ((y, x) - origin) // shrink.
+    """Check a structured array and move it onto a network's (H, W, C): ((y, x) - origin) // shrink.  Units (n,) are the
+    pixels of one row.
 
     Raises:
         InputTypeError: not a structured array with x, y, p (or polarity) and t (or timestamp).
         InputError: there are neither one nor two input channels; a number is not whole or out of range; times fall;
             ``origin`` or ``shrink`` is not whole; no event is inside.
     """
+    if len(shape) == 1:
+        shape = (1, *shape, 1)
     if len(shape) != 3 or shape[2] not in (1, 2):
-        raise InputError(f"a camera's events need an input (H, W, 1) or (H, W, 2), the network's is {shape}")
+        raise InputError(f"a camera's events need an input (H, W, 1), (H, W, 2) or (units,), the network's is {shape}")
     shrink = check_count(shrink, "shrink")
     corner = as_array(origin, "origin")
     if corner.shape != (2,) or corner.dtype.kind not in "iu":

@@ -56,7 +56,7 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
     height, width, channels = image.shape
     index = np.arange(image.size) if view.order is None else view.order
     values = image.reshape(-1)[index]
-    meaning = "the darker, the more so far; in colour, in this step"
+    meaning = "darker: more so far; in colour: in this step"
     if view.image is not None:
         meaning = "the same in every step" if view.order is None else f"{view.blank:.4g} before anything arrives"
     elif arrives is not None and arrives.spikes is None:

@@ -225,7 +225,7 @@ def _image(axes: Any, image: Floats, blank: float) -> None:
     else:
         axes.imshow(image.mean(axis=2), cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
         mean = f"mean of {image.shape[2]} channels, " if image.shape[2] > 1 else ""
-        axes.set_title(f"the image, {mean}{span}:\nthe darker, the more", fontsize=9)
+        axes.set_title(f"the image, {mean}{span}:\ndarker is more", fontsize=9)
     axes.set(xticks=[], yticks=[])
 
 

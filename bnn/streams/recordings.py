@@ -4,8 +4,8 @@
     events = bnn.streams.recordings.read("00002.bin")
     run = bnn.events.EventEngine(model).run_events(events, "window", window=20000)
 
-Arrays (.npy, .npz), N-MNIST's .bin and AEDAT 3.1 need only NumPy; Prophesee's .dat and .raw (EVT 2 and 3) need the
-package expelliarmus (GPLv2): pip install -e '.[prophesee]'.
+Arrays (.npy, .npz), text, N-MNIST's .bin, AEDAT 2 and 3.1 need only NumPy; HDF5, MATLAB's .mat and AEDAT 4 the extra
+`recordings`; Prophesee's .dat and .raw (EVT 2 and 3) the package expelliarmus (GPLv2): pip install -e '.[prophesee]'.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 import re
 import struct
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,26 @@ from ..errors import BnnError, InputError, InputTypeError, ModelNotFoundError, S
 from ..runtime.arrays import as_array, as_bytes
 from ..runtime.files import path_text
 from ..runtime.numpy_files import load
+from .containers import FIELDS, UNITS, Told, fields, read_container
+
+__all__ = [
+    "EVENT", "FIELDS", "FORMATS", "UNITS", "decode_aedat2", "decode_aedat3", "decode_nmnist", "encode_nmnist",
+    "from_fields", "read", "structured_columns", "whole_columns",
+]  # fmt: skip
 
 #: Fields of a recording: pixel column and row, polarity (1: brighter, 0: darker), time in microseconds.
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("t", "<i8")])
-#: Accepted names of the fields.
-FIELDS = (("x",), ("y",), ("p", "polarity"), ("t", "timestamp", "ts"))
-FORMATS = ("nmnist", "numpy", "aedat3", "dat", "evt2", "evt3")
+FORMATS = (
+    "nmnist", "numpy", "text", "hdf5", "mat", "aedat2-dvs128", "aedat2-davis", "aedat3", "aedat4", "dat", "evt2",
+    "evt3",
+)  # fmt: skip
+# The formats that take each option.
+_TAKES = {"part": ("hdf5", "mat", "aedat4"), **dict.fromkeys(("columns", "unit"), ("numpy", "text", "hdf5", "mat"))}
+_SUFFIXES = {
+    **dict.fromkeys((".npy", ".npz"), "numpy"), ".bin": "nmnist", **dict.fromkeys((".h5", ".hdf5"), "hdf5"),
+    ".mat": "mat", **dict.fromkeys((".csv", ".txt"), "text"),
+}  # fmt: skip
+_ENDINGS = ".npy, .npz, .csv, .txt, .h5, .mat, .bin (N-MNIST), .aedat, .aedat4, .dat or .raw (Prophesee)"
 
 # The range of a field: EVENT's x and y have 16 bits, and the difference of two times must fit into 64.
 _RANGES = {"x": (0, 2**15 - 1), "y": (0, 2**15 - 1), "p": (-1, 1), "t": (-(2**62), 2**62)}
@@ -52,12 +65,20 @@ _COMMENT = b"% "
 _NO_TIME = {"evt2": bytes.fromhex("00000080"), "evt3": bytes.fromhex("0080")}
 
 
-def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
+def read(
+    path: str | os.PathLike[str], format: str | None = None, *, part: int | str | None = None,
+    columns: str | None = None, unit: str | None = None,
+) -> Array:  # fmt: skip
     """A recording as a structured array (x, y, p, t), sorted by t.
 
     Args:
         path: the file.
-        format: one of nmnist, numpy, aedat3, dat, evt2, evt3; None: determined by the file's name and first bytes.
+        format: one of FORMATS; None: determined by the file's name and first bytes.
+        part: of a file with several recordings, the number of one (SHD, SSC; a stream of AEDAT 4) or its name (a group
+            or array of HDF5, a variable of .mat).
+        columns: the order of x, y, p and t in numbers without names, (N, 4) arrays or text, such as "txyp".
+        unit: of the times: "us" (the default; of SHD and SSC "s"), "ms", "s" or "ns"; times are then rounded to
+            microseconds.
 
     Raises:
         ModelNotFoundError (a FileNotFoundError): there is no such file.
@@ -68,11 +89,13 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
     name = Path(path_text(path))
     if not os.path.isfile(name):
         found = "is a folder" if os.path.isdir(name) else "there is no such recording"
-        raise ModelNotFoundError(f"{name}: {found}; give the file: .npy, .npz, .bin, .dat, .raw or .aedat")
+        raise ModelNotFoundError(f"{name}: {found}; give the file: {_ENDINGS}")
     if format is not None:
         check_choice(format, "format", FORMATS)
+    told = Told(part, columns, unit)
     try:
-        events = _read(name, format or _guess(name))
+        kind = format or _guess(name)
+        events = _read(name, kind, told.check(kind, _TAKES))
     except MemoryError:
         raise InputError(
             f"{name}: its events need more memory than is available; expected a shorter recording"
@@ -85,13 +108,17 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Array:
     return events if np.array_equal(order, np.arange(len(order))) else events[order]
 
 
-def _read(path: Path, kind: str) -> Array:
+def _read(path: Path, kind: str, told: Told) -> Array:
     if kind == "numpy":
-        return _read_numpy(path)
+        return _read_numpy(path, told)
+    if kind in ("hdf5", "mat", "text", "aedat4"):
+        return from_fields(*read_container(path, kind, told), source=str(path))
     if kind == "nmnist":
         return decode_nmnist(path.read_bytes(), str(path))
     if kind == "aedat3":
         return decode_aedat3(path.read_bytes(), str(path))
+    if kind.startswith("aedat2"):
+        return decode_aedat2(path.read_bytes(), kind.removeprefix("aedat2-"), str(path))
     return _read_prophesee(path, kind)
 
 
@@ -170,6 +197,30 @@ def encode_nmnist(events: Array) -> bytes:
     return bytes(np.stack(columns, axis=1).astype(np.uint8).tobytes())
 
 
+def decode_aedat2(data: bytes, camera: str, source: str = "AEDAT data") -> Array:
+    """AEDAT 2: lines beginning with #, then addresses and times of 32 bits, most significant byte first.
+
+    ``camera``: "dvs128": bit 0 is 0 if it became brighter, x is bits 1 to 7, y bits 8 to 14.  "davis" (DAVIS240,
+    DAVIS346): bit 11 is 1 if it became brighter, x is bits 12 to 21, y bits 22 to 30.  Other signals are skipped.
+    Rows are counted as in the file, where a camera may begin at the bottom.
+    """
+    check_choice(camera, "camera", ("dvs128", "davis"))
+    data = bytes(as_bytes(data, f"the bytes of {source}"))
+    at = (
+        re.match(rb"(?s)(?:#[\t -\xff]*\r?\n)*?(?i:#\s*end of ascii header)\r?\n|(?:#[\t -~]*\r?\n)*", data) or [b""]
+    )[0]
+    if (len(data) - len(at)) % 8:
+        raise InputError(f"{source}: {len(data) - len(at):,} bytes of events, expected a multiple of 8; copy it again")
+    address, t = np.frombuffer(data, ">u4", offset=len(at)).reshape(-1, 2).astype(np.int64).T
+    t = t + np.cumsum(np.diff(t, prepend=t[:1]) < -(2**31)) * 2**32
+    if camera == "dvs128":
+        keep, fields_ = address >> 15 == 0, (address >> 1 & 0x7F, address >> 8 & 0x7F, 1 - (address & 1))
+    else:
+        keep = (address >> 31 == 0) & (address >> 10 & 1 == 0)
+        fields_ = (address >> 12 & 0x3FF, address >> 22 & 0x1FF, address >> 11 & 1)
+    return from_fields(*(column[keep] for column in (*fields_, t)), source=source)
+
+
 def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
     """AEDAT 3.1: text lines beginning with #, then packets; those of polarity events are read, others skipped."""
     data = bytes(as_bytes(data, f"the bytes of {source}"))
@@ -209,26 +260,29 @@ def _after_header(data: bytes, mark: bytes, last: bytes, source: str) -> int:
 
 def _guess(path: Path) -> str:
     suffix = path.suffix.lower()
-    if suffix in (".npy", ".npz"):
-        return "numpy"
-    if suffix == ".bin":
-        return "nmnist"
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
     with path.open("rb") as file:
         head = file.read(4096)
     if head.startswith(b"#!AER-DAT3"):
         return "aedat3"
+    if head.startswith(b"#!AER-DAT4"):
+        return "aedat4"
+    if head.startswith(b"#!AER-DAT2"):
+        cameras = {name for name in ("dvs128", "davis") if name.encode() in head.lower()}
+        if len(cameras) != 1:
+            raise InputError(f"{path}: its header names no camera that is read; say which layout its addresses have: "
+                             "aedat2-dvs128 or aedat2-davis (--format)")  # fmt: skip
+        return f"aedat2-{cameras.pop()}"
     if head.startswith(b"#!AER-DAT"):
         version = head[9:12].decode("ascii", "replace")
-        raise InputError(
-            f"{path}: AEDAT {version.strip()}, expected 3.1; convert it (dv-processing, jAER) or pass a structured "
-            "array x, y, p, t to run_events"
-        )
+        raise InputError(f"{path}: AEDAT {version.strip()}, expected 2.0, 3.1 or 4.0; convert it (dv-processing, jAER) "
+                         "or pass a structured array x, y, p, t to run_events")  # fmt: skip
+    if head.startswith(b"\x89HDF"):
+        return "hdf5"
     if suffix in (".dat", ".raw"):
         return _prophesee(path, suffix, head)
-    raise InputError(
-        f"{path}: unknown format; expected .npy, .npz, .bin (N-MNIST), .dat or .raw (Prophesee), .aedat (3.1), "
-        f"or give its format: {', '.join(FORMATS)}"
-    )
+    raise InputError(f"{path}: unknown format; expected {_ENDINGS}, or give its format: {', '.join(FORMATS)}")
 
 
 def _prophesee(path: Path, suffix: str, head: bytes) -> str:
@@ -246,19 +300,21 @@ def _prophesee(path: Path, suffix: str, head: bytes) -> str:
     return f"evt{version[0]}"
 
 
-def _read_numpy(path: Path) -> Array:
+def _read_numpy(path: Path, told: Told) -> Array:
     def choose(names: list[str]) -> list[str]:
-        fields = _fields(names)
-        if "" in fields and len(names) != 1:
+        found = fields(names)
+        if "" in found and len(names) != 1:
             raise InputError(f"{path}: contains {', '.join(names)}, expected x, y, p, t or one structured array")
-        return names if "" in fields else fields
+        return names if "" in found else found
 
     loaded = load(path, choose)
     if isinstance(loaded, dict):
         if len(loaded) > 1:
-            return from_fields(*loaded.values(), source=str(path))
+            return from_fields(*told.timed(list(loaded.values())), source=str(path))
         (loaded,) = loaded.values()
-    return from_fields(*structured_columns(loaded, str(path)), source=str(path))
+    if loaded.dtype.names is None and (told.columns is not None or (loaded.ndim == 2 and loaded.shape[1] == 4)):
+        return from_fields(*told.named(loaded, str(path)), source=str(path))
+    return from_fields(*told.timed(structured_columns(loaded, str(path))), source=str(path))
 
 
 def structured_columns(events: Any, source: str) -> list[Any]:
@@ -266,18 +322,13 @@ def structured_columns(events: Any, source: str) -> list[Any]:
     if isinstance(events, np.ndarray):
         events = as_array(events, source)
     dtype = getattr(events, "dtype", shown(events))
-    fields = _fields(getattr(dtype, "names", None) or ())
-    if "" in fields:
-        missing = FIELDS[fields.index("")][0]
+    found = fields(getattr(dtype, "names", None) or ())
+    if "" in found:
+        missing = FIELDS[found.index("")][0]
         expected = f"a structured array with fields x, y, p, t; '{missing}' is missing"
         hint = "bnn.streams.recordings has read(path) and from_fields(x, y, p, t)"
         raise InputTypeError(f"{source}: found {dtype}, expected {expected}; {hint}")
-    return [events[name] for name in fields]
-
-
-def _fields(names: Sequence[str]) -> list[str]:
-    """The names of x, y, p and t among these; "" for one that is missing."""
-    return [next((c for c in choices if c in names), "") for choices in FIELDS]
+    return [events[name] for name in found]
 
 
 def _read_prophesee(path: Path, encoding: str) -> Array:

@@ -204,8 +204,8 @@ def test_unknown_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such recording"):
         recordings.read(tmp_path / "nothing.bin")
     path = tmp_path / "x.aedat4"
-    path.write_bytes(b"#!AER-DAT4.0\r\n")
-    with pytest.raises(bnn.InputError, match=r"AEDAT 4\.0, expected 3\.1"):
+    path.write_bytes(b"#!AER-DAT1.0\r\n")
+    with pytest.raises(bnn.InputError, match=r"AEDAT 1\.0, expected 2\.0, 3\.1 or 4\.0"):
         recordings.read(path)
     path.write_bytes(b"hello")
     with pytest.raises(bnn.InputError, match="unknown format"):
@@ -219,7 +219,8 @@ def test_unknown_files(tmp_path: Path) -> None:
     [
         ("x.dat", b"hello", "has no header"),
         ("x.dat", b"", "has no header"),
-        ("x.dat", b"#!AER-DAT2.0\r\n", r"AEDAT 2\.0, expected 3\.1"),
+        ("x.dat", b"#!AER-DAT2.0\r\n", "its header names no camera that is read; say which layout"),
+        ("x.aedat", b"#!AER-DAT2.0\r\n# DVS128\r\n1234", "4 bytes of events, expected a multiple of 8"),
         ("x.raw", bytes(range(1, 200)), "has no header"),
         ("x.raw", b"% evt 2.1\n% geometry 640x480\n", r"EVT 2\.1, expected EVT 2\.0 or 3\.0"),
         ("x.raw", b"% format EVT4;height=720\n", "EVT 4"),
@@ -389,7 +390,7 @@ def test_bad_recordings(rng: np.random.Generator) -> None:
         place(np.zeros((4, 4)), shape, (0, 0), 1)
     with pytest.raises(TypeError, match="'t' is missing"):
         place(events[["x", "y", "p"]], shape, (0, 0), 1)
-    with pytest.raises(bnn.InputError, match=r"\(H, W, 1\) or \(H, W, 2\)"):
+    with pytest.raises(bnn.InputError, match=r"\(H, W, 1\), \(H, W, 2\) or \(units,\)"):
         place(events, (8, 8, 3), (0, 0), 1)
     with pytest.raises(bnn.InputError, match=r"none of the \d+ events lies on the network's 8 x 8 pixels: x is"):
         place(events, shape, (500, 0), 1)

@@ -202,7 +202,7 @@ def test_the_page_draws_what_arrived(tmp_path: Path, channels: int, factor: int,
 
 
 def engine_state_at(engine: EventEngine, run: ImageRun, moment: int) -> Any:
-    """The first layer after so many pixels, computed from the image that they make."""
+    """What the first layer computes from the image that this many pixels make."""
     partial = np.zeros_like(run.image).reshape(-1)
     partial[run.index[:moment]] = run.image.reshape(-1)[run.index[:moment]]
     engine.step(partial.reshape(1, *run.image.shape))
