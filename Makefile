@@ -29,7 +29,7 @@ PY := $(VENV)/bin/python
 C_SOURCES := $(shell $(PYTHON) bnn/runtime/build.py 2>/dev/null)
 C_FILES := $(C_SOURCES) $(shell $(PYTHON) bnn/runtime/build.py headers 2>/dev/null)
 FORMATTED := $(filter-out %.gen.h,$(C_FILES)) $(wildcard tests/*/*.[ch] tests/*/*/*.c tests/*/*.inc tools/*.[ch] tools/*/*.[ch] examples/*/*.c)
-C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Werror
+C_WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wcast-qual -Werror
 C_FLAGS := -std=c11 -O2 -ffp-contract=off -Icsrc/include -Icsrc -Ikernels
 
 # NumPy 1 where Python has it, so that both are tested.

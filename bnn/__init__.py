@@ -55,6 +55,7 @@ __all__ = [
     "UnsupportedOpError",
     "VerifierError",
     "__version__",
+    "calibrate",
     "compile",
     "emit_c",
     "emit_nir",
@@ -72,6 +73,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import events, snn, streams
+    from .calibration import calibrate
     from .cli.inputs import read_picture
     from .compiler import compile, emit_c, emit_nir
     from .streams import recordings as event_sources
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 
 # Imported when first used, so that loading and running a model stays light.
 _LAZY = {
+    "calibrate": ("calibration", "calibrate"),
     "compile": ("compiler", "compile"),
     "emit_c": ("compiler", "emit_c"),
     "emit_nir": ("compiler", "emit_nir"),

@@ -4,15 +4,18 @@ InputError for a wrong value, with the argument's name, what was found and what 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 import numpy as np
 
-from .errors import InputError, InputTypeError
+from .errors import EnvironmentVariableError, InputError, InputTypeError
 
 T = TypeVar("T")
+
+MOST_THREADS = 256
 
 _LONGEST = 80  # characters of a value in a message
 
@@ -38,6 +41,18 @@ def check_count(value: object, what: str, most: int = 2**31 - 1, least: int = 1)
     if not least <= value <= most:
         raise InputError(f"{what}: found {shown(value)}, expected {least} to {most}")
     return int(value)
+
+
+def check_threads(value: object) -> int:
+    """A number of threads; None: BNN_THREADS, or 1."""
+    if value is not None:
+        return check_count(value, "threads", MOST_THREADS)
+    text = os.environ.get("BNN_THREADS") or "1"
+    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise EnvironmentVariableError(
+            f"environment variable BNN_THREADS: found {text!r}, expected a whole number from 1 to {MOST_THREADS}"
+        )
+    return int(text)
 
 
 def check_number(value: object, what: str) -> float:

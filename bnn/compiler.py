@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ._arguments import check_callable, check_flag, check_text, shown
+from ._arguments import check_callable, check_count, check_flag, check_text, shown
 from ._notes import WARNING, parted
 from ._types import Array
+from .calibration import calibrate as quantize
 from .emit.c import write as c
-from .emit.c.interface import CSummary, EmitOptions, Vectors
+from .emit.c.interface import CSummary, EmitLimits, EmitOptions, Vectors
 from .emit.c.program import ALIGNMENT, identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
@@ -58,6 +59,7 @@ def compile(
     labels: Sequence[str] | None = None,
     preprocess: str | Mapping[str, Any] | Preprocessing | None = None,
     metadata: Mapping[str, str] | None = None,
+    calibrate: object = None,
     dump_after: str | None = None,
     dump: Callable[[str], object] = print,
 ) -> Model:
@@ -79,8 +81,9 @@ def compile(
         input_dtype: "uint8" or "int8": the network takes bytes, and computes what the Keras model does with
             ``images.astype(np.float32)``; "float32".  Default: the types of the model's own inputs.  Several inputs:
             one type for all, or a dict by their names.
-        require_binary: raise if a convolution or dense layer stays float, naming each with the reason.  Layers that
-            read the network's own input, directly or moved, scaled or normalized, may stay float.
+        require_binary: raise if a convolution or dense layer is not binary, naming each with the reason: it stays
+            float, or its weights have several bits.  Layers that read the network's own input, directly or moved,
+            scaled or normalized, need not be binary.
         zero: what Sign gives for 0 in a model from ONNX or PyTorch.  Default: 0, as in both, and the layer after a sign
             whose input may be 0 then takes twice the bits; +1 or -1: this, as training meant it.
         unsafe: load a file like Keras and TensorFlow, whatever it does: it may run its Python code (Lambda layers) and
@@ -92,6 +95,7 @@ def compile(
             :class:`bnn.Preprocessing`, or a dict of its fields.  Default: pixels as they are, where the network itself
             divides its input by 255 or 127.5 (``Rescaling``); otherwise the file does not say.
         metadata: whatever else the file should say, texts by their keys.  The metadata of an ONNX model are kept.
+        calibrate: images, for layers that stay float: they become int8, as :func:`bnn.calibrate` does it.
         dump_after: the name of a pass (or "import" or "all"), after which ``dump`` gets the graph's text.
 
     Returns:
@@ -115,15 +119,17 @@ def compile(
     opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
     source = opened.graph(input_dtype)
     graph = with_hints(lower(source, dump_after, dump), opened.hints())
-    stay_float = [n for n in graph.schedule if n.op == "conv2d" and not _reads_input(n)]
-    if require_binary and stay_float:
-        reasons = "; ".join(f"'{n.name}': {parted(n.note)[0] or 'float'}" for n in stay_float)
-        count = "1 layer is" if len(stay_float) == 1 else f"{len(stay_float)} layers are"
+    not_binary = [n for n in graph.schedule if n.op in ("conv2d", "qconv2d") and not _reads_input(n)]
+    if require_binary and not_binary:
+        reasons = "; ".join(f"'{n.name}': {parted(n.note)[0] or 'float'}" for n in not_binary)
+        count = "1 layer is" if len(not_binary) == 1 else f"{len(not_binary)} layers are"
         raise CompileError(f"{count} not binary: {reasons}")
     compiled = Model.from_bytes(encode(graph), max_bytes=NO_LIMIT)  # the caller's own model was as large in memory
     use = _use(source, compiled, opened.metadata, labels, preprocess, metadata).text()
     if use:
         compiled = Model.from_bytes(encode(replace(graph, use=use)), max_bytes=NO_LIMIT)
+    if calibrate is not None:
+        compiled = quantize(compiled, calibrate).model
     for line in (*opened.said, *compiled.warnings):
         warnings.warn(line.removeprefix(WARNING), CompileWarning, stacklevel=2)
     return compiled
@@ -146,16 +152,27 @@ def _use(
     found = {key: text for key, text in found.items() if len(text) <= _LONGEST}
     inputs, outputs = ([t for t in compiled.tensors if t.storage == kind] for kind in ("input", "output"))
     layer, factor = _own_factor(source)
-    scales = abs(factor) < _SMALL and inputs[0].dtype == "f32"
+    scales = abs(factor) < _SMALL
     made: Preprocessing | None = None
     if preprocess is not None:
         made = check_preprocessing(preprocess, inputs)
-        if scales and (made.scale != 1 or made.mean or made.std):
+        if isinstance(preprocess, str) and made.scale is None and not scales:
+            raise InputError(
+                f"preprocess: found {shown(preprocess)}, which scales pixels, but the network reads bytes as they are; "
+                'give {"fit": "stretch"}, or, if it was trained on scaled pixels, compile it without '
+                "input_dtype='uint8' (--input-dtype uint8)"
+            )
+        if scales and made.scale is not None and (made.scale != 1 or made.mean or made.std):
             raise InputError(
                 f"preprocess: the network itself scales pixels (layer '{layer}' multiplies its input by {factor:.4g}); "
                 "give the scale 1, and no mean or std"
             )
-    elif len(inputs) == 1 and scales and any(np.float32(factor) == np.float32(f) for f in _OF_PIXELS):
+    elif (
+        len(inputs) == 1
+        and scales
+        and inputs[0].dtype == "f32"
+        and any(np.float32(factor) == np.float32(f) for f in _OF_PIXELS)
+    ):
         made = Preprocessing(scale=1.0)
     names = _classes(found, outputs) if labels is None else check_labels(labels, outputs)
     return Use(names, made, {**found, **({} if metadata is None else check_metadata(metadata))})
@@ -213,6 +230,9 @@ def emit_c(
     single_file: bool = False,
     trace: bool = False,
     vectors: Array | Sequence[Array] | None = None,
+    max_ram: int | None = None,
+    max_flash: int | None = None,
+    max_instructions: int | None = None,
 ) -> CSummary:
     """Write a compiled network as C99 for firmware: const tables and a list of calls, which need no file, no parser and
     no memory of their own.  Its outputs have the bytes of ``bnn.load(path, kernels="portable")(x)``, and of every other
@@ -233,9 +253,13 @@ def emit_c(
         trace: main.c, compiled with NAME_HOOK, names the first layer that differs.
         vectors: (N, ...) like the model's inputs, for main.c, with the outputs of the portable kernels.  Default: four
             random images.
+        max_ram: bytes of memory that the caller gives, at most.  Default: any number, as for the other limits.
+        max_flash: bytes of tables, at most; code comes to them.
+        max_instructions: for an image on the target, at most.
 
     Raises:
-        CompileError: only the runtime can do what a layer does; names the layer and the reason.
+        CompileError: only the runtime can do what a layer does, or the network takes more than it may; names the layer
+            and the reason, and no file is written.
         InputError, ModelFormatError: a wrong name, target, output or vector; a file that was not emitted; no model.
         ModelFileError: a file cannot be written; none has been then.
     """
@@ -247,11 +271,16 @@ def emit_c(
         target=target, output=output, fast=fast, single_file=single_file, trace=trace,
     )  # fmt: skip
     c.check_options(options)
+    limits = EmitLimits(*(
+        None if value is None else check_count(value, what, 2**62)
+        for what, value in (("max_ram", max_ram), ("max_flash", max_flash), ("max_instructions", max_instructions))
+    ))  # fmt: skip
     data = opened.to_bytes()
     graph = plan_arena(c.last_values(decode(data), output), ArenaMemory(ALIGNMENT))
     spec.verify(graph, Level.RUNTIME, "plan_arena")
     images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
     summary, files = c.emit(graph, options, digest(data), _test_vectors(data, graph, options, images))
+    c.check_limits(summary, target, limits)
     contents = {os.path.join(folder, file): text.encode() for file, text in files.items()}
     _check_own(contents)
     try:

@@ -21,7 +21,10 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 import bnn
 
 MOST_BYTES = 2**20  # of a picture
-model = bnn.load(os.environ.get("MODEL") or Path(__file__).with_name("digits.bnn"))  # once, for all threads
+try:
+    model = bnn.load(os.environ.get("MODEL") or Path(__file__).with_name("digits.bnn"))  # once, for all threads
+except bnn.BnnError as error:
+    sys.exit(f"error: {error}")
 app = FastAPI()
 
 
@@ -47,4 +50,7 @@ def classify(data: Annotated[bytes, Depends(body)]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(sys.argv[1]) if len(sys.argv) > 1 else 8000)  # on 127.0.0.1
+    port = sys.argv[1] if len(sys.argv) > 1 else "8000"
+    if not port.isdigit() or int(port) >= 2**16:
+        sys.exit(f"error: found the port {port}, expected 0 to 65535 (0: a free one)")
+    uvicorn.run(app, port=int(port))  # on 127.0.0.1

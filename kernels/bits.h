@@ -65,24 +65,33 @@ static inline int32_t bnn_byte_weight(const struct bnn_byte_filters *f, const ui
     return sum / (int32_t)f->planes;
 }
 
-/* dst: [block][segment][word][lane], `taps` weights per word, the first lowest.  The last word of a segment holds its
- * last `taps` weights, if it has that many, with zeros for those that the previous word has. */
-static inline void bnn_pack_bytes(uint32_t *dst, const struct bnn_byte_filters *f, size_t lanes, size_t taps)
-{
-    size_t length = f->pixels * f->bytes, words = (f->bytes * f->planes + 31) / 32;
-    for (size_t first = 0; first < f->channels; first += lanes)
-        for (size_t s = 0; s < f->segments; s++)
-            for (size_t k = 0; k < length; k += taps)
-                for (size_t channel = first; channel < first + lanes; channel++) {
-                    const uint32_t *segment = f->signs + (channel * f->segments + s) * f->pixels * words;
-                    size_t start = length < taps || k + taps <= length ? k : length - taps;
-                    uint32_t word = 0;
-                    for (size_t i = k; channel < f->channels && i < start + taps && i < length; i++) {
-                        int32_t weight = bnn_byte_weight(f, segment + i / f->bytes * words, i % f->bytes);
-                        word |= (uint32_t)weight << (32 - 32 / taps) >> (taps - 1 - (i - start)) * (32 / taps);
-                    }
-                    *dst++ = word;
-                }
-}
+/* Defines a function that packs weights as dst: [block][segment][word][lane], `taps` of them per word, the first lowest.
+ * The last word of a segment holds its last `taps` weights, if it has that many, with zeros for those that the previous
+ * word has.  `weight`: that of a channel's number i in segment s. */
+#define BNN_PACK_TAPS(function, weight)                                                                               \
+    static inline void function(uint32_t *dst, const struct bnn_byte_filters *f, size_t lanes, size_t taps)           \
+    {                                                                                                                 \
+        const size_t length = f->pixels * f->bytes;                                                                   \
+        for (size_t first = 0; first < f->channels; first += lanes)                                                   \
+            for (size_t s = 0; s < f->segments; s++)                                                                  \
+                for (size_t k = 0; k < length; k += taps)                                                             \
+                    for (size_t channel = first; channel < first + lanes; channel++) {                                \
+                        size_t start = length < taps || k + taps <= length ? k : length - taps;                       \
+                        uint32_t word = 0;                                                                            \
+                        for (size_t i = k; channel < f->channels && i < start + taps && i < length; i++)              \
+                            word |= (uint32_t)(weight) << (32 - 32 / taps) >> (taps - 1 - (i - start)) * (32 / taps); \
+                        *dst++ = word;                                                                                \
+                    }                                                                                                 \
+    }
+
+/* The words of a pixel's signs. */
+#define BNN_SIGN_WORDS(f) (((f)->bytes * (f)->planes + 31) / 32)
+BNN_PACK_TAPS(bnn_pack_bytes,
+              bnn_byte_weight(f,
+                              f->signs + ((channel * f->segments + s) * f->pixels + i / f->bytes) * BNN_SIGN_WORDS(f),
+                              i % f->bytes))
+BNN_PACK_TAPS(bnn_pack_wide, f->weights[(channel * f->segments + s) * length + i])
+#undef BNN_SIGN_WORDS
+#undef BNN_PACK_TAPS
 
 #endif

@@ -53,12 +53,15 @@ const bnn_kernels *bnn_kernels_select(const char *name)
     return NULL;
 }
 
-/* Takes what is missing from the first of the families that has it and that this processor can run. */
+/* Takes what is missing from the first of the families, and of those that come along with them, that has it and that this
+ * processor can run. */
 static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *complete)
 {
     uint32_t features = processor_features();
-    for (size_t i = 0; i < count; i++) {
-        const bnn_kernels *k = families[i];
+    const bnn_kernels *along = NULL;
+    for (size_t i = 0; along != NULL || i < count;) {
+        const bnn_kernels *k = along != NULL ? along : families[i++];
+        along = k->next;
         if (k->features & ~features)
             continue;
         complete->portable_sums |= k->portable_sums;
@@ -73,14 +76,14 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(name, name)
         TAKE(binary, binary.values)
         TAKE(bytes, bytes.values)
+        TAKE(wide, wide)
         TAKE(take_differing, take_differing)
         TAKE(binarize, binarize)
         TAKE(binarize_at, binarize_at)
-        TAKE(max_row, max_row)
-        TAKE(add_rows, add_rows)
-        TAKE(add_floats, add_floats)
-        TAKE(crossed, crossed)
-        TAKE(halve, halve)
+        TAKE(compute, compute)
+        TAKE(quantize, quantize)
+        TAKE(decode, decode)
+        TAKE(events, events)
         TAKE(spikes, spikes)
 #undef TAKE
     }

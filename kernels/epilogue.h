@@ -11,6 +11,20 @@ static inline float bnn_clamp(float v, float lo, float hi)
     return v > hi ? hi : v;
 }
 
+/* 1.5 * 2^23: floats from 2^23 to 2^24 are the integers, so adding it rounds, ties to even. */
+#define BNN_ROUNDS 12582912.0f
+
+static inline uint8_t bnn_quantize(float v, const struct bnn_quantizer *q)
+{
+    const float least = (float)-q->zero, most = (float)(255 - q->zero);
+    v = v * q->scale;
+    v = v + q->offset;
+    v = v > least ? v : least; /* also NaN */
+    v = v < most ? v : most;
+    v = v + BNN_ROUNDS;
+    return (uint8_t)((int32_t)(v - BNN_ROUNDS) + q->zero);
+}
+
 /* Bits of one pixel, v > BNN_BIT_ABOVE, tail bits zero; nonzero: there was a NaN. */
 static inline int bnn_binarize(uint32_t *bits, const float *values, size_t count)
 {

@@ -57,6 +57,7 @@ struct bnn_tile {
     const void *weights;
     const int32_t *limits; /* the table of binary.bits: the bit is (differing bits < limit), limits as low as -2^30 */
     const float *corrections; /* the table of other bits and of bytes: see their kernels; all sums are below 2^24 */
+    const int32_t *whole;     /* of bytes, instead: the table of numbers that are added before the sum is a float */
     size_t first, channels;   /* the block's first channel, and the number of channels: 1 to the block's width */
     uint32_t *bits;           /* output words; bits of the last word beyond the channels become zero */
     float *values;            /* output values; either may be NULL */
@@ -66,9 +67,10 @@ struct bnn_tile {
 };
 
 /* Byte filters: signs [channels][segments][pixels] of `planes` times `bytes` bits, each in separate words; a weight is
- * the mean of its planes' signs. */
+ * the mean of its planes' signs.  Int8 filters have weights [channels][segments][pixels][bytes] instead. */
 struct bnn_byte_filters {
     const uint32_t *signs;
+    const int8_t *weights;
     size_t channels, segments, pixels, bytes, planes;
 };
 
@@ -89,12 +91,12 @@ typedef int bnn_tile_kernel(const struct bnn_tile *tile);
 /* Kernels that share a layout of packed weights form a group: a family has all of a group or none.  A group's tiles are
  * `pixels` high, and its blocks `lanes` wide: 32 or 64 output channels. */
 struct bnn_binary_kernels {
-    uint32_t pixels, lanes;
-    uint32_t expansion; /* packed words for one of a filter */
-    /* src: [channels][words] (a filter's taps in order) -> dst: [block][words][lane], missing lanes zero.  dst has
-     * ceil(channels / lanes) * lanes * words * expansion elements; each family chooses its own layout of a word's
-     * lanes. */
-    void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words);
+    uint16_t pixels, lanes;
+    uint16_t expansion; /* packed words for one of a filter */
+    /* src: [channels][words] (a filter's taps in order) -> dst: [block][segment][word][lane], missing lanes zero, for
+     * segments of `length` words.  dst has ceil(channels / lanes) * lanes * words * expansion elements; each family
+     * chooses its own layout of a segment's words and lanes. */
+    void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words, size_t length);
     /* bits by limits (values NULL, epilogue ignored) */
     bnn_tile_kernel *bits;
     /* correction - 2 * differing bits */
@@ -102,7 +104,7 @@ struct bnn_binary_kernels {
 };
 
 struct bnn_float_kernels {
-    uint32_t pixels, lanes;
+    uint16_t pixels, lanes;
     /* As for bits, without an expansion. */
     void (*pack)(float *dst, const float *src, size_t channels, size_t taps);
     bnn_tile_kernel *values;
@@ -112,13 +114,68 @@ struct bnn_float_kernels {
 };
 
 struct bnn_byte_kernels {
-    uint32_t pixels, lanes;
-    uint32_t taps; /* weights in a packed word: 1, 2 or 4 */
+    uint16_t pixels, lanes;
+    uint16_t taps; /* weights in a packed word: 1, 2 or 4 */
     /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
     void (*pack)(uint32_t *dst, const struct bnn_byte_filters *filters);
-    /* correction + the sum of products with weights of -1, 0 and +1.  Nothing beyond a segment's length is read except
-     * slack. */
+    /* correction + the sum of products.  Nothing beyond a segment's length is read except slack. */
     bnn_tile_kernel *values;
+};
+
+/* A float's byte: see `quantize` of bnn/ir/ops. */
+struct bnn_quantizer {
+    float scale, offset;
+    int32_t zero;
+};
+
+/* What becomes of a float v by its operand o: bnn/ir/ops says what the ops of these names compute.  set: o.  raise and
+ * lower: o if it is greater (less), otherwise v, also if there is a NaN.  nearest and down: the op `round` in these
+ * directions, for all pixels by the number BNN_WHOLE. */
+enum bnn_arithmetic {
+    BNN_STEP_set,
+    BNN_STEP_add,
+    BNN_STEP_sub,
+    BNN_STEP_mul,
+    BNN_STEP_div,
+    BNN_STEP_maximum,
+    BNN_STEP_minimum,
+    BNN_STEP_prelu,
+    BNN_STEP_raise,
+    BNN_STEP_lower,
+    BNN_STEP_nearest,
+    BNN_STEP_down
+};
+
+#define BNN_WHOLE 8388608.0f /* 2^23: floats from there on are integers */
+
+/* The operand of pixel i and channel c is first[i * pixel + c], or first[i * pixel] if it stays. */
+struct bnn_step {
+    enum bnn_arithmetic op;
+    int stays;
+    const float *first;
+    size_t pixel;
+};
+
+enum { BNN_MOST_STEPS = 16 };
+
+/* out[i * channels + c] is what the steps make one after another, each rounded; there is one, and the first is `set`.  An
+ * operand may be in the memory of out if its floats have the same places. */
+struct bnn_elements {
+    float *out;
+    size_t pixels, channels;
+    const struct bnn_step *steps;
+    size_t count;
+};
+
+enum { BNN_FEW_VALUES = 16 };
+
+/* Numbers of channels, as planes of bits that begin on words, `apart` words after each other, and a table of few values;
+ * a pixel has `words` words. */
+struct bnn_numbers {
+    const float *table;
+    uint32_t last, planes; /* index of the table's last value, for all numbers from there on: numbers are below 16 */
+    int binary;            /* bits of a binary number, the lowest first; otherwise set bits are counted */
+    size_t channels, apart, words;
 };
 
 struct bnn_neurons;
@@ -150,15 +207,33 @@ struct bnn_spike_kernels {
     size_t (*find_bits)(uint32_t *index, const uint32_t *words, size_t count);
 };
 
+/* The event engine's membranes.  A group of its own for the same reason. */
+struct bnn_event_kernels {
+    /* m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i] */
+    void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
+    /* a[i] += delta * row[i] */
+    void (*add_floats)(float *a, const float *row, float delta, size_t count);
+    /* changed[k] = bits[k] ^ the bits (m >= 0) of 32 membranes from m + 32 k on, for at most 64 words; returns a bit
+     * for each word that differs.  Neurons that do not exist may appear changed. */
+    uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
+    /* m[i] = floor((accumulators[i] - thresholds[i]) / 2); may write 15 more */
+    void (*halve)(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count);
+    /* as the family's */
+    int (*binarize_at)(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
+                       size_t pixels);
+};
+
 /* A family.  Members that are NULL come from the next family: see bnn_kernels_complete. */
 struct bnn_kernels {
     const char *name;
-    uint32_t features; /* bits that the processor must have: BNN_FEATURE_* */
+    const struct bnn_kernels *next; /* the next family, if it comes along with this one where that is chosen alone */
+    uint32_t features;              /* bits that the processor must have: BNN_FEATURE_* */
     struct bnn_binary_kernels binary;
     struct bnn_float_kernels floats;
     const struct bnn_float_kernels *portable; /* the same with portable sums; NULL: those of floats are portable */
     int portable_sums;                        /* floats are to be the portable ones: of the family "portable" */
-    struct bnn_byte_kernels bytes;
+    struct bnn_byte_kernels bytes;            /* for weights of -1, 0 and +1 */
+    const struct bnn_byte_kernels *wide;      /* for all weights of 8 bits */
     /* sums[i] -= weight * (bits that differ between the n words of a and those of filter i, at w + i * stride): for
      * weights that are read where a file has them.  A family with this and without tiles of bits is for little
      * memory. */
@@ -170,17 +245,11 @@ struct bnn_kernels {
      * begins a word, tail bits zero; nonzero: there was a NaN */
     int (*binarize_at)(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
                        size_t pixels);
-    /* dst[i] = src[i] > dst[i] ? src[i] : dst[i] */
-    void (*max_row)(float *dst, const float *src, size_t count);
-    /* The event engine's membranes.  m[i] += sum of added[k][offset + i] - sum of taken[k][offset + i] */
-    void (*add_rows)(int16_t *m, const struct bnn_rows *rows, size_t offset, size_t count);
-    /* a[i] += delta * row[i] */
-    void (*add_floats)(float *a, const float *row, float delta, size_t count);
-    /* changed[k] = bits[k] ^ the bits (m >= 0) of 32 membranes from m + 32 k on, for at most 64 words; returns a bit
-     * for each word that differs.  Neurons that do not exist may appear changed. */
-    uint64_t (*crossed)(const int16_t *m, const uint32_t *bits, uint32_t *changed, size_t words);
-    /* m[i] = floor((accumulators[i] - thresholds[i]) / 2); may write 15 more */
-    void (*halve)(int16_t *m, const float *accumulators, const int32_t *thresholds, size_t count);
+    void (*compute)(const struct bnn_elements *elements);
+    void (*quantize)(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer);
+    /* out[i * channels + c] = the value of the number of pixel i's channel c.  NULL where no family does it well. */
+    void (*decode)(float *out, const uint32_t *in, const struct bnn_numbers *numbers, size_t pixels);
+    const struct bnn_event_kernels *events;
     const struct bnn_spike_kernels *spikes;
 };
 

@@ -26,6 +26,8 @@
     X(COUNTER, 18, 2, 17, 0, 1) \
     X(SUM, 19, 0, 1, 0, 1) \
     X(ANY, 20, 1, 16, 0, 1) \
-    X(WIRE, 21, 0, 16, 0, 1)
+    X(WIRE, 21, 0, 16, 0, 1) \
+    X(SYNAPTIC_JUMP_RECURRENT, 22, 3, 3, 0, 0) \
+    X(ALPHA, 23, 3, 35, 0, 0)
 
 #endif

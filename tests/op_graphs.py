@@ -26,8 +26,10 @@ from bnn.ir.ops import (
     PadChannelsAttrs,
     PoolAttrs,
     PowAttrs,
+    QuantizeAttrs,
     ReshapeAttrs,
     ResizeAttrs,
+    RoundAttrs,
     SliceAttrs,
     constant,
     input_node,
@@ -131,13 +133,17 @@ def network(rng: Rng, length: int) -> Graph:
     x = input_node("x", random_shape(rng))
     value: Node = x
     for _ in range(length):
-        table = FLOAT_OPS if value.type.dtype is DType.f32 else BIT_OPS
+        table = {DType.f32: FLOAT_OPS, DType.b1: BIT_OPS, DType.u8: BYTE_OPS}[value.type.dtype]
         left_out = ("reshape", "div", "resize_bilinear", "binarize_levels")  # the last: whose planes few ops may read
         names = [n for n in table if n not in left_out and not OPS[n].whole_batch]
         made = table[names[int(rng.integers(len(names)))]](rng, value)
+        if table is BYTE_OPS and made.type.dtype is DType.f32:  # any floats, or large ones
+            made = make("round", make("clamp", made, attrs=ClampAttrs(-100.0, 100.0)), attrs=RoundAttrs(0))
         small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < 4000
         finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]
         value = made if small and finite else value
+    if value.type.dtype is DType.u8:
+        value = make("cast", value)
     if value.type.dtype is DType.f32:
         value = make("clamp", value, attrs=ClampAttrs(-100.0, 100.0))
     bits = value if value.type.dtype is DType.b1 else make("binarize", value)
@@ -226,19 +232,52 @@ def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
 def rounding(rng: Rng, graph: Graph) -> Graph:
     """With other float constants, so that sums depend on their order."""
     new: dict[Node, Node] = {}
+    zeros = {node.inputs[2] for node in graph.nodes() if node.op == "qconv2d"}  # bytes
     for node in graph.nodes():
-        if node.op == "constant" and node.type.dtype is DType.f32:
+        if node.op == "constant" and node.type.dtype is DType.f32 and node not in zeros:
             new[node] = constant(node.value * np.float32(rng.uniform(0.5, 1.5)))
         else:
             new[node] = make(node.op, *(new[i] for i in node.inputs), attrs=node.attrs, name=node.name)
     return plan([new[x] for x in graph.inputs], [new[y] for y in graph.outputs], rng)
 
 
+def arithmetic(rng: Rng) -> Graph:
+    """A chain of arithmetic on floats, with operands of every kind on either side; some values have several readers."""
+    shape = random_shape(rng)
+    h, w, c = shape
+    x, y = inputs = [input_node(name, shape) for name in "xy"]
+    values: list[Node] = [make("copy", x), make("copy", y)]
+    value, whole = values[0], PoolAttrs((h, w), (1, 1))
+    small = [
+        make("sum_pool", x, attrs=whole),
+        make("slice", y, attrs=SliceAttrs(0, 1)),
+        make("max_pool", y, attrs=whole),
+    ]
+    for _ in range(int(rng.integers(2, 16))):
+        name = str(rng.choice(["add", "add", "sub", "mul", "div", "maximum", "minimum", "affine", "prelu", "clamp"]))
+        sizes = [(c,), (c,), (1,), (1, w, c), shape]
+        number = constant(rng.uniform(0.5, 1.5, sizes[int(rng.integers(len(sizes)))]) * rng.choice([-1, 1]))
+        if name == "clamp":
+            value = make(name, value, attrs=ClampAttrs(*np.sort(rng.integers(-99, 99, 2)).astype(float).tolist()))
+        elif name in ("affine", "prelu"):
+            per_channel = [constant(rng.normal(size=c)) for _ in range(3 if name == "affine" else 1)]
+            value = make(name, value, *per_channel)
+        else:
+            own = [value, number if name == "div" else [number, *values, *small][int(rng.integers(6))]]
+            if own[1] in small and rng.random() < 0.5:
+                own[1] = make("prelu", own[1], constant(rng.normal(size=own[1].type.shape[2])))
+            value = make(name, *(own if name == "div" or rng.random() < 0.7 else reversed(own)))
+        if rng.random() < 0.2:
+            values[int(rng.integers(2))] = value
+    value = make("clamp", value, attrs=ClampAttrs(-1e6, 1e6))
+    return plan(inputs, [value, make("copy", values[0]), make("copy", values[1])], rng)
+
+
 def passed(rng: Rng) -> Graph:
     """A random convolution whose value is passed to a max-pool, with or without a mask."""
     while True:
         name = str(rng.choice(CONVOLUTIONS))
-        x = input_node("x", random_shape(rng), DType.u8 if name == "iconv2d" else DType.f32)
+        x = input_node("x", random_shape(rng), DType.u8 if name in ("iconv2d", "qconv2d") else DType.f32)
         data = make("copy" if name != "bconv2d" or rng.random() < 0.3 else "binarize", x)
         maker = OPS[name].maker
         assert maker is not None
@@ -304,6 +343,9 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     counted = make("iconv2d", z, signs(rng, (34, 2, 2, 4)), constant([9, -3]),
                    constant(rng.integers(-99, 99, 34), DType.i32),
                    attrs=ConvAttrs(pads=(0, 1, 1, 0), slots=("zeros", "threshold"), out=DType.b1))  # fmt: skip
+    eight = make("qconv2d", make("quantize", d, attrs=QuantizeAttrs(16.0, 0.5, 100)),
+                 constant(rng.integers(-128, 128, (5, 2, 1, 8)), DType.i8), constant(np.full(8, 100)),
+                 attrs=ConvAttrs(pads=(1, 0, 0, 0), slots=("zeros",)))  # fmt: skip
     signed = input_node("signed", (3, 3, 2), DType.i8)
     scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted),
                   make("cast", make("excess_128", signed)))  # fmt: skip
@@ -312,4 +354,4 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     sums = make("bconv2d", numbers, signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs(planes=3), name="numbers")
     if whole_batch:
         sums = make("add", sums, make("batch_size", make("batch_sum", a), attrs=BatchSizeAttrs(20)))
-    return plan([x, y, z, signed], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums])
+    return plan([x, y, z, signed], [make("softmax", logits), make("copy", flat), d, levels, scaled, few, sums, eight])

@@ -81,7 +81,7 @@ def installed(request: pytest.FixtureRequest, build_root: Path) -> Installed:
         call("cmake", "--build", folder / "build", "--parallel", "2")
         call("cmake", "--install", folder / "build", "--prefix", prefix)
 
-    return Installed(kind, once(folder / "installed", install), folder / "build")
+    return Installed(kind, once(folder / ".local", install), folder / "build")
 
 
 def run(program: Path, installed: Installed | None = None) -> None:
@@ -229,9 +229,10 @@ def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
     """By the line of the page."""
     need("pkg-config", "cc")
     (line,) = re.findall(r"^(cc .*pkg-config.*) -o run$", PAGE, flags=re.M)
-    path = str(installed.prefix / "lib/pkgconfig")
-    call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}", PKG_CONFIG_PATH=path)
+    # The page installs into $HOME/.local.
+    call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}", HOME=str(installed.prefix.parent))
     run(tmp_path / "run", installed)
+    path = str(installed.prefix / "lib/pkgconfig")
     assert call("pkg-config", "--modversion", "bnn", PKG_CONFIG_PATH=path) == f"{__version__}\n"
 
 

@@ -145,6 +145,7 @@ def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
         EventEngine(model).run_events(events(), label=1),
         watched, watched.report, spiking.run(RNG.random((4, 2, 8, 8)) < 0.2),
         spiking.run_events(events(), label=1, origin=(0, 0)),
+        calibrated := bnn.calibrate(model, IMAGES), *calibrated.layers,
         bnn.emit_c(model, folder / "c", name="net"), *emitted_nir(model, folder / hostile.FILE_NAME[:40]),
         hostile.graph(),
         Quantized((CounterLayer(NAME, "input", (1, 1, 1)), CounterLayer(name(1), "sums", (1, 1, 1), edges=(
@@ -439,6 +440,8 @@ CALLS: dict[str, Callable[[Any], list[tuple[int, list[str]]]]] = {
     "snn compile": lambda f: [(2, [f.nir, "--simulator", "norse"]), (2, [f.spiking, "--simulator", "norse"])],
     "snn convert": lambda f: [(0, [f.onnx, "--data", f.pixels, "-o", f.converted]),
                               (2, [f.onnx, "--data", f.wrong, "-o", f.converted])],
+    "calibrate": lambda f: [(0, [f.net, f.images, "-o", f.made]), (0, [f.net, f.images, "-o", f.made, "--json"]),
+                            (2, [f.net, f.images, "-o", f.made, "--keep-float", NAME.replace("\0", "")])],
     "completion": lambda f: [(2, [f.net])],
     "snn verify": lambda f: [(2, [f.nir, f.spiking]), (2, [f.spiking, f.spiking])],
 }  # fmt: skip

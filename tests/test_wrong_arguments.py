@@ -213,6 +213,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
         recordings.structured_columns, {"events": w.events, "source": "x"}, ("events",)),
     "recordings.decode_nmnist": lambda w: Call(recordings.decode_nmnist, {"data": bytes(10)}, ("data",)),
     "recordings.encode_nmnist": lambda w: Call(recordings.encode_nmnist, {"events": w.events}),
+    "recordings.decode_aedat2": lambda w: Call(recordings.decode_aedat2, {"data": b"", "camera": "davis"}, ("data",)),
     "recordings.decode_aedat3": lambda w: Call(recordings.decode_aedat3, {"data": b""}, ("data",)),
     "snn.load": lambda w: Call(snn.load, {"path": "net.snn"}),
     "SpikingModel": lambda w: Call(snn.SpikingModel, {"opened": w.spiking._opened}),
@@ -245,6 +246,7 @@ CALLS: dict[str, Callable[[Any], Call]] = {
         w.steps.when(moment), w.steps.time(moment), w.steps.describe(names)), {}),
     "RecordingStepRun": lambda w: Call(lambda moment=1, names=None: (
         w.seen.when(moment), w.seen.events_share(moment), w.seen.describe(names)), {}),
+    "calibrate": lambda w: Call(bnn.calibrate, {"model": w.model, "images": w.x}),
     "emit_c": lambda w: Call(bnn.emit_c, {"model": w.model, "folder": "c", "name": "net"}),
     "emit_nir": lambda w: Call(bnn.emit_nir, {"model": w.model, "out": "net.nir"}),
     "compile": lambda w: Call(bnn.compile, {"model": "net.onnx"}, (
@@ -260,10 +262,17 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "verify_nir": lambda w: Call(bnn.verify_nir, {"nir_path": "none.nir", "model": w.model, "x": w.x}),
     "verify_snn": lambda w: Call(bnn.verify_snn, {"path": "none.nir", "model": w.spiking}),
     "snn.compile": lambda w: Call(snn.compile, {"path": "none.nir", "simulator": "norse"}),
+    "snn.from_torch": lambda w: Call(snn.from_torch, {
+        "module": layer(), "sample": np.ones((2, 3)), "simulator": "norse"}),
 }  # fmt: skip
-#: Right calls that find no file.
-MISSING = {"verify_nir", "verify_snn", "snn.compile"}
+#: Right calls that find no file, or no neurons.
+MISSING = {"verify_nir", "verify_snn", "snn.compile", "snn.from_torch"}
 ONNX = {"compile", "verify", "convert"}
+
+
+def layer() -> Any:
+    """A torch module, if there is torch."""
+    return __import__("torch").nn.Linear(3, 2) if importlib.util.find_spec("torch") else None
 
 
 class Slow(BaseException):

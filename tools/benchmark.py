@@ -11,6 +11,9 @@ import click
 CASES = {
     "models": "Whole networks against TensorFlow, Larq Compute Engine, ONNX Runtime and OpenVINO.",
     "kernels": "Every kernel family against the machine's register-loop rates.",
+    "elements": "Additions, pools and the like: their share of a copy's bandwidth.",
+    "calibration": "Whole networks before and after `bnn calibrate`.",
+    "mca": "Inner loops of binary kernels on processors that are not here, too, by llvm-mca.",
     "openvino": "Binary 3x3 layers against OpenVINO's BinaryConvolution.",
     "events": "The event-driven engine against the synchronous one.",
     "snn": "Networks of spiking neurons against simulators.",

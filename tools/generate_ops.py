@@ -67,8 +67,13 @@ def c_header() -> str:
     called = [op.name for op in CURVES if op.c == f"bnn_{op.name}(out, in, n)"]
     out.append("/* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */\n")
     out.append("#define BNN_CURVES(X) \\\n" + " \\\n".join(f"    X({name})" for name in called) + "\n\n")
-    out.append("/* X(name, value for the floats x and y, may it be written over an operand) */\n")
-    pairs = [f"    X({op.name}, {op.c}, {op.in_place is not None:d})" for op in written if op.infer is broadcast_type]
+    out.append(
+        "/* X(name, may it be written over an operand, may these change places): arithmetic on two floats; steps of\n"
+        " * kernels.h */\n"
+    )
+    pairs = [
+        f"    X({op.name}, {op.in_place is not None:d}, {op.swaps:d})" for op in written if op.infer is broadcast_type
+    ]
     out.append("#define BNN_PAIRS(X) \\\n" + " \\\n".join(pairs) + "\n\n")
     for i, slot in enumerate(SLOTS):
         out.append(f"#define BNN_SLOT_{slot.upper()} {1 << i}u\n")
@@ -96,7 +101,7 @@ extern "C" {
 #endif
 
 """
-# Which ops need which: bnn_conv_check, and prepare functions of bits.c and pool.c.
+# Which ops need which: bnn_conv_check, and prepare functions of other ops.
 FAMILIES = """
 /* bconv2d and iconv2d for little memory: weights stay in the file (those of bytes are packed more closely), and nothing
  * else is prepared.  bconv2d_flash needs the family below, iconv2d_flash none. */
@@ -111,6 +116,7 @@ extern const bnn_kernels bnn_kernels_scalar;
 extern const bnn_kernels bnn_kernels_scalar_binary;
 extern const bnn_kernels bnn_kernels_scalar_bytes;
 extern const bnn_kernels bnn_kernels_scalar_floats;
+extern const bnn_kernels bnn_kernels_scalar_wide;
 extern const bnn_kernels bnn_kernels_scalar_rows;
 extern const bnn_kernels bnn_kernels_scalar_events;
 extern const bnn_kernels bnn_kernels_scalar_spikes;

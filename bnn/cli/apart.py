@@ -11,7 +11,6 @@ import fcntl
 import functools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -29,10 +28,10 @@ from .._text import printable_lines
 from ..errors import BnnError, CompileError, InputError
 from ..runtime.arrays import machine_memory
 from ..runtime.summary import quantity
+from .common import parse_size, size_text
 
 # Set the path first: files in the current folder may come from the model's author.  sys is built in.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from bnn.cli.child import main; main(sys.argv[1])"
-_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # Twice what the largest network of larq_zoo needs (62 million parameters).
 _MOST_MEMORY = 16 * 2**30
 _MOST_SECONDS = 600
@@ -81,18 +80,10 @@ def _parse_size(_: click.Context, __: click.Parameter, text: str | None) -> int:
     """A size in bytes, with an optional unit K, M, G or T; None: the default."""
     if text is None:
         return _default_memory()
-    found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
-    if found is None:
-        raise click.BadParameter(f"found '{text}', expected something like 512M or 8G; 0: no limit")
-    size = min(int(found[1]) * _UNITS.get(found[2].upper(), 1), 2**62)
+    size = parse_size(text, "512M or 8G; 0: no limit")
     if size and sys.platform != "linux":
         raise InputError("--max-memory: only Linux can limit a process's memory; leave it out")
     return size
-
-
-def size_text(size: int) -> str:
-    """A size as --max-memory accepts it."""
-    return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), f"{size}B")
 
 
 def run_apart(name: str, model: str, limits: Limits, handlers: Handlers, **arguments: Any) -> Any:

@@ -8,6 +8,7 @@ import click
 from .._distribution import DISTRIBUTION
 from .._version import __version__
 from .bench import bench
+from .calibrate import calibrate_command
 from .compile import compile_command
 from .completion import completion
 from .emit import emit
@@ -37,5 +38,18 @@ def application(debug: bool) -> None:
     """
 
 
-for command in (compile_command, run, evaluate, score, verify, inspect, bench, emit, events, snn, completion):
+for command in (
+    compile_command,
+    run,
+    evaluate,
+    score,
+    verify,
+    calibrate_command,
+    inspect,
+    bench,
+    emit,
+    events,
+    snn,
+    completion,
+):
     application.add_command(command)

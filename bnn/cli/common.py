@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -59,6 +60,22 @@ def parse_shape(_: click.Context, __: click.Parameter, text: str | None) -> tupl
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f"found '{text}', expected something like 32,32,3")
     return tuple(map(int, parts))
+
+
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_size(text: str, example: str) -> int:
+    """A size in bytes, with an optional unit K, M, G or T."""
+    found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text, re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"found '{text}', expected something like {example}")
+    return min(int(found[1]) * _UNITS.get(found[2].upper(), 1), 2**62)
+
+
+def size_text(size: int) -> str:
+    """A size as :func:`parse_size` accepts it."""
+    return next((f"{size // n}{unit}" for unit, n in reversed(_UNITS.items()) if size and size % n == 0), f"{size}B")
 
 
 def parse_zero(_: click.Context, __: click.Parameter, text: str) -> int:

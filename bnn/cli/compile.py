@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..calibration import calibrate as quantized
 from ..events import populations
 from ..importers.common.kinds import check_kind
 from ..runtime import Model
@@ -16,6 +17,7 @@ from ..runtime.progress import note, note_lines, waiting
 from ..runtime.use import PRESETS
 from .apart import Limits, limit_options, run_apart
 from .common import (
+    Place,
     check_outputs,
     check_suffix,
     default_output,
@@ -31,6 +33,7 @@ from .common import (
     unsafe_option,
     use_lines,
 )
+from .inputs import InputOptions, read_arrays
 
 
 def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
@@ -47,7 +50,11 @@ def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
 @model_argument
 @click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
               help="Output; NET.snn: its event populations.  Default: the model's name with .bnn, here.")  # fmt: skip
-@click.option("--require-binary", is_flag=True, help="Fail if a convolution or dense layer stays float; name each.")
+@click.option(
+    "--require-binary",
+    is_flag=True,
+    help="Fail if a convolution or dense layer stays float, except those that read the network's input; name each.",
+)
 @click.option("--dump-after", metavar="PASS", help="Print the graph after this pass (also: import, all).")
 @click.option("--input-shape", metavar="H,W,C", callback=parse_shape, help="For a model without a fixed input shape.")
 @click.option("--input-dtype", type=click.Choice(["uint8", "int8", "float32"]),
@@ -60,10 +67,14 @@ def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
               help=f"How a picture becomes the input: {', '.join(PRESETS)}, or a .json file.")  # fmt: skip
 @click.option("--meta", metavar="KEY=TEXT", multiple=True, callback=_parse_meta,
               help="Write this into NET.bnn, too; may be repeated.")  # fmt: skip
+@click.option("--calibrate", metavar="IMAGES", type=Place("a picture, a folder of them, or .npy, .npz", exists=True),
+              help="Turn layers that stay float into int8, by these images (see `bnn calibrate`).")  # fmt: skip
 @limit_options
 @unsafe_option
 @json_option
-def compile_command(model: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
+def compile_command(
+    model: str, output: str | None, calibrate: str | None, limits: Limits, as_json: bool, **options: Any
+) -> None:
     """Compile MODEL, a .keras, .h5 or .onnx file, a SavedModel folder, or a .tflite file of Larq Compute Engine, and
     report how each layer was compiled.
 
@@ -79,7 +90,7 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
     """
     check_kind(model)
     target = output or default_output(model, ".bnn")
-    check_outputs({"-o": target}, [model, options["labels"], options["preprocess"]])
+    check_outputs({"-o": target}, [model, calibrate, options["labels"], options["preprocess"]])
     check_suffix("-o", target, [".bnn", ".snn"])
     with waiting(loading(model)) as say:
         handlers = {
@@ -89,6 +100,9 @@ def compile_command(model: str, output: str | None, limits: Limits, as_json: boo
         }
         data = run_apart("compile", model, limits, handlers, **options)  # as bnn.compile calls them
     compiled = Model.from_bytes(base64.b64decode(data))
+    if calibrate is not None:
+        with waiting(f"calibrating {model}"):
+            compiled = quantized(compiled, read_arrays(compiled, [calibrate], InputOptions(None, 0.0, False))).model
     saved = compiled if not target.endswith(".snn") else populations(compiled)
     saved.save(target)
     if as_json:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +20,7 @@ from ..runtime.progress import live, note, progress
 from ..runtime.summary import quantity, table
 from ..streams.answers import short
 from .common import Place, check_outputs, check_picture, json_option, net_argument, print_json, print_line
-from .inputs import InputOptions, count_files, read_batches, read_labels, read_numpy, reading_options
+from .inputs import InputOptions, count_files, read_batches, read_labels, read_targets, reading_options
 
 _DATA = "a folder with a folder of pictures per class, or a .npy file with --targets FILE.npy"
 Worst = tuple[float, str, int, int]  # score, file, right class, answer
@@ -131,9 +130,7 @@ def _targets(data: str, targets: str | None) -> Array:
         raise InputError(
             f"{data}: found no right classes; give --targets FILE.npy, or a folder with a folder of pictures per class"
         )
-    if not targets.endswith(".npy"):
-        raise InputError(f"--targets {targets}: expected a .npy file; write one with np.save")
-    return read_numpy(Path(targets), ["y"], "a .npy file of the right classes")[0]
+    return read_targets(targets)
 
 
 def _count(

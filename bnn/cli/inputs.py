@@ -107,6 +107,13 @@ def check_scaling(scale: float, offset: float) -> None:
         raise click.BadParameter(f"found {offset}, expected a finite float32", param_hint="--offset")
 
 
+def read_targets(path: str) -> Array:
+    """The right classes in the .npy file of --targets."""
+    if not path.endswith(".npy"):
+        raise InputError(f"--targets {path}: expected a .npy file; write one with np.save")
+    return read_numpy(Path(path), ["y"], "a .npy file of the right classes")[0]
+
+
 def read_labels(path: str, classes: Collection[int]) -> list[str]:
     """Read class names, one per line; their number must be one of ``classes``."""
     names = read_lines(path)

@@ -126,12 +126,13 @@ class _Reader:
                 return decode_filters(tensor.encoding, bytes(self.file.data[at : at + tensor.placement.bytes]), shape)
             except ValueError as error:
                 bad(f"constant {tensor.number}: {error}")
-        if at + 4 * count > len(self.file.data):
-            bad(f"constant {tensor.number}: found {4 * count} bytes at {at}, expected them inside the data section")
-        raw = self.file.data[at : at + 4 * count]
+        size = tensor.dtype.element * count
+        if at + size > len(self.file.data):
+            bad(f"constant {tensor.number}: found {size} bytes at {at}, expected them inside the data section")
+        raw = self.file.data[at : at + size]
         if tensor.dtype is DType.b1:
             return unpack(np.frombuffer(raw, "<u4").reshape(*shape[:-1], pixel), shape[-1])
-        kind = "<f4" if tensor.dtype is DType.f32 else "<i4"
+        kind = {DType.f32: "<f4", DType.i8: "i1"}.get(tensor.dtype, "<i4")
         return np.frombuffer(raw, kind).astype(tensor.dtype.numpy).reshape(shape)
 
     def _op(

@@ -64,7 +64,7 @@ class Attrs:
         parts = []
         for f in fields(self):
             value = getattr(self, f.name)
-            if value != f.default:
+            if f.repr and value != f.default:
                 text = value.name if isinstance(value, DType) else value
                 parts.append(printable(f"{f.name}={text}"))
         return ", ".join(parts)
@@ -248,16 +248,19 @@ def reached(roots: Iterable[Item], following: Callable[[Item], Iterable[Item]]) 
     return found
 
 
-def topological(roots: Iterable[Node]) -> list[Node]:
-    """Operands before users, in a stable order, without recursion (graphs are deep)."""
+def topological(
+    roots: Iterable[Node], operands_of: Callable[[Node], Iterable[Node]] = lambda node: node.inputs
+) -> list[Node]:
+    """Operands before users, in a stable order, without recursion (graphs are deep).  ``operands_of``: a node's
+    operands in the order in which they are wanted."""
     order: dict[Node, None] = {}
     for root in roots:
-        stack = [(root, iter(root.inputs))]
+        stack = [(root, iter(operands_of(root)))]
         while stack:
             node, operands = stack[-1]
             for operand in operands:
                 if operand not in order:
-                    stack.append((operand, iter(operand.inputs)))
+                    stack.append((operand, iter(operands_of(operand))))
                     break
             else:
                 order[node] = None

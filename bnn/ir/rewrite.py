@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import VerifierError
 from .graph import Attrs, Graph, Node, reached
@@ -50,10 +50,26 @@ def rebuild(graph: Graph, function: Callable[[Node, Node], Node]) -> Graph:
 
     If no node changed, returns ``graph`` itself.
     """
+    new = _made(graph, function)
+    return graph if all(old is made for old, made in new.items()) else graph.mapped(new)
+
+
+def replanned(graph: Graph, function: Callable[[Node, Node], Node]) -> Graph:
+    """:func:`rebuild` for nodes whose types and places do not change: the graph keeps its plan."""
+    new = _made(graph, function)
+    return replace(
+        graph.mapped(new),
+        schedule=tuple(new[n] for n in graph.schedule),
+        placements={new[n]: place for n, place in graph.placements.items()},
+        arena_bytes=graph.arena_bytes,
+    )
+
+
+def _made(graph: Graph, function: Callable[[Node, Node], Node]) -> dict[Node, Node]:
     new: dict[Node, Node] = {}
     for old in graph.nodes():
         new[old] = function(old, with_inputs(old, tuple(new[i] for i in old.inputs)))
-    return graph if all(old is made for old, made in new.items()) else graph.mapped(new)
+    return new
 
 
 def rewrite(graph: Graph, rules: Sequence[Rewrite], limit: int = 1000) -> Graph:

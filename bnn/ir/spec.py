@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import CompileError, VerifierError
 from .graph import DType, Graph, Halo, Node, Storage
 from .ops import CONVOLUTIONS, OPS, Level, conv_attrs, replaced, takes_rows
@@ -21,6 +23,7 @@ class Requirement:
     broken: Callable[[Node], bool]
 
 
+_BYTES = np.arange(256, dtype=np.float32)
 _SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i8), ("excess_128", DType.u8))
 
 REQUIREMENTS = (
@@ -30,7 +33,8 @@ REQUIREMENTS = (
         lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
     ),
     Requirement(
-        "bytes are inputs, or copies of them, perhaps in another shape; they are read as bytes, or converted",
+        "bytes are inputs, quantized floats, or copies of them, perhaps in another shape; they are read as bytes, or "
+        "converted",
         Level.ALL,
         lambda n: (
             n.type.dtype is DType.u8
@@ -40,14 +44,19 @@ REQUIREMENTS = (
         ),
     ),
     Requirement(
-        "signed bytes are inputs, and only excess_128 reads them",
+        "signed bytes are inputs, and only excess_128 reads them; or constants",
         Level.ALL,
         lambda n: (
             n.type.dtype is DType.i8
-            and n.op != "input"
+            and n.op not in ("input", "constant")
             or n.op != "excess_128"
-            and any(i.type.dtype is DType.i8 for i in n.inputs)
+            and any(i.type.dtype is DType.i8 and not i.is_constant for i in n.inputs)
         ),
+    ),
+    Requirement(
+        "the zeros of quantized data are bytes",
+        Level.BINARY | Level.RUNTIME,
+        lambda n: n.op == "qconv2d" and not np.isin(n.inputs[2].value, _BYTES).all(),
     ),
     Requirement(
         "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant

@@ -17,10 +17,13 @@ from .explain import explain
 from .fold_constants import fold_constants
 from .fuse_affine import fuse_affine
 from .fuse_epilogue import fuse_epilogue
+from .integer_layers import integer_layers
+from .one_pass_slopes import one_pass_slopes
 from .plan_arena import plan_arena
 from .read_bytes import read_bytes
 from .recognize_quantizers import recognize_quantizers
 from .regular_gathers import regular_gathers
+from .round_levels import round_levels
 from .schedule import schedule
 from .sink_concat import sink_concat
 from .sink_sign import sink_sign
@@ -35,6 +38,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (recognize_quantizers, Level.BINARY),
     (read_bytes, Level.BINARY),
     (binarize, Level.BINARY),
+    (integer_layers, Level.BINARY),
     (cse, Level.BINARY),  # before passes that join only values with one user
     (sink_sign, Level.BINARY),
     (sink_concat, Level.BINARY),
@@ -43,6 +47,8 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (threshold_floats, Level.BINARY),
     (fuse_affine, Level.BINARY),
     # BINARY: what spikes are emitted from
+    (round_levels, Level.BINARY),
+    (one_pass_slopes, Level.BINARY),
     (regular_gathers, Level.BINARY),
     (choose_layout, Level.RUNTIME),
     (schedule, Level.RUNTIME),

@@ -27,7 +27,7 @@ from ..ir.ops import (
     make,
     unrepeated,
 )
-from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources
+from ..ir.rewrite import Rewrite, by_scalars, remade, rewrite, sources, with_inputs
 from .levels import MOST_SIGNS, Levels, ShiftedSigns, joined, levels, no_signs, shifted_signs, sign_planes
 from .one_pixel import is_smaller, one_pixel, reads_all
 
@@ -223,7 +223,8 @@ def _shifted(node: Node, accumulate: Callable[[list[Array]], Node], w: ShiftedSi
     centre = x.values[0] + step * x.top / 2
     if centre:
         given = node.inputs[1].value.astype(np.float64)
-        sums = _inside(node, given.sum(axis=3)) if outside == 0 else given.sum(axis=(1, 2, 3))
+        padded = outside == 0 and any(conv_attrs(node).pads)
+        sums = _inside(node, given.sum(axis=3)) if padded else given.sum(axis=(1, 2, 3))
         value = make("add", value, constant(unrepeated((centre * sums).astype(np.float32))), name=name)
     return replace(value, origin=node.origin, tap=node.tap)
 
@@ -320,7 +321,8 @@ def _before_numbers(node: Node, x: Node, table: Array) -> Node | None:
         attrs = replace(attrs, value=float(thresholds[level[0] - 1]) if level[0] else -INF)
     y = make(node.op, bits.inputs[0], *node.inputs[1:], attrs=attrs, name=node.name)
     moved = make("binarize_levels", y, bits.inputs[1], name=node.name)
-    return remade(node, "dequantize", moved, x.inputs[1], attrs=DequantizeAttrs(y.type.shape[-1]))
+    assert isinstance(x.attrs, DequantizeAttrs)
+    return remade(node, "dequantize", moved, x.inputs[1], attrs=replace(x.attrs, channels=y.type.shape[-1]))
 
 
 def _scalar_on(node: Node, uses: Mapping[Node, int]) -> Node | None:
@@ -333,7 +335,11 @@ def _scalar_on(node: Node, uses: Mapping[Node, int]) -> Node | None:
     if any(other.bits is not x.bits for other in data):
         return joined(node, data)
     table = evaluate(node, [_table(i) for i in node.inputs])
-    return remade(node, "dequantize", x.bits, constant(table), attrs=DequantizeAttrs(x.channels))
+    made = {i: i.attrs.made_of for i in node.data if isinstance(i.attrs, DequantizeAttrs) and i.attrs.made_of}
+    of = {y for y, _ in made.values()}
+    root = with_inputs(node, tuple(made[i][1] if i in made else i for i in node.inputs))
+    made_of = (of.pop(), root) if len(made) == len(node.data) and len(of) == 1 else None
+    return remade(node, "dequantize", x.bits, constant(table), attrs=DequantizeAttrs(x.channels, made_of))
 
 
 def _table(x: Node) -> Array:

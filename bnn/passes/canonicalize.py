@@ -66,7 +66,7 @@ def merge_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return remade(node, "reshape", node.inputs[0].inputs[0], attrs=node.attrs)
 
 
-def _drop_idle(node: Node, uses: Mapping[Node, int]) -> Node | None:
+def drop_idle(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return node.inputs[0] if node.inputs[0].type == node.type else None
 
 
@@ -87,8 +87,8 @@ def before_reshape(node: Node, uses: Mapping[Node, int]) -> Node | None:
         elif per_channel:
             operands.append(operand)
         elif operand.value.size == 1:
-            # The scalar's own dimensions could broadcast against the batch; a slope is one number per channel.
-            shape = x.type.shape[-1:] if node.op == "prelu" else (1,)
+            # The scalar's own dimensions could broadcast against the batch; these ops have a number per channel.
+            shape = x.type.shape[-1:] if node.op in ("prelu", "affine") else (1,)
             operands.append(constant(np.broadcast_to(operand.value.reshape(1), shape)))
         else:
             return None
@@ -224,7 +224,7 @@ RULES = (
     Rewrite(_constant_second, tuple(op.name for op in OPS.values() if op.commutative)),
     Rewrite(_fold_pad, ("conv2d",), of=("pad",)),
     Rewrite(merge_reshape, ("reshape",), of=("reshape",)),
-    Rewrite(_drop_idle, ("reshape", "pad", "pad_channels", "slice")),
+    Rewrite(drop_idle, ("reshape", "pad", "pad_channels", "slice")),
     Rewrite(before_reshape, tuple(op.name for op in OPS.values() if op.elementwise)),
     Rewrite(flatten_to_conv, ("conv2d",), of=("reshape",)),
 )

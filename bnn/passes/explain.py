@@ -14,13 +14,13 @@ import numpy as np
 from .._notes import joined, warning
 from .._types import Array
 from ..ir.graph import DType, Graph, Node
-from ..ir.monotone import LARGEST
+from ..ir.monotone import LARGEST, function, regions, staircase
 from ..ir.ops import CONVOLUTIONS, OPS, SMALLEST_NORMAL, ClampAttrs, ConvAttrs, PadAttrs, conv_attrs
 from ..ir.ops.bits import binarize
 from ..ir.ops.conv import epilogue
-from ..ir.rewrite import sources, with_inputs
+from ..ir.rewrite import replanned, sources
 from .binarize import why_not_bits
-from .levels import MOST_SIGNS, MOST_STEPS, levels, scaled_by_batch, sign_planes
+from .levels import MOST_SIGNS, MOST_STEPS, Levels, levels, scaled_by_batch, sign_planes
 from .read_bytes import why_not_bytes
 from .to_thresholds import reach
 
@@ -57,17 +57,11 @@ def with_hints(graph: Graph, hints: Mapping[str, Sequence[str]]) -> Graph:
 
 
 def _with_notes(graph: Graph, texts: Callable[[Node], tuple[str, list[str]]]) -> Graph:
-    new: dict[Node, Node] = {}
-    for old in graph.nodes():
-        node = with_inputs(old, tuple(new[i] for i in old.inputs))
+    def noted(old: Node, node: Node) -> Node:
         note = joined(node.note, *texts(old))
-        new[old] = node if note == node.note else replace(node, note=note)
-    return replace(
-        graph.mapped(new),
-        schedule=tuple(new[n] for n in graph.schedule),
-        placements={new[n]: place for n, place in graph.placements.items()},
-        arena_bytes=graph.arena_bytes,
-    )
+        return node if note == node.note else replace(node, note=note)
+
+    return replanned(graph, noted)
 
 
 # -- why a layer is float ---------------------------------------------------------------------------------------------
@@ -78,19 +72,21 @@ def _kind(node: Node) -> str:
     if node.op == "iconv2d":
         one = node.inputs[1].type.shape[3] == node.inputs[0].type.shape[-1]
         return f"integer input, {'binary' if one else 'ternary'} weights"
+    if node.op == "qconv2d":
+        return "integers: its data and weights were trained to be"
     return why_float(node) if node.op == "conv2d" else ""
 
 
 def why_float(conv: Node) -> str:
     """Why a convolution of floats is neither binary nor integer."""
     x = conv.inputs[0]
-    known = levels(x)
+    known = _levels(x)
     reason = why_not_bytes(conv) or (why_not_bits(conv, known) if known is not None else "")
     if reason:
         return reason
-    if isinstance(x.attrs, PadAttrs) and levels(x.inputs[0]) is not None:
+    if isinstance(x.attrs, PadAttrs) and _levels(x.inputs[0]) is not None:
         return f"its bits are padded with {x.attrs.value:g}"
-    if x.op == "concat" and all(levels(i) is not None for i in x.inputs):
+    if x.op == "concat" and all(_levels(i) is not None for i in x.inputs):
         return "its input joins what different quantizers made"
     binary = sign_planes(conv.inputs[1].value, MOST_SIGNS) is not None
     too = "" if binary else ", its weights too"
@@ -101,6 +97,20 @@ def why_float(conv: Node) -> str:
     if _rounded(x):
         return f"its input takes more than {MOST_STEPS + 1} values{too}"
     return f"its input is float (no input quantizer){too}"
+
+
+def _levels(x: Node) -> Levels | None:
+    """The bits behind a value; or the levels that arithmetic on floats makes, if they are few enough for bits."""
+    if (known := levels(x)) is not None:
+        return known
+    channels = x.type.shape[-1]
+    while x.op == "reshape":
+        (x,) = x.inputs
+    for y in regions(x):
+        stair = staircase(function(x, y), MOST_STEPS)
+        if stair is not None:
+            return Levels(x, stair[0], channels)
+    return None
 
 
 def _scaled_by_data(x: Node) -> bool:

@@ -21,6 +21,7 @@ JUST_BELOW_ZERO = np.nextafter(np.float32(-SMALLEST_NORMAL), np.float32(0))  # d
 MOST_STEPS = 2**MOST_PLANES - 1  # steps of a quantizer that is kept as bits
 _MOST_COUNTED = 7  # steps coded as counted planes
 _MOST_JOINED = 15  # counted planes with thresholds of each channel, which binary numbers cannot have
+FEW_STEPS = 15  # steps of levels that kernels make and read fast, as bits
 MOST_SIGNS = 7  # planes of one weight: eight values, or three bits
 _MOST_WEIGHT_PLANES = 5  # 32 values: quantizers of four bits have up to 17
 _EVEN = 1e-6  # share of the largest weight: the rounding of thirds and sevenths in float32
@@ -114,8 +115,9 @@ def codes(values: Array, channels: int) -> Iterator[int]:
         yield 0
 
 
-def quantized(node: Node, stair: Staircase, code: int) -> Node:
-    """What replaces a node: bits of a float that say which value the node has, and a table of the values."""
+def quantized(node: Node, stair: Staircase, code: int, made_of: tuple[Node, Node] | None = None) -> Node:
+    """What replaces a node: bits of a float that say which value the node has, and a table of the values; ``made_of``:
+    the float and the node in the source."""
     x, values, name = stair.x, stair.values, node.name
     signs = values.tolist() == [-1.0, 1.0]
     if signs and stair.thresholds[0] == JUST_BELOW_ZERO:
@@ -129,7 +131,7 @@ def quantized(node: Node, stair: Staircase, code: int) -> Node:
         if signs:
             return remade(node, "unpack", remade(node, "binarize", x, *limits, never))
         bits = concatenated([make("binarize", x, limit, never, name=name) for limit in limits], name)
-    return remade(node, "dequantize", bits, constant(values), attrs=DequantizeAttrs(code))
+    return remade(node, "dequantize", bits, constant(values), attrs=DequantizeAttrs(code, made_of))
 
 
 def thresholds_of(bits: Node) -> tuple[Node, Array] | None:

@@ -36,7 +36,7 @@ def recognize_quantizers(graph: Graph) -> Graph:
         found = list(_recognize(node)) if _may_end(node) else []
         if found and not _stays(node, found, users):  # nodes between disappear unless others use them
             stair, code = _best(node, [without_zero(stair, new) for stair in found], users)
-            new[node] = quantized(node, replace(stair, x=new[stair.x]), code)
+            new[node] = quantized(node, replace(stair, x=new[stair.x]), code, (stair.x, node))
         else:
             new[node] = with_inputs(node, tuple(new[i] for i in node.inputs))
     return graph if all(old is made for old, made in new.items()) else graph.mapped(new)

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._types import Array
+from ..file.write import MOST_PIXELS
 from ..ir.counting import MOST_INPUTS
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import OPS, PoolAttrs, ReshapeAttrs, SliceAttrs, make
 from ..ir.rewrite import Rewrite, remade, rewrite
-from .canonicalize import before_reshape, merge_reshape
+from .canonicalize import before_reshape, drop_idle, merge_reshape
 from .cse import cse
 
 
@@ -98,6 +99,31 @@ def _mean_of_channels(node: Node, uses: Mapping[Node, int]) -> Node | None:
     )
 
 
+def _of_one_number(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    return node.inputs[0] if node.attrs == PoolAttrs((1, 1), (1, 1)) else None
+
+
+def _in_whole_rows(node: Node, uses: Mapping[Node, int]) -> Node | None:
+    """A mean over m channels, where each pixel had become a row: the image's own rows are fewer and longer."""
+    flat, attrs = node.inputs[0], node.attrs
+    x = flat.inputs[0]
+    assert isinstance(attrs, PoolAttrs)
+    height, width = x.type.shape[0], int(np.prod(x.type.shape[1:]))
+    window = PoolAttrs((1, attrs.kernel[1]), (1, attrs.kernel[1]))
+    rows = len(x.type.shape) == 3 and flat.type.shape[0] > height and flat.type.shape[2] == 1
+    if (
+        not rows
+        or attrs != window
+        or width > MOST_PIXELS
+        or width % attrs.kernel[1]
+        or flat.type.shape[1] % attrs.kernel[1]
+    ):
+        return None
+    long = make("reshape", x, attrs=ReshapeAttrs((height, width, 1)), name=node.name)
+    mean = make(node.op, long, attrs=attrs, name=node.name)
+    return remade(node, "reshape", mean, attrs=ReshapeAttrs(node.type.shape))
+
+
 def _floats(node: Node) -> tuple[Node, Array | None]:
     """The data of a gather, and its indices if the data are floats."""
     x, index = node.inputs
@@ -106,9 +132,12 @@ def _floats(node: Node) -> tuple[Node, Array | None]:
 
 RULES = (
     Rewrite(_mean_of_channels, ("gather",), of=("avg_pool",)),
+    Rewrite(_of_one_number, ("avg_pool", "sum_pool")),
+    Rewrite(_in_whole_rows, ("avg_pool", "sum_pool"), of=("reshape",)),
     Rewrite(_some_channels, ("gather",)),
     Rewrite(_strided, ("gather",)),
     Rewrite(_repeated, ("gather",)),
     Rewrite(merge_reshape, ("reshape",), of=("reshape",)),
+    Rewrite(drop_idle, ("reshape",)),
     Rewrite(before_reshape, tuple(op.name for op in OPS.values() if op.elementwise), of=("reshape",)),
 )

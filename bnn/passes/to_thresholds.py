@@ -38,7 +38,7 @@ def _fuse(node: Node, uses: Mapping[Node, int]) -> Node | None:
     if conv.op not in CONVOLUTIONS or uses.get(conv, 1) != 1:
         return None
     attrs = conv_attrs(conv)
-    if conv.op != "conv2d" and "residual" not in attrs.slots:
+    if conv.op not in ("conv2d", "qconv2d") and "residual" not in attrs.slots:
         step = thresholds(conv, node)
         if step is not None:
             x, filters = conv.inputs[:2]

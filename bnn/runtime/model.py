@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arguments import check_count, check_flag, check_kind
+from .._arguments import check_count, check_flag, check_kind, check_threads
 from .._text import printable
 from .._types import Floats
-from ..errors import ClosedModelError, EnvironmentVariableError, InputError
+from ..errors import ClosedModelError, InputError
 from .arrays import (
     INPUT_DTYPES,
     Inputs,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # rarely needed modules are imported when used
 
 Outputs = Floats | Sequence[Floats]
 
-MOST_THREADS = 256
 MOST_REPEATS = 10**6
 # Images run together by one worker: enough that a dense layer's weights are read once for many images.
 MICRO_BATCH = 8
@@ -69,7 +68,7 @@ class Model:
         made = "a file that was opened: use bnn.load(path), bnn.Model.from_bytes(data) or bnn.compile(model)"
         self._opened: Opened | None = check_kind(opened, "Model", Opened, made)
         self._path = path
-        self._threads = _default_threads()
+        self._threads = check_threads(None)
         # Unused contexts, by (images, workers).  list.append and list.pop are atomic, so no lock is needed.
         self._idle: dict[tuple[int, int], list[Context]] = {}
         self._one: OneImage | None = None  # after the first such call
@@ -168,7 +167,7 @@ class Model:
                 size of the batches, as in Keras, and by default all images are one batch.
             progress: show a bar on stderr.
         """
-        workers = self._threads if threads is None else check_count(threads, "threads", MOST_THREADS)
+        workers = self._threads if threads is None else check_threads(threads)
         images = None if batch_size is None else check_count(batch_size, "batch_size")
         return self._run(x, out, workers, images, check_flag(progress, "progress"))
 
@@ -299,7 +298,8 @@ class Model:
             x: as for ``model(x)``, at least one image.
             repeats: number of runs after one warm-up run, at most a million; the median is taken.
 
-        Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.
+        Returns a list of :class:`LayerTime` in the order of execution; printing it gives a table.  Ops that run
+        together (a convolution and its max-pool; arithmetic in one pass) have their time at the first of them.
         """
         from .summary import profile
 
@@ -514,12 +514,3 @@ def _micro_batch(opened: Opened) -> int:
     pixels = {t.index: math.prod(t.shape[:-1]) for t in opened.tensors}
     dense = sum(op.weight_bytes for op in opened.ops if pixels[op.output] == 1)
     return MICRO_BATCH if MICRO_BATCH * opened.arena_bytes <= _CACHED or dense > opened.arena_bytes else 1
-
-
-def _default_threads() -> int:
-    text = os.environ.get("BNN_THREADS") or "1"
-    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_THREADS:
-        raise EnvironmentVariableError(
-            f"environment variable BNN_THREADS: found {text!r}, expected a whole number from 1 to {MOST_THREADS}"
-        )
-    return int(text)

@@ -54,7 +54,7 @@ class Stepper:
     def step_raw(self, op: int, images: int) -> Floats:
         """Run a convolution without the work that was fused into it: its accumulators, with its layer's own bias."""
         info = self._op(op)
-        if info.op not in ("conv2d", "bconv2d", "iconv2d"):
+        if info.op not in ("conv2d", "bconv2d", "iconv2d", "qconv2d"):
             raise InputError(f"op {op} ('{info.layer}') is '{info.op}', not a convolution: it has no accumulators")
         values = self._array(self._tensor(info.output), images)
         dense = ffi.from_buffer(FLOATS, values)

@@ -230,7 +230,10 @@ def _check_scaling(given: Mapping[str, Any], floats: bool) -> None:
         raise InputError("preprocessing: found no scale, expected what pixels are divided by (1: they stay 0 to 255)")
     scaled = [key for key in ("scale", "mean", "std") if key in given]
     if not floats and scaled:
-        raise InputError(f"preprocessing: found {scaled[0]}, but the network reads bytes and scales them itself")
+        raise InputError(
+            f"preprocessing: found {scaled[0]}, but the network reads bytes as they are; leave it out, or, if it was "
+            "trained on scaled pixels, compile it without input_dtype='uint8' (--input-dtype uint8)"
+        )
 
 
 def _factor(value: object, what: str) -> float:

@@ -40,13 +40,15 @@ def compare_floats(ours: Array, theirs: Array, limit: Array) -> Comparison:
     return Comparison(amount > 0, amount > limit + TINY, amount)
 
 
-def compare_bits(ours: Array, theirs: Array, limit: Array, distances: Callable[[], Array]) -> Comparison:
+def compare_bits(
+    ours: Array, theirs: Array, limit: Array, distances: Callable[[], Array], most: float = ROUNDING
+) -> Comparison:
     """``limit``: 0 if rounding cannot change a bit; if it can, the distance from the threshold decides."""
     different = ours != theirs
     if not different.any():
         return Comparison(different, different, np.zeros(different.shape))
     amount = np.where(different, distances(), 0)
-    return Comparison(different, different & ~((amount <= ROUNDING) & (limit > 0)), amount)
+    return Comparison(different, different & ~((amount <= most) & (limit > 0)), amount)
 
 
 def distances(values: Array, among: Array | None = None) -> Array:
@@ -130,6 +132,8 @@ class VerifyReport(Report):
     ``images_with_nan``, of ``images``, were not compared: NaN reaches a quantizer in them, so all outputs of the
     compiled network are NaN, and the source's may not be.  ``hint``: the likely cause of a difference.  ``framework``:
     the name of the source model's framework.  ``unchanged``: the layers of which no bit changed, whatever the image.
+    ``quantized``: the number of layers that are int8 after training, whose data and weights may be half a step from the
+    source's: this counts as rounding.
     """
 
     told = ("ok", "different_bits", "different_floats", "verdict")
@@ -140,6 +144,7 @@ class VerifyReport(Report):
     hint: str = ""
     framework: str = "the source model"
     unchanged: list[str] = field(default_factory=list)
+    quantized: int = 0
 
     @property
     def silent(self) -> list[str]:
@@ -162,6 +167,8 @@ class VerifyReport(Report):
         yield from ("The network alone: bits of all images, floats of images without a different bit", "")
         yield from (*rows_table(end.layers), "")
         yield from (f"{what}: {shown(value)}" for what, value in end.cells().items())
+        if self.quantized:
+            yield f"{quantity(self.quantized, 'layer')} int8: half a step of their data and weights counts as rounding"
         if self.images_with_nan:
             yield f"images in which NaN reaches a quantizer, not compared: {self.images_with_nan:,}"
         yield ""

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._types import Array
 from ..ir.graph import DType, Node
-from ..ir.ops import OPS, ConvAttrs
+from ..ir.ops import OPS, ConvAttrs, QuantizeAttrs
 from ..ir.ops.bits import plane_channels
 from ..ir.ops.rounding import NOTHING, TINY
 
@@ -25,7 +25,8 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
     """The largest difference that rounding explains between two results of an op, an array (N, *shape) or ``NOTHING``.
 
     ``read`` returns the operands of one computation; the operands of the other differ by at most ``errors``.  ``own``:
-    how far the other rounds where this one does not: in a binary layer's accumulators, in a table's values.  The bound
+    how far the other rounds where this one does not: in a binary layer's accumulators, in a table's values; or this one
+    where the other does not: an int8 layer's data and weights.  The bound
     of a bit is 2 if it may change, otherwise 0.
     """
     record = OPS[node.op]
@@ -35,7 +36,7 @@ def bound(node: Node, read: Callable[[], Sequence[Array]], errors: Sequence[Arra
         return NOTHING
     operands, errors = read(), [e.astype(np.float64) for e in errors]
     with np.errstate(all="ignore"):
-        if isinstance(node.attrs, ConvAttrs):
+        if isinstance(node.attrs, (ConvAttrs, QuantizeAttrs)):
             result = record.bound(node, operands, errors, own)
         else:
             result = (record.bound(node, operands, errors) if differs else NOTHING) + own

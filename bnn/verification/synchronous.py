@@ -43,6 +43,7 @@ from .rounding import QUANTIZERS, bound, by_bits, margins, rounded_up
 __all__ = ["ROUNDING", "EndToEnd", "LayerCheck", "VerifyReport", "verify"]
 
 _UNEVEN = 1e-6  # what passes/levels.py allows
+_OFF_GRID = 127 * _UNEVEN  # of a step: what passes/integer_layers.py allows weights
 _SLOTS_OF_STEPS = {"mul": 2, "add": 4}  # the bits of pre_mul and pre_add
 _ZEROS = 1  # the bit of "zeros", which is part of the accumulator
 
@@ -138,11 +139,12 @@ class _Verifier:
         self.original, self.model = original, model
         self.source = self._source()
         recognized = lower(self.source, until="recognize_quantizers")
-        binary = lower(self.source, until="binarize")
+        binary = lower(self.source, until="integer_layers")
         self.margins = pre_activations(binary) | pre_activations(recognized)
         self.exact_layers = exact_layers(recognized)
         self.shifts = shifts(recognized)
         self.sums = accumulators(binary)
+        self.trained = {node.name for node in binary.nodes() if node.op == "qconv2d"}  # to be integers
         self.nodes = decode(model.to_bytes()).schedule
         own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
@@ -151,6 +153,8 @@ class _Verifier:
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
         self.binary = binary_ops(model)
+        self.quantized = sum(op.op == "qconv2d" and op.layer not in self.trained for op in model.ops)
+        self.most = np.inf if self.quantized else ROUNDING  # half a step of a byte turns bits far from their thresholds
         self.exact = self._exact_ops()
         self.wanted = self._wanted()
 
@@ -177,6 +181,7 @@ class _Verifier:
         add up to K.  For levels n from 0 to top, computed from the signs 2 n - top, they add up to 2 K top; to twice
         that if the first level is not zero, but within the levels' range of it.  Levels and weights that count as
         evenly spaced are so up to 1e-6 of their range.  Offsets of weights, and of levels, make products larger.
+        Bytes and int8 weights are at most half a step from the source's floats; those of training are within rounding.
         """
         own = {}
         curved = by_functions(self.source)
@@ -190,6 +195,8 @@ class _Verifier:
                 levels = top > 1 or op.layer in self.sums.offset
                 own[op.index] = (2 * gamma(products) + 4 * _UNEVEN) * products * top * (4 if levels else 1)
                 own[op.index] *= self.shifts.get(op.layer, 1.0)
+            elif op.op in ("quantize", "qconv2d"):
+                own[op.index] = _OFF_GRID if op.layer in self.trained else 0.5
             elif out.origin in curved and op.op in ("cast", "dequantize") and len(node.inputs) > 1:
                 own[op.index] = FUNCTION * max(1.0, float(np.abs(node.inputs[1].value).max()))
         return own
@@ -198,7 +205,7 @@ class _Verifier:
         """Which ops follow from exact sums: sums of binary layers without a scale, and ops that read only these."""
         exact = {t.index: True for t in self.model.tensors}
         for op in self.model.ops:
-            own = op.op != "bconv2d" or op.layer in self.sums.origins
+            own = op.op not in ("quantize", "qconv2d") and (op.op != "bconv2d" or op.layer in self.sums.origins)
             exact[op.output] = own and all(exact[i] or bool(self.model.tensors[i].origin) for i in op.inputs)
         return {op.index: exact[op.output] for op in self.model.ops}
 
@@ -230,7 +237,7 @@ class _Verifier:
         unchanged = [layer for layer, changes in self.changes.items() if changes.none]
         report = VerifyReport(
             images, list(self.checks.values()), self.end, with_nan, framework=self.original.framework,
-            unchanged=unchanged,
+            unchanged=unchanged, quantized=self.quantized,
         )  # fmt: skip
         if report.differs:
             report.hint = likely_cause(self.original, self.source, self.nodes)
@@ -283,13 +290,15 @@ class _Verifier:
             theirs, wide = self._theirs(out, values, count), limits[out.index]
             if theirs is None:
                 if out.dtype == "b1" and not OPS[op.op].moves:  # of levels, say: the source has values that give them
-                    found = compare_bits(alone, ours, wide, partial(self.fed.distances, op, count, ours.shape))
+                    found = compare_bits(
+                        alone, ours, wide, partial(self.fed.distances, op, count, ours.shape), self.most
+                    )
                     clean = self._alone(op, out, found, wide, clean)
                     self.alone.errors[out.index] = limit
                 continue
             far = partial(self._distances, out, values, ours.shape)
-            self._check(op, out).add(_compare(out, ours, theirs, limit, far))
-            clean = self._alone(op, out, _compare(out, alone, theirs, wide, far), wide, clean)
+            self._check(op, out).add(self._compare(out, ours, theirs, limit, far))
+            clean = self._alone(op, out, self._compare(out, alone, theirs, wide, far), wide, clean)
             self.fed.stepper.poke(out.index, theirs)
             self.fed.errors[out.index] = NOTHING
         self.end.images_with_different_bits += int(np.count_nonzero(~clean))
@@ -329,6 +338,13 @@ class _Verifier:
         if x is None or np.prod(x.x.type.shape) != np.prod(shape[1:]):
             return np.full(shape, np.inf)
         return distances(x.margins(values, shape))
+
+    def _compare(
+        self, out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Callable[[], Array]
+    ) -> Comparison:
+        if out.dtype == "b1":
+            return compare_bits(ours, theirs, limit, far, self.most)
+        return compare_floats(ours, theirs, limit)
 
     def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
         kind = "bits" if out.dtype == "b1" else "floats"
@@ -395,14 +411,10 @@ def _stored(model: Model, storage: str) -> list[TensorInfo]:
     return sorted((t for t in model.tensors if t.storage == storage), key=lambda t: t.offset)
 
 
-def _compare(out: TensorInfo, ours: Array, theirs: Array, limit: Array, far: Callable[[], Array]) -> Comparison:
-    return compare_bits(ours, theirs, limit, far) if out.dtype == "b1" else compare_floats(ours, theirs, limit)
-
-
 def binary_ops(model: Model) -> dict[int, bool]:
     """The ops that compute only on bits, counted from the last value that is set to the source's own."""
     # Ops that read floats, or make floats from bytes.  A list, not a trait: only this report uses it.
-    starts = ("cast", "conv2d", "binarize", "excess_128")
+    starts = ("cast", "conv2d", "binarize", "excess_128", "quantize")
     # whether values are the source's own, or follow exactly from its values
     exact = {t.index: t.dtype in ("b1", "u8", "i8") for t in model.tensors}
     binary = {}

@@ -72,7 +72,7 @@ bnn_status bnn_events_create(const bnn_model *model, const bnn_snn *net, void *m
         return BNN_ERROR_ARGUMENT;
     *engine = NULL;
     BNN_TRY(bnn_events_size(model, net, &bytes));
-    if (model->kernels->halve == NULL)
+    if (model->kernels->events == NULL)
         return bnn_report(BNN_ABOUT("engine", BNN_NEVER, problem), BNN_ERROR_KERNELS,
                           "kernels for it in the families given (1: yes)", 0, 1);
     if (memory == NULL || memory_size < bytes || (uintptr_t)memory % BNN_ALIGNMENT != 0)

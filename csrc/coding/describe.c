@@ -49,6 +49,11 @@ static uint32_t input_behind(const struct bnn_model *m, uint32_t tensor)
     return tensor == BNN_NONE ? BNN_NONE : (uint32_t)m->tensors[tensor].offset;
 }
 
+static int sums_bytes(const struct bnn_op *op)
+{
+    return op->row->opcode == BNN_OP_iconv2d || op->row->opcode == BNN_OP_qconv2d;
+}
+
 /* The convolution of floats before an encoder's bits: its own, or that directly before a quantizer. */
 static uint32_t conv_of(const struct bnn_model *m, uint32_t number)
 {
@@ -56,7 +61,7 @@ static uint32_t conv_of(const struct bnn_model *m, uint32_t number)
     if (op->row->opcode == BNN_OP_conv2d)
         return number;
     const struct bnn_tensor *x = bnn_op_input(m, op, 0);
-    if (op->row->opcode == BNN_OP_iconv2d || x->storage == BNN_INPUT)
+    if (sums_bytes(op) || x->storage == BNN_INPUT)
         return BNN_NONE;
     /* An op wrote it: bnn_model_open checked that a quantizer reads no constant. */
     return m->ops[x->written].row->opcode == BNN_OP_conv2d ? x->written : BNN_NONE;
@@ -150,11 +155,10 @@ static int describe_encoder(struct bnn_events *e, struct bnn_layer *l)
     const struct bnn_op *source = l->sums != BNN_NONE ? &m->ops[l->sums] : op;
     const int residual = l->sums != BNN_NONE && bnn_slot_input(source, BNN_SLOT_RESIDUAL) != 0;
     /* Not with a residual: more than its input decides; nor of bytes, whose windows are not described. */
-    if (!residual && op->row->opcode != BNN_OP_iconv2d)
+    if (!residual && !sums_bytes(op))
         l->reads = input_behind(m, source->inputs[0]);
-    l->dense = l->sums != BNN_NONE || op->row->opcode == BNN_OP_iconv2d
-                   ? dense_of(m, l->sums != BNN_NONE ? l->sums : l->op)
-                   : l->changes->p->n;
+    l->dense =
+        l->sums != BNN_NONE || sums_bytes(op) ? dense_of(m, l->sums != BNN_NONE ? l->sums : l->op) : l->changes->p->n;
     for (uint32_t i = 0; l->sums != BNN_NONE && i < e->layer_count; i++)
         if (e->layers[i].kind == BNN_LAYER_ENCODER && e->layers[i].sums == l->sums)
             l->dense = 0; /* several thresholds on sums that are computed once */
@@ -231,8 +235,8 @@ static int describe_layer(struct bnn_events *e, struct bnn_layer *l)
 /* Whether a bit op runs before the first bits. */
 static int encodes(const struct bnn_op *op)
 {
-    return op->row->opcode == BNN_OP_conv2d || op->row->opcode == BNN_OP_iconv2d ||
-           op->row->opcode == BNN_OP_binarize || op->row->opcode == BNN_OP_binarize_levels;
+    return op->row->opcode == BNN_OP_conv2d || sums_bytes(op) || op->row->opcode == BNN_OP_binarize ||
+           op->row->opcode == BNN_OP_binarize_levels;
 }
 
 /* The tensor whose bits or sums a population has: with the same shape and levels. */

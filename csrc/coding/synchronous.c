@@ -121,7 +121,7 @@ static void take_sums(struct bnn_events *e, struct bnn_layer *l, enum bnn_moment
     if (!c->p->lanes)
         memcpy(c->membranes, sums, c->p->n * sizeof *sums);
     for (size_t i = 0; c->limits != NULL && i < c->pixels; i++) /* the next pixel overwrites what is written beyond */
-        e->model->kernels->halve(m + i * c->p->c, sums + i * c->p->c, c->limits, c->p->c);
+        e->model->kernels->events->halve(m + i * c->p->c, sums + i * c->p->c, c->limits, c->p->c);
     for (size_t i = 0; c->p->lanes && c->limits == NULL && i < c->p->n; i++)
         m[i] = (int16_t)((int32_t)(sums[i] - bnn_of(&c->p->parameters[INITIAL], i)) / 2);
     (void)bnn_events_pause(e, c->p->n);

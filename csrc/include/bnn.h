@@ -66,13 +66,13 @@ typedef struct bnn_kernels bnn_kernels; /* a family of kernels for one instructi
 typedef struct bnn_op_row bnn_op_row;   /* what runs one operation */
 
 /* The fastest kernels that this processor can run (name == NULL), or the family of that name: "scalar" and "flash", on
- * x86-64 also "sse2", "avx2" and "avx512", on AArch64 also "neon", on WebAssembly compiled with -msimd128 also
- * "simd128".  NULL if there is no such family or the processor cannot run it.
+ * x86-64 also "sse2", "avx2", "avx512bw", "avx512vnni" and "avx512", on AArch64 also "neon", on WebAssembly compiled
+ * with -msimd128 also "simd128".  NULL if there is no such family or the processor cannot run it.
  *
  * Bits, integers and sums of floats that are exact are the same with every family.  Other sums of floats are rounded
- * differently by "avx2", "avx512" and "neon", which fuse multiplications with additions.  The family "portable" runs
- * everywhere: it is the fastest family with sums of floats that have the same bytes on every processor, and in the C
- * that `bnn emit c` writes. */
+ * differently by "neon", "avx2" and those after it, which fuse multiplications with additions.  The family "portable"
+ * runs everywhere: it is the fastest family with sums of floats that have the same bytes on every processor, and in the
+ * C that `bnn emit c` writes. */
 const bnn_kernels *bnn_kernels_select(const char *name);
 const char *bnn_kernels_name(const bnn_kernels *kernels);
 /* Names of all families compiled in, by index, the fastest first and "portable" last; NULL after it. */
@@ -232,9 +232,9 @@ bnn_status bnn_stepping_size(const bnn_model *model, size_t images, size_t worke
 void bnn_context_set_threads(bnn_context *context, bnn_parallel_for *parallel_for, void *pool);
 
 /* profile is called after every op of every micro-batch with the ticks that the op took; NULL turns it off.  An op
- * whose output is passed runs together with the next op: profile is called once, for the first of the two, with the
- * ticks of both.  While profile is set, micro-batches run one after another, so only the thread that called bnn_run
- * calls it. */
+ * whose output is passed runs together with the next op, and so does arithmetic whose result only the next arithmetic
+ * reads: profile is called once, for the first of them, with the ticks of all.  While profile is set, micro-batches run
+ * one after another, so only the thread that called bnn_run calls it. */
 typedef uint64_t bnn_clock(void);
 typedef void bnn_profile(void *argument, uint32_t op, uint64_t ticks);
 void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile *profile, void *argument);

@@ -54,6 +54,8 @@ extern const bnn_op_row bnn_op_row_sqrt;
 extern const bnn_op_row bnn_op_row_rsqrt;
 extern const bnn_op_row bnn_op_row_pow;
 extern const bnn_op_row bnn_op_row_erf;
+extern const bnn_op_row bnn_op_row_qconv2d;
+extern const bnn_op_row bnn_op_row_quantize;
 
 /* bconv2d and iconv2d for little memory: weights stay in the file (those of bytes are packed more closely), and nothing
  * else is prepared.  bconv2d_flash needs the family below, iconv2d_flash none. */
@@ -62,11 +64,13 @@ extern const bnn_op_row bnn_op_row_iconv2d_flash;
 
 /* For bconv2d_flash; counts by carry-save adders, for processors without vectors. */
 extern const bnn_kernels bnn_kernels_flash;
-/* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels and max_pool
- * of floats; for the event engine of bnn_events.h, which also needs the part for binarize; for bnn_snn.h. */
+/* The portable family, and its parts: for bconv2d; for iconv2d; for qconv2d and quantize; for conv2d; for binarize,
+ * binarize_levels, arithmetic on two floats, affine, clamp, prelu, round and pools of floats; for the event engine of
+ * bnn_events.h, which also needs the part for binarize; for bnn_snn.h. */
 extern const bnn_kernels bnn_kernels_scalar;
 extern const bnn_kernels bnn_kernels_scalar_binary;
 extern const bnn_kernels bnn_kernels_scalar_bytes;
+extern const bnn_kernels bnn_kernels_scalar_wide;
 extern const bnn_kernels bnn_kernels_scalar_floats;
 extern const bnn_kernels bnn_kernels_scalar_rows;
 extern const bnn_kernels bnn_kernels_scalar_events;

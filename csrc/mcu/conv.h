@@ -145,6 +145,17 @@ void bnn_mcu_bytes_bits_27(const struct bnn_mcu_bytes *layer, size_t row, const 
                            int32_t *sums);
 void bnn_mcu_bytes_sums(const struct bnn_mcu_bytes *layer, size_t row, const uint8_t *x, int32_t *out);
 
+/* Bytes by int8 weights: sums of products, and the table's numbers added.  All are below 2^31. */
+struct bnn_mcu_int8 {
+    const int8_t *weights; /* [output][window] */
+    const int32_t *table;  /* [class][output] */
+    const uint8_t *classes;
+    uint16_t height;
+    struct bnn_mcu_shape shape;
+};
+
+void bnn_mcu_int8_sums(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out);
+
 /* Floats.  A sum begins with zero, and products are added in the window's order, each rounded once: the bytes of the
  * runtime's portable kernels, if the compiler does not contract (see functions.h). */
 struct bnn_mcu_floats {

@@ -20,16 +20,21 @@ static inline float bnn_sign(float x)
     return x != x ? x : (float)(x >= FLT_MIN) - (float)(x <= -FLT_MIN);
 }
 
+#if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD == 0 && !defined(__FAST_MATH__)
+typedef float bnn_float32;
+#else
+typedef volatile float bnn_float32; /* rounded, where compilers keep or assume more */
+#endif
+
 /* To the nearest integer, halves to even.  Floats from 2^23 on are integers, and adding 2^23 to a smaller one leaves no
  * bits for a fraction: the addition rounds. */
 static inline float bnn_nearest(float v)
 {
     const float integers = 8388608.0f;
     float magnitude = fabsf(v);
-    if (!(magnitude < integers))
-        return v;
-    volatile float shifted = magnitude + integers;
-    return copysignf(shifted - integers, v);
+    bnn_float32 shifted = magnitude + integers;
+    float whole = shifted - integers;
+    return magnitude < integers ? copysignf(whole, v) : v;
 }
 
 /* To the nearest integer, or the next one in a direction: down (-1) or up (1); denormals count as zero. */

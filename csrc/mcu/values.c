@@ -90,6 +90,12 @@ int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size
     return nan;
 }
 
+void bnn_mcu_quantize(uint8_t *out, const float *in, size_t count, const struct bnn_quantizer *quantizer)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = bnn_quantize(in[i], quantizer);
+}
+
 void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channels)
 {
     for (size_t i = 0; i < pixels; i++, in += (channels + 31) / 32)

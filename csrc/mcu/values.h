@@ -35,6 +35,9 @@ int bnn_mcu_signs_at(uint32_t *out, const float *in, const float *thresholds, co
 int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size_t planes, size_t pixels,
                    size_t channels);
 
+/* Bytes of floats: see struct bnn_quantizer. */
+void bnn_mcu_quantize(uint8_t *out, const float *in, size_t count, const struct bnn_quantizer *quantizer);
+
 /* Bits to +1 and -1. */
 void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channels);
 

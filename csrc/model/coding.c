@@ -55,8 +55,8 @@ uint64_t bnn_coded_bytes(bnn_encoding encoding, uint64_t elements, uint64_t row,
 {
     if (encoding >= BNN_TABLE_1)
         return table_bytes(encoding) + (elements * code_bits(encoding) + 7) / 8;
-    if (encoding != BNN_COMPACT)
-        return 4 * (encoding == BNN_ONE_ROW ? row : elements);
+    if (encoding == BNN_ONE_ROW)
+        return 4 * row;
     uint64_t exceptions = stored >= HEAD ? bnn_load32(data + 4) : 0;
     return HEAD + exceptions * EXCEPTION + 3 * elements + elements / 2 + elements % 2;
 }

@@ -6,7 +6,7 @@
 
 #include "model/internal.h"
 
-/* Bytes that a constant with this number of elements, `row` per filter, should have in the file.  `stored` is the size
+/* Bytes that a coded constant with this number of elements, `row` per filter, should have in the file.  `stored` is the size
  * that the file states; the size of compact floats depends on their first bytes. */
 uint64_t bnn_coded_bytes(bnn_encoding encoding, uint64_t elements, uint64_t row, const unsigned char *data,
                          uint64_t stored);

@@ -3,7 +3,7 @@
  * none of them has no more than its selection. */
 #include "model/validate.h"
 
-/* The first row of an op counts.  The first LEAN rows are for families without tiles of bits. */
+/* The first row of an op counts.  The first LEAN rows are for families for little memory: see take_differing. */
 #define BNN_ROW_OF(opcode, name, ...) &bnn_op_row_##name,
 static const struct bnn_op_row *const all[] = {&bnn_op_row_bconv2d_flash, &bnn_op_row_iconv2d_flash,
                                                BNN_OP_LIST(BNN_ROW_OF)};
@@ -22,7 +22,7 @@ const bnn_op_row *bnn_op_list(size_t index)
 static struct bnn_source every_op(const void *file, size_t size, const bnn_kernels *kernels, const bnn_limits *limits,
                                   bnn_problem *problem, struct bnn_kernels *complete)
 {
-    size_t lean = kernels != NULL && kernels->binary.values == NULL ? LEAN : 0;
+    size_t lean = kernels != NULL && kernels->take_differing != NULL && kernels->binary.values == NULL ? LEAN : 0;
     if (kernels != NULL)
         bnn_kernels_complete(kernels, complete);
     return (struct bnn_source){

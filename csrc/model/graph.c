@@ -152,6 +152,13 @@ static void forget_read(const struct bnn_model *m, uint32_t *alive, uint32_t *co
     }
 }
 
+int bnn_are_laid_alike(const struct bnn_tensor *a, const struct bnn_tensor *b)
+{
+    uint32_t differs = (a->dtype ^ b->dtype) | (a->h ^ b->h) | (a->w ^ b->w) | (a->c ^ b->c) | (a->top ^ b->top) |
+                       (a->left ^ b->left) | (a->bottom ^ b->bottom) | (a->right ^ b->right);
+    return differs == 0;
+}
+
 /* Whether op k may write its output over a tensor: an op that works in place over its data, and a convolution over its
  * residual, of the same layout, if the op reads it once and nothing reads it again.  Kernels read each number of a
  * residual before they write the sum in its place. */
@@ -163,9 +170,7 @@ static int may_replace(const struct bnn_model *m, uint32_t k, uint32_t tensor)
     int allowed = op->row->in_place || (residual != 0 && op->inputs[residual] == tensor);
     for (uint32_t i = 0; i < op->input_count; i++)
         readings += op->inputs[i] == tensor;
-    uint32_t differs = (t->dtype ^ y->dtype) | (t->h ^ y->h) | (t->w ^ y->w) | (t->c ^ y->c) | (t->top ^ y->top) |
-                       (t->left ^ y->left) | (t->bottom ^ y->bottom) | (t->right ^ y->right);
-    return allowed && readings == 1 && t->last_read == k && t->offset == y->offset && differs == 0;
+    return allowed && readings == 1 && t->last_read == k && t->offset == y->offset && bnn_are_laid_alike(t, y);
 }
 
 /* Arena tensors that are alive at the same time do not overlap: `alive` holds them in order of offset. */

@@ -40,7 +40,8 @@ struct bnn_op {
     size_t scratch; /* bytes that each worker needs while it runs, set by prepare */
     /* Parts that its output can be cut into, beside rows; only the prepare of convolutions sets more than 1. */
     size_t columns, blocks;
-    uint64_t work; /* of one image; see bnn.h */
+    uint32_t before; /* ops before it that run together with it, in one call: a convolution, or arithmetic */
+    uint64_t work;   /* of one image; see bnn.h */
 };
 
 /* The argument of prepare, which runs twice: first to measure (memory == NULL: only count), then to prepare. */
@@ -82,6 +83,7 @@ struct bnn_view {
 struct bnn_run {
     const struct bnn_model *model;
     const struct bnn_op *op;
+    uint32_t before;               /* ops before it that run, too: their inputs are before its own */
     const struct bnn_view *inputs; /* op->input_count, constants included (image 0) */
     struct bnn_view output;
     size_t images;
@@ -116,6 +118,19 @@ struct bnn_op_row {
     /* One of the two: computes all that a run asks for, halo included; or a row of an image. */
     void (*run)(const struct bnn_run *r);
     void (*row)(const struct bnn_run *r, size_t image, size_t y);
+    const struct bnn_pass *pass; /* of arithmetic on floats; otherwise NULL */
+};
+
+/* Arithmetic as steps of a pass over memory, which ops/elements.c runs. */
+struct bnn_pass {
+    /* Fills the steps of row y of an image, which lead through the rows after it where its tensors do, and returns how
+     * many they are, at most `most`; the first sets input 0. */
+    size_t (*steps)(const struct bnn_run *r, size_t image, size_t y, struct bnn_step *steps);
+    size_t most;
+    int swaps; /* its two operands may change places: not where the sign of a zero is that of the first */
+    /* How many ops before op k run in one pass with it.  Needs theirs, and last_read.  Here, so that programs without
+     * arithmetic do not contain it. */
+    uint32_t (*before)(const struct bnn_model *m, uint32_t k);
 };
 
 #define BNN_ROW(op)                                                                       \
@@ -134,7 +149,7 @@ struct bnn_model {
     uint64_t scratch;     /* bytes of one worker */
     int whole_batch;      /* of any op */
     int channels_first;   /* in the source model */
-    uint32_t most_inputs; /* of an op, or of two that run together */
+    uint32_t most_inputs; /* of ops that run together */
     uint64_t work;        /* of one image, all ops */
 };
 
@@ -149,10 +164,16 @@ static inline int bnn_passes(const struct bnn_model *m, const struct bnn_op *op)
     return m->tensors[op->output].storage == BNN_PASSED;
 }
 
-/* Whether the op reads what the op before it passes, and runs together with it. */
+/* Whether the op reads what the op before it passes. */
 static inline int bnn_takes(const struct bnn_model *m, const struct bnn_op *op)
 {
     return bnn_op_input(m, op, 0)->storage == BNN_PASSED;
+}
+
+/* Whether op k runs in the call of an op after it. */
+static inline int bnn_runs_later(const struct bnn_model *m, uint32_t k)
+{
+    return k + 1 < m->op_count && m->ops[k + 1].before != 0;
 }
 
 /* Return what a check returns, unless that is BNN_OK. */
@@ -201,7 +222,7 @@ static inline uint64_t bnn_elements(const struct bnn_tensor *t)
 static inline int bnn_is_conv(const struct bnn_op *op)
 {
     uint32_t opcode = op->row->opcode;
-    return opcode == BNN_OP_conv2d || opcode == BNN_OP_bconv2d || opcode == BNN_OP_iconv2d;
+    return opcode == BNN_OP_conv2d || opcode == BNN_OP_bconv2d || opcode == BNN_OP_iconv2d || opcode == BNN_OP_qconv2d;
 }
 
 /* slots.c: the number of the input that a slot of a convolution has, or 0; and the slots as kernels have them, with the
@@ -230,6 +251,9 @@ struct bnn_band {
     size_t windows, rows, bytes;
 };
 struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *pool);
+
+/* graph.c: whether two tensors are alike in memory. */
+int bnn_are_laid_alike(const struct bnn_tensor *a, const struct bnn_tensor *b);
 
 /* Zero the halo of `images` images of a view (the producer of a tensor does this each time, because arena memory is
  * shared).  Only rows row_begin to row_end, with the rows above the first and below the last if the range includes

@@ -263,12 +263,11 @@ static void count_needs(struct bnn_model *m, uint32_t k)
 {
     const struct bnn_op *op = &m->ops[k];
     uint64_t scratch = op->scratch;
-    uint32_t inputs = op->input_count;
-    if (bnn_takes(m, op)) { /* one after the other use the scratch memory after the rows that are passed */
-        const struct bnn_op *before = op - 1;
-        scratch = bnn_plus(bnn_band_of(m, op).bytes, before->scratch > scratch ? before->scratch : scratch);
-        inputs += before->input_count;
-    }
+    uint32_t inputs = 0;
+    if (bnn_takes(m, op)) /* after the rows that are passed comes what their op uses: the pool uses none */
+        scratch = bnn_plus(bnn_band_of(m, op).bytes, bnn_plus(op[-1].scratch, scratch));
+    for (const struct bnn_op *o = op - op->before; o <= op; o++)
+        inputs += o->input_count;
     m->scratch = scratch > m->scratch ? scratch : m->scratch;
     m->most_inputs = inputs > m->most_inputs ? inputs : m->most_inputs;
 }
@@ -299,6 +298,8 @@ static bnn_status fill(const struct bnn_model *proto, const struct bnn_header *h
     for (uint32_t k = 0; k < h->in.counts[BNN_OPS]; k++) {
         BNN_TRY(prepare(&p, &m->ops[k], k));
         m->whole_batch |= m->ops[k].row->whole_batch;
+        const struct bnn_pass *pass = m->ops[k].row->pass;
+        m->ops[k].before = pass != NULL ? pass->before(m, k) : (uint32_t)bnn_takes(m, &m->ops[k]);
         count_needs(m, k);
         m->ops[k].work = bnn_op_work(m, &m->ops[k]);
         m->work = bnn_plus(m->work, m->ops[k].work);

@@ -50,7 +50,9 @@
     X(41, sqrt, bnn_no_attrs, 0, 0, 0) \
     X(42, rsqrt, bnn_no_attrs, 0, 0, 0) \
     X(43, pow, bnn_pow_attrs, 1, 0, 0) \
-    X(44, erf, bnn_no_attrs, 0, 0, 0)
+    X(44, erf, bnn_no_attrs, 0, 0, 0) \
+    X(45, qconv2d, bnn_conv_attrs, 17, 1, 0) \
+    X(46, quantize, bnn_quantize_attrs, 3, 0, 0)
 
 /* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */
 #define BNN_CURVES(X) \
@@ -62,14 +64,15 @@
     X(erfc) \
     X(erf)
 
-/* X(name, value for the floats x and y, may it be written over an operand) */
+/* X(name, may it be written over an operand, may these change places): arithmetic on two floats; steps of
+ * kernels.h */
 #define BNN_PAIRS(X) \
-    X(add, x + y, 1) \
-    X(sub, x - y, 0) \
-    X(mul, x * y, 0) \
-    X(div, x / y, 0) \
-    X(maximum, x >= y || x != x ? x : y, 0) \
-    X(minimum, x <= y || x != x ? x : y, 0)
+    X(add, 1, 1) \
+    X(sub, 0, 0) \
+    X(mul, 0, 1) \
+    X(div, 0, 0) \
+    X(maximum, 0, 0) \
+    X(minimum, 0, 0)
 
 #define BNN_SLOT_ZEROS 1u
 #define BNN_SLOT_PRE_MUL 2u
@@ -166,6 +169,12 @@ struct bnn_resize_attrs {
 
 struct bnn_pow_attrs {
     float exponent;
+};
+
+struct bnn_quantize_attrs {
+    float scale;
+    float offset;
+    int32_t zero;
 };
 
 #endif

@@ -51,7 +51,7 @@ static bnn_status read_kind(const unsigned char *record, struct bnn_tensor *t, c
     WANT(dtype != BNN_I32 || constant, BNN_ERROR_FORMAT, "storage of an i32", storage, BNN_CONSTANT);
     WANT(dtype != BNN_U8 || storage == BNN_INPUT || storage == BNN_ARENA, BNN_ERROR_FORMAT, "storage of a u8", storage,
          BNN_INPUT);
-    WANT(dtype != BNN_I8 || storage == BNN_INPUT, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
+    WANT(dtype != BNN_I8 || storage == BNN_INPUT || constant, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
     WANT(dtype != BNN_B1 || storage > BNN_OUTPUT, BNN_ERROR_FORMAT, "dtype of an input or output", dtype, BNN_F32);
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (constant ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank, constant ? 4 : 3);
@@ -130,7 +130,9 @@ static bnn_status read_place(const struct bnn_header *h, const unsigned char *re
         WANT(bytes <= h->most, BNN_ERROR_LIMIT, "bytes of its elements (max_bytes)", bytes, h->most);
         t->stored = h->in.sections[BNN_DATA].start + offset;
         t->data = t->encoding == BNN_PLAIN ? t->stored : NULL;
-        bytes = bnn_lines(bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated));
+        if (t->encoding != BNN_PLAIN)
+            bytes = bnn_coded_bytes(t->encoding, bytes / 4, t->image, t->stored, stated);
+        bytes = bnn_lines(bytes);
     }
     WANT(stated == bytes, BNN_ERROR_FORMAT, "bytes stated for its shape", stated, bytes);
     t->bytes = (size_t)bytes;

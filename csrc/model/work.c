@@ -12,10 +12,10 @@ struct bnn_products bnn_op_products(const struct bnn_model *m, const struct bnn_
 {
     struct bnn_products products = {0, 0, 0};
     if (bnn_is_conv(op)) {
-        int bytes = op->row->opcode == BNN_OP_iconv2d;
+        int signs = op->row->opcode == BNN_OP_iconv2d, bytes = signs || op->row->opcode == BNN_OP_qconv2d;
         const struct bnn_conv_attrs *a = op->attrs;
         const struct bnn_tensor *filters = bnn_op_input(m, op, 1);
-        uint64_t channels = bytes ? bnn_op_input(m, op, 0)->c : filters->c;
+        uint64_t channels = signs ? bnn_op_input(m, op, 0)->c : filters->c; /* of two planes, the signs of one */
         uint64_t products_of_one = (uint64_t)filters->h * filters->w * channels * (uint64_t)a->planes; /* below 2^24 */
         *(bytes                               ? &products.byte
           : op->row->opcode == BNN_OP_bconv2d ? &products.binary

@@ -276,14 +276,63 @@ static uint64_t dequantize_work(const struct bnn_model *m, const struct bnn_op *
     return bnn_times(bnn_elements(bnn_op_input(m, op, 0)), 4); /* every bit of every plane */
 }
 
+/* Bit i of byte k as bit k of byte i: halves of 1, 2 and 4 rows and columns change places. */
+static inline uint64_t transposed(uint64_t bits)
+{
+    uint64_t differ = (bits ^ bits >> 7) & UINT64_C(0x00aa00aa00aa00aa);
+    bits ^= differ ^ differ << 7;
+    differ = (bits ^ bits >> 14) & UINT64_C(0x0000cccc0000cccc);
+    bits ^= differ ^ differ << 14;
+    differ = (bits ^ bits >> 28) & UINT64_C(0x00000000f0f0f0f0);
+    return bits ^ differ ^ differ << 28;
+}
+
+/* The numbers of eight channels from c on, one a byte; planes begin `apart` bits after each other. */
+static inline uint64_t numbers_of_eight(const uint32_t *in, const struct bnn_mcu_numbers *numbers, size_t c,
+                                        size_t apart)
+{
+    uint64_t eight = 0;
+    for (size_t plane = 0; plane < numbers->planes; plane++, c += apart) {
+        uint8_t bits = (uint8_t)(in[c / 32] >> c % 32);
+        eight += numbers->binary ? (uint64_t)bits << 8 * plane : spread(bits);
+    }
+    return numbers->binary ? transposed(eight) : eight;
+}
+
+static void look_up(float *restrict out, const uint32_t *restrict in, const struct bnn_mcu_numbers *numbers,
+                    size_t channels, size_t apart)
+{
+    for (size_t c = 0; c < channels; c += 8) {
+        uint64_t eight = numbers_of_eight(in, numbers, c, apart);
+        size_t left = channels - c < 8 ? channels - c : 8;
+        for (size_t i = 0; i < left; i++, eight >>= 8) {
+            uint32_t number = eight & 255;
+            *out++ = numbers->table[number < numbers->last ? number : numbers->last];
+        }
+    }
+}
+
 static void dequantize_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_dequantize_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = r->output.tensor, *from = r->inputs[0].tensor;
     uint32_t last = r->inputs[1].tensor->c - 1;
     int binary = a->channels != 0;
-    const struct bnn_mcu_numbers numbers = {r->inputs[1].data, last, binary ? bnn_bit_length(last) : last, binary};
-    bnn_mcu_dequantize(bnn_row_floats(&r->output, image, y), bnn_row_words(&r->inputs[0], image, y), &numbers,
-                       r->output.tensor->w, r->output.tensor->c);
+    uint32_t planes = binary ? bnn_bit_length(last) : last;
+    const float *table = r->inputs[1].data;
+    const struct bnn_mcu_numbers numbers = {table, last, planes, binary};
+    size_t apart = binary ? padded(t->c) : t->c;
+    float *out = bnn_row_floats(&r->output, image, y);
+    const uint32_t *in = bnn_row_words(&r->inputs[0], image, y);
+    if (apart % 8 != 0 || planes > 255) {
+        bnn_mcu_dequantize(out, in, &numbers, t->w, t->c);
+    } else if (apart % 32 == 0 && planes < (binary ? 5u : BNN_FEW_VALUES) && r->model->kernels->decode != NULL) {
+        const struct bnn_numbers vectors = {table, last, planes, binary, t->c, apart / 32, from->words};
+        r->model->kernels->decode(out, in, &vectors, t->w);
+    } else {
+        for (size_t x = 0; x < t->w; x++, in += from->words, out += t->c)
+            look_up(out, in, &numbers, t->c, apart);
+    }
 }
 
 const struct bnn_op_row bnn_op_row_dequantize = {
@@ -291,6 +340,32 @@ const struct bnn_op_row bnn_op_row_dequantize = {
     .work = dequantize_work,
     .prepare = prepare_dequantize,
     .row = dequantize_row,
+};
+
+/* quantize: floats as bytes. */
+static bnn_status prepare_quantize(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_quantize_attrs *a = op->attrs;
+    BNN_TRY(bnn_check_unary(p, op, BNN_F32, BNN_U8));
+    BNN_CHECK(a->zero >= 0 && a->zero <= 255, "byte of a zero, from 0 to 255", a->zero, 255);
+    BNN_CHECK(a->scale - a->scale == 0.0f && a->offset - a->offset == 0.0f, "scale and offset, finite (1: yes)", 0, 1);
+    BNN_CHECK_KERNELS(p->model->kernels->quantize != NULL);
+    return BNN_OK;
+}
+
+static void quantize_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_quantize_attrs *a = r->op->attrs;
+    const struct bnn_quantizer quantizer = {a->scale, a->offset, a->zero};
+    size_t width = (size_t)r->output.tensor->w * r->output.tensor->c;
+    r->model->kernels->quantize(bnn_row_bytes(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, y), width,
+                                &quantizer);
+}
+
+const struct bnn_op_row bnn_op_row_quantize = {
+    BNN_ROW(quantize),
+    .prepare = prepare_quantize,
+    .row = quantize_row,
 };
 
 enum { VALUES = 256 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arithmetic: two float operands, at most one of them constant; each dimension is 1 or the
  * output's, as in NumPy. */
-#include "ops/check.h"
+#include "ops/elements.h"
 
 /* NumPy's broadcasting rule for one dimension; 0 if it does not broadcast. */
 static uint32_t broadcast(uint32_t a, uint32_t b)
@@ -12,6 +12,7 @@ static uint32_t broadcast(uint32_t a, uint32_t b)
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_inputs(p, op, 2, 2, 0));
+    BNN_CHECK_KERNELS(p->model->kernels->compute != NULL);
     const struct bnn_tensor *a = bnn_op_input(p->model, op, 0), *b = bnn_op_input(p->model, op, 1);
     BNN_TRY(bnn_check_dtype(p, op, a, BNN_F32, "dtype of the first operand"));
     BNN_TRY(bnn_check_dtype(p, op, b, BNN_F32, "dtype of the second operand"));
@@ -26,69 +27,32 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
     return bnn_check_output(p, op, a->rank > b->rank ? a->rank : b->rank, h, w, c);
 }
 
-/* n elements; an operand either advances with them or stays. */
-typedef void elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, size_t n);
-
-/* The sum in the place of an operand, where a restrict pointer must be the only one. */
-static void add_to(float *restrict out, const float *b, int b_stays, size_t n)
+/* By the row of an operand, which may be broadcast, that meets row y of the output. */
+static struct bnn_step by_row(const struct bnn_run *r, enum bnn_arithmetic op, const struct bnn_view *v, size_t image,
+                              size_t y)
 {
-    float y = *b;
-    if (b_stays)
-        BNN_FOR_BLOCKS(i, n, out[i] += y;);
-    else
-        BNN_FOR_BLOCKS(i, n, out[i] += b[i];);
+    const struct bnn_tensor *t = v->tensor, *out = r->output.tensor;
+    int across = t->w == 1 && (out->w > 1 || t->h == 1), stays = t->c == 1 && (across || out->c > 1);
+    return (struct bnn_step){op, stays, bnn_row_floats(v, image, t->h == 1 ? 0 : y), across ? 0 : t->c};
 }
 
-static inline void compute_row(const struct bnn_run *r, size_t image, size_t y, elements *compute)
+static inline size_t make_steps(const struct bnn_run *r, size_t image, size_t y, struct bnn_step *steps,
+                                enum bnn_arithmetic op)
 {
-    int second = r->inputs[1].data == r->output.data; /* only a sum may be in place, of either operand */
-    const struct bnn_view *a = &r->inputs[second], *b = &r->inputs[!second];
-    const struct bnn_tensor *ta = a->tensor, *tb = b->tensor, *t = r->output.tensor;
-    int a_stays = ta->c == 1, b_stays = tb->c == 1;
-    size_t a_step = ta->w == 1 ? 0 : ta->words, b_step = tb->w == 1 ? 0 : tb->words;
-    /* A row at once, if each operand is one run of numbers, or one number. */
-    int a_whole = (ta->w == t->w && ta->c == t->c) || (ta->w == 1 && ta->c == 1);
-    int b_whole = (tb->w == t->w && tb->c == t->c) || (tb->w == 1 && tb->c == 1);
-    size_t pixels = t->w, run = t->c;
-    if (a_whole && b_whole) {
-        run *= pixels;
-        pixels = 1;
-        a_stays = ta->w == 1 && ta->c == 1;
-        b_stays = tb->w == 1 && tb->c == 1;
-    }
-    const float *a0 = bnn_row_floats(a, image, ta->h == 1 ? 0 : y), *b0 = bnn_row_floats(b, image, tb->h == 1 ? 0 : y);
-    float *out = bnn_row_floats(&r->output, image, y);
-    for (size_t x = 0; x < pixels; x++, a0 += a_step, b0 += b_step, out += run)
-        if (a0 == out)
-            add_to(out, b0, b_stays, run);
-        else
-            compute(out, a0, a_stays, b0, b_stays, run);
+    steps[0] = by_row(r, BNN_STEP_set, &r->inputs[0], image, y);
+    steps[1] = by_row(r, op, &r->inputs[1], image, y);
+    return 2;
 }
 
-/* The row of the op NAME, which computes VALUE from the floats x and y. */
-#define ELEMENTWISE(NAME, VALUE, IN_PLACE)                                                                     \
-    static void NAME##_elements(float *restrict out, const float *a, int a_stays, const float *b, int b_stays, \
-                                size_t n)                                                                      \
+/* The row of the op NAME. */
+#define ELEMENTWISE(NAME, IN_PLACE, SWAPS)                                                                     \
+    static size_t NAME##_steps(const struct bnn_run *r, size_t image, size_t y, struct bnn_step *steps)        \
     {                                                                                                          \
-        float x = *a, y = *b;                                                                                  \
-        if (a_stays && b_stays)                                                                                \
-            BNN_FOR_BLOCKS(i, n, out[i] = VALUE;);                                                             \
-        else if (a_stays)                                                                                      \
-            BNN_FOR_BLOCKS(i, n, y = b[i]; out[i] = VALUE;);                                                   \
-        else if (b_stays)                                                                                      \
-            BNN_FOR_BLOCKS(i, n, x = a[i]; out[i] = VALUE;);                                                   \
-        else                                                                                                   \
-            BNN_FOR_BLOCKS(i, n, x = a[i]; y = b[i]; out[i] = VALUE;);                                         \
+        return make_steps(r, image, y, steps, BNN_STEP_##NAME);                                                \
     }                                                                                                          \
-    static void NAME##_row(const struct bnn_run *r, size_t image, size_t y)                                    \
-    {                                                                                                          \
-        compute_row(r, image, y, NAME##_elements);                                                             \
-    }                                                                                                          \
+    static const struct bnn_pass NAME##_pass = {NAME##_steps, 2, SWAPS, bnn_arithmetic_before};                \
     const struct bnn_op_row bnn_op_row_##NAME = {                                                              \
-        BNN_ROW(NAME),                                                                                         \
-        .in_place = IN_PLACE,                                                                                  \
-        .prepare = prepare,                                                                                    \
-        .row = NAME##_row,                                                                                     \
+        BNN_ROW(NAME), .in_place = IN_PLACE, .prepare = prepare, .run = bnn_compute_run, .pass = &NAME##_pass, \
     };
 
 /* NaN if either is.  IEEE 754: a number by zero is infinity, zero by zero is NaN. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of one float, and softmax. */
-#include "epilogue.h"
 #include "mcu/elements.h"
 #include "mcu/functions.h"
-#include "ops/check.h"
+#include "ops/elements.h"
 
 enum { CURVE = 32 }; /* work of an exponential, or of what is as long, for one float */
 
@@ -55,22 +54,58 @@ FUNCTION(sign, 2, prepare, bnn_sign(x));
 static bnn_status prepare_round(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_round_attrs *a = op->attrs;
+    BNN_CHECK_KERNELS(p->model->kernels->compute != NULL);
     BNN_CHECK(a->direction >= -1 && a->direction <= 1, "direction (-1, 0 or 1)", a->direction, 0);
     return prepare(p, op);
 }
 
-FUNCTION(round, 4, prepare_round, bnn_rounded(x, ((const struct bnn_round_attrs *)attrs)->direction));
+/* Up is down between changes of the sign. */
+static size_t round_steps(const struct bnn_run *r, size_t image, size_t y, struct bnn_step *steps)
+{
+    static const float whole = BNN_WHOLE, minus = -1.0f;
+    int32_t direction = ((const struct bnn_round_attrs *)r->op->attrs)->direction;
+    size_t count = 0;
+    steps[count++] = bnn_by_row(BNN_STEP_set, &r->inputs[0], image, y);
+    if (direction > 0)
+        steps[count++] = bnn_by(BNN_STEP_mul, &minus);
+    steps[count++] = bnn_by(direction == 0 ? BNN_STEP_nearest : BNN_STEP_down, &whole);
+    if (direction > 0)
+        steps[count++] = bnn_by(BNN_STEP_mul, &minus);
+    return count;
+}
+
+static const struct bnn_pass round_pass = {round_steps, 4, 0, bnn_arithmetic_before};
+
+const struct bnn_op_row bnn_op_row_round = {
+    BNN_ROW(round), .cost = 4, .prepare = prepare_round, .run = bnn_compute_run, .pass = &round_pass,
+};
 
 static bnn_status prepare_clamp(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_clamp_attrs *a = op->attrs;
+    BNN_CHECK_KERNELS(p->model->kernels->compute != NULL);
     BNN_CHECK(a->lo == a->lo && a->hi == a->hi, "limits are numbers (1: yes)", 0, 1);
     return prepare(p, op);
 }
 
 /* NaN stays. */
-FUNCTION(clamp, 1, prepare_clamp,
-         bnn_clamp(x, ((const struct bnn_clamp_attrs *)attrs)->lo, ((const struct bnn_clamp_attrs *)attrs)->hi));
+static size_t clamp_steps(const struct bnn_run *r, size_t image, size_t y, struct bnn_step *steps)
+{
+    const struct bnn_clamp_attrs *a = r->op->attrs;
+    steps[0] = bnn_by_row(BNN_STEP_set, &r->inputs[0], image, y);
+    steps[1] = bnn_by(BNN_STEP_raise, &a->lo);
+    steps[2] = bnn_by(BNN_STEP_lower, &a->hi);
+    return 3;
+}
+
+static const struct bnn_pass clamp_pass = {clamp_steps, 3, 0, bnn_arithmetic_before};
+
+const struct bnn_op_row bnn_op_row_clamp = {
+    BNN_ROW(clamp),
+    .prepare = prepare_clamp,
+    .run = bnn_compute_run,
+    .pass = &clamp_pass,
+};
 
 /* Over the channels of each pixel. */
 static void softmax_row(const struct bnn_run *r, size_t image, size_t y)

@@ -97,6 +97,23 @@ const struct bnn_op_row bnn_op_row_slice = {
 
 /* gather: every element of the output is the element of the input at its index, a constant of the output's shape that
  * counts the input's elements in row-major order of h, w, c. */
+/* Indices that rise or fall by the same in each row: from a pixel to the next, and from a channel to the next. */
+struct lattice {
+    int regular;
+    ptrdiff_t x, c;
+};
+
+static struct lattice lattice_of(const int32_t *from, const struct bnn_tensor *index)
+{
+    struct lattice l = {1, index->w > 1 ? (ptrdiff_t)from[index->c] - from[0] : 0,
+                        index->c > 1 ? (ptrdiff_t)from[1] - from[0] : 1};
+    for (size_t y = 0; y < index->h; y++, from += (size_t)index->w * index->c)
+        for (size_t x = 0; x < index->w; x++)
+            for (size_t c = 0; c < index->c; c++)
+                l.regular &= from[x * index->c + c] - (ptrdiff_t)from[0] == (ptrdiff_t)x * l.x + (ptrdiff_t)c * l.c;
+    return l;
+}
+
 static bnn_status prepare_gather(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_inputs(p, op, 2, 2, 1));
@@ -109,13 +126,54 @@ static bnn_status prepare_gather(struct bnn_prepare *p, struct bnn_op *op)
     const int32_t *from = index->data;
     for (uint64_t i = 0; i < count; i++)
         BNN_CHECK(from[i] >= 0 && (uint64_t)from[i] < elements, "index (from 0, and below)", from[i], elements);
+    struct lattice l = lattice_of(from, index);
+    /* Then elements are as far apart as their indices. */
+    if (l.regular && in->dtype != BNN_B1 && in->row == (size_t)in->w * in->c) {
+        struct lattice *kept = bnn_reserve(p, 1, sizeof *kept);
+        op->prepared = kept;
+        if (kept != NULL)
+            *kept = l;
+    }
     return BNN_OK;
+}
+
+/* `count` words, `step` apart; two are stored at a time. */
+static void take_apart(uint32_t *restrict out, const uint32_t *restrict in, ptrdiff_t step, size_t count)
+{
+    if (step == 1) {
+        memcpy(out, in, count * sizeof *out);
+        return;
+    }
+    for (; count > 4; count -= 4, in += 4 * step, out += 4) {
+        uint64_t four[] = {in[0] | (uint64_t)in[step] << 32, in[2 * step] | (uint64_t)in[3 * step] << 32};
+        memcpy(out, four, sizeof four);
+    }
+    for (size_t k = 0; k < count; k++)
+        out[k] = in[(ptrdiff_t)k * step];
+}
+
+static void gather_lattice(const struct bnn_run *r, const struct lattice *l, size_t image, size_t y)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    size_t first = (size_t)((const int32_t *)r->inputs[1].data)[y * t->w * t->c];
+    uint32_t *out = bnn_row_words(&r->output, image, y);
+    const uint32_t *in = bnn_row_words(&r->inputs[0], image, 0) + first;
+    if (l->x == l->c * (ptrdiff_t)t->c || t->c == 1) {
+        take_apart(out, in, t->c == 1 ? l->x : l->c, (size_t)t->w * t->c);
+        return;
+    }
+    for (size_t x = 0; x < t->w; x++, in += l->x, out += t->c)
+        take_apart(out, in, l->c, t->c);
 }
 
 static void gather_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     size_t width = (size_t)in->w * in->c, count = (size_t)t->w * t->c;
+    if (r->op->prepared != NULL) {
+        gather_lattice(r, r->op->prepared, image, y);
+        return;
+    }
     const int32_t *from = (const int32_t *)r->inputs[1].data + y * count;
     if (t->dtype != BNN_B1) {
         float *out = bnn_row_floats(&r->output, image, y);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pools over the taps of a window that lie inside the image: avg_pool, sum_pool and max_pool; and resize_bilinear. */
-#include "ops/check.h"
+#include "ops/elements.h"
 #include "run/window.h"
 
 #include <float.h>
@@ -32,9 +32,77 @@ static bnn_status check_windows(struct bnn_prepare *p, const struct bnn_op *op)
     return bnn_check_output(p, op, 3, h, w, in->c);
 }
 
+/* What a pool of floats does with the taps of a window, one after another. */
+struct pooling {
+    enum bnn_arithmetic op;
+    float start;
+    int down;    /* column by column; otherwise row by row */
+    int divides; /* at last, by the number of taps */
+};
+
+/* The steps so far of some columns from `out` on. */
+struct steps {
+    float *out;
+    size_t columns, channels, count;
+    struct bnn_step of[BNN_MOST_STEPS];
+};
+
+static void add_step(const struct bnn_run *r, struct steps *steps, struct bnn_step step)
+{
+    if (steps->count == BNN_MOST_STEPS) {
+        bnn_compute(r, steps->out, steps->columns, steps->of, steps->count);
+        steps->of[0] = (struct bnn_step){BNN_STEP_set, 0, steps->out, steps->channels};
+        steps->count = 1;
+    }
+    steps->of[steps->count++] = step;
+}
+
+/* `count` output columns from x on, all of whose windows have the first one's taps, a stride further each. */
+static void pool_windows(const struct bnn_run *r, const struct pooling *pooling, size_t image, size_t y, size_t x,
+                         size_t count)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *in = r->inputs[0].tensor;
+    size_t c = in->c;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
+    size_t height = ys.end - ys.begin, width = xs.end - xs.begin, row = in->row;
+    const float *first = bnn_row_floats(&r->inputs[0], image, ys.begin) + xs.begin * c;
+    const float taps = (float)(height * width);
+    struct steps steps; /* its array is filled as far as it is used */
+    steps.out = bnn_row_floats(&r->output, image, y) + x * c;
+    steps.columns = count;
+    steps.channels = c;
+    steps.count = 0;
+    add_step(r, &steps, bnn_by(BNN_STEP_set, &pooling->start));
+    for (size_t i = 0; i < (pooling->down ? width : height); i++, first += pooling->down ? c : row) {
+        const float *tap = first;
+        for (size_t k = 0; k < (pooling->down ? height : width); k++, tap += pooling->down ? row : c)
+            add_step(r, &steps, (struct bnn_step){pooling->op, 0, tap, (size_t)a->stride_w * c});
+    }
+    if (pooling->divides)
+        add_step(r, &steps, bnn_by(BNN_STEP_div, &taps));
+    bnn_compute(r, steps.out, count, steps.of, steps.count);
+}
+
+/* Windows inside the image are computed together. */
+static void pool_row(const struct bnn_run *r, const struct pooling *pooling, size_t image, size_t y)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    size_t w = r->output.tensor->w, stride = (size_t)a->stride_w, left = (size_t)a->pad_left;
+    size_t room = r->inputs[0].tensor->w + left, kernel = (size_t)a->kernel_w;
+    size_t begin = (left + stride - 1) / stride, end = room >= kernel ? (room - kernel) / stride + 1 : 0;
+    end = end < w ? end : w;
+    for (size_t x = 0, count; x < w; x += count) {
+        count = x >= begin && x < end ? end - x : 1;
+        pool_windows(r, pooling, image, y, x, count);
+    }
+}
+
 /* sum_pool, and avg_pool, which divides the sum by the number of taps. */
 static bnn_status prepare_sums(struct bnn_prepare *p, struct bnn_op *op)
 {
+    BNN_CHECK_KERNELS(p->model->kernels->compute != NULL);
     BNN_TRY(bnn_check_types(p, op, 1, BNN_F32, BNN_F32));
     return check_windows(p, op);
 }
@@ -46,25 +114,22 @@ static uint64_t sums_work(const struct bnn_model *m, const struct bnn_op *op)
     return bnn_times((uint64_t)t->h * t->w, bnn_times(taps, (uint64_t)t->c + 4)); /* each tap has a cost of its own */
 }
 
-static void sum(float *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs)
+/* A row of sums over `count` columns of one channel each, which lie side by side: a mean over groups of channels.  The
+ * quotient by a power of two is a product; blocks of a constant count become vectors. */
+static void sum_columns(float *restrict out, const float *restrict in, size_t windows, size_t count, int divides)
 {
-    size_t c = in->tensor->c;
-    BNN_FOR_BLOCKS(k, c, out[k] = 0.0f;);
-    for (size_t y = ys.begin; y < ys.end; y++) {
-        const float *restrict tap = bnn_row_floats(in, image, y) + xs.begin * c;
-        for (size_t x = xs.begin; x < xs.end; x++, tap += c)
-            BNN_FOR_BLOCKS(k, c, out[k] += tap[k];);
-    }
-}
-
-/* A row of sums over `count` columns of one channel each, which lie side by side: a mean over groups of channels. */
-static void sum_columns(float *restrict out, const float *restrict in, size_t windows, size_t count, float divisor)
-{
-    for (size_t x = 0; x < windows; x++, in += count) {
-        float total = 0.0f;
-        for (size_t k = 0; k < count; k++)
-            total += in[k];
-        out[x] = total / divisor;
+    const float divisor = divides ? (float)count : 1.0f, factor = 1.0f / divisor;
+    if (count == 2) {
+        BNN_FOR_BLOCKS(x, windows, out[x] = (in[2 * x] + in[2 * x + 1]) * factor;);
+    } else if (count == 4) {
+        BNN_FOR_BLOCKS(x, windows, out[x] = (((in[4 * x] + in[4 * x + 1]) + in[4 * x + 2]) + in[4 * x + 3]) * factor;);
+    } else {
+        for (size_t x = 0; x < windows; x++, in += count) {
+            float total = in[0];
+            for (size_t k = 1; k < count; k++)
+                total += in[k];
+            out[x] = total / divisor;
+        }
     }
 }
 
@@ -74,20 +139,13 @@ static void sums_row(const struct bnn_run *r, size_t image, size_t y)
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     int divides = r->op->row->opcode == BNN_OP_avg_pool;
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
-    float *out = bnn_row_floats(&r->output, image, y);
     if (in->c == 1 && ys.end - ys.begin == 1 && a->stride_w == a->kernel_w && !a->pad_left && !a->pad_right) {
-        const float *row = bnn_row_floats(&r->inputs[0], image, ys.begin);
-        sum_columns(out, row, t->w, (size_t)a->kernel_w, divides ? (float)a->kernel_w : 1.0f);
+        sum_columns(bnn_row_floats(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, ys.begin), t->w,
+                    (size_t)a->kernel_w, divides);
         return;
     }
-    for (size_t x = 0; x < t->w; x++, out += t->c) {
-        struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
-        sum(out, &r->inputs[0], image, ys, xs);
-        if (divides) {
-            float count = (float)((ys.end - ys.begin) * (xs.end - xs.begin));
-            BNN_FOR_BLOCKS(k, t->c, out[k] /= count;);
-        }
-    }
+    const struct pooling sums = {BNN_STEP_add, 0.0f, 0, divides};
+    pool_row(r, &sums, image, y);
 }
 
 const struct bnn_op_row bnn_op_row_avg_pool = {
@@ -106,8 +164,8 @@ const struct bnn_op_row bnn_op_row_sum_pool = {
 
 /* max_pool: the maximum.
  *
- * Floats: first down the columns (most of the work, on whole rows at a time), into a row of scratch memory, then along
- * that row.
+ * Floats: like TensorFlow's, starts at the lowest finite float, and skips NaN; the first of equal numbers, column by
+ * column, as zeros have signs.
  *
  * Bits: OR.  With a mask, channels whose mask bit is set take AND instead (they hold the complement of a decreasing
  * threshold): AND is the complement of the OR of complements, so out = OR(tap ^ mask) ^ mask does both at once. */
@@ -120,66 +178,8 @@ static bnn_status prepare_max(struct bnn_prepare *p, struct bnn_op *op)
         BNN_TRY(bnn_check_dtype(p, op, in, BNN_B1, "dtype of the input with a mask"));
         BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_B1, in->c, "channels of the mask"));
     }
-    BNN_CHECK_KERNELS(in->dtype != BNN_F32 || p->model->kernels->max_row != NULL);
-    if (in->dtype == BNN_F32)
-        op->scratch = (size_t)in->w * in->c * sizeof(float); /* part of an image, whose size was checked */
+    BNN_CHECK_KERNELS(in->dtype != BNN_F32 || p->model->kernels->compute != NULL);
     return check_windows(p, op);
-}
-
-/* Like TensorFlow's: starts at the lowest finite float; NaN is skipped. */
-static void lowest(float *out, size_t count)
-{
-    BNN_FOR_BLOCKS(k, count, out[k] = -FLT_MAX;);
-}
-
-/* Output columns [begin, end) whose windows lie inside the image: with stride 1, all at once. */
-static void inner_columns(const struct bnn_run *r, float *out, const float *columns, size_t begin, size_t end)
-{
-    const struct bnn_pool_attrs *a = r->op->attrs;
-    void (*max_row)(float *, const float *, size_t) = r->model->kernels->max_row;
-    size_t c = r->output.tensor->c, kernel = (size_t)a->kernel_w, stride = (size_t)a->stride_w;
-    size_t run = stride == 1 && end > begin ? end - begin : 1;
-    out += begin * c;
-    for (size_t x = begin; x < end; x += run, out += run * c) {
-        const float *tap = columns + (x * stride - (size_t)a->pad_left) * c;
-        memcpy(out, tap, run * c * sizeof *out); /* not NaN: the columns' maxima skipped NaN */
-        for (size_t k = 1; k < kernel; k++)
-            max_row(out, tap + k * c, run * c);
-    }
-}
-
-static void border_column(const struct bnn_run *r, float *out, const float *columns, size_t x)
-{
-    const struct bnn_pool_attrs *a = r->op->attrs;
-    const struct bnn_tensor *in = r->inputs[0].tensor;
-    size_t c = in->c;
-    struct bnn_taps xs = bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w);
-    lowest(out + x * c, c);
-    for (size_t k = xs.begin; k < xs.end; k++)
-        r->model->kernels->max_row(out + x * c, columns + k * c, c);
-}
-
-static void highest_row(const struct bnn_run *r, size_t image, size_t y)
-{
-    const struct bnn_pool_attrs *a = r->op->attrs;
-    const struct bnn_tensor *in = r->inputs[0].tensor, *t = r->output.tensor;
-    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
-    float *columns = r->scratch, *out = bnn_row_floats(&r->output, image, y);
-    size_t width = (size_t)in->w * in->c;
-    lowest(columns, width);
-    for (size_t k = ys.begin; k < ys.end; k++)
-        r->model->kernels->max_row(columns, bnn_row_floats(&r->inputs[0], image, k), width);
-    /* Columns whose windows do not lie inside the image, left and right. */
-    size_t stride = (size_t)a->stride_w, left = (size_t)a->pad_left, kernel = (size_t)a->kernel_w;
-    size_t begin = (left + stride - 1) / stride,
-           end = in->w + left >= kernel ? (in->w + left - kernel) / stride + 1 : 0;
-    begin = begin < t->w ? begin : t->w;
-    end = end < begin ? begin : end < t->w ? end : t->w;
-    for (size_t x = 0; x < begin; x++)
-        border_column(r, out, columns, x);
-    inner_columns(r, out, columns, begin, end);
-    for (size_t x = end; x < t->w; x++)
-        border_column(r, out, columns, x);
 }
 
 static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys, struct bnn_taps xs,
@@ -210,24 +210,21 @@ static void any_row(const struct bnn_run *r, size_t image, size_t y)
     }
 }
 
-/* Floats: down the columns and then along the row; bits: words. */
+/* The taps of floats have no cost of their own. */
 static uint64_t max_work(const struct bnn_model *m, const struct bnn_op *op)
 {
-    const struct bnn_pool_attrs *a = op->attrs;
     const struct bnn_tensor *in = bnn_op_input(m, op, 0), *t = bnn_op_output(m, op);
-    if (t->dtype == BNN_B1)
-        return bnn_times((uint64_t)t->h * t->w, bnn_times(bnn_pool_window(a, in), (uint64_t)t->words + 4));
-    uint64_t columns = bnn_times((uint64_t)bnn_pool_reach(a->kernel_h, in->h) * in->w, in->c);
-    uint64_t row = bnn_times((uint64_t)bnn_pool_reach(a->kernel_w, in->w) * t->w, t->c);
-    return bnn_times(t->h, bnn_plus(columns, row));
+    uint64_t tap = t->dtype == BNN_B1 ? (uint64_t)t->words + 4 : t->c;
+    return bnn_times((uint64_t)t->h * t->w, bnn_times(bnn_pool_window(op->attrs, in), tap));
 }
 
 static void max_pool_row(const struct bnn_run *r, size_t image, size_t y)
 {
+    static const struct pooling highest = {BNN_STEP_raise, -FLT_MAX, 1, 0};
     if (r->output.tensor->dtype == BNN_B1)
         any_row(r, image, y);
     else
-        highest_row(r, image, y);
+        pool_row(r, &highest, image, y);
 }
 
 const struct bnn_op_row bnn_op_row_max_pool = {

@@ -147,13 +147,13 @@ static void find_inputs(const struct bnn_context *c, const struct bnn_op *op, si
 }
 
 /* A pool, and the convolution before it, which passes it the rows of some windows at a time: a band, at the beginning
- * of the scratch memory.  `inputs`: the pool's, then the convolution's, at the first image. */
-static void run_pair(struct bnn_run *r, struct bnn_view *inputs)
+ * of the scratch memory.  `own`: the convolution's inputs, at the first image. */
+static void run_pair(struct bnn_run *r, struct bnn_view *own)
 {
     const struct bnn_op *op = r->op - 1;
     const struct bnn_pool_attrs *a = r->op->attrs;
+    struct bnn_view *inputs = own + op->input_count; /* the pool's */
     const struct bnn_tensor *t = inputs[0].tensor;
-    struct bnn_view *own = inputs + r->op->input_count;
     const struct bnn_band band = bnn_band_of(r->model, r->op);
     inputs[0].data = r->scratch;
     r->scratch = (unsigned char *)r->scratch + band.bytes;
@@ -187,7 +187,12 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
     struct bnn_view *inputs = (struct bnn_view *)(void *)(c->views + worker * c->views_stride);
     struct bnn_view output = bnn_context_view(c, op->output, slot, buffers);
     size_t first = part->begin[BNN_IMAGES];
-    find_inputs(c, op, slot, buffers, first, inputs);
+    uint32_t before = buffers->inputs != NULL ? op->before : 0;
+    for (const struct bnn_op *o = op - before;; inputs += o->input_count, o++) {
+        find_inputs(c, o, slot, buffers, first, inputs);
+        if (o == op)
+            break;
+    }
     struct bnn_tensor dense;
     if (raw != NULL) {
         dense = *output.tensor;
@@ -201,6 +206,7 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
     struct bnn_run r = {
         .model = c->model,
         .op = op,
+        .before = before,
         .inputs = inputs,
         .output = view_from(output, first),
         .images = part->end[BNN_IMAGES] - first,
@@ -217,10 +223,8 @@ void bnn_context_run_op(const struct bnn_context *c, uint32_t number, size_t ima
         .raw = raw != NULL,
         .bare = raw != NULL && c->bare,
     };
-    if (buffers->inputs != NULL && bnn_takes(c->model, op)) {
-        find_inputs(c, op - 1, slot, buffers, first, inputs + op->input_count);
-        run_pair(&r, inputs);
-    } else {
+    if (before != 0 && op->row->pass == NULL)
+        run_pair(&r, inputs - op[-1].input_count);
+    else
         bnn_run_op(&r);
-    }
 }

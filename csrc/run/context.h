@@ -85,16 +85,19 @@ static inline size_t bnn_context_hands(const struct bnn_context *c)
 /* Run an op on views of its inputs and its output. */
 void bnn_run_op(const struct bnn_run *r);
 
-/* Work of one image of an op that runs, together with the op before it if that passes its output. */
+/* Work of one image of an op that runs, with the ops before it that run in its call. */
 static inline uint64_t bnn_load(const struct bnn_model *m, uint32_t op)
 {
-    return bnn_takes(m, &m->ops[op]) ? bnn_plus(m->ops[op].work, m->ops[op - 1].work) : m->ops[op].work;
+    uint64_t work = 0;
+    for (uint32_t k = op - m->ops[op].before; k <= op; k++)
+        work = bnn_plus(work, m->ops[k].work);
+    return work;
 }
 
 /* Run a part of an op on a batch of `images` images in the slot's arena, with a worker's scratch and flags.
  * raw: NULL, or where the sums go (see struct bnn_run).
- * An op that takes a passed tensor runs the op before it, too; but not in a context's own buffers, where ops are run one
- * by one and the tensor is whole. */
+ * The ops before it that run in its call run, too; but not in a context's own buffers, where ops are run one by one and
+ * every tensor is whole. */
 void bnn_context_run_op(const struct bnn_context *c, uint32_t op, size_t images, size_t slot, size_t worker,
                         const struct bnn_buffers *buffers, const struct bnn_part *part, float *raw);
 

@@ -61,14 +61,13 @@ static bnn_status run_together(struct bnn_context *c, const void *const *inputs,
         for (size_t w = 0; w < c->workers; w++)
             memset(c->nan + w * c->nan_stride, 0, images);
         for (uint32_t k = 0; k < c->model->op_count; k++) {
-            if (bnn_passes(c->model, &c->model->ops[k]))
+            if (bnn_runs_later(c->model, k))
                 continue;
             uint64_t before = c->profile != NULL ? c->clock() : 0;
             if (bnn_context_step(c, k, images, &buffers, NULL) != BNN_OK)
                 return BNN_ERROR_STOPPED;
             if (c->profile != NULL)
-                c->profile(c->profile_argument, k - (uint32_t)bnn_takes(c->model, &c->model->ops[k]),
-                           c->clock() - before);
+                c->profile(c->profile_argument, k - c->model->ops[k].before, c->clock() - before);
         }
         bnn_context_poison(c, images, 0, c->workers, &buffers);
     }

@@ -81,7 +81,7 @@ static void run_chunk(void *argument, size_t index, size_t worker)
     memset(c->nan + worker * c->nan_stride, 0, images);
     for (uint32_t k = 0; k < c->model->op_count; k++) {
         struct bnn_part part = bnn_whole(c->model, k, images);
-        if (!bnn_passes(c->model, &c->model->ops[k]))
+        if (!bnn_runs_later(c->model, k))
             bnn_context_run_op(c, k, images, worker, worker, &buffers, &part, NULL);
     }
     bnn_context_poison(c, images, worker, 1, &buffers);
@@ -98,16 +98,16 @@ static void run_piece(void *argument, size_t index, size_t worker)
     for (uint32_t k = b->op_begin; k < b->op_end; k++) {
         struct bnn_part part = b->op_end - b->op_begin == 1 ? b->part : bnn_whole(c->model, k, images);
         part.end[BNN_IMAGES] = part.end[BNN_IMAGES] < images ? part.end[BNN_IMAGES] : images; /* of the last chunk */
-        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES] && !bnn_passes(c->model, &c->model->ops[k]))
+        if (part.begin[BNN_IMAGES] < part.end[BNN_IMAGES] && !bnn_runs_later(c->model, k))
             bnn_context_run_op(c, k, images, index, index, &buffers, &part, NULL);
     }
 }
 
-/* Work of an op on a chunk: none if it runs with the next. */
+/* Work of an op on a chunk: none if it runs in the call of one after it. */
 static uint64_t chunk_work(const struct batch *b, uint32_t op)
 {
     const struct bnn_model *m = b->context->model;
-    return bnn_passes(m, &m->ops[op]) ? 0 : bnn_times(bnn_load(m, op), b->chunk);
+    return bnn_runs_later(m, op) ? 0 : bnn_times(bnn_load(m, op), b->chunk);
 }
 
 /* Takes ops from op_begin on until they make a piece: at least one.  Returns their work on a chunk. */

@@ -3,13 +3,16 @@
 #include "../bits.h"
 #include "../epilogue.h"
 
+#include <string.h>
+
 enum { LANES = 32 };
 
 BNN_PACK(pack_words, uint32_t)
 BNN_PACK(pack_values, float)
 
-static void pack_binary(uint32_t *dst, const uint32_t *src, size_t channels, size_t words)
+static void pack_binary(uint32_t *dst, const uint32_t *src, size_t channels, size_t words, size_t length)
 {
+    (void)length;
     pack_words(dst, src, channels, words, LANES);
 }
 
@@ -115,6 +118,38 @@ static int byte_values(const struct bnn_tile *t)
     return nan;
 }
 
+static void pack_wide(uint32_t *dst, const struct bnn_byte_filters *filters)
+{
+    bnn_pack_wide(dst, filters, LANES, 1);
+}
+
+static int wide_values(const struct bnn_tile *t)
+{
+    int nan = 0;
+    for (size_t i = 0; i < t->pixels; i++) {
+        uint32_t count[LANES]; /* modulo 2^32: only the whole sum needs to be below 2^31 */
+        float sum[LANES];
+        const uint32_t *weights = t->weights;
+        memcpy(count, t->whole + t->at.table[i] + t->first, sizeof count);
+        for (size_t s = 0; s < t->segments; s++) {
+            const uint8_t *a = (const uint8_t *)t->a + t->at.a[i] + t->segment[s];
+            for (size_t k = 0; k < t->length; k++, weights += LANES)
+                for (size_t lane = 0; lane < LANES; lane++)
+                    count[lane] += a[k] * weights[lane];
+        }
+        for (size_t lane = 0; lane < LANES; lane++)
+            sum[lane] = (float)(int32_t)count[lane];
+        nan |= bnn_store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
+    }
+    return nan;
+}
+
+static void quantize(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = bnn_quantize(src[i], quantizer);
+}
+
 static int depthwise(const struct bnn_tile *t)
 {
     int nan = 0;
@@ -149,12 +184,6 @@ static int binarize_at(uint32_t *dst, const float *src, const float *thresholds,
             *dst = (word ^ flips[first / 32]) & (uint32_t)(UINT64_MAX >> (64 - left));
         }
     return nan;
-}
-
-static void max_row(float *dst, const float *src, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        dst[i] = src[i] > dst[i] ? src[i] : dst[i];
 }
 
 /* Blocks of LANES targets: the last reads beyond the end, into the slack. */
@@ -202,6 +231,7 @@ static void halve(int16_t *m, const float *accumulators, const int32_t *threshol
 
 #define TARGET
 #include "../neurons.inc"
+#include "../elements.inc"
 
 /* Spikes, not values: four rows at a time load and store a sum once. */
 static void sum_rows(float *sums, const float *rows, size_t stride, const uint32_t *index, const float *values,
@@ -282,6 +312,9 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
     return bnn_find_bits(index, words, count);
 }
 
+static const struct bnn_byte_kernels wide = {
+    .pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_wide, .values = wide_values};
+
 static const struct bnn_spike_kernels spikes = {
     .settle = settle,
     .add_runs = add_runs,
@@ -294,6 +327,14 @@ static const struct bnn_spike_kernels spikes = {
     .find_bits = find_bits,
 };
 
+static const struct bnn_event_kernels events = {
+    .add_rows = add_rows,
+    .add_floats = add_floats,
+    .crossed = crossed,
+    .halve = halve,
+    .binarize_at = binarize_at,
+};
+
 /* The family, and parts of it: a linker keeps the functions of those that a program names. */
 #define BINARY                      \
     .binary = {.pixels = 1,         \
@@ -304,16 +345,19 @@ static const struct bnn_spike_kernels spikes = {
                .values = binary_values}
 #define LEAN .take_differing = take_differing
 #define BYTES .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values}
+#define WIDE .wide = &wide, .quantize = quantize
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
-#define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .max_row = max_row
+#define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .compute = compute
 #define SPIKES .spikes = &spikes
-#define EVENTS .add_rows = add_rows, .add_floats = add_floats, .crossed = crossed, .halve = halve
+#define EVENTS .events = &events
 
-const struct bnn_kernels bnn_kernels_scalar = {.name = "scalar", BINARY, LEAN, BYTES, FLOATS, ROWS, EVENTS, SPIKES};
+const struct bnn_kernels bnn_kernels_scalar = {
+    .name = "scalar", BINARY, LEAN, BYTES, WIDE, FLOATS, ROWS, EVENTS, SPIKES};
 const struct bnn_kernels bnn_kernels_scalar_binary = {.name = "scalar", BINARY};
 const struct bnn_kernels bnn_kernels_scalar_bytes = {.name = "scalar", BYTES};
+const struct bnn_kernels bnn_kernels_scalar_wide = {.name = "scalar", WIDE};
 const struct bnn_kernels bnn_kernels_scalar_floats = {.name = "scalar", FLOATS};
 const struct bnn_kernels bnn_kernels_scalar_rows = {.name = "scalar", ROWS};
-const struct bnn_kernels bnn_kernels_scalar_events = {.name = "scalar", EVENTS, .binarize_at = binarize_at};
+const struct bnn_kernels bnn_kernels_scalar_events = {.name = "scalar", EVENTS};
 const struct bnn_kernels bnn_kernels_scalar_spikes = {.name = "scalar", SPIKES};

@@ -12,6 +12,7 @@
 #define POPCOUNT(v) ((word_vector)vcntq_u8((uint8x16_t)(v)))
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
 #define FUSED
+#define ADD_FOURS(sum, bytes) add_fours(sum, bytes)
 #elif defined(__wasm_simd128__)
 #include <wasm_simd128.h>
 #define FAMILY simd128
@@ -28,6 +29,8 @@
 #define FMA(x, y, z) ((x) * (y) + (z))
 #define BYTE_TAPS 2
 #define BYTES_ADD(s, x, w) ((s) + (word_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
+#define MAX(x, y) ((float_vector)_mm_max_ps((__m128)(x), (__m128)(y)))
+#define MIN(x, y) ((float_vector)_mm_min_ps((__m128)(x), (__m128)(y)))
 #endif
 
 #define TARGET
@@ -35,13 +38,22 @@
 #define LANES 32
 #define PIXELS 4
 #define FLOAT_PIXELS 4
+#define COUNT "simd/count.inc"
+#define EXPANSION 1
+#ifdef ADD_FOURS
+#define VECTORS 4
+#define FLOAT_LANES LANES
+#define FLOAT_VECTORS 2
+#else
 #define VECTORS 2
-#define BYTE_COUNTS
+#endif
 #define MASK_LT(x, y) signs((x) < (y))
 #define MASK_GT(x, y) signs((x) > (y))
-#define MASK_NAN(v) signs((v) != (v))
-#define MAX(x, y) select_floats((x) > (y), x, y)
-#define MIN(x, y) select_floats((x) < (y), x, y)
+#define MASK_UNORDERED(x, y) signs(((x) != (x)) | ((y) != (y)))
+#ifndef MAX
+#define MAX(x, y) choose((x) > (y), x, y)
+#define MIN(x, y) choose((x) < (y), x, y)
+#endif
 #define LOAD_SOME(p, n) ((n) >= VL ? load_floats(p) : load_some(p, n))
 #define STORE_SOME(p, v, n) store_some(p, v, n)
 #define SPLAT(x) ((float_vector){x, x, x, x})
@@ -50,6 +62,18 @@ typedef unsigned mask;
 typedef uint32_t words_4 __attribute__((vector_size(16)));
 typedef int32_t ints_4 __attribute__((vector_size(16)));
 typedef float floats_4 __attribute__((vector_size(16)));
+
+#ifdef ADD_FOURS
+typedef uint8x16_t byte_counts;
+
+/* Lane c: plus the sum of the bytes of vector c; two bytes together fit one. */
+static inline words_4 add_fours(words_4 sum, const byte_counts *bytes)
+{
+    const uint16x8_t low = vpaddlq_u8(vpaddq_u8(bytes[0], bytes[1]));
+    const uint16x8_t high = vpaddlq_u8(vpaddq_u8(bytes[2], bytes[3]));
+    return (words_4)vpadalq_u16((uint32x4_t)sum, vpaddq_u16(low, high));
+}
+#endif
 
 #ifdef __x86_64__
 static inline words_4 count_bytes(words_4 v)
@@ -63,27 +87,29 @@ static inline words_4 count_bytes(words_4 v)
 /* Bit l: whether lane l is true (-1). */
 static inline unsigned signs(ints_4 truth)
 {
+#ifdef __x86_64__
+    return (unsigned)_mm_movemask_ps((__m128)truth);
+#else
     words_4 bits = (words_4)truth & (words_4){1, 2, 4, 8};
     return bits[0] | bits[1] | bits[2] | bits[3];
-}
-
-static inline floats_4 select_floats(ints_4 truth, floats_4 yes, floats_4 no)
-{
-    return (floats_4)((truth & (ints_4)yes) | (~truth & (ints_4)no));
+#endif
 }
 
 static inline floats_4 load_some(const float *p, size_t n)
 {
-    floats_4 v = {0};
-    for (size_t i = 0; i < VL && i < n; i++)
-        v[i] = p[i];
-    return v;
+    return (floats_4){n > 0 ? p[0] : 0.0f, n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, n > 3 ? p[3] : 0.0f};
 }
 
 static inline void store_some(float *p, floats_4 v, size_t n)
 {
-    for (size_t i = 0; i < VL && i < n; i++)
-        p[i] = v[i];
+    if (n > 0)
+        p[0] = v[0];
+    if (n > 1)
+        p[1] = v[1];
+    if (n > 2)
+        p[2] = v[2];
+    if (n > 3)
+        p[3] = v[3];
 }
 
 #include "../tile.inc"

@@ -11,15 +11,19 @@
 #define VL 8
 #define MASK_LT(x, y) ((unsigned)_mm256_movemask_ps((__m256)_mm256_cmpgt_epi32((__m256i)(y), (__m256i)(x))))
 #define MASK_GT(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_GT_OQ)))
-#define MASK_NAN(v) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(v), (__m256)(v), _CMP_UNORD_Q)))
+#define MASK_UNORDERED(x, y) ((unsigned)_mm256_movemask_ps(_mm256_cmp_ps((__m256)(x), (__m256)(y), _CMP_UNORD_Q)))
 #define MAX(x, y) ((float_vector)_mm256_max_ps((__m256)(x), (__m256)(y)))
 #define MIN(x, y) ((float_vector)_mm256_min_ps((__m256)(x), (__m256)(y)))
 #define SOME(n) \
     _mm256_cmpgt_epi32(_mm256_set1_epi32((int)((n) < VL ? (n) : VL)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 #define LOAD_SOME(p, n) ((float_vector)_mm256_maskload_ps(p, SOME(n)))
-#define STORE_SOME(p, v, n) _mm256_maskstore_ps(p, SOME(n), (__m256)(v))
+#define STORE_SOME(p, v, n) store_some(p, (__m256)(v), n)
 #define SPLAT(x) ((float_vector)_mm256_set1_ps(x))
 #define FMA(x, y, z) ((float_vector)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
+#define PERMUTE(table, number)                                                                                 \
+    ((float_vector)_mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)(number)),       \
+                                    _mm256_permutevar8x32_ps(_mm256_loadu_ps((table) + 8), (__m256i)(number)), \
+                                    _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)(number), 28))))
 #define FUSED
 #define NEGATIVE(m) negative(m)
 #define WIDEN(v) ((int_vector)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)(v))))
@@ -39,9 +43,39 @@
 #define BYTES_ADD(s, x, w) \
     ((word_vector)_mm256_add_epi16((__m256i)(s), _mm256_maddubs_epi16((__m256i)(x), (__m256i)(w))))
 #define WIDEN_BYTES(s) _mm256_madd_epi16((__m256i)(s), _mm256_set1_epi16(1))
+#define WIDE_TAPS 4
+#define EVEN_BYTES(x) _mm256_and_si256((__m256i)(x), _mm256_set1_epi16(255))
+#define ODD_BYTES(x) _mm256_srli_epi16((__m256i)(x), 8)
+#define EVEN_WEIGHTS(w) _mm256_srai_epi16(_mm256_slli_epi16((__m256i)(w), 8), 8)
+#define ODD_WEIGHTS(w) _mm256_srai_epi16((__m256i)(w), 8)
+#define WIDE_ADD(s, x, w)                                                                   \
+    ((s) + (word_vector)_mm256_add_epi32(_mm256_madd_epi16(EVEN_BYTES(x), EVEN_WEIGHTS(w)), \
+                                         _mm256_madd_epi16(ODD_BYTES(x), ODD_WEIGHTS(w))))
 #define WIDE_LT(count, limit) compare_wide(count, limit)
 
 typedef unsigned mask;
+
+/* Stores with masks are slow in some processors. */
+TARGET static BNN_APART void store_some(float *p, __m256 v, size_t n)
+{
+    __m128 part = _mm256_castps256_ps128(v);
+    if (n >= VL) {
+        _mm256_storeu_ps(p, v);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)(void *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_ss(p, part);
+}
 
 TARGET static inline uint32_t negative(const int16_t *m)
 {

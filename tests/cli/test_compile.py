@@ -109,6 +109,19 @@ class TestCompile:
             done = call("compile", saved, "-o", tmp_path / "bad.bnn", option, value)
             assert done.status == 2 and words in done.err and not (tmp_path / "bad.bnn").exists(), done.err
 
+    def test_a_name_that_scales_pixels_for_bytes(self) -> None:
+        """Refused, unless the network scales them itself."""
+        x = tf.keras.Input((4, 4, 3))
+        plain = tf.keras.Model(x, tf.keras.layers.Flatten()(x))
+        scaled = tf.keras.Model(x, tf.keras.layers.Rescaling(1 / 255)(x))
+        with pytest.raises(
+            bnn.InputError, match="found 'tf', which scales pixels, but the network reads bytes as they"
+        ):
+            bnn.compile(plain, preprocess="tf", input_dtype="uint8")
+        assert bnn.compile(scaled, preprocess="tf", input_dtype="uint8").preprocessing == bnn.Preprocessing(
+            fit="stretch"
+        )
+
     def test_dump_after(self, call: Any, saved: Path, tmp_path: Path) -> None:
         out = tmp_path / "net.bnn"
         done = call("compile", saved, "-o", out, "--dump-after", "binarize")

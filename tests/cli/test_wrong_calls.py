@@ -122,6 +122,9 @@ bnn.emit_c(model, "a.png", name="net") | a.png: cannot be created as a folder: F
 bnn.emit_c(model, "c", name="My Net") | name: found 'My Net', expected a C identifier in lower case, like 'digits'
 bnn.emit_c(model, "c", name=5) | name: found 5, expected a C identifier in lower case
 bnn.emit_c(model, "c", name="net", trace=2) | trace: found 2, expected True or False
+bnn.emit_c(model, "c", max_ram="16K") | max_ram: found '16K', expected a whole number
+bnn.emit_c(model, "c", max_flash=0) | max_flash: found 0, expected 1 to
+bnn.emit_c(model, "c", name="n", max_instructions=9) | the target 'generic', expected one of those counted: cortex-m0,
 bnn.emit_c(model, None) | path: found NoneType, expected a string or an os.PathLike
 bnn.emit_c(pair, "c", output="class") | is for one vector of classes; use 'values' for f32[5, 5, 8], f32[6]
 bnn.emit_c(Strange(), "c") | model: found Strange, expected a compiled model or the path of a .bnn
@@ -142,9 +145,9 @@ engine.levels("conv") | layer: found 'conv', expected one of the engine's layers
 events.Rule(["window"]) | rule: found list, expected one of window, decay, surface
 recordings.read(None) | path: found NoneType, expected a string
 engine.reset(), engine.prepare(0 * x), engine.push(x[:1]) | call reset() first
-recordings.read("missing.bin") | missing.bin: there is no such recording; give the file: .npy, .npz, .bin, .dat
-recordings.read("folder") | folder: is a folder; give the file: .npy, .npz, .bin, .dat
-recordings.read("a.png") | a.png: unknown format; expected .npy, .npz, .bin (N-MNIST), ..., or give its format: nmnist
+recordings.read("missing.bin") | missing.bin: there is no such recording; give the file: .npy, .npz, .csv, .txt
+recordings.read("folder") | folder: is a folder; give the file: .npy, .npz, .csv, .txt, .h5
+recordings.read("a.png") | a.png: unknown format; expected .npy, .npz, .csv, ..., or give its format: nmnist
 recordings.read("x.npy") | x.npy: found float32, expected a structured array with fields x, y, p, t; 'x' is missing
 recordings.decode_nmnist(b"text") | N-MNIST data: 4 bytes, expected a multiple of 5; copy it again
 recordings.decode_nmnist("text") | found str, expected the bytes of N-MNIST data
@@ -242,6 +245,8 @@ verify fake.nir net.bnn --nir --zero 1 | --zero is for trained models; leave out
 verify net.onnx net.bnn --data x.npy --random 5 | --random is for random images; leave out either it or --data
 verify net.onnx net.bnn --scale 255 | --scale is for files, found none to read; leave it out
 emit c net.bnn | Missing option '-o' / '--folder'. Give a folder for the files: -o
+emit c net.bnn -o c --max-ram lots | found 'lots', expected something like 16K or 1M
+emit c net.bnn -o c --max-ram 1 | bytes of RAM, expected at most 1; the largest output is that of '
 emit c net.bnn -o c --offset 1 | --offset is for files, found none to read; leave it out
 emit nir net.bnn out.txt | OUT.nir out.txt: expected a name ending in .nir or .h5 or .hdf5
 events pair.bnn x.npy | the model has 2 inputs, expected one; use bnn run
@@ -252,6 +257,11 @@ events net.bnn rec.npz --mode recording --tau 5 | --tau is not for --rule window
 events net.bnn rec.npz --mode recording --window 10ms | Invalid value for '--window': '10ms' is not a valid integer
 snn compile fake.nir --as norse | is not an HDF5 file, which NIR files are; copy or write it again
 snn compile fake.nir --as norse -o net.bnn | -o net.bnn: expected a name ending in .snn
+snn compile train.py:net --as norse | compiling it runs train.py, with your rights; if you trust it, say --unsafe
+snn compile train.py:net --as norse --unsafe | found no --sample; expected an input as the module takes it, a .npy file
+snn compile train.py:net --as norse --unsafe --dt 1 | --dt is for NIR files, and a module says it itself; leave it out
+snn compile train.py:net --as norse --unsafe --sample fake.nir | there is no file train.py; expected FILE.py:NAME
+snn compile fake.nir --as norse --unsafe | --unsafe is for FILE.py:NAME; leave it out
 snn convert net.onnx --data a.png | a.png: not a NumPy file: ...; write it with np.save or np.savez
 snn convert net.onnx --data x.npy | x.npy: found shape (4, 12, 12, 1), expected (N, 1, 5, 5)
 snn run net.snn | expected --data or --recording, found neither

@@ -21,7 +21,7 @@ _GRID = np.concatenate([np.arange(-3, 3, 2.0**-12), [-1e9, -0.0, 3.0, 1e9]]).ast
 _LAYERS = lq.layers
 _DEPTHWISE = (_LAYERS.QuantDepthwiseConv2D, _LAYERS.QuantSeparableConv1D, _LAYERS.QuantSeparableConv2D)
 _LOCAL = (_LAYERS.QuantLocallyConnected1D, _LAYERS.QuantLocallyConnected2D)
-_COMPUTE = ("conv2d", "bconv2d", "iconv2d")
+_COMPUTE = ("conv2d", "bconv2d", "iconv2d", "qconv2d")
 
 
 def layers_of(model: Any) -> Iterator[Any]:
@@ -70,11 +70,15 @@ class Facts:
 
     @property
     def padding_is_a_level(self) -> bool:
-        """Zero also in the middle of levels, unless there are too many to be counted and not as many as numbers."""
+        """Zero also in the middle of levels, unless there are too many to be counted and not as many as numbers; of
+        levels that are counted, only the lowest and the highest otherwise."""
         value, values = float(getattr(self.layer, "pad_values", 0.0)), self.levels
         count = len(values)
-        middle = values[0] == -values[-1] and (count <= 8 or count & (count - 1) == 0)
-        return bool(value in values) if value else bool(values[0] == 0 or middle)
+        around_zero = values[0] == -values[-1]
+        if not value:
+            return bool(values[0] == 0 or (around_zero and (count <= 8 or count & (count - 1) == 0)))
+        counted = count <= 3 or (around_zero and count % 2 == 1 and count <= 7)
+        return value in values[[0, -1]] if counted else bool(value in values)
 
     @property
     def group_width(self) -> int:
@@ -100,6 +104,7 @@ class Exempt:
 # What docs/howto/quantizers.md says stays float.
 EXEMPT = (
     Exempt("its weights ", lambda f: not f.signs),
+    Exempt("integers: its data and weights", lambda f: not f.signs),
     Exempt("it is depthwise: one product a tap", lambda f: f.group_width == 1),
     Exempt("channels, which are not whole 32-bit words", lambda f: f.many_odd_groups),
     Exempt("are not evenly spaced", lambda f: not f.even or not f.few_levels),  # of many, a few that occur
@@ -132,6 +137,6 @@ def broken_claims(keras_model: Any, compiled: bnn.Model, inputs: list[Array]) ->
             found.append(f"{layer.name}: no operation")
         for op in own:
             excused = any(e.note in op.note and e.true(facts) for e in EXEMPT)
-            if op.op == "conv2d" and not excused:
+            if op.op in ("conv2d", "qconv2d") and not excused:
                 found.append(f"{layer.name}: {op.note or 'float, and no reason'} (levels {facts.levels[:9].tolist()})")
     return found

@@ -17,12 +17,13 @@ from .quantizers import (
     Kernel,
     Rng,
     Value,
+    fake_weights,
     input_quantizer,
     kernel,
     of_the_batch,
 )
 
-FILTERS = (1, 2, 3, 5, 8, 16, 31, 32, 33, 40)
+FILTERS = (1, 2, 3, 5, 8, 16, 31, 32, 33, 64)
 MOST_PRODUCTS = 2**14
 
 
@@ -71,8 +72,10 @@ def finish(rng: Rng, layer: Any, tensor: Any, x: Value, w: list[Kernel], product
 
 
 def suited(rng: Rng, x: Value, products: int) -> Kernel:
+    """Weights whose sums are exact; data of several bits mostly have such weights."""
+    several = x.step > 0 and x.bound / x.step > 6
     while True:
-        w = kernel(rng)
+        w = fake_weights(rng) if several and rng.random() < 0.6 else kernel(rng)
         if _exact(x, w, products):
             return w
 
@@ -107,7 +110,8 @@ def _groups(rng: Rng, channels: int) -> int:
     """Few groups, groups of whole words, or one a channel."""
     fitting = [g for g in (2, 3, 4, channels // 32 if channels % 32 == 0 else 0) if g and channels % g == 0]
     groups = [*fitting, *fitting, channels]
-    return int(groups[rng.integers(len(groups))]) if rng.random() < 0.1 else 1
+    often = 0.5 if channels % 64 == 0 else 0.12
+    return int(groups[rng.integers(len(groups))]) if rng.random() < often else 1
 
 
 def _padded(x: Value, options: dict[str, Any]) -> Value:

@@ -114,9 +114,31 @@ def _scaled(x: Any) -> Any:
     return 0.5 * lq.quantizers.ste_sign(x)
 
 
+def _fake(rng: Rng, bits: int, low: Array, step: Array) -> Callable[[Any], Any]:
+    """Fake quantization to steps that are powers of two, from ``low`` steps on: of all channels alike, or of each."""
+    narrow = bool(rng.random() < 0.3)
+    first, last = low * step, (low + 2**bits - 1 - narrow) * step
+    if len(step) > 1:
+        return lambda x: tf.quantization.fake_quant_with_min_max_vars_per_channel(x, first, last, bits, narrow)
+    if rng.random() < 0.5:
+        return lambda x: tf.quantization.fake_quant_with_min_max_vars(x, first[0], last[0], bits, narrow)
+    return lambda x: tf.quantization.fake_quant_with_min_max_args(x, float(first[0]), float(last[0]), bits, narrow)
+
+
+def _fake_data(rng: Rng) -> InputQuantizer:
+    """Bytes and fewer bits, with zero at the lowest level, in the middle, or anywhere."""
+    bits = int(rng.choice([2, 3, 4, 4, 6, 8, 8, 8]))
+    step, levels = 2.0 ** -int(rng.integers(0, bits)), 2**bits
+    low = -float(rng.choice([0, levels // 2, rng.integers(levels - 1)]))
+    made = _fake(rng, bits, np.float32([low]), np.float32([step]))
+    return InputQuantizer(made, step, max(-low, levels - 1 + low) * step, levels=levels)
+
+
 def input_quantizer(rng: Rng) -> InputQuantizer:
-    """One of Larq's, or a user's."""
-    kind = rng.choice(["sign", "heaviside", "tern", "dorefa", "own"], p=[0.5, 0.1, 0.12, 0.13, 0.15])
+    """One of Larq's, a user's, or fake quantization."""
+    kind = rng.choice(["sign", "heaviside", "tern", "dorefa", "fake", "own"], p=[0.42, 0.08, 0.1, 0.1, 0.18, 0.12])
+    if kind == "fake":
+        return _fake_data(rng)
     if kind == "sign":
         return InputQuantizer(_signs()[rng.integers(7)], 1.0, 1.0, at_zero=True)
     if kind == "heaviside":
@@ -191,10 +213,30 @@ def _thirds(rng: Rng, shape: tuple[int, ...]) -> Array:
     return rng.choice([-0.5, 0.0, 0.5], shape)
 
 
+def fake_weights(rng: Rng) -> Kernel:
+    """Integers of two to eight bits, symmetric and not; the filters of a layer are the last axis of its weights."""
+    bits = int(rng.choice([2, 3, 4, 8, 8, 8]))
+    step = 2.0 ** -int(rng.integers(0, bits))
+    low = -float(rng.choice([2 ** (bits - 1), 2 ** (bits - 1) - 1, rng.integers(2**bits - 1)]))
+    made: dict[int, Any] = {}
+    each = rng.random() < 0.5
+
+    def integers(w: Any) -> Any:
+        filters = int(w.shape[-1])
+        if filters not in made:
+            steps = step * 2.0 ** np.random.default_rng(filters).integers(0, 2, filters if each else 1)
+            made[filters] = _fake(np.random.default_rng(bits), bits, np.float32(low), np.float32(steps))
+        return made[filters](w)
+
+    return Kernel(integers, lambda rng, shape: rng.normal(0, 2**bits * step / 3, shape), step, 2 * 2**bits * step)
+
+
 def kernel(rng: Rng) -> Kernel:
     q = lq.quantizers
-    kind = rng.choice(["sign", "magnitude", "tern", "heaviside", "dorefa", "noop", "none", "own"],
-                      p=[0.4, 0.12, 0.12, 0.04, 0.08, 0.06, 0.08, 0.1])  # fmt: skip
+    kind = rng.choice(["sign", "magnitude", "tern", "heaviside", "dorefa", "noop", "none", "fake", "own"],
+                      p=[0.38, 0.1, 0.1, 0.04, 0.08, 0.06, 0.07, 0.09, 0.08])  # fmt: skip
+    if kind == "fake":
+        return fake_weights(rng)
     if kind == "sign":
         return Kernel(_signs()[rng.integers(7)], _normal, 1.0, 1.0)
     if kind == "magnitude":

@@ -116,7 +116,7 @@ WANTED = {
         "nested", "move", "Add", "Subtract", "Maximum", "Minimum", "Multiply", "Average", "three", "broadcast",
         "concat elsewhere", "bytes by channel", "signed bytes", "quantized output", "output twice", "input ApproxSign",
         "input SwishSign", "input SteTern", "input SteHeaviside", "input DoReFa2", "kernel ApproxSign",
-        "kernel SwishSign", "kernel SteHeaviside", "kernel DoReFa1", "kernel DoReFa2", "kernel NoOp",
+        "kernel SwishSign", "kernel SteHeaviside", "kernel DoReFa1", "kernel DoReFa2", "kernel NoOp", "kernel integers",
         "QuantConv2D padded with 1, bits", "QuantConv2D padded with -1, bits",
     ),
     1: (

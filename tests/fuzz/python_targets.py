@@ -44,6 +44,7 @@ IMPORTERS = (
 
 with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.nullcontext():
     import bnn
+    from bnn import _distribution
     from bnn.cli import inputs
     from bnn.importers import open_source
     from bnn.importers.common import limits
@@ -58,9 +59,13 @@ with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.null
 
     from fuzz import json_edits, seeds, sources
 
+_distribution.install("recordings")  # imports what it needs to say what is missing, before imports are watched
 FOLDER = Path(tempfile.mkdtemp(prefix="bnn-fuzz-"))  # in TMPDIR, which run.py sets
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
-ENDINGS = {"numpy": ".npy", "nmnist": ".bin", "aedat3": ".aedat", "dat": ".dat", "evt2": ".raw", "evt3": ".raw"}
+ENDINGS = {
+    "numpy": ".npy", "nmnist": ".bin", "dat": ".dat", "evt2": ".raw", "evt3": ".raw", "text": ".csv",
+    **dict.fromkeys(("aedat3", "aedat2-dvs128", "aedat2-davis"), ".aedat"),
+}  # fmt: skip
 # The limits of models while they are fuzzed, so that one that is within them costs little.
 LOWERED = {"MOST_BYTES": 2**25, "MOST_CONSTANTS": 2**27}
 GROWN = 2**28  # bytes that frameworks may keep of the models that they loaded, before a new process goes on

@@ -276,7 +276,7 @@ def test_bytes_are_copied_and_read_and_no_more() -> None:
     for node in (
         make("concat", x, x), make("slice", x, attrs=SliceAttrs(0, 1)), make("gather", x, index), make("max_pool", x),
     ):  # fmt: skip
-        refused(graph_of(node), Level.RUNTIME, "bytes are inputs, or copies of them")
+        refused(graph_of(node), Level.RUNTIME, "bytes are inputs, quantized floats, or copies of them")
     for node in (make("copy", signed), make("concat", signed, signed)):
         refused(graph_of(node), Level.RUNTIME, "signed bytes are inputs, and only excess_128 reads them")
 

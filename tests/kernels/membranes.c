@@ -22,7 +22,7 @@ static void test_add_rows(void)
             expected[i] = (int16_t)(expected[i] + sign * row[offset + i]);
         *(sign > 0 ? &rows.added[k] : &rows.taken[k - rows.plus]) = row;
     }
-    kernels->add_rows(m, &rows, offset, count);
+    kernels->events->add_rows(m, &rows, offset, count);
     for (size_t i = 0; i < count + slack; i++)
         if (m[i] != expected[i])
             fail("add_rows", 0, i, m[i], expected[i]);
@@ -40,7 +40,7 @@ static void test_add_floats(void)
         volatile float product = delta * row[i]; /* rounded by itself */
         expected[i] = i < count ? a[i] + product : a[i];
     }
-    kernels->add_floats(a, row, delta, count);
+    kernels->events->add_floats(a, row, delta, count);
     for (size_t i = 0; i < count + slack; i++)
         if (!same(a[i], expected[i]))
             fail("add_floats", 0, i, (double)a[i], (double)expected[i]);
@@ -59,7 +59,7 @@ static void test_crossed(void)
             fire |= (uint32_t)(m[32 * k + i] >= 0) << i;
         bits[k] = one_in(2) ? fire : (uint32_t)random_bits();
     }
-    uint64_t differ = kernels->crossed(m, bits, changed, words);
+    uint64_t differ = kernels->events->crossed(m, bits, changed, words);
     for (size_t i = 0; i < words * 32; i++) {
         unsigned expected = (m[i] >= 0) != bit_of(bits, i);
         if (bit_of(changed, i) != expected)
@@ -81,7 +81,7 @@ static void test_halve(void)
         accumulators[i] = (float)between(0, 30000) - 15000.0f;
         thresholds[i] = (int32_t)between(0, 30000) - 15000;
     }
-    kernels->halve(m, accumulators, thresholds, count);
+    kernels->events->halve(m, accumulators, thresholds, count);
     for (size_t i = 0; i < count; i++) {
         double expected = floor((double)(accumulators[i] - (float)thresholds[i]) / 2.0);
         if (m[i] != expected)

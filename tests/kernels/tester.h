@@ -37,7 +37,7 @@ const ptrdiff_t *places(void *const *buffers, size_t count);
 void check_values(const struct shape *s, const float *sums, int nan, const char *what);
 
 void test_bytes(void);
-/* The kernels of rows: binarize, binarize_at, max_row. */
+/* The kernels of rows: binarize, binarize_at, compute, decode. */
 void test_rows(void);
 /* The event engine's: add_rows, add_floats, crossed, halve. */
 void test_membranes(void);

@@ -160,6 +160,17 @@ def test_weights_and_thresholds_of_bits_stay_in_the_file_with_flash(threshold: b
     assert sizes["scalar", 6, 100] > sizes["scalar", 6, 4] > sizes["flash", 6, 4]
 
 
+def test_only_flash_is_for_little_memory() -> None:
+    """Families that have no tiles of bits, as portable, take those of the next one, with its packed filters."""
+    rng = np.random.default_rng(SEED)
+    x = input_node("x", (6, 6, 64))
+    weights = constant(rng.choice([-1, 1], (100, 3, 3, 64)), DType.b1)
+    file = encode(plan([x], [make("bconv2d", make("binarize", x), weights, attrs=ConvAttrs(), name="conv")]))
+    sizes = {family: opened_bytes(file, family) for family in available_kernels()}
+    flash = sizes.pop("flash")
+    assert min(sizes.values()) > flash + weights.value.size // 8, (flash, sizes)
+
+
 def test_signs_of_byte_filters_are_packed_with_flash() -> None:
     """One bit per weight: 27 take a word per filter, where the file has one per tap."""
     rng = np.random.default_rng(SEED)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,8 +14,8 @@ import op_graphs
 from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import interpret
-from bnn.ir.graph import Storage
-from bnn.ir.ops import CONVOLUTIONS, OPS, ClampAttrs, input_node, make, replaced
+from bnn.ir.graph import DType, Storage
+from bnn.ir.ops import CONVOLUTIONS, OPS, ClampAttrs, constant, input_node, make, replaced
 from bnn.ir.ops.record import Maker, Op
 from bnn.runtime import Model, available_kernels
 
@@ -79,6 +80,36 @@ def test_a_sum_over_either_operand(first: bool, rng: Rng) -> None:
             found = Model.from_bytes(encode(graph), kernels=family)(values)
             for result, right in zip(found, expected, strict=True):
                 np.testing.assert_array_equal(result, right)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16, 40, 70])
+def test_arithmetic_with_every_broadcast_shape(channels: int, rng: Rng) -> None:
+    """Rows, pixels and channels of either operand: as many as the other's, or one; zeros have signs."""
+    shape = (int(rng.integers(2, 6)), int(rng.integers(2, 20)), channels)
+    for of in itertools.product(*((1, size) for size in shape)):
+        x, y = input_node("x", shape), input_node("y", of)
+        values = [rng.choice([-2.0, -0.0, 0.0, 1.5, np.nan], (2, *s)).astype(np.float32) for s in (shape, of)]
+        outputs = [make(op, *pair) for op in ("sub", "maximum", "minimum") for pair in ((x, y), (y, x))]
+        graph = op_graphs.plan([x, y], outputs, rng)
+        expected = interpret.outputs(graph, values)
+        for family in available_kernels():
+            for found, right in zip(Model.from_bytes(encode(graph), kernels=family)(values), expected, strict=True):
+                np.testing.assert_array_equal(found, right, err_msg=f"{family} {of}")
+                np.testing.assert_array_equal(np.signbit(found)[found == 0], np.signbit(right)[right == 0])
+
+
+def test_gathering_by_steps(rng: Rng) -> None:
+    """Indices that go along a row by equal steps, and others that almost do."""
+    x = input_node("x", (5, 6, 14))
+    flat = np.arange(np.prod(x.type.shape), dtype=np.int32).reshape(x.type.shape)
+    taken = [flat[..., 1::2], flat[..., ::-3], flat[::2, 1::2], flat[:, ::-1], flat[..., 3:4], flat.transpose(1, 0, 2)]
+    other = flat[..., ::2].copy()
+    other[-1, -1, -1] -= 1
+    nodes = [make("gather", make("copy", x), constant(index, DType.i32)) for index in (*taken, other)]
+    graph = op_graphs.plan([x], nodes, rng)
+    values = op_graphs.values_of(rng, 2, x)
+    for found, right in zip(Model.from_bytes(encode(graph))(values), interpret.outputs(graph, [values]), strict=True):
+        np.testing.assert_array_equal(found, right)
 
 
 def test_every_op_is_drawn() -> None:

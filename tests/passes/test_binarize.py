@@ -198,6 +198,15 @@ def test_weights_with_an_offset(
     assert found.count("conv2d") == (planes > 5 or planes * coded > 25)
 
 
+@pytest.mark.parametrize("levels", EVEN)
+def test_weights_with_an_offset_of_a_dense_layer(levels: str, rng: np.random.Generator) -> None:
+    """Of values, without an image around them: the middle of the levels is added, too."""
+    known = EVEN[levels]
+    x = counted(input_node("x", (48,)), np.linspace(-0.5, 1.5, len(known) - 1).tolist(), known)
+    weights = rng.choice([-0.25, 1.0], (6, 1, 1, 48))
+    assert check(make("conv2d", x, constant(weights))).count("bconv2d") == 2
+
+
 def scaled(op: str, size: int, pads: int, scale: tuple[int, int, int], first: bool = True) -> list[str]:
     """The ops of a convolution of levels times, or divided by, numbers of this shape that depend on the data."""
     levels, positive = (

@@ -78,6 +78,10 @@ def test_many_levels(rng: np.random.Generator) -> None:
     halves = [make("slice", quantized(largest), attrs=SliceAttrs(20, 40)) for largest in (511.0, 255.0)]
     found = notes(dense(make("concat", *halves), signs, "moved"))
     assert found["moved"] == "its input takes more than 256 values"
+    row = make("reshape", quantized(127.0), attrs=ReshapeAttrs((1, 1, 40)))  # as a layer of one dimension reads it
+    padded = make("conv2d", make("pad", row, attrs=PadAttrs((0, 1, 0, 1), -1.0)), constant(np.ones((3, 1, 2, 40))),
+                  attrs=ConvAttrs(), name="padded")  # fmt: skip
+    assert notes(padded)["padded"] == "its bits are padded with -1"
     added = make("add", quantized(511.0), X)
     assert notes(dense(added, signs, "added"))["added"].startswith("its input is float (no input quantizer)")
 

@@ -89,6 +89,38 @@ def test_planes_that_are_no_steps(limits: list[list[int]], flips: list[list[int]
     assert thresholds_of(make("concat", *planes)) is None
 
 
+@pytest.mark.parametrize("steps", [15, 16, 200])
+@pytest.mark.parametrize("binary", [True, False])
+def test_many_levels_are_bits_for_layers_that_read_bits(steps: int, binary: bool) -> None:
+    """For the others they are rounded as floats; a factor after them is part of their values."""
+    levels = make("mul", staircase(make("mul", X, channel([steps / 4])), 0, steps), channel([4 / steps]), name="levels")
+    layer = conv(levels, 3, 2)
+    filters = layer.inputs[1].value
+    weights = constant(filters if binary else filters + np.random.default_rng(1).random(filters.shape))
+    source = graph(make("conv2d", levels, weights, name="conv"))
+    lowered = lower(source)
+    found = [n.op for n in lowered.schedule]
+    assert ("binarize_levels" in found) == (binary or steps == 15)
+    assert ("dequantize" in found) == (not binary and steps == 15)
+    (layer,) = [n for n in lowered.schedule if n.op == "conv2d"] or [None]
+    assert layer is None or "weights" in layer.note and "more than" not in layer.note
+    line = np.linspace(-1, 5, 9 * 32, dtype=np.float32).reshape(9, 4, 4, 2)
+    expected, found = (interpret.outputs(g, [line])[0] for g in (source, lowered))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [7, 100])
+def test_why_a_layer_of_moved_levels_is_float(steps: int) -> None:
+    """The same reason, whether its levels are few or rounded as floats."""
+    levels, others = staircase(X, 0, steps), staircase(X, -1, steps)
+    for x, reason in (
+        (make("pad", levels, attrs=PadAttrs((1, 1, 1, 1), -1.0)), "its bits are padded with -1"),
+        (make("concat", levels, others), "its input joins what different quantizers made"),
+    ):
+        (layer,) = [n for n in lower(graph(conv(x, 3, 2))).schedule if n.op == "conv2d"]
+        assert reason in layer.note
+
+
 @pytest.mark.parametrize("steps", [MOST_STEPS, MOST_STEPS + 1])
 def test_as_many_steps_as_bits_hold(steps: int) -> None:
     """Of one staircase, and of two together."""

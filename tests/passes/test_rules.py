@@ -517,3 +517,14 @@ def test_what_a_passed_value_is_made_of_lasts_until_the_pool_has_run() -> None:
     over = replace(planned.placements[pool], offset=planned.placements[conv.inputs[0]].offset)
     with pytest.raises(VerifierError, match="overlap in the arena"):
         verify(replace(planned, placements={**planned.placements, pool: over}), Level.RUNTIME)
+
+
+def test_arithmetic_comes_right_after_what_it_takes_up() -> None:
+    """The other product, of the same value, is made before; but another value of that size not earlier than needed."""
+    x = input_node("x", (4, 4, 3))
+    v = make("tanh", x, name="v")
+    a, b = (make("mul", v, constant([1.0, 2.0, 3.0]), name=name) for name in "ab")
+    d = make("tanh", make("tanh", v, name="c"), name="d")
+    for other, order in ((b, "vbay"), (d, "vacdy")):
+        laid = choose_layout(Graph((x,), (make("maximum", a, other, name="y"),)))
+        assert "".join(node.name for node in schedule(laid).schedule) == order

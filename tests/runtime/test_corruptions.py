@@ -187,7 +187,7 @@ binary
         -> FORMAT tensor [0 (x)|1 (bits)]: [offset of a passed tensor|halo of a tensor outside the arena]; [64|1], 0
     tensor [0|4|5].dtype = I32 -> FORMAT tensor [0 (x)|4 (sums)|5 (z)]: storage of an i32; [0|2|1], 3
     tensor [2|5].dtype = U8 -> FORMAT tensor [2 (filters)|5 (z)]: storage of a u8; [3|1], 0
-    tensor [1|2|5].dtype = I8 -> FORMAT tensor [1 (bits)|2 (filters)|5 (z)]: storage of an i8; [2|3|1], 0
+    tensor [1|5].dtype = I8 -> FORMAT tensor [1 (bits)|5 (z)]: storage of an i8; [2|1], 0
     tensor [0|5].dtype = B1 -> FORMAT tensor [0 (x)|5 (z)]: dtype of an input or output; B1, F32
     tensor 0.rank = 0 -> FORMAT tensor 0 (x): rank (at least); 0, 1
     tensor 0.rank = 4 -> FORMAT tensor 0 (x): rank (at most); 4, 3

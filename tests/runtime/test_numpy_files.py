@@ -252,7 +252,7 @@ RECORDINGS: dict[str, tuple[bytes, str]] = {
     "e.aedat": (aedat(((1, 0, 0, 4, 0, 1, 1, 1), bytes(8))), "events of 0 bytes"),
     "f.aedat": (aedat(((1, 0, 4, 4, 0, 1, 1, 1), bytes(8))), "polarity events of 4 bytes"),
     "g.aedat": (b"#!AER-DAT3.1" + bytes(99), "the header does not end"),
-    "h.aedat": (b"#!AER-DAT\xff\xff\xff\n", "expected 3.1"),
+    "h.aedat": (b"#!AER-DAT\xff\xff\xff\n", "expected 2.0, 3.1 or 4.0"),
     "a.dat": (b"% end\n\x00\xff" + bytes(64), "events of 255 bytes, expected 8"),
     "b.dat": (b"% end\n", "ends after its header"),
     "c.dat": (b"% no end", "the header does not end"),

@@ -57,6 +57,11 @@ cast
     in 0.dtype = F32 -> FORMAT dtype of the input; F32, U8
     out.dtype = B1 -> FORMAT dtype of the output; B1, F32
     out.shape = (2, 3, 4) -> FORMAT channels of the output; 4, 5
+quantize
+    in 0.dtype = U8 -> FORMAT dtype of the input; U8, F32
+    out.dtype = F32 -> FORMAT dtype of the output; F32, U8
+    zero = [-1|256] -> FORMAT byte of a zero, from 0 to 255; [-1|256], 255
+    [scale|offset] = NAN -> FORMAT scale and offset, finite (1: yes); 0, 1
 cast by a table
     in 0.storage = INPUT -> OK
     in 1.dtype = I32 -> FORMAT dtype of an operand; I32, F32
@@ -230,7 +235,7 @@ dequantize numbers
 """
 # Convolutions: attributes, types, shapes, and what stands behind the sums.
 CONVOLUTIONS = """
-[conv2d|bconv2d|iconv2d]
+[conv2d|bconv2d|iconv2d|qconv2d]
     inputs = 1 -> FORMAT number of inputs; 1, 2
     stride_h = [0|-1] -> FORMAT vertical stride; [0|-1], 1
     stride_w = [0|-1] -> FORMAT horizontal stride; [0|-1], 1
@@ -251,7 +256,6 @@ CONVOLUTIONS = """
     out.shape = (4, 6, 4) -> FORMAT width of the output; 6, 5
     out.shape = (4, 5, 5) -> FORMAT channels of the output; 5, 4
     in 0.shape = (5, 3) -> FORMAT rank of the data; 2, 3
-    in 1.storage = ARENA & in 1.shape = (2, 3, 3) -> FORMAT storage of the filters (3: constant); ARENA, CONSTANT
     in 1.shape = (2, 3, 3) -> FORMAT rank of the filters; 3, 4
     in 1.shape = (4, 2, 3, [4|7|9]) -> FORMAT channels of the data; 3, [4|7|9]
     in 1.shape = (4, 6, 3, 3) & stride_h = [1|2] -> FORMAT height of the padded image, less than the kernel's; 4, 6
@@ -261,6 +265,8 @@ CONVOLUTIONS = """
     in 0.halo = (1, 1, 0, 0) -> FORMAT halo right of the data; 0, 1
     pad_top = 0 & pad_bottom = 1 -> FORMAT halo below the data; 0, 1
     in 0.halo = (3, 2, 1, 1) -> OK
+[conv2d|bconv2d|iconv2d]
+    in 1.storage = ARENA & in 1.shape = (2, 3, 3) -> FORMAT storage of the filters (3: constant); ARENA, CONSTANT
 conv2d
     in 1.dtype = I32 -> FORMAT element type of the filters; I32, F32
     slots = 2048 -> FORMAT slots; 2048, 2047
@@ -294,6 +300,14 @@ iconv2d
     in 1.shape = (4, 2, 3, 3) -> OK
     in 2.shape = (4,) -> FORMAT channels of a slot's operand; 4, 3
     in 2.dtype = I32 -> FORMAT element type of a slot's operand; I32, F32
+qconv2d
+    in 1.dtype = B1 -> FORMAT element type of the filters; B1, I8
+    in 0.dtype = F32 -> FORMAT element type of the data; F32, U8
+    slots = 0 -> FORMAT operand of zeros (1: it is there); 0, 1
+    groups = 3 & in 1.shape = (4, 2, 3, 1) -> FORMAT filters left over when divided into groups; 1, 0
+    groups = 3 & in 1.shape = (6, 2, 3, 1) & out.shape = (4, 5, 6) -> OK
+    in 2.value = [[0, 256, 0]|[-1, 0, 0]|[0, 0, 0.5]]
+        -> FORMAT zero of a channel, a whole number from 0 to 255 (1: yes); 0, 1
 dense
     in 1.shape = (4, 2, 1, 3) -> FORMAT filter taps of a dense layer; 2, 1
     in 1.shape = (4, 1, 2, 3) -> FORMAT filter taps of a dense layer; 2, 1

@@ -134,6 +134,18 @@ def test_values_that_are_passed(sanitized: Path, tmp_path: Path) -> None:
     call(str(sanitized), "check", "0", *folders)
 
 
+@pytest.mark.drawn
+def test_arithmetic_in_one_pass(sanitized: Path, tmp_path: Path) -> None:
+    print(f"BNN_TEST_SEED={SEED}")
+    folders = []
+    for i in numbers(60):
+        rng = np.random.default_rng([SEED, i])
+        graph = op_graphs.arithmetic(rng)
+        folders.append(str(tmp_path / str(i)))
+        op_graphs.write_case(Path(folders[-1]), graph, [op_graphs.values_of(rng, 7, x) for x in graph.inputs])
+    call(str(sanitized), "check", "0", *folders)
+
+
 def test_not_a_number(sanitized: Path, tmp_path: Path) -> None:
     """Images in which a binarized float is not a number have no number in any output; the others are not touched."""
     graph = nan_graph()

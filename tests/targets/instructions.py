@@ -92,12 +92,15 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
     word = (many - few) / (49 - 9)
     small, large = of("conv_floats,1x1,16x16x16->16", 16), of("conv_floats,3x3,16x16x3->16", 16)
     product = (large - small) / (27 - 16)
+    few_bytes, more_bytes = (of(f"conv_int8,{window},16x16x16->16", 16) for window in ("1x1", "3x3"))
+    byte = (more_bytes - few_bytes) / (144 - 16)
     numbers = (
         (few - 9 * word, word),
         [of(f"{bits}_{n},3x3,16x16x{c}->{o}", o) for n, c, o in ((9, 32, 32), (18, 64, 64), (36, 128, 64))],
         [of(f"conv_bits_shared{five},3x3,16x16x16->16", 16 * 5) for five in ("", "_5")],
         of("planes_bits,3x3,16x16x32x2->32", 32 * 18), of_bytes("", ""), of_bytes("_9", "_27"),
-        (small - 16 * product, product), of("depthwise_floats,3x3,16x16x32", 32 * 9),
+        (small - 16 * product, product), (few_bytes - 16 * byte, byte), of("quantize,16x16x32", 32),
+        of("depthwise_floats,3x3,16x16x32", 32 * 9),
         of("finish,16x16x32", 32), of("signs,16x16x32", 32), of("max_pool_bits,2x2,16x16x64", 2),
     )  # fmt: skip
     return Costs(*(round(n, 1) if isinstance(n, float) else tuple(round(x, 1) for x in n) for n in numbers))  # type: ignore[arg-type]

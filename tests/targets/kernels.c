@@ -38,6 +38,9 @@ static const struct bnn_mcu_bytes colour = {weights, wide, NULL, ROWS, 1, WINDOW
 static const struct bnn_mcu_floats of_3 = {(const float *)weights, WINDOW(16, 3, 16)};
 static const struct bnn_mcu_floats of_16_floats = {(const float *)weights,
                                                    {COLUMNS, 16, 1, 1, 16, 16, 256, 16, 256, 0}};
+static const struct bnn_mcu_int8 int8_1x1 = {
+    (const int8_t *)weights, wide, NULL, ROWS, {COLUMNS, 16, 1, 1, 16, 16, 256, 16, 256, 0}};
+static const struct bnn_mcu_int8 int8_3x3 = {(const int8_t *)weights, wide, NULL, ROWS, WINDOW(16, 16, 16)};
 static const struct bnn_mcu_floats by_channel = {(const float *)weights, TAPS(32, 32, 32)};
 static const struct bnn_mcu_pool pool = {NULL, ROWS, COLUMNS, COLUMNS / 2, 2, 2, 2, 2, 2, 0, 0, COLUMNS * 2};
 
@@ -175,6 +178,23 @@ static void floats(size_t row)
     bnn_mcu_conv_floats(&of_3, row, (const float *)image, (float *)out);
 }
 
+static void int8_few(size_t row)
+{
+    bnn_mcu_int8_sums(&int8_1x1, row, (const uint8_t *)image, (int32_t *)out);
+}
+
+static void int8_more(size_t row)
+{
+    bnn_mcu_int8_sums(&int8_3x3, row, (const uint8_t *)image, (int32_t *)out);
+}
+
+static void quantize(size_t row)
+{
+    const struct bnn_quantizer quantizer = {16.0f, 0.0f, 128};
+    (void)row;
+    bnn_mcu_quantize((uint8_t *)out, (const float *)image, COLUMNS * 32, &quantizer);
+}
+
 static void depthwise(size_t row)
 {
     bnn_mcu_depthwise_floats(&by_channel, row, (const float *)image, (float *)out);
@@ -207,6 +227,9 @@ static const struct kernel {
                {"bytes_bits_27,3x3,16x16x3->32", bytes_colour, ROWS, 0},
                {"conv_floats,3x3,16x16x3->16", floats, ROWS, 1},
                {"conv_floats,1x1,16x16x16->16", floats_1x1, ROWS, 1},
+               {"conv_int8,1x1,16x16x16->16", int8_few, ROWS, 0},
+               {"conv_int8,3x3,16x16x16->16", int8_more, ROWS, 0},
+               {"quantize,16x16x32", quantize, ROWS, 1},
                {"finish,16x16x32", finish, ROWS, 1},
                {"signs,16x16x32", signs, ROWS, 1},
                {"bytes_bits,3x3,16x16x1->16", bytes_any, ROWS, 0},

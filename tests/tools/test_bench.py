@@ -19,9 +19,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
+PERFORMANCE = ROOT / "docs/explanation/performance.md"
 sys.path.insert(0, str(TOOLS))
 
 from bench import document, timing  # noqa: E402
+from bench.cases import mca  # noqa: E402
 from bnn.importers.common.inputs import as_floats  # noqa: E402
 from bnn.ir.graph import DType, Graph  # noqa: E402
 from bnn.ir.ops import input_node  # noqa: E402
@@ -226,6 +228,21 @@ def test_openvino_gives_the_sums_before_it_is_timed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_calibration(tmp_path: Path) -> None:
+    """python tools/benchmark.py calibration --docs PAGE"""
+    document = tmp_path / "int8.md"
+    document.write_text((ROOT / "docs" / "howto" / "int8.md").read_text("utf-8"), "utf-8")
+    few = ("--network", "QuickNetSmall", "--rounds", "1", "--slice", "0.1")
+    done = run("benchmark.py", "calibration", *few, "--docs", str(document), "--json")
+    if "larq_zoo cannot be imported" in done.stderr:
+        pytest.skip("needs larq_zoo")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["int8"] == 6 < row["layers"] and row["after"] < row["before"]
+    assert row["bytes_after"] < 0.7 * row["bytes_before"] and "| QuickNetSmall | " in document.read_text("utf-8")
+
+
+@pytest.mark.slow
 @needs_cc
 def test_kernels_as_json(tmp_path: Path) -> None:
     plot = tmp_path / "roofline.png"
@@ -280,3 +297,50 @@ def test_scoring_many() -> None:
     assert done.returncode == 0, done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert rows == ["one process", "one process, 224 x 224"]
+
+
+def test_inner_loops_of_assembly() -> None:
+    """Loops that end with a jump back, and those whose condition stands before them; not what is around them."""
+    text = """
+first:
+    mov 1
+.L1:
+    count a
+.L2:
+    count b // the loop
+    cbnz x0,.L2
+    b.ne .L1
+    ret
+second:
+    count outside
+.L4:
+    cmp a, b
+    jle .L6
+.L5:
+    count c, d
+    jmp .L4
+.L6:
+    ret
+"""
+    loops = list(mca.inner_loops(text, lambda instruction: instruction.startswith("count")))
+    assert loops == [
+        ("first", ["count b", "cbnz x0,.L2"]),
+        ("second", ["count c, d", "jmp .L4", "cmp a, b", "jle .L6"]),
+    ]
+
+
+_BASELINE = re.search(r"<!-- bench: mca -->\n(.*?)<!-- end -->", PERFORMANCE.read_text(encoding="utf-8"), re.S)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", mca.COMPILERS)
+@pytest.mark.parametrize("family", mca.FAMILIES)
+def test_inner_loops_are_not_slower_than_documented(family: str, compiler: str) -> None:
+    if absent := mca.missing(family, compiler):
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    assert _BASELINE is not None
+    header, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in _BASELINE[1].strip().split("\n"))
+    before = {line[1]: float(line[header.index(compiler)]) for line in lines if line[0] == family}
+    found = mca.rates(family, compiler)
+    assert found.keys() == before.keys()
+    assert all(found[processor] > 0.99 * before[processor] for processor in before), (found, before)

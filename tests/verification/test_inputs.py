@@ -169,7 +169,7 @@ def test_only_numbers_are_compared(numbers: list[list[bool]], compared: list[lis
     """By chunks of four; Keras computes those anew that are compared."""
     seen, left, done = [], [np.array(n) for n in numbers], list[int]()
     known = SimpleNamespace(
-        checks={}, changes={}, end_checks={}, end=EndToEnd(), source=None, nodes=[],
+        checks={}, changes={}, end_checks={}, end=EndToEnd(), source=None, nodes=[], quantized=0,
         original=SimpleNamespace(framework="Keras", rounding_hint=lambda: ""),
         fed=SimpleNamespace(stepper=SimpleNamespace(images=4)), _values=lambda chunk: chunk[0][:, 0].tolist(),
         _numbers=lambda chunk, keras: left.pop(0),

@@ -260,7 +260,7 @@ class TestBits:
         ids=["signs", "three levels", "four levels"],
     )
     def test_within_rounding_is_reported_and_not_judged(self, quantizer: Any, middle: float) -> None:
-        """Sums that are zero but for rounding: their order decides which sign they have, or which level."""
+        """Sums that only rounding keeps from zero: the order of their terms decides the sign, or the level."""
         layers = tf.keras.layers
         model = tf.keras.Sequential(
             [

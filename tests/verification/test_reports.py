@@ -52,7 +52,7 @@ CASES: list[tuple[Any, Callable[[Any], Any], dict[str, Informs | Poisoned]]] = [
     }),
     (VERIFIED, lambda x: x, {
         "images": COUNT, "layers": Poisoned([CHECK, WRONG]), "end_to_end": Poisoned(EndToEnd(beyond_rounding=1)),
-        "images_with_nan": COUNT, "hint": TEXT, "framework": NAME, "unchanged": Poisoned(["a"]),
+        "images_with_nan": COUNT, "hint": TEXT, "framework": NAME, "unchanged": Poisoned(["a"]), "quantized": COUNT,
         "allow_silent": Poisoned(False, {"unchanged": ["a"]}),
     }),
     (LAYER, lambda x: nir.NirReport([RUN, replace(RUN, layers=[LAYER, x])]), {

@@ -50,6 +50,15 @@ class EmitOptions:
 
 
 @dataclass(frozen=True)
+class EmitLimits:
+    """The most bytes of RAM, bytes of tables, and instructions for an image that a network may take; None: no limit."""
+
+    ram: int | None = None
+    flash: int | None = None
+    instructions: int | None = None
+
+
+@dataclass(frozen=True)
 class LayerCost:
     """``op``, ``type`` of its output, ``macs``: products of one image, of ``kind`` bits, bytes or floats; ``flash``:
     bytes of its tables; ``ram``: bytes of its output."""

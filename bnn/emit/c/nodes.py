@@ -11,7 +11,7 @@ import numpy as np
 from ..._types import Array
 from ...file.bits import pack, words
 from ...ir.graph import DType, Node, Storage
-from ...ir.ops import OPS, PoolAttrs, conv_attrs
+from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, conv_attrs
 from ...ir.ops.record import replaced
 from .program import WORD, Program, View, number, refuse
 
@@ -369,7 +369,9 @@ def _epilogue(program: Program, node: Node) -> str | None:
     for slot in operands:
         if slot in a.slots:
             operands[slot] = program.table("float", slot, node.inputs[a.operand(slot)].value)
-    if "threshold" in a.slots:  # of groups whose bits share words: the bit is sum - threshold >= 0, exactly
+    if (
+        "threshold" in a.slots and node.op == "bconv2d"
+    ):  # of groups whose bits share words: the bit is sum - threshold >= 0, exactly
         operands["sub"] = program.table(
             "float", "threshold", node.inputs[a.operand("threshold")].value.astype(np.float32)
         )
@@ -438,6 +440,41 @@ def _iconv2d(program: Program, node: Node) -> None:
         return program.call(f"bnn_mcu_bytes_bits{number}", f"&{descriptor}", "row", source, pointer, memory)
 
     _finish(program, node, 1, limits, run, outputs * WORD if limits else 0, out.words, fractions)
+
+
+def _qconv2d(program: Program, node: Node) -> None:
+    """Weights are int8; a byte counts from its channel's zero, which padding has."""
+    a, x_node = conv_attrs(node), node.inputs[0]
+    x, out = program.view(x_node), program.view(node)
+    window = _Window(x, node)
+    weights = node.inputs[1].value
+    zeros = node.inputs[a.operand("zeros")].value.astype(np.int64).reshape(a.groups, 1, 1, 1, -1)
+    products = (weights.reshape(a.groups, -1, *weights.shape[1:]) * zeros).reshape(weights.shape)
+    rows, columns, classes = _border_classes(x, node, out)
+    table = np.array([-(products * inside[:, :, None]).sum(axis=(1, 2, 3)) for inside in classes])
+    if "threshold" in a.slots:  # the bit is sum - threshold >= 0; sums are below 2^30
+        table = table - np.clip(node.inputs[a.operand("threshold")].value, -(2**30), 2**30)
+    class_name = "NULL" if (one := bool((table == table[0]).all())) else _classes(program, node, rows, columns)
+    table = np.moveaxis((table[:1] if one else table).reshape(-1, a.groups, window.outputs), 1, 0)
+    _count(program, out, "int8", weights[0].size, weights[0].size)
+    of_weights = program.table("int8_t", "weights", weights)
+    of_table = program.table("int32_t", "table", table.astype(np.int32))
+    if a.groups == 1:
+        window.joined()
+    shape = window.text(node, out.width, out.channels)
+    rest = f"{class_name}, {_short(node, out.height)}, {shape}"
+    descriptors = []
+    for g in range(a.groups):
+        places = (_from(of_weights, g * weights.size // a.groups), _from(of_table, g * table[0].size))
+        text = f"{{{', '.join(places)}, {rest}}}"
+        descriptors.append(program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES))
+    _clear_halo(program, node)
+
+    def run(group: int, pointer: str, scratch: int | None) -> str:
+        source = program.at(x_node, window.first + group * window.channels)
+        return program.call("bnn_mcu_int8_sums", f"&{descriptors[group]}", "row", source, pointer)
+
+    _finish(program, node, a.groups, False, run, 0, 0)
 
 
 def _conv2d(program: Program, node: Node) -> None:
@@ -682,6 +719,19 @@ def _dequantize(program: Program, node: Node) -> None:
     _rows(program, out.height, call + ";")
 
 
+def _quantize(program: Program, node: Node) -> None:
+    a = node.attrs
+    assert isinstance(a, QuantizeAttrs)
+    x, out = program.view(node.inputs[0]), program.view(node)
+    text = f"{{{number(a.scale)}, {number(a.offset)}, {a.zero}}}"
+    quantizer = program.struct("bnn_quantizer", "quantizer", text, 12)
+    program.layer.kind, program.layer.pixels = "quantize", out.height * out.width * out.channels
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    call = program.call("bnn_mcu_quantize", target, source, out.width * out.channels, f"&{quantizer}")
+    _rows(program, out.height, call + ";")
+
+
 def _of_bytes(program: Program, node: Node) -> None:
     """cast and excess_128."""
     x, out = program.view(node.inputs[0]), program.view(node)
@@ -834,9 +884,9 @@ def _by_table(program: Program, node: Node, elements: Array) -> None:
 
 
 _EMITTERS: dict[str, Callable[[Program, Node], None]] = {
-    "conv2d": _conv2d, "bconv2d": _bconv2d, "iconv2d": _iconv2d, "max_pool": _pool, "avg_pool": _pool,
-    "sum_pool": _pool, "resize_bilinear": _resize, "binarize": _binarize, "binarize_levels": _binarize,
-    "unpack": _unpack, "dequantize": _dequantize, "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat,
-    "slice": _slice, "pad": _pad, "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape,
-    "gather": _gather,
+    "conv2d": _conv2d, "bconv2d": _bconv2d, "iconv2d": _iconv2d, "qconv2d": _qconv2d, "max_pool": _pool,
+    "avg_pool": _pool, "sum_pool": _pool, "resize_bilinear": _resize, "binarize": _binarize,
+    "binarize_levels": _binarize, "unpack": _unpack, "quantize": _quantize, "dequantize": _dequantize,
+    "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat, "slice": _slice, "pad": _pad,
+    "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather,
 }  # fmt: skip

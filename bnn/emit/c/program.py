@@ -206,8 +206,10 @@ class Program:
         key = (kind, flat.dtype.str.encode() + flat.tobytes())
         if key not in self._known:
             self._known[key] = self.name(f"{self.layer.name}_{name}")
-            self.tables.append(array(kind, self._known[key], flat))
-            self.layer.flash += flat.size * {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "uint8_t": 1}[kind]
+            self.tables.append(array(kind, self._known[key], flat, f"{self.prefix.upper()}_TABLE "))
+            self.layer.flash += (
+                flat.size * {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "uint8_t": 1, "int8_t": 1}[kind]
+            )
         return self._known[key]
 
     def struct(self, kind: str, name: str, text: str, size: int) -> str:
@@ -260,8 +262,8 @@ def identifier(text: str) -> str:
     return f"n_{base}" if base[0].isdigit() or base in _KEYWORDS else base
 
 
-def array(kind: str, name: str, values: Array) -> str:
-    """C: a const array."""
+def array(kind: str, name: str, values: Array, macro: str = "") -> str:
+    """C: a const array; ``macro``: what stands before its name."""
     if kind == "float":
         texts = [_float(v) for v in values.astype(np.float32).tolist()]
     elif kind == "uint32_t":
@@ -270,7 +272,7 @@ def array(kind: str, name: str, values: Array) -> str:
     else:
         texts = [str(v) if v != -(2**31) else "(-2147483647 - 1)" for v in values.tolist()]
     lines = list(_wrapped(texts))
-    return f"static const {kind} {name}[{len(texts)}] = {{\n" + "\n".join(lines) + "\n};\n"
+    return f"static const {kind} {macro}{name}[{len(texts)}] = {{\n" + "\n".join(lines) + "\n};\n"
 
 
 def _wrapped(texts: Iterable[str]) -> Iterable[str]:

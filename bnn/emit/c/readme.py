@@ -61,6 +61,8 @@ If `{prefix}_HOOK` is defined for every file (`-D{prefix}_HOOK`), the code calls
     void {name}_hook(unsigned layer, const void *output, size_t count, size_t element);
 
 Read a timer there, or the layer's output. Otherwise these calls are not compiled.
+
+`-D{prefix}_TABLE='__attribute__((section(".tables")))'` places the tables in a section of your linker script.
 """
 _COUNTED = """\
 Instructions are estimated from counts of gcc's code with `-O2`, of whole networks to within 15%; `-Os` takes up to a

@@ -166,6 +166,9 @@ def _code(interface: Interface, includes: str) -> str:
     read = {operand for node in program.graph.schedule for operand in node.inputs}
     lines = [_title(interface, f"The network {name}."), includes] if includes else []
     lines += [
+        f"#ifndef {prefix}_TABLE",
+        f"#define {prefix}_TABLE /* where tables of numbers are placed: an attribute with a section, for example */",
+        "#endif\n",
         *program.tables,
         f"#ifdef {prefix}_HOOK",
         f"#define {prefix}_AFTER(layer, output, count, element) {name}_hook(layer, output, count, element)",

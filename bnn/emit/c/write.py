@@ -10,15 +10,16 @@ import numpy as np
 
 from ..._arguments import check_choice, check_flag, check_text
 from ..._notes import parted
+from ..._text import printable
 from ..._types import Array
 from ..._version import __version__
-from ...errors import InputError, UnsupportedOpError
+from ...errors import CompileError, InputError, UnsupportedOpError
 from ...file.bits import pack
 from ...file.container import aligned
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
 from .costs import COSTS
-from .interface import OUTPUTS, TARGETS, CSummary, EmitOptions, Interface, LayerCost, Vectors
+from .interface import OUTPUTS, TARGETS, CSummary, EmitLimits, EmitOptions, Interface, LayerCost, Vectors
 from .nodes import emit_node
 from .program import ALIGNMENT, Program, identifier, lowest
 
@@ -38,6 +39,32 @@ def check_options(options: EmitOptions) -> None:
         )
     for what, found, known in (("target", options.target, tuple(TARGETS)), ("output", options.output, OUTPUTS)):
         check_choice(found, what, known)
+
+
+def check_limits(summary: CSummary, target: str, limits: EmitLimits) -> None:
+    """Raises :class:`CompileError` for what takes more than it may, and names the layer that takes the most.
+
+    :class:`InputError`: instructions are limited, and not counted on this target.
+    """
+    layers, instructions = summary.layers, [layer.instructions for layer in summary.layers]
+    if limits.instructions is not None and None in instructions:
+        counted = ", ".join(COSTS)
+        raise InputError(f"max_instructions: found the target '{target}', expected one of those counted: {counted}")
+    for name, most, needed, of_layer, what, whose in (
+        ("max_ram", limits.ram, summary.arena, [x.ram for x in layers], "bytes of RAM", "the largest output is that"),
+        ("max_flash", limits.flash, summary.flash, [x.flash for x in layers], "bytes of tables", "the most are those"),
+        (
+            "max_instructions", limits.instructions, sum(n or 0 for n in instructions), [n or 0 for n in instructions],
+            "instructions for an image", "the most are those",
+        ),
+    ):  # fmt: skip
+        if most is not None and needed > most:
+            largest = max(of_layer)
+            layer = layers[of_layer.index(largest)].name
+            raise CompileError(
+                f"{name}: found {needed:,} {what}, expected at most {most:,}; {whose} of '{printable(layer)}', "
+                f"{largest:,}"
+            )
 
 
 def last_values(graph: Graph, output: str) -> Graph:
@@ -113,7 +140,10 @@ def _remarks(program: Program) -> Iterator[str]:
         reason = f" ({why})" if why else ""
         remedy = ""
         if node.inputs[0].op in ("input", "copy", "reshape"):
-            remedy = "; for inputs of bytes compile with input_dtype='uint8' (--input-dtype uint8): weights stay bits"
+            remedy = (
+                "; its weights stay bits if the input is bytes: the Keras model's own, or, if it was trained on bytes "
+                "as they are, by input_dtype='uint8' (--input-dtype uint8)"
+            )
         yield f"layer '{node.name}' is float{reason}: {layer.flash:,} bytes of tables{remedy}"
 
 

@@ -179,7 +179,9 @@ def _quantized(c: Call) -> Sized:
     if scale not in ((), (1,)):
         axis = c.axis(c.whole("axis", 1), len(shape))
         c.check(scale == shape[axis : axis + 1], f"scales of shape {scale} for axis {axis} of {shape}")
-    c.check(not c.has(2) or c.shape(2) == scale, "scales and zero points have different shapes")
+    one = ((), (1,))  # which may stand side by side: ONNX Runtime's quantizer writes biases so
+    fits = not c.has(2) or c.shape(2) == scale or c.shape(2) in one and scale in one
+    c.check(fits, "scales and zero points have different shapes")
     wanted = c.whole("output_dtype", 0)
     if c.op == "DequantizeLinear":
         return Sized([shape], c.element(wanted) if wanted else c.spec(1).dtype)

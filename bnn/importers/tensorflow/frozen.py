@@ -47,7 +47,8 @@ PRODUCTS = frozenset({"MatMul", "SparseMatMul", "BatchMatMulV2"})
 SPARSE_PRODUCT = "SparseTensorDenseMatMul"
 # Ops on every element, or every vector of channels, separately: independent of the dimensions before the channels.
 POINTWISE = frozenset({
-    "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Equal", "Floor", "FloorDiv",
+    "Abs", "Add", "AddN", "AddV2", "BiasAdd", "Cast", "Ceil", "ClipByValue", "Div", "Equal",
+    "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Floor", "FloorDiv",
     "Greater", "GreaterEqual", "LeakyRelu", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum",
     "Minimum", "Mul", "Neg", "NotEqual", "Pow", "RealDiv", "Relu", "Relu6", "Round", "Select", "SelectV2", "Selu",
     "Sign", "Softmax", "Softplus", "Softsign", "Square", "SquaredDifference", "Sub",

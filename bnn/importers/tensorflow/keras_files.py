@@ -75,6 +75,8 @@ def _config(path: Path, unsafe: bool) -> KerasFile:
     if zipfile.is_zipfile(path):
         if hdf5:  # Keras would choose by the name, and could load the part that is not checked
             raise CompileError(f"{path}: both a zip and an HDF5 file; save the model again with model.save(...)")
+        if path.suffix != ".keras":  # Keras would take it for an HDF5 file
+            raise CompileError(f"{path}: is a .keras file (zip) by another name; rename it to {path.stem}.keras")
         return _config_of_zip(path, unsafe)
     if not hdf5:
         if begins_with(path, b"\x89BNN", b"\x89SNN"):

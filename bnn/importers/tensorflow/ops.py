@@ -197,6 +197,40 @@ def _clip(s: TfSource) -> Node:
     return s.make("clamp", s.value(0), attrs=ClampAttrs(lo, hi))
 
 
+@reader("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel")
+def _fake_quant(s: TfSource) -> Node:
+    """Whole steps between two limits, which move so that zero is one of them (Jacob et al., 2018); with each rounding
+    of TensorFlow's kernels.  Limits that are both zero give zero."""
+    if s.op == "FakeQuantWithMinMaxArgs":
+        low, high = (np.full(1, s.attr(limit), np.float32) for limit in ("min", "max"))
+    else:
+        low, high = (s.constant(i).reshape(-1).astype(np.float32) for i in (1, 2))
+    first, last = np.float32(s.attr("narrow_range")), np.float32(2 ** s.attr("num_bits") - 1)
+    none = (low == 0) & (high == 0)
+    wrong = ~((none | (low < high)) & np.isfinite(low) & np.isfinite(high))
+    if wrong.any():
+        found = f"limits of {low[wrong][0]:g} and {high[wrong][0]:g}"
+        raise s.unsupported(f"{found}; expected two finite numbers, the smaller first", "train them, or give others")
+    wide = np.where(none, np.float32(1), high - low)
+    step, inverse = wide / (last - first), (last - first) / wide
+    zero = np.clip(first - low / step, first, last)
+    zero = np.floor(zero + np.float32(0.5))  # of numbers that are not negative: halves away from zero
+    low, high = (np.where(none, np.float32(0), (end - zero) * step) for end in (first, last))
+    zero = np.floor(-low * inverse + np.float32(0.5))
+
+    def by(op: str, x: Node, numbers: Array) -> Node:
+        return s.make(op, x, constant(numbers, name=s.layer), final=False)
+
+    if len(step) == 1:
+        x = s.make("clamp", s.value(0), attrs=ClampAttrs(float(low[0]), float(high[0])), final=False)
+    else:
+        x = by("maximum", by("minimum", s.value(0), high), low)
+    x = by("sub", x, low)
+    x = by("div", x, step) if s.op == "FakeQuantWithMinMaxVars" else by("mul", x, inverse)
+    x = by("add", by("sub", x, zero), np.full(1, 0.5, np.float32))
+    return s.make("mul", s.make("round", x, attrs=RoundAttrs(-1), final=False), constant(step, name=s.layer))
+
+
 @reader("Square", "SquaredDifference")
 def _square(s: TfSource) -> Node:
     x = s.value(0) if s.op == "Square" else _elementwise("sub")(s, final=False)

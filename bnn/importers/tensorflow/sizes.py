@@ -158,7 +158,10 @@ def _gathers(node: TfNode, operands: Operands) -> bool:
     return 0 <= shared <= index.ndim and -data.ndim <= first < data.ndim and shared <= first % data.ndim
 
 
-_CHECKS: dict[str, Callable[[TfNode, Operands], bool]] = {"GatherV2": _gathers}
+_CHECKS: dict[str, Callable[[TfNode, Operands], bool]] = {
+    "FakeQuantWithMinMaxVarsPerChannel": lambda node, operands: operands[0].ndim > 0,
+    "GatherV2": _gathers,
+}
 """What kernels, or the inference of their shapes, trust in operands."""
 
 

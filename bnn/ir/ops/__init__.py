@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import batch, bits, conv, elementwise, moves, pool, sources
 from .batch import BatchSizeAttrs
-from .bits import MOST_PLANES, DequantizeAttrs
+from .bits import MOST_PLANES, DequantizeAttrs, QuantizeAttrs
 from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output
 from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
@@ -19,9 +19,9 @@ from .sources import ConstantAttrs, InputAttrs, constant, input_node, unrepeated
 __all__ = [
     "CONVOLUTIONS", "CURVES", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "SMALLEST_NORMAL",
     "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs",
-    "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs",
-    "SliceAttrs", "constant", "conv_attrs", "conv_output", "input_node", "make", "replaced", "rows_at_once",
-    "takes_rows", "unrepeated",
+    "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "QuantizeAttrs", "ReshapeAttrs", "ResizeAttrs",
+    "RoundAttrs", "SliceAttrs", "constant", "conv_attrs", "conv_output", "input_node", "make", "replaced",
+    "rows_at_once", "takes_rows", "unrepeated",
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,14 @@ MOST_PLANES = 8  # bits of one number
 @dataclass(frozen=True)
 class DequantizeAttrs(Attrs):
     channels: int = stored(0, "channels")  # 0: values are counts of set planes; else channels of binary numbers
+    made_of: tuple[Node, Node] | None = field(default=None, compare=False, repr=False)  # in the source: x, f(x)
+
+
+@dataclass(frozen=True)
+class QuantizeAttrs(Attrs):
+    scale: float = stored(1.0, "scale")
+    offset: float = stored(0.0, "offset")
+    zero: int = stored(0, "zero")  # the byte of a zero
 
 
 def binarize_type(types: Types, _: Attrs) -> TensorType:
@@ -121,9 +129,40 @@ def cast(x: Array, table: Array | None = None) -> Array:
     return x.astype(np.float32) if table is None else np.asarray(table[x])
 
 
+def quantize(x: Array, a: QuantizeAttrs) -> Array:
+    """The byte of every float: x * scale + offset, each operation in float32, rounded to the nearest integer (ties to
+    even), plus zero; clamped to 0 to 255.  NaN gives 0."""
+    with np.errstate(all="ignore"):
+        v = x * np.float32(a.scale) + np.float32(a.offset)
+    v = np.minimum(np.where(v > -a.zero, v, np.float32(-a.zero)), np.float32(255 - a.zero))
+    return np.asarray(np.rint(v) + a.zero).astype(np.uint8)
+
+
 def excess_128(x: Array) -> Array:
     """int8 as the uint8 of its value plus 128 ("excess 128"): its bits with the highest one flipped."""
     return (x.astype(np.int16) + 128).astype(np.uint8)
+
+
+def _quantize_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
+    """Values that differ may be rounded apart.  With ``own``, the other computation does not round to bytes at all."""
+    a = node.attrs
+    assert isinstance(a, QuantizeAttrs)
+    apart = np.where(errors[0] > 0, errors[0] * abs(a.scale) + (not own), 0.0)
+    if own:
+        exact = operands[0].astype(np.float64) * a.scale + a.offset + a.zero
+        apart = apart + np.abs(exact - quantize(operands[0], a))
+    return np.asarray(apart)
+
+
+def _make_quantize(rng: Rng, x: Node) -> Node:
+    """Draw ties, too: of scales that are powers of two."""
+    scale = 2.0 ** rng.integers(-3, 4) if rng.random() < 0.5 else rng.normal(0, 20)
+    offset = rng.choice([0, 0.5, rng.normal()])
+    return make(
+        "quantize",
+        x,
+        attrs=QuantizeAttrs(float(np.float32(scale)), float(np.float32(offset)), int(rng.integers(0, 256))),
+    )
 
 
 def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
@@ -149,6 +188,12 @@ def _make_cast(rng: Rng, x: Node) -> Node:
     return make("cast", x, table) if rng.random() < 0.5 else make("cast", x)
 
 
+def _quantize_type(types: Types, a: QuantizeAttrs) -> TensorType:
+    want(0 <= a.zero <= 255, f"a zero of {a.zero} is not a byte")
+    want(bool(np.isfinite([a.scale, a.offset]).all()), f"bad scale or offset in {a}")
+    return to_type(DType.u8, DType.f32)(types, a)
+
+
 RECORDS = (
     Op("binarize", 5, NoAttrs, binarize_type, plain(binarize), bound=passed_on, maker=plain_maker("binarize")),
     Op(
@@ -162,6 +207,10 @@ RECORDS = (
     Op(
         "excess_128", 33, NoAttrs, to_type(DType.u8, DType.i8), plain(excess_128), bound=no_difference,
         gives_bytes=True, maker=plain_maker("excess_128"), takes=(DType.i8,),
+    ),
+    Op(
+        "quantize", 46, QuantizeAttrs, _quantize_type, quantize, Level.BINARY | Level.RUNTIME, bound=_quantize_bound,
+        gives_bytes=True, maker=_make_quantize,
     ),
     Op(
         "dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels),

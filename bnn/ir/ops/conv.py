@@ -17,15 +17,16 @@ from .record import INF, Infer, Level, Op, Operands, Rng, Types, make, stored, w
 from .rounding import TINY, clamped, gamma, magnitude, spacing, step
 from .sources import constant, integers, signs
 
-CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d")
+CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d", "qconv2d")
 
-# For a sum of bytes: the sum and the correction for the zero byte are together exact in float32.
+# For a sum of bytes: the sum and the correction for the zero byte are together exact in float32.  By int8 weights, sums
+# are then below 2**30, and they fit into 32 bits together with a threshold.
 MOST_BYTE_PRODUCTS = (2**24 - 1) // (2 * 255)
 
 # A convolution's fused work around its accumulator, in this fixed order; each slot is one float32 operation, and those
 # that name an operand take one more input, in this order.  The bit of a slot in the file is its position here.
 SLOTS: dict[str, bool] = {
-    "zeros": True,  # before it, for bytes (always in iconv2d): operand[channel of the data] is the channel's zero
+    "zeros": True,  # before it, for bytes (and always there): operand[channel of the data] is the channel's zero
     "pre_mul": True,  # v * operand[c]      weight scale
     "pre_add": True,  # v + operand[c]      bias
     "clamp0": False,  # min(max(v, lo), hi) activation before batch norm
@@ -102,21 +103,21 @@ def conv_output(size: int, kernel: int, stride: int, dilation: int, before: int,
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
 
 
-def conv_type(data: DType) -> Infer:
-    """The type of a convolution of f32, b1 or u8 data; filters are f32 for f32, otherwise b1."""
+def conv_type(data: DType, filters: DType) -> Infer:
+    """The type of a convolution of f32, b1 or u8 data by f32, b1 or i8 filters."""
     binary, integers = data is DType.b1, data is DType.u8
 
     def infer(types: Types, a: ConvAttrs) -> TensorType:
         x, w = types[:2]
-        kind = DType.f32 if data is DType.f32 else DType.b1
-        right = x.dtype is data and w.dtype is kind
-        want(right, f"expected {data.name} data and {kind.name} filters, found {x} and {w}")
+        right = x.dtype is data and w.dtype is filters
+        want(right, f"expected {data.name} data and {filters.name} filters, found {x} and {w}")
         want(len(w.shape) == 4, f"filters must be (O, kh, kw, I), found {w}")
         want(len(x.shape) in (1, 3), f"data must be (H, W, C) or (C), found {x}")
         out_c, kh, kw, in_g = w.shape
         if integers:
-            want(in_g in (x.shape[-1], 2 * x.shape[-1]), f"{w} are not one or two planes of signs for {x}")
-            in_g = x.shape[-1]
+            if filters is DType.b1:
+                want(in_g in (x.shape[-1], 2 * x.shape[-1]), f"{w} are not one or two planes of signs for {x}")
+                in_g = x.shape[-1]
             want(kh * kw * in_g <= MOST_BYTE_PRODUCTS, f"{kh * kw * in_g} products; at most {MOST_BYTE_PRODUCTS}")
         _planes(x, in_g, kh * kw, a, binary)
         want(out_c % a.groups == 0, f"{out_c} filters do not divide into {a.groups} groups")
@@ -167,8 +168,8 @@ def _slots(types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[i
     want(a.out is not DType.i32, "a convolution gives f32 or b1")
 
 
-def conv_accumulate(x: Array, w: Array, a: ConvAttrs) -> Array:
-    """Convolution (cross-correlation) of (N, H, W, C) or (N, C) by OHWI filters, float32 sums.
+def conv_accumulate(x: Array, w: Array, a: ConvAttrs, dtype: type = np.float32) -> Array:
+    """Convolution (cross-correlation) of (N, H, W, C) or (N, C) by OHWI filters, with sums of ``dtype``.
 
     The order of the float sums is not part of the meaning; integer-valued sums are exact in any order.
     """
@@ -177,14 +178,14 @@ def conv_accumulate(x: Array, w: Array, a: ConvAttrs) -> Array:
     flat = x.ndim == 2
     if flat:
         x = x[:, None, None, :]
-    x = pad_spatial(x.astype(np.float32), a.pads, float(a.pad_value * (2**a.planes - 1)))
-    w = w.astype(np.float32)
+    x = pad_spatial(x.astype(dtype), a.pads, float(a.pad_value * (2**a.planes - 1)))
+    w = w.astype(dtype)
     out_c, kh, kw, in_g = w.shape
     sh, sw = a.stride
     dh, dw = a.dilation
     oh = (x.shape[1] - (kh - 1) * dh - 1) // sh + 1
     ow = (x.shape[2] - (kw - 1) * dw - 1) // sw + 1
-    y = np.zeros((x.shape[0], oh, ow, out_c), np.float32)
+    y: Array = np.zeros((x.shape[0], oh, ow, out_c), dtype)
     per_group = out_c // a.groups
     with np.errstate(invalid="ignore", over="ignore"):
         for ky in range(kh):
@@ -235,15 +236,31 @@ def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
 
+def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: ConvAttrs) -> Array:
+    """The sums of (x - zeros) w are integers below 2**30; a threshold compares them, other slots get them rounded to
+    float32."""
+    acc = conv_accumulate(x.astype(np.float64) - zeros, w, a, np.float64)
+    if "threshold" in a.slots:
+        return np.where(acc >= operands[0], np.int8(1), np.int8(-1))
+    v = epilogue(acc, a, (zeros, *operands))
+    return binarize(v) if a.out is DType.b1 else v
+
+
 def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
     """``own``: how far the other computation rounds where this one does not."""
     attrs = conv_attrs(node)
-    x, w = operands[0], np.abs(operands[1])
+    x, w = operands[0], np.abs(operands[1].astype(np.float32))  # in int8, the magnitude of -128 would be -128
     # The magnitudes' own sums are float32 sums too.
     products, plain = int(np.prod(w.shape[1:])), replace(attrs, pad_value=0)
     g = gamma(products)
     error: Array = np.asarray(own)
-    if node.op == "conv2d":
+    if node.op == "qconv2d":
+        # With ``own``, the other computation sums floats, whose weights are at most that far from these.
+        x = np.abs(x.astype(np.float64) - operands[attrs.operand("zeros")])
+        size = (1 + 2 * g) * conv_accumulate(x, w, plain).astype(np.float64)
+        error = own * conv_accumulate(x, np.ones_like(w), plain).astype(np.float64) + 2 * g * size * bool(own)
+        w = w + own
+    elif node.op == "conv2d":
         size = (1 + 2 * g) * conv_accumulate(magnitude(x), w, plain).astype(np.float64)
         grid = spacing(x).reshape(-1, *[1] * (size.ndim - 1)) * spacing(w)
         exact = (size < 2**24 * grid) & (grid > TINY) & ~errors[0].any()
@@ -259,6 +276,8 @@ def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: fl
             size, error = clamped(size, error, getattr(attrs, slot))
         elif slot == "zeros":
             zeros = operands[next(rest)]
+            if node.op == "qconv2d":
+                continue
             size = size * max(255.0, float(magnitude(zeros).max()), float(magnitude(255 - zeros).max()))
         elif slot not in ("threshold", "negated"):
             i = next(rest)
@@ -326,17 +345,47 @@ def _make_iconv2d(rng: Rng, x: Node) -> Node:
     return make("iconv2d", *operands, attrs=attrs)
 
 
+def _make_qconv2d(rng: Rng, x: Node) -> Node:
+    """Draw int8 filters, in groups or not; results as of iconv2d."""
+    kernel = _random_kernel(rng)
+    attrs = random_attrs(rng, x.type.shape, kernel, [0])
+    channels = x.type.shape[2]
+    groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
+    outputs, kind = groups * int(rng.integers(1, 150 // groups + 1)), rng.integers(0, 3)
+    weights = rng.integers(-128, 128, (outputs, *kernel, channels // groups))
+    zeros = (
+        np.broadcast_to(rng.choice([0, 1, 128, 255]), channels)
+        if rng.random() < 0.5
+        else rng.integers(0, 256, channels)
+    )
+    operands: list[Node] = [x, constant(weights, DType.i8), constant(zeros)]
+    attrs = replace(attrs, groups=groups, slots=("zeros",))
+    if kind == 0:
+        most = int(rng.choice([2000, 2**31 - 1]))
+        operands.append(constant(rng.integers(-most, most, outputs), DType.i32))
+        attrs = replace(attrs, slots=("zeros", "threshold"), out=DType.b1)
+    elif kind == 1:
+        operands += [constant(rng.normal(0, 0.01, outputs)), constant(integers(rng, [outputs]))]
+        out = DType.b1 if rng.random() < 0.5 else DType.f32
+        attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
+    return make("qconv2d", *operands, attrs=attrs)
+
+
 RECORDS = (
     Op(
-        "conv2d", 1, ConvAttrs, conv_type(DType.f32), _conv_reference, bound=_convolution_bound, maker=_make_conv2d,
-        sums=True, in_place=residual_of,
+        "conv2d", 1, ConvAttrs, conv_type(DType.f32, DType.f32), _conv_reference, bound=_convolution_bound,
+        maker=_make_conv2d, sums=True, in_place=residual_of,
     ),
     Op(
-        "bconv2d", 2, ConvAttrs, conv_type(DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
+        "bconv2d", 2, ConvAttrs, conv_type(DType.b1, DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
         bound=_convolution_bound, maker=_make_bconv2d, takes=(DType.b1, DType.f32), in_place=residual_of,
     ),
     Op(
-        "iconv2d", 30, ConvAttrs, conv_type(DType.u8), _conv_reference, Level.BINARY | Level.RUNTIME,
+        "iconv2d", 30, ConvAttrs, conv_type(DType.u8, DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
         bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,), in_place=residual_of,
+    ),
+    Op(
+        "qconv2d", 45, ConvAttrs, conv_type(DType.u8, DType.i8), _quantized_reference, Level.BINARY | Level.RUNTIME,
+        bound=_convolution_bound, maker=_make_qconv2d, takes=(DType.u8,), in_place=residual_of,
     ),
 )  # fmt: skip

@@ -209,12 +209,14 @@ def _with_a_positive_constant(operands: Sequence[float | None]) -> bool:
 
 def _pair(
     name: str, opcode: int, function: Callable[..., Any], c: str, bound: Bound, rises: Rises,
-    least: Least | None = None, commutative: bool = False, in_place: InPlace | None = None,
+    least: Least | None = None, commutative: bool = False, first_of_zeros: bool = False,
+    in_place: InPlace | None = None,
 ) -> Op:  # fmt: skip
     """The record of an op of arithmetic on two operands."""
     return Op(
         name, opcode, NoAttrs, broadcast_type, plain(function), elementwise=True, scales=True, commutative=commutative,
-        rises=rises, least=least, bound=bound, maker=_make_pair(name), c=c, in_place=in_place,
+        first_of_zeros=first_of_zeros, rises=rises, least=least, bound=bound, maker=_make_pair(name), c=c,
+        in_place=in_place,
     )  # fmt: skip
 
 
@@ -335,11 +337,11 @@ RECORDS = (
     _pair("div", 10, np.divide, "x / y", _div_bound, lambda of: of[0] is None and (of[1] or 0) > 0),
     _pair(
         "maximum", 11, maximum, "x >= y || x != x ? x : y", _either_bound, _always, lambda a, of: max(of),
-        commutative=True,
+        commutative=True, first_of_zeros=True,
     ),
     _pair(
         "minimum", 12, minimum, "x <= y || x != x ? x : y", _either_bound, _always, lambda a, of: min(of),
-        commutative=True,
+        commutative=True, first_of_zeros=True,
     ),
     Op(
         "clamp", 13, ClampAttrs, same_type, lambda x, a: clamp(x, a.lo, a.hi), elementwise=True, bound=_clamp_bound,

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .conv import CONVOLUTIONS, conv_output
-from .moves import pad_spatial
+from .moves import ReshapeAttrs, pad_spatial
 from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_like_it, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
 from .sources import signs
@@ -165,7 +165,17 @@ def _make_max_pool(rng: Rng, x: Node) -> Node:
 
 
 def _make_pool(op: str) -> Maker:
-    return lambda rng, x: make(op, x, attrs=_random_attrs(rng, x))
+    """One in four is of channels that became columns: a mean over groups of channels."""
+
+    def maker(rng: Rng, x: Node) -> Node:
+        if rng.random() < 0.75:
+            return make(op, x, attrs=_random_attrs(rng, x))
+        h, w, c = x.type.shape
+        columns = make("reshape", x, attrs=ReshapeAttrs((h, w * c, 1)))
+        together = int(rng.choice([k for k in range(1, 5) if w * c % k == 0]))
+        return make(op, columns, attrs=PoolAttrs((1, together), (1, together)))
+
+    return maker
 
 
 def _make_resize(rng: Rng, x: Node) -> Node:

@@ -106,7 +106,8 @@ class Op:
     scales: bool = False  # scales, shifts, clamps or averages its data
     sums: bool = False  # sums floats, in any order
     whole_batch: bool = False  # an image's result depends on the other images
-    commutative: bool = False  # its two operands may change places
+    commutative: bool = False  # its two operands may change places, where the signs of zeros do not matter
+    first_of_zeros: bool = False  # of two zeros, whose signs may differ, it gives the first
     gives_bytes: bool = False  # its result may be u8
     in_place: InPlace | None = None  # the operands whose memory its result may take
     rises: Rises | None = None  # where it is monotone; None: unknown
@@ -118,6 +119,11 @@ class Op:
     # the call of a function of csrc/mcu, whose first arguments are "out, in, n".
     c: str = ""
     takes: tuple[DType, ...] = (DType.f32,)  # the types of data that the maker draws from; no other op reads u8
+
+    @property
+    def swaps(self) -> bool:
+        """Whether its two operands may change places, and no bit of the result differs."""
+        return self.commutative and not self.first_of_zeros
 
     def __post_init__(self) -> None:
         if self.opcode is not None and self.bound is None:

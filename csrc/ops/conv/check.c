@@ -3,8 +3,9 @@
 #include "ops/conv/conv.h"
 #include "run/window.h"
 
-static const int64_t MAX_PRODUCTS = (1 << 24) - 1;                    /* sums up to here are exact in float32 */
-static const int64_t MAX_BYTE_PRODUCTS = ((1 << 24) - 1) / (2 * 255); /* of bytes, with their corrections */
+static const int64_t MAX_PRODUCTS = (1 << 24) - 1; /* sums up to here are exact in float32 */
+/* Of bytes: exact with their corrections; by int8 weights they are below 2^30. */
+static const int64_t MAX_BYTE_PRODUCTS = ((1 << 24) - 1) / (2 * 255);
 
 static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_attrs *a,
                               const struct bnn_conv_shape *shape)
@@ -22,7 +23,8 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     int zeros = ((uint32_t)a->slots & BNN_SLOT_ZEROS) != 0;
     BNN_CHECK(zeros == shape->bytes, "operand of zeros (1: it is there)", zeros, shape->bytes);
     BNN_CHECK(a->groups >= 1, "groups", a->groups, 1);
-    BNN_CHECK(a->groups == 1 || !shape->bytes, "groups of a convolution of bytes", a->groups, 1);
+    BNN_CHECK(a->groups == 1 || !shape->bytes || op->row->opcode == BNN_OP_qconv2d, "groups of a convolution of bytes",
+              a->groups, 1);
     BNN_CHECK(a->planes >= 1 && a->planes <= (shape->binary ? BNN_MOST_PLANES : 1), "planes", a->planes, 1);
     BNN_CHECK(a->slots >= 0 && a->slots < 1 << BNN_SLOT_COUNT, "slots", a->slots, (1 << BNN_SLOT_COUNT) - 1);
     BNN_CHECK(a->layer_slots >= 0 && a->layer_slots < 1 << BNN_SLOT_COUNT, "slots of the layer", a->layer_slots,
@@ -68,8 +70,10 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
 
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape)
 {
-    int binary = op->row->opcode == BNN_OP_bconv2d, bytes = op->row->opcode == BNN_OP_iconv2d;
-    bnn_dtype dtype = binary ? BNN_B1 : bytes ? BNN_U8 : BNN_F32, filters = binary || bytes ? BNN_B1 : BNN_F32;
+    int quantized = op->row->opcode == BNN_OP_qconv2d, binary = op->row->opcode == BNN_OP_bconv2d;
+    int bytes = op->row->opcode == BNN_OP_iconv2d || quantized;
+    bnn_dtype dtype = binary ? BNN_B1 : bytes ? BNN_U8 : BNN_F32;
+    bnn_dtype filters = quantized ? BNN_I8 : binary || bytes ? BNN_B1 : BNN_F32;
     *shape = (struct bnn_conv_shape){.binary = binary, .bytes = bytes};
     BNN_CHECK(op->input_count >= 2, "number of inputs", op->input_count, 2);
     const struct bnn_tensor *x = bnn_op_input(p->model, op, 0), *w = bnn_op_input(p->model, op, 1);
@@ -85,7 +89,7 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_CHECK(x->rank == 1 || x->rank == 3, "rank of the data", x->rank, 3);
 
     uint32_t groups = (uint32_t)a->groups;
-    uint32_t signs = bytes && w->c == 2 * (uint64_t)x->c ? 2 : 1;
+    uint32_t signs = bytes && !quantized && w->c == 2 * (uint64_t)x->c ? 2 : 1;
     uint64_t planes = (uint64_t)a->planes, channels = w->c / signs;
     uint64_t wanted = channels * groups;
     if (planes > 1) /* each begins on a word */
@@ -124,7 +128,7 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     shape->depthwise = depthwise;
     shape->groups = depthwise ? 1 : groups;
     shape->outputs = depthwise ? w->o : w->o / groups;
-    shape->group_words = bytes ? x->words : w->words;
+    shape->group_words = bytes && !quantized ? x->words : w->words;
     shape->planes = (size_t)planes;
     shape->plane_words = x->words / (size_t)planes;
     return check_operands(p, op, shape);

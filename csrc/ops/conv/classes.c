@@ -112,5 +112,4 @@ void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     conv->columns = columns;
     if (columns != NULL)
         classify(&horizontal, NULL, columns);
-    bnn_conv_correct(p, op, conv);
 }

@@ -22,7 +22,8 @@
  *     accumulator = s + correction,   correction = -sum of z times weights over I,
  *
  * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are exact as floats: integers below 2^24,
- * or, if z is not an integer, multiples of a fraction, below 2^24 times the fraction.
+ * or, if z is not an integer, multiples of a fraction, below 2^24 times the fraction.  With int8 weights they are
+ * integers of 32 bits, and their sum is rounded to a float.
  *
  * Several planes.  If the data are binary numbers, the accumulator is the sum over planes i of 2^i times the
  * accumulator of plane i.  A kernel runs once per plane, from the highest to the lowest, over the same weights.  With T
@@ -49,6 +50,12 @@ struct bnn_conv_shape {
     size_t planes, plane_words; /* planes of bits, and the words of one in an input pixel */
 };
 
+/* Whether bytes are summed by int8 weights, not by signs. */
+static inline int bnn_conv_is_quantized(const struct bnn_conv_shape *s)
+{
+    return s->w->dtype == BNN_I8;
+}
+
 struct bnn_conv_range {
     uint32_t begin, end;
 };
@@ -73,9 +80,15 @@ struct bnn_conv {
     const uint32_t *row_class; /* by output row */
     /* Kernel rows inside the image, by row class; for bits and bytes the columns, by column class. */
     const struct bnn_conv_range *rows, *columns;
-    const float *corrections; /* [row class][column class][group][padded] */
-    const int32_t *limits;    /* the same, if there is a threshold */
-    const float *margins;     /* likewise, for bytes: corrections minus thresholds */
+    union {
+        const float *corrections; /* [row class][column class][group][padded] */
+        const int32_t *raw_whole; /* by int8 weights: without a threshold */
+    };
+    const int32_t *limits; /* the same, if there is a threshold */
+    union {
+        const float *margins; /* likewise, for bytes: corrections minus thresholds */
+        const int32_t *whole; /* by int8 weights: corrections minus thresholds */
+    };
     struct bnn_epilogue epilogue, raw_epilogue;
     int residual, raw_residual; /* input number, or 0 */
 };
@@ -94,10 +107,23 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
 /* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) if empty. */
 struct bnn_conv_range bnn_conv_inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride,
                                       int32_t dilation, int32_t before);
-/* Border classes, places, corrections.  Needs all the rest. */
+/* Border classes and places.  Needs all the rest. */
 void bnn_conv_classes(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
 /* For bits and bytes: the corrections at each border class, and with a threshold the limits or margins. */
 void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv);
+/* Room for filters of `words` packed elements: [group][block][words][lane]; for depthwise, [words][channel]. */
+void *bnn_conv_reserve_weights(struct bnn_prepare *p, struct bnn_conv *conv, size_t words);
+
+/* What the kernels of a convolution need. */
+struct bnn_conv_kernels {
+    bnn_tile_kernel *values; /* NULL: there are none */
+    size_t pixels, lanes;
+    void (*pack)(struct bnn_prepare *p, struct bnn_conv *conv);
+    void (*correct)(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv); /* NULL: nothing to do */
+};
+
+/* What all rows' prepare does. */
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, const struct bnn_conv_kernels *kernels);
 /* The number of parts into which the output channels can be divided, in order: blocks of the kernels' lanes, or groups
  * if the bits of groups share words. */
 size_t bnn_conv_blocks(const struct bnn_conv *conv);
@@ -121,6 +147,13 @@ static inline size_t bnn_conv_product(struct bnn_prepare *p, size_t a, size_t b)
         return 0;
     }
     return a * b;
+}
+
+/* Numbers in a table by border class and filter. */
+static inline size_t bnn_conv_table(struct bnn_prepare *p, const struct bnn_conv *conv)
+{
+    size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
+    return bnn_conv_product(p, classes, bnn_conv_product(p, conv->shape.groups, conv->padded));
 }
 
 #endif

@@ -151,8 +151,7 @@ void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
     uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
     float *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
-    size_t classes = bnn_conv_product(p, conv->row_classes, conv->column_classes);
-    size_t count = bnn_conv_product(p, classes, bnn_conv_product(p, s->groups, conv->padded));
+    size_t count = bnn_conv_table(p, conv);
     struct tables t = {.corrections = bnn_reserve(p, count, sizeof *t.corrections)};
     if (threshold != 0) {
         t.limits = s->binary ? bnn_reserve(p, count, sizeof *t.limits) : NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The three convolutions, and how they are prepared: packed weights, padded operands, segments. */
+/* The convolutions, and how they are prepared: packed weights, padded operands, segments. */
 #include "model/coding.h"
 #include "ops/conv/conv.h"
 
@@ -91,8 +91,7 @@ static void pack_group(const struct bnn_kernels *kernels, const struct bnn_conv 
     }
 }
 
-/* Room for filters of `words` packed elements: [group][block][words][lane]; for depthwise, [words][channel]. */
-static void *reserve_weights(struct bnn_prepare *p, struct bnn_conv *conv, size_t words)
+void *bnn_conv_reserve_weights(struct bnn_prepare *p, struct bnn_conv *conv, size_t words)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     conv->row_weights = words / s->w->h * (s->depthwise ? conv->padded : conv->lanes);
@@ -115,15 +114,15 @@ static void pack_bits(struct bnn_prepare *p, struct bnn_conv *conv)
     const struct bnn_binary_kernels *kernels = &p->model->kernels->binary;
     const uint32_t *src = s->w->data;
     size_t words = filter_words(s);
-    uint32_t *dst = reserve_weights(p, conv, words * kernels->expansion);
+    uint32_t *dst = bnn_conv_reserve_weights(p, conv, words * kernels->expansion);
     for (size_t g = 0; dst != NULL && g < s->groups; g++)
-        kernels->pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words);
+        kernels->pack(dst + g * conv->group_weights, src + g * s->outputs * words, s->outputs, words, conv->length);
 }
 
 static void pack_floats(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    float *dst = reserve_weights(p, conv, filter_words(s));
+    float *dst = bnn_conv_reserve_weights(p, conv, filter_words(s));
     if (dst != NULL && s->depthwise)
         pack_depthwise(conv, dst);
     for (size_t g = 0; dst != NULL && !s->depthwise && g < s->groups; g++)
@@ -153,7 +152,8 @@ static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_byte_kernels *kernels = &p->model->kernels->bytes;
     size_t segments = s->w->h * conv->row_segments;
-    uint32_t *dst = reserve_weights(p, conv, segments * ((conv->length + kernels->taps - 1) / kernels->taps));
+    size_t words = segments * ((conv->length + kernels->taps - 1) / kernels->taps);
+    uint32_t *dst = bnn_conv_reserve_weights(p, conv, words);
     const struct bnn_byte_filters filters = {.signs = s->w->data,
                                              .channels = s->outputs,
                                              .segments = segments,
@@ -164,14 +164,7 @@ static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
         kernels->pack(dst, &filters);
 }
 
-/* What the kernels of a convolution need. */
-struct kernels {
-    bnn_tile_kernel *values; /* NULL: there are none */
-    size_t pixels, lanes;
-    void (*pack)(struct bnn_prepare *p, struct bnn_conv *conv);
-};
-
-static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, const struct kernels *kernels)
+bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, const struct bnn_conv_kernels *kernels)
 {
     struct bnn_conv conv = {.length = 0};
     BNN_TRY(bnn_conv_check(p, op, &conv.shape));
@@ -185,6 +178,8 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, const struct
     kernels->pack(p, &conv);
     pack_epilogue(p, op, &conv);
     bnn_conv_classes(p, op, &conv);
+    if (kernels->correct != NULL)
+        kernels->correct(p, op, &conv);
     op->scratch = bnn_conv_scratch(&conv);
     op->columns = s->y->w;
     op->blocks = bnn_conv_blocks(&conv);
@@ -198,19 +193,21 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op, const struct
 static bnn_status prepare_floats(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_float_kernels *k = &p->model->kernels->floats;
-    return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_floats});
+    return bnn_conv_prepare(p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_floats, NULL});
 }
 
 static bnn_status prepare_bits(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_binary_kernels *k = &p->model->kernels->binary;
-    return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_bits});
+    return bnn_conv_prepare(p, op,
+                            &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_bits, bnn_conv_correct});
 }
 
 static bnn_status prepare_bytes(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_byte_kernels *k = &p->model->kernels->bytes;
-    return prepare(p, op, &(struct kernels){k->values, k->pixels, k->lanes, pack_bytes});
+    return bnn_conv_prepare(p, op,
+                            &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_bytes, bnn_conv_correct});
 }
 
 /* Dense layers are 1x1 images.  Of floats by float filters, any groups. */

@@ -99,6 +99,8 @@ static bnn_tile_kernel *choose_kernel(const struct bnn_kernels *k, const struct 
 {
     if (s->binary)
         return threshold ? k->binary.bits : k->binary.values;
+    if (bnn_conv_is_quantized(s))
+        return k->wide->values;
     return s->bytes ? k->bytes.values : s->depthwise ? k->floats.depthwise : k->floats.values;
 }
 
@@ -139,7 +141,10 @@ static int call(const struct job *job, const struct call *c, const struct pixels
     if (s->binary || s->bytes) {
         ptrdiff_t table = p->from.table + (ptrdiff_t)(c->group * conv->padded);
         tile.at.table = p->at.table + place;
-        tile.corrections = job->table + table;
+        if (bnn_conv_is_quantized(s))
+            tile.whole = (job->run->raw ? conv->raw_whole : conv->whole) + table;
+        else
+            tile.corrections = job->table + table;
         if (s->binary && job->threshold)
             tile.limits = conv->limits + table;
     }
@@ -290,7 +295,9 @@ void bnn_conv_run(const struct bnn_run *r)
         .chunk = r->scratch,
         .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
-        .threshold = (conv->limits != NULL || conv->margins != NULL) && !r->raw,
+        .threshold = (bnn_conv_is_quantized(&conv->shape) ? conv->whole != conv->raw_whole
+                                                          : conv->limits != NULL || conv->margins != NULL) &&
+                     !r->raw,
         .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,
         .x = &r->inputs[0],
         .residual = residual ? &r->inputs[residual] : NULL,

@@ -18,7 +18,7 @@ from bnn.ir.graph import Graph
 from bnn.runtime import Model
 from sanitized import ENVIRONMENT, call
 
-STRICT = ("-O0", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+STRICT = ("-O0", "-Wall", "-Wextra", "-Wpedantic", "-Wcast-qual", "-Werror")
 _OF_A_PROGRAM = re.compile(r"\b(main|memory|named|vector\w*|found_\w+)\b(?!\.h)")
 # A graph, its inputs, and what the oracle has for them, to the bit; None: floats whose sums no order is said of.
 Case = tuple[Graph, Sequence[Array], "Sequence[Array] | None"]

@@ -35,7 +35,7 @@ Rng = np.random.Generator
 HERE = Path(__file__).parent
 DIGITS = HERE.parents[2] / "examples" / "digits.bnn"
 SOURCES = ("main.c", "net.c", "net_kernels.c")
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wcast-qual", "-Werror")
 
 
 def needs(compiler: str) -> None:
@@ -188,7 +188,7 @@ def test_the_trace_names_the_layer(tmp_path: Path) -> None:
     program = str(tmp_path / "net")
     code = tmp_path / "net.c"
     text = code.read_text(encoding="utf-8")
-    begin = re.search(r"static const uint32_t net_conv2_weights\[\d+\] = \{\n\s+0x(\w)", text)
+    begin = re.search(r"static const uint32_t NET_TABLE net_conv2_weights\[\d+\] = \{\n\s+0x(\w)", text)
     assert begin
     changed = f"{int(begin[1], 16) ^ 5:x}"
     code.write_text(text[: begin.start(1)] + changed + text[begin.end(1) :], encoding="utf-8")
@@ -272,6 +272,35 @@ def test_refused(what: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_tables_have_a_section(tmp_path: Path) -> None:
+    needs("size")
+    summary = bnn.emit_c(DIGITS, tmp_path, name="net")
+    run_main(tmp_path, "gcc", '-DNET_TABLE=__attribute__((section(".tables")))')
+    sizes = dict(line.split()[:2] for line in call("size", "-A", str(tmp_path / "net")).splitlines() if "." in line)
+    assert 0.9 * summary.flash < int(sizes[".tables"]) < 1.1 * summary.flash
+
+
+@pytest.mark.parametrize("limit", ["max_ram", "max_flash", "max_instructions"])
+def test_limits(limit: str, tmp_path: Path) -> None:
+    """What is needed may be taken; one less is refused with the layer that takes the most, and nothing is written."""
+    model, folder = bnn.load(DIGITS), tmp_path / "digits"
+    summary = bnn.emit_c(model, tmp_path / "any", name="digits", target="cortex-m4")
+    needed, of_layer = {
+        "max_ram": (summary.arena, [x.ram for x in summary.layers]),
+        "max_flash": (summary.flash, [x.flash for x in summary.layers]),
+        "max_instructions": (
+            sum(x.instructions or 0 for x in summary.layers), [x.instructions or 0 for x in summary.layers],
+        ),
+    }[limit]  # fmt: skip
+    options: dict[str, Any] = {"name": "digits", "target": "cortex-m4"}
+    largest = summary.layers[int(np.argmax(of_layer))]
+    expected = f"^{limit}: found {needed:,} .*, expected at most {needed - 1:,}; .* of '{largest.name}', "
+    with pytest.raises(CompileError, match=f"{expected}{max(of_layer):,}$"):
+        bnn.emit_c(model, folder, **options, **{limit: needed - 1})
+    assert not folder.exists()
+    assert bnn.emit_c(model, folder, **options, **{limit: needed}) == summary
+
+
 def test_names_of_files_and_layers(tmp_path: Path, builder: Any) -> None:
     """Every name becomes an identifier that nothing else has."""
     build = builder(3)
@@ -289,7 +318,7 @@ def test_floats_are_remarked(tmp_path: Path) -> None:
     y = ops.make("conv2d", x, ops.constant(rng.normal(size=(8, 3, 3, 3))), attrs=ops.ConvAttrs(), name="stem")
     summary = bnn.emit_c(Model.from_bytes(encode(op_graphs.plan([x], [y]))), tmp_path, name="net")
     (remark,) = summary.remarks
-    assert re.search(r"layer 'stem' is float: 896 bytes of tables; .* compile with input_dtype='uint8'", remark)
+    assert re.search(r"layer 'stem' is float: 896 bytes of tables; .* by input_dtype='uint8'", remark)
 
 
 class TestSeveralNetworks:

@@ -34,7 +34,7 @@ from ops.values import KINDS
 from .batch import Case, check
 
 Rng = np.random.Generator
-FUSING = {"avx2", "avx512", "neon"}  # families whose products and sums are rounded once
+FUSING = {"avx2", "avx512bw", "avx512vnni", "avx512", "neon"}  # families whose products and sums are rounded once
 T = TypeVar("T")
 
 

@@ -21,6 +21,7 @@ import torch
 
 import bnn
 from bnn.errors import BnnError
+from seed import SEED
 
 from . import exports, networks
 
@@ -116,6 +117,37 @@ def test_modules_of_brevitas(name: str, annealed: bool) -> None:
     assert bnn.verify(given, model, x[:2]).ok
     meaning(module)  # which is as it was
     assert np.array_equal(model(x), networks.eager(module, x))
+
+
+@pytest.mark.parametrize("weights", ["Int8WeightPerTensorFloat", "Int8WeightPerChannelFloat"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_layers_of_integers(weights: str, bits: int, tmp_path: Path) -> None:
+    """Modules of Brevitas, and their exports as pairs of QuantizeLinear and DequantizeLinear: sums of integers."""
+    import brevitas.nn as qnn
+    import brevitas.quant as quant
+    from brevitas.export import export_onnx_qcdq
+
+    torch.manual_seed(SEED % 2**31)
+    kept = {"bias": True, "weight_quant": getattr(quant, weights)}
+
+    def relu() -> torch.nn.Module:
+        return qnn.QuantReLU(act_quant=quant.Uint8ActPerTensorFloat, bit_width=bits, return_quant_tensor=True)
+
+    module = torch.nn.Sequential(
+        qnn.QuantIdentity(act_quant=quant.Int8ActPerTensorFloat, return_quant_tensor=True),
+        qnn.QuantConv2d(3, 16, 3, padding=1, **kept), relu(),
+        qnn.QuantConv2d(16, 24, 3, stride=2, **kept), torch.nn.BatchNorm2d(24), relu(),
+        torch.nn.Flatten(), qnn.QuantLinear(24 * 36, 10, **kept),
+    )  # fmt: skip
+    for _ in range(4):  # the ranges
+        module(torch.randn(8, 3, 14, 14))
+    module.eval()
+    x, path = torch.randn(16, 3, 14, 14).numpy(), str(tmp_path / "qcdq.onnx")
+    export_onnx_qcdq(module, args=torch.from_numpy(x[:1]), export_path=path, opset_version=17)
+    for source, model in ((path, bnn.compile(path)), (module, bnn.compile(module, x[:1]))):
+        assert [op.op for op in model.ops if "conv2d" in op.op] == ["qconv2d"] * 3, model.summary()
+        report = bnn.verify(source, model, x)
+        assert report.ok and not report.quantized, str(report)
 
 
 @pytest.mark.parametrize(("name", "refused"), [("brevitas_truncating", ""), ("brevitas_float8", "Log")])

@@ -205,6 +205,9 @@ def test_ops(name: str) -> None:
 REFUSED: dict[str, tuple[Shape, Function, str]] = {
     "another type": ((4,), lambda x: tf.cast(tf.cast(x, tf.int32), tf.float32), "from float32 to int32; only"),
     "exponents": ((2,), lambda x: tf.pow(x, [2.0, 3.0]), "an exponent that is not one constant number"),
+    "limits that fall": (
+        (2,), lambda x: tf.quantization.fake_quant_with_min_max_vars(x, 1.0, -1.0), "limits of 1 and -1; expected two",
+    ),
     "axes apart": ((3, 5, 4), lambda x: tf.reduce_sum(x, [1, 3]), r"axes \[1, 3\] of 4"),
     "no axes": ((3, 5, 4), lambda x: tf.reduce_max(x, tf.zeros([0], tf.int32)), r"axes \[\] of 4"),
     "all axes": ((5, 4), lambda x: tf.reduce_max(x, [1, 2]), r"axes \[1, 2\] of 3"),

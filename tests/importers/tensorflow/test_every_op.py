@@ -107,6 +107,8 @@ CASES: dict[str, Case] = {
     "DepthwiseConv2dNative": case(IMAGE, X, some(3, 2, 4, 2), **WINDOW),
     "Div": case(ROWS, X, many(4)),
     "ExpandDims": case(ROWS, X, 1),
+    "FakeQuantWithMinMaxVars": case(ROWS, X, np.float32(-0.25), np.float32(0.75)),
+    "FakeQuantWithMinMaxVarsPerChannel": case(ROWS, X, -many(4), many(4)),
     "FloorDiv": case(ROWS, X, many(4)),
     **{op: case(IMAGE, *NORM, is_training=False) for op in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")},
     "GatherV2": case(IMAGE, X, [2, 0, 0], 1),
@@ -179,6 +181,7 @@ VALUES: dict[str, list[Any]] = {
     "adjoint_b": [
         No(case((4,), np.int64([[0, 1], [3, 2]]), some(2), np.int64([5, 3]), X, adjoint_b=False), "locally connected"),
     ],
+    "min": [-6.0, -0.3], "max": [6.0, 0.4], "num_bits": [2, 8, 16], "narrow_range": FLAG,
     "align_corners": FLAG, "alpha": [-0.5, 0.0, 1.5], "axis": [1, 2, -1], "Unpack.axis": [-3, 3, -1],
     "a_is_sparse": FLAG, "b_is_sparse": FLAG,
     "batch_dims": [case(IMAGE, X, lambda x: tf.tile([[2, 0]], [tf.shape(x)[0], 1]), 1, batch_dims=1)],

@@ -138,6 +138,7 @@ def test_missing_and_foreign_files(folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("readme", "hello")
     refused(archive, "not one written by Keras")
+    refused(archive.rename(tmp_path / "other.h5"), "is a .keras file (zip) by another name; rename it to other.keras")
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -18,15 +19,18 @@ L = tf.keras.layers
 Q = lq.layers
 
 
+NUMBERS = itertools.count()
+
+
 def conv(filters: int = 8, **options: Any) -> Any:
     binary = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "use_bias": False, "padding": "same"}
     return Q.QuantConv2D(filters, 3, **{**binary, **options})
 
 
 def norm() -> Any:
-    """A batch norm as trained."""
+    """A batch norm as trained; Keras' own names begin again where another test clears its session."""
     random = tf.keras.initializers.RandomUniform(-3.0, 3.0, seed=3)
-    return L.BatchNormalization(beta_initializer=random, moving_mean_initializer=random)
+    return L.BatchNormalization(beta_initializer=random, moving_mean_initializer=random, name=f"norm{next(NUMBERS)}")
 
 
 def first() -> list[Any]:

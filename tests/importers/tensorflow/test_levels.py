@@ -51,8 +51,8 @@ def test_every_step_of_dorefa(k: int) -> None:
     line = around_steps(k)
     keras = model((len(line), 1), L.Activation(lq.quantizers.DoReFa(k_bit=k)))
     graph = lowered(keras)
-    (levels,) = [n for n in graph.schedule if n.op in ("binarize", "binarize_levels")]
-    assert levels.type.shape[-1] == (1 if k == 1 else 32 * k)
+    levels = [n.type.shape[-1] for n in graph.schedule if n.op in ("binarize", "binarize_levels")]
+    assert levels == ([1] if k == 1 else [32 * k] if k <= 4 else [])  # many, which no layer reads: they are rounded
     array = line.reshape(1, -1, 1)
     np.testing.assert_array_equal(bnn.compile(keras)(array), keras(array).numpy())
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bnn
-from seed import some
+from seed import SEED, some
 
 tf = pytest.importorskip("tensorflow")
 larq = pytest.importorskip("larq")
@@ -125,3 +125,19 @@ def test_weights_of_uneven_values_are_named() -> None:
     model = keras.Model(x, layer(x))
     layer.set_weights([np.array([1, -0.4, 1, 1, -0.4, 1], np.float32).reshape(1, 1, 3, 2)])
     assert "its weights are -0.4, 1: not evenly spaced around 0" in bnn.compile(model).summary()
+
+
+@pytest.mark.parametrize(
+    "move",
+    [lambda: layers.MaxPooling2D(3, 1, padding="same"), lambda: layers.Lambda(lambda x: x[:, ::-1])],
+    ids=["maximum", "turned"],
+)
+def test_many_levels_that_floats_read_after_a_move(move: Any) -> None:
+    """The move comes before the quantizer, whose own value is nowhere then: verify compares no other with it."""
+    x = layers.Input((6, 6, 4))
+    y = layers.Flatten()(move()(_activation(larq.quantizers.DoReFa(8), layers.Conv2D(4, 1)(x))))
+    model = keras.Model(x, layers.Dense(5)(y))
+    compiled = bnn.compile(model)
+    assert "round" in [op.op for op in compiled.ops]
+    report = bnn.verify(model, compiled, np.random.default_rng(SEED).normal(size=(8, 6, 6, 4)).astype(np.float32))
+    assert report.ok, str(report)

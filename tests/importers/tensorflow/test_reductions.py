@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,8 @@ def lambdas(function: Any, *shape: int) -> Any:
 @pytest.mark.parametrize("name", GROUPS)
 @pytest.mark.parametrize("most", [75, 48])  # one window in each row, or several
 def test_groups_of_channels(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reduce, "MOST_PIXELS", most)
+    for module in (reduce, sys.modules["bnn.passes.regular_gathers"]):
+        monkeypatch.setattr(module, "MOST_PIXELS", most)
     graph = check(lambdas(GROUPS[name], 4, 6, 12))
     assert max(max(n.type.shape[:2]) for n in graph.nodes() if len(n.type.shape) == 3) <= most
 

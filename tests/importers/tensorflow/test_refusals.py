@@ -119,6 +119,9 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "a dimension before the shared ones": (
         run("GatherV2", zeros(3, 4), np.int32([[0]] * 3), np.int32(0), batch_dims=1), "its operands of shapes",
     ),
+    "no channels": (
+        run("FakeQuantWithMinMaxVarsPerChannel", zeros(), zeros(1), zeros(1)), "its operands of shapes",
+    ),
     "an attribute of another kind": (run("LeakyRelu", zeros(3), alpha="1"), "alpha: found '1'"),
     "a type of handles": (run("Cast", zeros(3), DstT="resource"), "DstT: found 'resource'"),
     "a window of nothing": (run("MaxPool", zeros(1, 2, 2, 1), ksize=[1, 0, 1, 1]), r"ksize: found \[1, 0, 1, 1\]"),

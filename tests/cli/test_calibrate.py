@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bnn calibrate, and bnn compile --calibrate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn.cli import main
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits.bnn"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    found = pytest.importorskip("sklearn.datasets").load_digits()
+    np.save(tmp_path / "images.npy", (found.images[:100] / 16).astype(np.float32)[..., None])
+    np.save(tmp_path / "classes.npy", found.target[:100])
+    return tmp_path / "images.npy"
+
+
+def test_the_command_writes_what_the_function_makes(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.bnn"
+    assert main(["calibrate", str(DIGITS), str(images), "-o", str(out), "--method", "minmax"]) == 0
+    found = bnn.calibrate(str(DIGITS), np.load(images), method="minmax")
+    assert out.read_bytes() == found.model.to_bytes()
+    assert capsys.readouterr().out == f"{found}\nwrote {out}: {out.stat().st_size:,} bytes (before: 11,136)\n"
+    more = ["--targets", str(images.parent / "classes.npy"), "--json", "--keep-float", "conv1"]
+    assert main(["calibrate", str(DIGITS), str(images), "-o", str(out), *more]) == 0
+    record = json.loads(capsys.readouterr().out)
+    classes = np.load(images.parent / "classes.npy")
+    assert record["accuracy"] == [bnn.load(DIGITS).evaluate(np.load(images), classes).accuracy] * 2
+    assert [(layer["layer"], layer["why"]) for layer in record["layers"]] == [("conv1", "asked for")]
+    assert (record["images"], record["same_class"]) == (100, 100) and out.read_bytes() == DIGITS.read_bytes()
+
+
+def test_few_images(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "few.npy", np.load(images)[:1])
+    assert main(["calibrate", str(DIGITS), str(tmp_path / "few.npy"), "-o", str(tmp_path / "out.bnn")]) == 0
+    assert "bnn: note: 1 image; ranges of a hundred or more, of all classes, hold better" in capsys.readouterr().err
+
+
+def test_wrong_calls(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        ([str(images), "-o", str(DIGITS)], f"would overwrite the input {DIGITS}"),
+        ([str(images), "-o", "out.txt"], "expected a name ending in .bnn"),
+        (["none.npy", "-o", "out.bnn"], "none.npy"),
+        (
+            [str(images), "-o", str(tmp_path / "out.bnn"), "--keep-float", "dense"],
+            "found 'dense', expected float layers",
+        ),
+        ([str(images), "-o", "out.bnn", "--targets", "y.txt"], "--targets y.txt: expected a .npy file"),
+        ([str(images), "-o", "out.bnn", "--targets", str(images)], "a class for each image"),
+    ):
+        assert main(["calibrate", str(DIGITS), *arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out.bnn").exists()
+
+
+@pytest.mark.slow
+def test_compiled_and_calibrated_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    rng = np.random.default_rng(0)
+    weights = onnx.numpy_helper.from_array(rng.normal(size=(16, 3, 3, 3)).astype(np.float32), "w")
+    x, y = (
+        helper.make_tensor_value_info(name, 1, ["N", c, size, size]) for name, c, size in (("x", 3, 9), ("y", 16, 7))
+    )
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"], name="conv")], "g", [x], [y], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    images = rng.normal(size=(20, 3, 9, 9)).astype(np.float32)
+    np.save(tmp_path / "x.npy", images)
+    out = tmp_path / "net.bnn"
+    arguments = [str(tmp_path / "m.onnx"), "-o", str(out), "--calibrate", str(tmp_path / "x.npy")]
+    assert main(["compile", *arguments]) == 0
+    assert "int8 after training" in capsys.readouterr().out
+    assert out.read_bytes() == bnn.compile(str(tmp_path / "m.onnx"), calibrate=images).to_bytes()
