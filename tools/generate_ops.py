@@ -110,13 +110,14 @@ extern const bnn_op_row bnn_op_row_iconv2d_flash;
 
 /* For bconv2d_flash; counts by carry-save adders, for processors without vectors. */
 extern const bnn_kernels bnn_kernels_flash;
-/* The portable family, and its parts: for bconv2d; for iconv2d; for conv2d; for binarize, binarize_levels and max_pool
- * of floats; for the event engine of bnn_events.h, which also needs the part for binarize; for bnn_snn.h. */
+/* The portable family, and its parts: for bconv2d; for iconv2d; for qconv2d and quantize; for conv2d; for binarize,
+ * binarize_levels, arithmetic on two floats, affine, clamp, prelu, round and pools of floats; for the event engine of
+ * bnn_events.h, which also needs the part for binarize; for bnn_snn.h. */
 extern const bnn_kernels bnn_kernels_scalar;
 extern const bnn_kernels bnn_kernels_scalar_binary;
 extern const bnn_kernels bnn_kernels_scalar_bytes;
-extern const bnn_kernels bnn_kernels_scalar_floats;
 extern const bnn_kernels bnn_kernels_scalar_wide;
+extern const bnn_kernels bnn_kernels_scalar_floats;
 extern const bnn_kernels bnn_kernels_scalar_rows;
 extern const bnn_kernels bnn_kernels_scalar_events;
 extern const bnn_kernels bnn_kernels_scalar_spikes;
@@ -161,7 +162,7 @@ SLOT_TEXT = {
 
 def rule_header() -> str:
     """The records of neurons' rules."""
-    variables = ("v", "i", "refractory", "adapted", "level")
+    variables = ("v", "i", "refractory", "adapted", "level", "inhibition")
     rows = []
     for rule in BY_OPCODE.values():
         kept = sum(1 << variables.index(name) for name in rule.states)

@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,14 +221,24 @@ def _compared(
 
 def _compile_snn(answers: Answers, model: str, **options: Any) -> dict[str, Any]:
     """The .snn file's bytes, in base 64, and warnings."""
-    import warnings
-
     from ..snn import compile
 
+    return _compiled(partial(compile, model, **options))
+
+
+def _compile_module(answers: Answers, model: str, sample: str, **options: Any) -> dict[str, Any]:
+    """The same of ``model``, FILE.py:NAME, the user's own Python; ``sample``: a file."""
+    from ..snn import from_torch
+    from .inputs import read_numpy
+
+    return _compiled(partial(from_torch, _load_module(model), read_numpy(Path(sample), ["x"])[0], **options))
+
+
+def _compiled(make: Callable[[], Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the command prints them
-        compiled = compile(model, **options)
-    return {"data": base64.b64encode(compiled.to_bytes()).decode(), "warnings": compiled.warnings}
+        made = make()
+    return {"data": base64.b64encode(made.to_bytes()).decode(), "warnings": made.warnings}
 
 
 def _convert_snn(answers: Answers, model: str, data: str, count: int, **options: Any) -> dict[str, Any]:
@@ -292,25 +303,27 @@ def _load_module(text: str) -> Any:
 
     path, _, name = text.rpartition(":")
     if not path.endswith(".py") or not name.isidentifier():
-        raise errors.InputError(f"--model {text}: expected FILE.py:NAME, a Python file and what it calls the module")
+        raise errors.InputError(f"{text}: expected FILE.py:NAME, a Python file and what it calls the module")
     if not os.path.isfile(path):
-        raise errors.InputError(f"--model {text}: there is no file {path}; expected FILE.py:NAME")
+        raise errors.InputError(f"{text}: there is no file {path}; expected FILE.py:NAME")
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     try:
         found = runpy.run_path(path, run_name="bnn_model")
+        made = found.get(name)
+        is_module = hasattr(made, "named_modules") and not isinstance(made, type)
+        made = made if is_module or not callable(made) else made()
     except ImportError as error:
-        raise errors.SetupError(f"--model {text}: {path} cannot be run ({error}); install what it imports") from error
+        raise errors.SetupError(f"{text}: {path} cannot be run ({error}); install what it imports") from error
     except Exception as error:
-        raise errors.InputError(f"--model {text}: {path} fails ({type(error).__name__}: {error})") from error
+        raise errors.InputError(f"{text}: {path} fails ({type(error).__name__}: {error})") from error
     if name not in found:
         names = ", ".join(sorted(n for n, value in found.items() if not n.startswith("_") and callable(value))[:20])
-        raise errors.InputError(f"--model {text}: found no {name} in {path}, expected one of {names or 'its names'}")
-    made = found[name]
-    is_module = hasattr(made, "named_modules") and not isinstance(made, type)
-    return made if is_module or not callable(made) else made()
+        raise errors.InputError(f"{text}: found no {name} in {path}, expected one of {names or 'its names'}")
+    return made
 
 
 _TASKS: dict[str, Callable[..., Any]] = {
     "compile": _compile, "verify": _verify, "verify_nir": _verify_nir, "compile_snn": _compile_snn,
+    "compile_module": _compile_module,
     "convert_snn": _convert_snn, "verify_snn": _verify_snn,
 }  # fmt: skip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn snn compile: a NIR file becomes a .snn file, with the rules of the simulator that it is for."""
+"""bnn snn compile: a NIR file or a torch module becomes a .snn file, with the rules of the simulator that it is for."""
 
 from __future__ import annotations
 
@@ -17,13 +17,29 @@ from ..snn.compiler import INPUTS, WEIGHTS
 from ..snn.model import SpikingModel, rule_text
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from .apart import Limits, limit_options, run_apart
-from .common import Place, check_outputs, check_suffix, json_option, print_json
+from .common import Place, check_outputs, check_suffix, json_option, print_json, refuse
 
 RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset in record.resets))
 
 
-@click.command("compile", short_help="Compile a NIR file to a .snn file.")
-@click.argument("nir", metavar="FILE.nir", type=Place("a NIR file, of networks of spiking neurons", exists=True))
+#: What a NIR file leaves open, and a module does not.
+_OPEN = ("dt", "reset", "reset_delay", "v_reset", "parametric", "spike_fn", "norm_input", "tau_syn", "min_v_mem")
+
+
+class _Source(Place):
+    """A NIR file, or FILE.py:NAME."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if _is_module(value) else super().convert(value, param, ctx)
+
+
+def _is_module(source: str) -> bool:
+    return source.rpartition(":")[0].endswith(".py")
+
+
+@click.command("compile", short_help="Compile a NIR file or a torch module to a .snn file.")
+@click.argument("source", metavar="FILE.nir|FILE.py:NAME",
+                type=_Source("a NIR file, of networks of spiking neurons", exists=True))  # fmt: skip
 @click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the file's name with .snn, in the current folder.")  # fmt: skip
 @click.option("--simulator", "--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
@@ -50,32 +66,56 @@ RESETS = tuple(dict.fromkeys(reset for record in SIMULATORS.values() for reset i
               help="What the input sends in a step.")  # fmt: skip
 @click.option("--weights", type=click.Choice(WEIGHTS), default="float32", show_default=True,
               help="int8: round weights to k * 2^-e, -127 <= k <= 127, per node; biases to k * 2^-e.")  # fmt: skip
+@click.option("--sample", metavar="X.npy", type=click.Path(exists=True, dir_okay=False, path_type=str),
+              help="FILE.py:NAME: one input as the module takes it, with the batch: .npy or .npz.")  # fmt: skip
+@click.option("--unsafe", is_flag=True, help="FILE.py:NAME: run the Python file.  Only for files you trust.")
 @limit_options
 @json_option
-def snn_compile(nir: str, output: str | None, limits: Limits, as_json: bool, **options: Any) -> None:
-    """Compile FILE.nir to the network that a simulator makes of it, spike for spike.
+def snn_compile(
+    source: str, output: str | None, sample: str | None, unsafe: bool, limits: Limits, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    """Compile FILE.nir to the network that a simulator makes of it, spike for spike; or a torch module.
 
     A NIR file does not say what happens in a step: the comparison with the threshold, the reset and its moment, the
     order of updates.  --simulator says whose they are.  What that simulator would ignore or get wrong is refused by
     name.  What the file leaves open of its neurons is taken as they have it by default; a warning says so, and how to
     say something else.
 
+    FILE.py:NAME is a module that was trained in the simulator: what FILE.py calls NAME, or what that returns when it is
+    called.  This runs FILE.py, with your rights, so it needs --unsafe.  The module runs on --sample, and its network is
+    compared with it.
+
+    \b
+    bnn snn compile net.nir --simulator norse
+    bnn snn compile train.py:net --simulator snntorch --sample x.npy --unsafe
+
     The file is read in a separate process, limited by --max-memory and --timeout.
     """
-    if nir.endswith(".snn"):
-        raise InputError(f"{nir}: is a compiled network; give the .nir file that it came from")
-    target = output or Path(nir).stem + ".snn"
+    if source.endswith(".snn"):
+        raise InputError(f"{source}: is a compiled network; give the .nir file that it came from")
+    path = source.rpartition(":")[0] if _is_module(source) else source
+    target = output or Path(path).stem + ".snn"
     check_suffix("-o", target, [".snn"])
-    check_outputs({"-o": target}, [nir])
-    with waiting(f"compiling {nir}"):
-        made = run_apart("compile_snn", nir, limits, {}, **options)
+    check_outputs({"-o": target}, [path, sample])
+    if _is_module(source):
+        refuse((_OPEN, "is for NIR files, and a module says it itself; leave it out"))
+        if not unsafe:
+            raise InputError(f"{source}: compiling it runs {path}, with your rights; if you trust it, say --unsafe")
+        if sample is None:
+            raise InputError(f"{source}: found no --sample; expected an input as the module takes it, a .npy file")
+        options = {"sample": sample, **{name: value for name, value in options.items() if name not in _OPEN}}
+    else:
+        refuse((("sample", "unsafe"), "is for FILE.py:NAME; leave it out"))
+    with waiting(f"compiling {source}"):
+        made = run_apart("compile_module" if _is_module(source) else "compile_snn", source, limits, {}, **options)
     model = SpikingModel.from_bytes(base64.b64decode(made["data"]))
     model.save(target)
     rows = [(p.name, "x".join(map(str, p.shape)), p.size, rule_text(p)) for p in model.populations]
     size = len(model.to_bytes())
     if as_json:
         populations = [dict(zip(("name", "shape", "neurons", "rule"), row, strict=True)) for row in rows]
-        facts = {"nir": nir, "output": target, "bytes": size, "dt": model.dt or None, "populations": populations}
+        facts = {"output": target, "bytes": size, "dt": model.dt or None, "populations": populations}
+        facts = {"source" if _is_module(source) else "nir": source, **facts}
         print_json({**facts, "warnings": made["warnings"]})
         return
     for name, shape, neurons, rule in rows:

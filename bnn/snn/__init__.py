@@ -23,6 +23,7 @@ from .runs import RecordingStepRun, Run, StepRun
 
 if TYPE_CHECKING:
     from .compiler import compile
+    from .torch_compile import from_torch
 
 __all__ = [
     "PopulationCounts",
@@ -33,11 +34,12 @@ __all__ = [
     "StepRun",
     "build",
     "compile",
+    "from_torch",
     "load",
 ]
 
 # Imported when first used, so that loading and running a network stays light.
-_LAZY = {"compile": "compiler"}
+_LAZY = {"compile": "compiler", "from_torch": "torch_compile"}
 
 
 def __getattr__(name: str) -> Any:

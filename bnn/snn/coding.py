@@ -110,9 +110,10 @@ def recording_frames(
     edges = np.searchsorted(recording.t, np.array(ends, np.int64))
     here = slice(int(edges[0]), int(edges[-1]))
     row = np.repeat(np.arange(count), np.diff(edges))
-    channel = recording.polarity[here] if shape[-1] == 2 else 0
+    channels = shape[-1] if len(shape) > 1 else 1
+    channel = recording.polarity[here] if channels == 2 else 0
     size = int(np.prod(shape))
-    target = row * size + recording.pixel[here] * shape[-1] + channel
+    target = row * size + recording.pixel[here] * channels + channel
     counts = np.bincount(target, minlength=count * size).reshape(count, *shape)
     return (counts > 0 if emits == Emits.SPIKES else counts.astype(np.float32)), edges[1:]
 

@@ -66,7 +66,7 @@ def with_int8_weights(network: Network) -> Network:
 
 
 def _compact(network: Network, p: Projection) -> Projection:
-    if p.whole or network.populations[p.source].emits == Emits.VALUES:
+    if p.whole or p.kind == "window" or network.populations[p.source].emits == Emits.VALUES:
         return p
     e = grid(p.weights)
     scaled = p.weights.astype(np.float64) * 2.0 ** min(e, 126)
@@ -100,7 +100,7 @@ def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[s
         for p in into:
             if steps[p.source] >= 1 << 20:
                 found[i] = f"{order[p.source].name} sends real values"
-            here = grid(p.weights) if not p.whole else grid(p.weights.astype(np.float64) * p.scale)
+            here = grid(p.weights.astype(np.float64) * p.scale) if p.kind != "window" else 0
             step = max(step, here + steps[p.source], grid(p.bias) if p.bias is not None else step)
             bound += _most(network, p) * bounds[p.source] + (float(np.abs(p.bias).max()) if p.bias is not None else 0)
         if not found[i] and bound * 2.0 ** max(min(step, 900), -900) >= EXACT:
@@ -115,6 +115,8 @@ def _most(network: Network, p: Projection) -> float:
     weights = np.abs(p.weights.astype(np.float64)) * abs(p.scale)
     if p.kind == "dense":
         return float(weights.sum(axis=0).max(initial=0))
+    if p.kind == "window":
+        return 1.0
     if p.kind == "diagonal":
         return float(weights.max(initial=0))
     groups = network.populations[p.source].channels // p.groups

@@ -22,11 +22,12 @@ from ..errors import CompileError, InputError
 from .network import MOST_NEURONS, Network, Population, Projection, Shape
 from .nir_file import NirGraph, NirNode
 from .nir_order import Edge, in_cycle
-from .rules import RULES, Dynamics, Emits
+from .rules import RULES, Dynamics, Emits, Reset
 from .simulators import SIMULATORS, SPIKE_FNS, Found, Neuron, Simulator, SimulatorOptions
+from .simulators.record import spiking
 from .wires import Wire, flatten, linear, places
 
-__all__ = ["check_options", "network_from_nir", "read_network"]
+__all__ = ["Builder", "check_options", "network_from_nir", "read_network"]
 
 _MOST_ELEMENTS = 2**27  # that all nodes of a file send in a step
 _PASSES_ON = Dynamics(RULES["relay"], emits=Emits.VALUES)
@@ -105,7 +106,7 @@ def read_network(
     a simulator does though its user may not have meant it; ``told``: of :func:`check_options`."""
     record, options = told
     own = record.recurrent({name: node.kind for name, node in graph.nodes.items()}, graph.edges)
-    builder = _Builder(graph.where, record, options, frozenset(own))
+    builder = Builder(graph.where, record, options, frozenset(own))
     nodes, edges = _flattened(graph, record)
     seen: set[str] = set()
     for name, _ in nodes:
@@ -206,7 +207,7 @@ def _check_late(where: str, edges: tuple[Edge, ...], late: frozenset[Edge], simu
             raise CompileError(f"{shown} closes a cycle; {simulator.cycles}; choose another simulator")
 
 
-class _Builder:
+class Builder:
     """Populations and projections, node by node in the order in which they run."""
 
     def __init__(self, where: str, simulator: Simulator, options: SimulatorOptions, recurrent: frozenset[str]) -> None:
@@ -266,7 +267,11 @@ class _Builder:
         if kind == "Flatten":
             return [flatten(found, wire, self.simulator.batch)]
         wire = self.sent(wire)
-        return [linear(found, wire, self.populations[wire.source].emits)]
+        emits = self.populations[wire.source].emits
+        wire = linear(found, wire, emits)
+        if kind == "MaxPool2d" and emits == Emits.SPIKES:  # whether any came
+            return [self.neurons(found, [wire], spiking("relay", Reset.NONE, threshold=0.5))]
+        return [wire]
 
     def input(self, found: Found, emits: Emits) -> Wire:
         shape = tuple(int(n) for n in found["shape"])
@@ -285,7 +290,7 @@ class _Builder:
 
     def sent(self, wire: Wire) -> Wire:
         """A wire without an operation: a population passes on what a linear node adds up."""
-        if wire.kind == "diagonal":
+        if wire.kind == "diagonal" and wire.weights is None:
             return wire
         if wire.node not in self.sums:
             self.sums[wire.node] = self.population(wire.node, wire.layout, _PASSES_ON)
@@ -335,11 +340,15 @@ class _Builder:
 
     def connect(self, wire: Wire, target: int, delay: int = 0) -> None:
         population, bias = self.populations[target], wire.bias
-        weights = np.ones(1, np.float32) if wire.weights is None else wire.weights
+        weights = np.ones(int(wire.kind != "window"), np.float32) if wire.weights is None else wire.weights
         if wire.kind == "dense":
             columns = places(self.layouts[target])
             weights = _moved(_moved(weights.T, places(self.layouts[wire.source])).T, columns).T
             bias = None if bias is None else _moved(bias, columns)
+        elif wire.kind == "diagonal" and wire.weights is not None:
+            to = places(wire.layout)
+            weights = _reduced(_moved(weights.reshape(-1), to), population.channels)
+            bias = None if bias is None else _moved(bias.reshape(-1), to)
         if bias is not None:
             bias = _reduced(bias, population.channels) if bias.any() else None
         if bias is not None and not delay:  # a population's bias is there in all steps
@@ -348,7 +357,7 @@ class _Builder:
         self.projections.append(
             Projection(
                 wire.source, target, wire.kind, np.ascontiguousarray(weights), delay=delay, stride=wire.stride,
-                padding=wire.padding, dilation=wire.dilation, groups=wire.groups, bias=bias,
+                padding=wire.padding, dilation=wire.dilation, groups=wire.groups, window=wire.window, bias=bias,
                 name=wire.node or f"{self.populations[wire.source].name} -> {population.name}",
             )
         )  # fmt: skip

@@ -24,7 +24,7 @@ SENT, CURRENT, MEMBRANE = "sent", "current", "membrane"
 _WHAT = {SENT: lib.BNN_SNN_SENT, CURRENT: lib.BNN_SNN_CURRENT, MEMBRANE: lib.BNN_SNN_MEMBRANE}
 _VARIABLES = {
     "v": lib.BNN_SNN_V, "i": lib.BNN_SNN_I, "refractory": lib.BNN_SNN_REFRACTORY, "adapted": lib.BNN_SNN_ADAPTED,
-    "level": lib.BNN_SNN_LEVEL,
+    "level": lib.BNN_SNN_LEVEL, "inhibition": lib.BNN_SNN_INHIBITION,
 }  # fmt: skip
 _KINDS = {
     lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal",
@@ -190,11 +190,11 @@ class State:
         check(lib.bnn_snn_record(self.pointer, population, _WHAT[what], buffer, len(to)), f"record {what}")
         self._held[population, what] = buffer
 
-    def forget(self, population: int) -> None:
-        """Write no more of it anywhere."""
-        for what in (SENT, CURRENT, MEMBRANE):
-            if self._held.pop((population, what), None) is not None:
-                lib.bnn_snn_record(self.pointer, population, _WHAT[what], ffi.NULL, 0)
+    def forget(self) -> None:
+        """Write nothing anywhere any more."""
+        for population, what in self._held:
+            lib.bnn_snn_record(self.pointer, population, _WHAT[what], ffi.NULL, 0)
+        self._held.clear()
 
     def run(self, inputs: Sequence[Array | None], steps: int) -> None:
         """Run steps on frames (T, ...) of each input population, as :func:`frames` makes them; None: what was sent.
@@ -249,7 +249,7 @@ class State:
         self._polled("settle", lib.bnn_snn_settle, population, ffi.from_buffer("float[]", currents), len(currents))
 
     def get(self, population: int, variable: str) -> Floats:
-        """A state variable (n,): v, i, refractory, adapted or level."""
+        """A state variable (n,): v, i, refractory, adapted, level or inhibition."""
         number = self._number(population, variable)
         values = np.empty(self.opened.populations[population].size, np.float32)
         check(lib.bnn_snn_get(self.pointer, population, number, ffi.from_buffer("float[]", values)), variable)

@@ -31,6 +31,7 @@ _MOST_FUNCTIONS = 64
 _LANES = 2**15 - 1  # the largest sum of an int16 membrane
 _EXACT = 2**24
 _MOVES = ("concat", "copy", "gather", "pad", "reshape", "slice")
+_LAYERS = ("conv2d", "iconv2d", "qconv2d")  # before the first bits
 _ZERO, _ONE = np.zeros(1, np.float32), np.ones(1, np.float32)
 _BY_CHANNEL = ("affine", "add", "sub", "mul", "clamp")
 Function = Callable[[Floats], Floats]  # of sums (n, channels)
@@ -115,7 +116,7 @@ class _Lowering:
     def _encodes(self, node: Node) -> bool:
         if node.type.dtype is not DType.b1:
             return False
-        return node.op in ("conv2d", "iconv2d", "binarize", "binarize_levels") and node not in self._looks
+        return node.op in (*_LAYERS, "binarize", "binarize_levels") and node not in self._looks
 
     def _check(self) -> None:
         real: set[Node] = set()
@@ -136,7 +137,7 @@ class _Lowering:
         self._real = real
 
     def _check_layer(self, node: Node) -> None:
-        if node.op not in (*_MOVES, "bconv2d", "max_pool", "binarize", "binarize_levels", "conv2d", "iconv2d"):
+        if node.op not in (*_MOVES, *_LAYERS, "bconv2d", "max_pool", "binarize", "binarize_levels"):
             raise self._refuse(node, "bits that are not spikes")
         if node in self._looks or self._encodes(node):
             return
@@ -428,7 +429,7 @@ class _Lowering:
     def _input_of(self, node: Node) -> tuple[Node | None, Node] | None:
         """(the convolution, the model's real input) of an encoder that is one convolution or quantizer on that."""
         conv = node if node.op == "conv2d" else node.inputs[0] if node.inputs[0].op == "conv2d" else None
-        if node.op == "iconv2d" or (conv is not None and "residual" in conv_attrs(conv).slots):
+        if node.op in ("iconv2d", "qconv2d") or (conv is not None and "residual" in conv_attrs(conv).slots):
             return None
         x = (conv or node).inputs[0]
         while x.op in ("copy", "reshape"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import check_count, check_flag, check_kind, check_text, shown
+from .._arguments import check_count, check_flag, check_kind, check_text, check_threads, shown
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
@@ -37,7 +37,8 @@ from .coding import (
 from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
 from .network import CONVERTED, TIMELESS, Network, Shape, longest_step
 from .rules import BY_OPCODE, EVENT_RULES, Emits, Reset
-from .runs import SPIKE, RecordingStepRun, Run, StepRun, stacked
+from .runs import SPIKE, RecordingStepRun, Run, StepRun
+from .samples import Counts, run_samples
 
 #: Spikes that a trace may keep, 16 bytes each.
 MOST_SPIKES = 40_000_000
@@ -56,6 +57,8 @@ class SpikingModel:
         made = "a file that was opened: use bnn.snn.load(path), SpikingModel.from_bytes(data) or bnn.snn.compile"
         self._opened: OpenedNetwork = check_kind(opened, "SpikingModel", OpenedNetwork, made)
         self._state = State(opened, max_bytes)
+        self._max_bytes = max_bytes
+        self._others: list[State] = []  # of other threads
         #: What ``bnn.snn.compile`` warned of; empty for a network that was opened.
         self.warnings: tuple[str, ...] = ()
         self._inputs = [p for p in opened.populations if not p.opcode]
@@ -202,7 +205,7 @@ class SpikingModel:
 
     def run(
         self, x: Any, *, record: Iterable[str] = (), membranes: Iterable[str] = (), currents: Iterable[str] = (),
-        reset: bool = True, learn: bool = False,
+        reset: bool = True, learn: bool = False, threads: int | None = None,
     ) -> Run:  # fmt: skip
         """Run T steps, of one sample or of N that each start as before the first step.
 
@@ -213,6 +216,8 @@ class SpikingModel:
             reset: start as before the first step; otherwise go on: of one sample.
             learn: after each step change the weights that can, and adapt thresholds; they stay as they are when the
                 model is reset, and :meth:`save` writes them: of one sample.
+            threads: of several samples; each has neurons of its own, :attr:`state_bytes` of them.  Default:
+                BNN_THREADS, or 1.
 
         Raises:
             InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, nothing
@@ -221,16 +226,82 @@ class SpikingModel:
         """
         self._check_learns(learn)
         check_flag(reset, "reset")
+        workers = check_threads(threads)
         samples = self._samples(x)
-        if samples is not None:
-            if learn or not reset:
-                what = "learn=True" if learn else "reset=False"
-                raise InputError(f"{what}: found {quantity(len(samples), 'sample')}, (T, N, *shape), expected one")
-            options: dict[str, Any] = {"record": record, "membranes": membranes, "currents": currents}
-            runs = [self._one(sample, **options, reset=True, learn=False) for sample in samples]
+        if samples is None:
+            return self._one(x, record=record, membranes=membranes, currents=currents, reset=reset, learn=learn)
+        count = next(iter(samples.values())).shape[1]
+        if learn or not reset:
+            what = "learn=True" if learn else "reset=False"
+            raise InputError(f"{what}: found {quantity(count, 'sample')}, (T, N, *shape), expected one")
+        try:
+            return self._several(samples, count, record, membranes, currents, workers)
+        finally:
             self.reset()
-            return stacked(runs)
-        return self._one(x, record=record, membranes=membranes, currents=currents, reset=reset, learn=learn)
+
+    def _several(
+        self, x: Mapping[str, Array], count: int, record: Iterable[str], membranes: Iterable[str],
+        currents: Iterable[str], threads: int,
+    ) -> Run:  # fmt: skip
+        """:meth:`run` of samples (T, N, *shape)."""
+        _, steps = self._arrays({name: a[:, 0] for name, a in x.items()}, several=True)
+        wanted = self._named(record, SENT)
+        sent = dict[PopulationInfo, Array]()
+        records = []
+        for p in (p for p in self.populations if p.output or p in wanted):
+            dtype = np.uint32 if p.emits == Emits.SPIKES else np.float32
+            sent[p] = room_for((count, steps, p.frame // 4), dtype, p.name, np.zeros)
+            if p not in self._inputs:
+                records.append((p.index, SENT, sent[p]))
+        floats: dict[str, dict[PopulationInfo, Array]] = {}
+        for what, names in ((MEMBRANE, membranes), (CURRENT, currents)):
+            shapes = {p: (count, steps, p.size) for p in self._named(names, what)}
+            floats[what] = {p: room_for(n, np.float32, f"{what} of {p.name}", np.zeros) for p, n in shapes.items()}
+            records += [(p.index, what, values) for p, values in floats[what].items()]
+
+        def given(i: int) -> list[Array]:
+            """The frames of a sample, made where they are used; of a copy that is in the cache."""
+            frames = [self._frames(np.ascontiguousarray(x[p.name][:, i]), p, 0) for p in self._inputs]
+            for p, own in zip(self._inputs, frames, strict=True):
+                if p in sent:
+                    sent[p][i] = own
+            return frames
+
+        counts = run_samples(self._states(min(threads, count)), given, count, steps, records)
+
+        def outer(rows: Array, p: PopulationInfo, spikes: bool) -> Array:
+            over_time = np.ascontiguousarray(np.moveaxis(rows, 1, 0)).reshape(steps * count, rows.shape[-1])
+            found = self._to_outer(unpacked(over_time, p.size, p.emits) if spikes else over_time, p)
+            return found.reshape(steps, count, *found.shape[1:])
+
+        arrays = {p: outer(rows, p, True) for p, rows in sent.items()}
+        return Run(
+            steps,
+            {p.name: a for p, a in arrays.items() if p.output},
+            {p.name: a for p, a in arrays.items() if p in wanted},
+            {p.name: outer(rows, p, False) for p, rows in floats[MEMBRANE].items()},
+            {p.name: outer(rows, p, False) for p, rows in floats[CURRENT].items()},
+            self._report_of(counts, steps * count, count, steps),
+            samples=count,
+            so_far=self._sums_so_far,
+        )
+
+    def _states(self, count: int) -> list[State]:
+        """Neurons of as many threads, with the weights and thresholds that were learned."""
+        while len(self._others) < count - 1:
+            self._others.append(State(self._opened, self._max_bytes))
+        others = self._others[: count - 1]
+        for q in self.projections if others else ():
+            if q.learns:
+                values = self._state.weights(q)
+                for state in others:
+                    state.set_weights(q, values)
+        for p in self.populations if others else ():
+            if p.adapts:
+                values = self._state.get(p.index, "adapted")
+                for state in others:
+                    state.set(p.index, "adapted", values)
+        return [self._state, *others]
 
     def _one(
         self, x: Any, *, record: Iterable[str], membranes: Iterable[str], currents: Iterable[str], reset: bool,
@@ -266,8 +337,12 @@ class SpikingModel:
             {p.name: self._to_outer(x, p) for p, x in floats.get(MEMBRANE, {}).items()},
             {p.name: self._to_outer(x, p) for p, x in floats.get(CURRENT, {}).items()},
             self._report(before, steps),
-            so_far=self._outputs[0].opcode == EVENT_RULES["sum"].opcode,
+            so_far=self._sums_so_far,
         )
+
+    @property
+    def _sums_so_far(self) -> bool:
+        return self._outputs[0].opcode == EVENT_RULES["sum"].opcode
 
     def _check_learns(self, learn: bool) -> None:
         if check_flag(learn, "learn") and not self._learns:
@@ -289,8 +364,7 @@ class SpikingModel:
         try:
             self._state.run(given, steps)
         finally:
-            for p in self.populations:
-                self._state.forget(p.index)
+            self._state.forget()
         return {p: self._to_outer(unpacked(x, p.size, p.emits), p) for p, x in sent.items()}
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
@@ -300,7 +374,8 @@ class SpikingModel:
         return np.asarray(self._sent(*self._given(x, None), [output], learn)[output][0])
 
     def state(self, population: str, variable: str = "v") -> Floats:
-        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted or level."""
+        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted, level or
+        inhibition."""
         (p,) = self._named([population], SENT)
         return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
 
@@ -490,7 +565,7 @@ class SpikingModel:
                     )
                 advance(count)
         together = total(reports)
-        report = ActivityReport(together.layers, steps, 1, self.dt, (*notes, *self._unfinished()))
+        report = ActivityReport(together.layers, steps, 1, self.dt, (*notes, *self._unfinished(self._state.steps)))
         traced = np.concatenate(spikes) if spikes else np.zeros(0, SPIKE)
         shapes = tuple(p.shape for p in self.populations)
         return StepRun(outputs, label, report, sent, self.dt, what, shapes, traced if trace else None)
@@ -522,8 +597,8 @@ class SpikingModel:
         arrays, steps = self._arrays(x, start is not None, several)
         return [self._frames(a, p, start) for a, p in zip(arrays, self._inputs, strict=True)], steps
 
-    def _samples(self, x: Any) -> list[dict[str, Array]] | None:
-        """What every input sends in each of N samples, of (T, N, *shape); None: of one, (T, *shape)."""
+    def _samples(self, x: Any) -> dict[str, Array] | None:
+        """What every input sends in N samples, (T, N, *shape); None: in one, (T, *shape)."""
         names = [p.name for p in self._inputs]
         if isinstance(x, Mapping):
             arrays = dict(x)
@@ -538,9 +613,9 @@ class SpikingModel:
         counts = {a.shape[1] for a in found.values()}
         if len(counts) > 1:
             raise InputError(f"inputs: found {sorted(counts)} samples, expected one number for all inputs")
-        if not (count := counts.pop()):
+        if not counts.pop():
             raise InputError("x: found no sample, expected at least one")
-        return [{name: a[:, i] for name, a in found.items()} for i in range(count)]
+        return found
 
     def _arrays(self, x: Any, over_time: bool = True, several: bool = False) -> tuple[list[Array], int]:
         """What every input sends, (T, *shape), and the number of steps; not ``over_time``: of one step, (*shape).
@@ -598,18 +673,20 @@ class SpikingModel:
         if isinstance(names, (str, bytes, np.ndarray)) or not isinstance(names, Iterable):
             found = f"the text '{names}'" if isinstance(names, str) else shown(names)
             raise InputTypeError(f"{what} of populations: found {found}, expected a list of names")
+        wanted = list(names)
+        if not wanted:
+            return []
         by_name = {
             p.name: p for p in self.populations
             if what == SENT or (p.opcode and (what == CURRENT or BY_OPCODE[p.opcode].name != "relay"))
         }  # fmt: skip
-        wanted = list(names)
         for name in wanted:
             if not isinstance(name, str) or name not in by_name:
                 has = "no such population" if what == SENT else f"no population that has a {what}"
                 raise InputError(f"{what} of '{name}': {has}, expected one of {', '.join(by_name) or 'none'}")
         return [by_name[name] for name in wanted]
 
-    def _counts(self) -> tuple[list[int], list[int]]:
+    def _counts(self) -> Counts:
         return (
             [self._state.sent(p.index) for p in self.populations],
             [self._state.synops(p.index) for p in self.projections],
@@ -624,33 +701,39 @@ class SpikingModel:
             into: tuple[list[int], list[int]] = ([], [])
             for q in self.projections:
                 if q.target == p.index:
-                    into[self.populations[q.source].emits == Emits.VALUES].append(q.index)
+                    values = self.populations[q.source].emits == Emits.VALUES and q.kind != "window"
+                    into[values].append(q.index)
             dense, multiplied = (sum(self.synapses[i] for i in part) for part in into)
             kind = p.emits.name.lower() if p.opcode else "input"
             layer = PopulationCounts(p.name, rule_text(p), p.size, 0, 0, kind, 0, dense + multiplied, multiplied)
             found.append((layer, *into))
         return found
 
-    def _report(self, before: tuple[list[int], list[int]] | None, steps: int) -> ActivityReport:
+    def _report(self, before: Counts | None, steps: int) -> ActivityReport:
         sent, synops = self._counts()
         if before is not None:
             sent = [a - b for a, b in zip(sent, before[0], strict=True)]
             synops = [a - b for a, b in zip(synops, before[1], strict=True)]
+        return self._report_of((sent, synops), steps, 1, self._state.steps)
+
+    def _report_of(self, counts: Counts, steps: int, samples: int, done: int) -> ActivityReport:
+        """``steps``: of all samples together; ``done``: since the last reset."""
+        sent, synops = counts
         layers = []
         for spikes, (layer, by_spikes, others) in zip(sent, self._layers, strict=True):
             multiplied = sum(synops[i] for i in others)
-            done = sum(synops[i] for i in by_spikes) + multiplied
+            added = sum(synops[i] for i in by_spikes) + multiplied
             layers.append(
                 PopulationCounts(
-                    layer.name, layer.rule, layer.neurons, spikes, done, layer.kind, multiplied, layer.dense * steps,
+                    layer.name, layer.rule, layer.neurons, spikes, added, layer.kind, multiplied, layer.dense * steps,
                     layer.dense_multiplied * steps,
                 )
             )  # fmt: skip
-        return ActivityReport(tuple(layers), steps, 1, self.dt, self._unfinished())
+        return ActivityReport(tuple(layers), steps, samples, self.dt, self._unfinished(done))
 
-    def _unfinished(self) -> tuple[str, ...]:
+    def _unfinished(self, done: int) -> tuple[str, ...]:
         """A note, if the steps since the last reset are fewer than the longest delay."""
-        done, needed = self._state.steps, self.longest_delay
+        needed = self.longest_delay
         if done >= needed:
             return ()
         return (

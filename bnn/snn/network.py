@@ -24,7 +24,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import CompileError
 from .learning import Learning
-from .rules import BY_OPCODE, COMMON, MOST_SPIKES, RULES, Dynamics, Emits, NeuronRule, Reset
+from .rules import BY_OPCODE, COMMON, LATE, MOST_SPIKES, RULES, Dynamics, Emits, NeuronRule, Reset
 
 #: The simulator that a converted network names: its input takes an image once, as whole numbers.
 CONVERTED = "bnn"
@@ -42,7 +42,6 @@ MOST_DELAY = 2**16  # steps
 MOST_KERNEL = 2**12
 MOST_SECONDS = 1e6  # of a step
 MOST_LEVELS = 255  # of an event population, above 0
-LATE = (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT)
 
 
 @dataclass(eq=False)
@@ -126,9 +125,11 @@ class Projection:
     rule it is added in every step, as in snnTorch.  ``learning``: how dense float32 weights between neurons that send
     single spikes change while a run learns.
 
-    Between event populations: conv of float32, or of int8 from -1 to 1 with a scale of 2; window, without weights, each
-    target on its window of the sources, channel by channel; wires: ``weights`` are the sources' numbers, int32
-    (targets,), -1 where there is none.  ``origin``: as a population's.
+    window: without weights: the highest of what a target's window of the sources sends, counts or values, channel by
+    channel.
+
+    Between event populations: conv of float32, or of int8 from -1 to 1 with a scale of 2; window; wires: ``weights``
+    are the sources' numbers, int32 (targets,), -1 where there is none.  ``origin``: as a population's.
     """
 
     source: int
@@ -349,7 +350,7 @@ def longest_step(p: Population) -> float:
 #: The parameters that are dt / tau, by rule; those of divide and divide_all are tau / dt.
 _SHARES = {
     **dict.fromkeys(("approach", "approach_rest", "leak_rest"), ("rate",)),
-    **dict.fromkeys(("synaptic_approach", "synaptic_jump"), ("alpha", "rate")),
+    **dict.fromkeys(("synaptic_approach", "synaptic_jump", "synaptic_jump_recurrent"), ("alpha", "rate")),
 }
 
 
@@ -396,9 +397,13 @@ def _check_projection(network: Network, p: Projection, name: str) -> None:
 
 
 def _check_look(name: str, p: Projection, source: Population, target: Population) -> None:
-    """Raise CompileError unless a window or wires lead from one event population to another."""
-    if not source.event:
-        raise CompileError(f"{name}: found {p.kind} between other than event populations")
+    """Raise CompileError unless these are wires between event populations, or a window on them, counts or values."""
+    numbers = source.emits in (Emits.COUNTS, Emits.VALUES)
+    if not source.event and (p.kind == "wires" or not numbers or p.mask is not None or p.bias is not None):
+        raise CompileError(
+            f"{name}: found {p.kind} from {source.emits.name.lower()} of {source.name}, expected event populations, or "
+            "a window on counts or values without mask and bias"
+        )
     if p.kind == "wires":
         if p.weights.dtype != np.int32 or p.weights.shape != (target.size,) or p.weights.max() >= source.size:
             raise CompileError(

@@ -199,6 +199,8 @@ class Oracle:
         with np.errstate(over="ignore", invalid="ignore"):
             if p.kind == "diagonal":
                 return np.add(sums, np.where(sent != 0, np.resize(weights, source.size) * sent, sums.dtype.type(0)))
+            if p.kind == "window":
+                return np.add(sums, np.fmax.reduce(self._windows(p, sent), axis=0))
             sums = sums.copy()
             active = np.flatnonzero(sent)
             if p.kind == "dense":

@@ -189,7 +189,7 @@ class _Follower:
 
 def _scale(values: Values, state: dict[str, Floats], currents: list[Floats]) -> Array:
     """A bound of the magnitudes in a rule's operations."""
-    parts = [np.abs(v) for name, v in state.items() if name in ("v", "i")] + [np.abs(c) for c in currents]
+    parts = [np.abs(v) for name, v in state.items() if name in ("v", "i", "inhibition")] + [np.abs(c) for c in currents]
     parts += [np.abs(values[name]) for name in _ADDED if name in values]
     total = np.sum(np.array(parts, np.float64), axis=0)
     for name in _FACTORS:
@@ -224,7 +224,7 @@ def _corner(
     v: Array = charged[0].astype(np.float64)
     if late is not None and dynamics.reset in (Reset.LATE_SUBTRACT, Reset.CORRECTED_SUBTRACT):
         v = np.where(late, v - values["threshold"], v)
-    elif late is not None and dynamics.reset == Reset.LATE_DISCARD:
+    elif late is not None and dynamics.reset in (Reset.LATE_DISCARD, Reset.LATE_ALL):
         v = np.where(late, 0, v)
     return sent, state, v
 
@@ -251,6 +251,6 @@ def _fan_in(network: Network, p: Projection) -> int:
     """The most sources of a target."""
     if p.kind == "dense":
         return int(p.weights.shape[0])
-    if p.kind == "diagonal":
+    if p.kind in ("diagonal", "window"):
         return 1
     return int(np.prod(p.weights.shape[1:3])) * p.weights.shape[0] // p.groups

@@ -34,6 +34,10 @@ class Reset(enum.IntEnum):
     # snnTorch's Leaky, "subtract" with reset_delay=False: a late subtraction, corrected where this step's spike differs
     # from the last one's.
     CORRECTED_SUBTRACT = 6
+    LATE_ALL = 7  # v and all currents = 0 after the next step's charge: snnTorch's Alpha, "zero"
+
+
+LATE = (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT, Reset.LATE_ALL)
 
 
 class Emits(enum.IntEnum):
@@ -240,6 +244,22 @@ def _wire(p: Values, s: State, x: Floats) -> Floats:
     return x
 
 
+@_rule("synaptic_jump_recurrent", 22, "alpha rate rest", "v i", recurrent=True)
+def _synaptic_jump_recurrent(p: Values, s: State, x: Floats, own: Floats) -> Floats:
+    """i = (i + x) + own; v = v + rate * ((rest - v) + i); i = i - alpha * i: Norse's LIFRecurrentCell."""
+    i = (s["i"] + x) + own
+    s["i"] = i - p["alpha"] * i
+    return s["v"] + p["rate"] * ((p["rest"] - s["v"]) + i)
+
+
+@_rule("alpha", 23, "alpha beta gain", "v i inhibition")
+def _alpha(p: Values, s: State, x: Floats) -> Floats:
+    """i = alpha * i + x; inhibition = beta * inhibition - x; v = gain * (i + inhibition): snnTorch's Alpha."""
+    s["i"] = p["alpha"] * s["i"] + x
+    s["inhibition"] = p["beta"] * s["inhibition"] - x
+    return p["gain"] * (s["i"] + s["inhibition"])
+
+
 def overflow_text(name: str, step: int) -> str:
     """That the membranes of a population are not finite."""
     return (
@@ -303,8 +323,10 @@ class Dynamics:
         charged(v)
         if self.reset in (Reset.LATE_SUBTRACT, Reset.CORRECTED_SUBTRACT):
             v = np.where(late, v - threshold, v)
-        elif self.reset == Reset.LATE_DISCARD:
+        elif self.reset in (Reset.LATE_DISCARD, Reset.LATE_ALL):
             v = np.where(late, ZERO, v)
+            for name in {"i", "inhibition"}.intersection(s) if self.reset == Reset.LATE_ALL else ():
+                s[name] = np.where(late, ZERO, s[name])
         if self.emits == Emits.VALUES:
             s["v"] = v
             return v
@@ -333,7 +355,7 @@ class Dynamics:
 
     def late(self, p: Values, s: State) -> Array | None:
         """The neurons for which a late reset is due in this step; None if the rule has no late reset."""
-        if self.reset not in (Reset.LATE_ZERO, Reset.LATE_SUBTRACT, Reset.LATE_DISCARD, Reset.CORRECTED_SUBTRACT):
+        if self.reset not in LATE:
             return None
         return self._fires(s["v"], p["threshold"])
 

@@ -11,7 +11,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..runtime.summary import quantity
 from ..streams.answers import Answering, Display, Recorded, Sent, as_picture, class_name
-from .activity import ActivityReport, PopulationCounts, seconds, total
+from .activity import ActivityReport, PopulationCounts, seconds
 
 #: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
 #: were taken back.
@@ -68,17 +68,6 @@ class Run:
 
     def __str__(self) -> str:
         return str(self.report)
-
-
-def stacked(runs: Sequence[Run]) -> Run:
-    """Runs of as many steps as one; at least one."""
-    parts = {}
-    for name in ("outputs", "recorded", "membranes", "currents"):
-        kept = [getattr(run, name) for run in runs]
-        parts[name] = {key: np.stack([arrays[key] for arrays in kept], axis=1) for key in kept[0]}
-    return Run(
-        runs[0].steps, **parts, report=total([run.report for run in runs]), samples=len(runs), so_far=runs[0].so_far
-    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ class Wire:
     """What a node sends: what population ``source`` sends, through one linear operation at most.
 
     ``shape``: NIR's.  ``layout``: NIR's before any Flatten, which says how elements are numbered.  ``kind`` "dense":
-    ``weights`` (outputs, inputs), both in NIR's order; "conv": as a projection's; "diagonal": none, no operation.
+    ``weights`` (outputs, inputs), both in NIR's order; "conv", "window": as a projection's; "diagonal": none, no
+    operation, or one per element, in NIR's order, and so is the bias.
     ``bias``: per output, or per channel of a convolution.  ``node``: whose operation it is.
     """
 
@@ -38,6 +39,7 @@ class Wire:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    window: tuple[int, int] = (0, 0)
     node: str = ""
 
 
@@ -57,6 +59,8 @@ def linear(found: Found, wire: Wire, emits: Emits) -> Wire:
         return _dense(found, wire)
     if found.node.kind in ("Conv1d", "Conv2d"):
         return _conv(found, wire)
+    if found.node.kind == "Scale":  # of a torch module: NIR's is refused by all simulators
+        return replace(wire, weights=found["scale"], bias=found["bias"], node=found.name)
     return _pool(found, wire, emits)
 
 
@@ -112,25 +116,35 @@ def _conv(found: Found, wire: Wire) -> Wire:
         by_source[group * width : (group + 1) * width] = part.transpose(1, 2, 3, 0)
     shape = (outputs, *grid)
     bias = found["bias"].astype(np.float32)
-    return Wire(wire.source, shape, shape, "conv", by_source, bias, stride, before, dilation, groups, found.name)
+    return Wire(wire.source, shape, shape, "conv", by_source, bias, stride, before, dilation, groups, node=found.name)
 
 
 def _pool(found: Found, wire: Wire, emits: Emits) -> Wire:
-    """Sums of windows, or means: sums of shares."""
+    """Sums of windows, or means: sums of shares; of torch modules highest values, too, but of spikes sums."""
     _check_grid(found, wire, 3, None)
     kernel, stride = _pair(found["kernel_size"], False, 1), _pair(found["stride"], False, 1)
     mean = found.node.kind == "AvgPool2d"
-    if found["padding"].any():
+    maximum = found.node.kind == "MaxPool2d"
+    if found["padding"].any() and not maximum:
         because = "takes the padding into the mean, which NIR does not say" if mean else "ignores it"
         raise found.error(f"padding = {found['padding'].tolist()}", f"{found.title} {because}",
                           "pad in the convolution, or choose another simulator")  # fmt: skip
-    count = math.prod(kernel)
-    _check_window(found, count, mean, emits)
-    grid = _output_grid(found, wire, kernel, stride, (0, 0), (0, 0), (1, 1))
+    count, dilation, pad = math.prod(kernel), (1, 1), _pair(found["padding"], False, 0)
+    if maximum:
+        dilation = _pair(found["dilation"], False, 1)
+    else:
+        _check_window(found, count, mean, emits)
+    grid = _output_grid(found, wire, kernel, stride, pad, pad, dilation)
     share = np.float32(1) / np.float32(count) if mean else np.float32(1)
     weights = np.full((wire.shape[0], *kernel, 1), share, np.float32)
     shape = (wire.shape[0], *grid)
-    return Wire(wire.source, shape, shape, "conv", weights, None, stride, (0, 0), (1, 1), wire.shape[0], found.name)
+    if maximum and emits != Emits.SPIKES:
+        if dilation != (1, 1):
+            raise found.error(
+                f"dilation = {dilation}", f"of {emits.name.lower()} windows without gaps are read", "use 1"
+            )
+        return Wire(wire.source, shape, shape, "window", None, None, stride, pad, window=kernel, node=found.name)
+    return Wire(wire.source, shape, shape, "conv", weights, None, stride, pad, dilation, wire.shape[0], node=found.name)
 
 
 def _check_window(found: Found, count: int, mean: bool, emits: Emits) -> None:

@@ -13,24 +13,26 @@ from typing import Any
 import numpy as np
 
 from .._arguments import check_count, check_flag, check_number
-from .._types import Array, Floats
+from .._types import Floats
 from ..errors import BnnError, InputError, InputTypeError
 from ..runtime.arrays import as_numbers
 from ..runtime.files import path_text
+from ..snn.calling import WAYS, run_module, trained_way
 from ..snn.coding import check_seed
+from ..snn.compare import differing, first_of, has_neurons, inner, run_engine, settled, takes_currents
 from ..snn.compiler import INPUTS, WEIGHTS, network_for
 from ..snn.file import decode, encode
 from ..snn.from_nir import check_options
-from ..snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
+from ..snn.handle import OpenedNetwork, State
 from ..snn.model import SpikingModel
-from ..snn.network import Network, Population
+from ..snn.network import Network
 from ..snn.nir_file import read_nir
 from ..snn.oracle import Oracle, Record
-from ..snn.rounding_risk import Risk, excused, find_risk
+from ..snn.rounding_risk import find_risk
 from ..snn.rules import Emits
 from ..snn.simulators import SIMULATORS, SPIKE_FNS
 from ..snn.simulators.sinabs import tau_of
-from .modules import WAYS, import_file, run_module, trained_way
+from .modules import import_file
 from .report import Report, Row, column, rows_table
 
 
@@ -223,7 +225,7 @@ def verify(
         _compare(model._opened, network, modules, given[:, number], number, report, layers)
         progress(1)
     report.layers = list(layers.values())
-    report.missing = [x.name for i, x in layers.items() if x.alone is None and _has_neurons(network.populations[i])]
+    report.missing = [x.name for i, x in layers.items() if x.alone is None and has_neurons(network.populations[i])]
     return report
 
 
@@ -298,27 +300,6 @@ def _samples(network: Network, x: Any, samples: int, steps: int, rate: float, se
     return given
 
 
-def run_engine(opened: OpenedNetwork, inputs: list[Floats], state: State | None = None) -> Record:
-    """Everything that happens in the engine, as :meth:`Oracle.run` returns it; from ``state`` on, None: a new one."""
-    steps, state, record = len(inputs[0]), state or State(opened), Record()
-    raw: dict[int, Array] = {}
-    for p in opened.populations:
-        raw[p.index] = np.zeros((steps, p.frame // 4), np.uint32 if p.emits == Emits.SPIKES else np.float32)
-        state.record(p.index, SENT, raw[p.index])
-        wanted = {CURRENT: record.currents} if p.opcode else {}
-        wanted |= {MEMBRANE: record.membranes} if p.opcode > 1 else {}
-        for what, to in wanted.items():
-            to[p.index] = np.zeros((steps, p.size), np.float32)
-            state.record(p.index, what, to[p.index])
-    given = [p for p in opened.populations if not p.opcode]
-    state.run([frames(x, p.emits) for x, p in zip(inputs, given, strict=True)], steps)
-    record.sent = {
-        i: unpacked(x, opened.populations[i].size, opened.populations[i].emits).astype(np.float32)
-        for i, x in raw.items()
-    }
-    return record
-
-
 def _differ(a: Record, b: Record) -> int:
     """Values that are not the same."""
     return sum(
@@ -348,75 +329,25 @@ def _compare(
         layer.why = risk.why[i]
         layer.at_risk += int(risk.at_risk[i].sum()) if risk.at_risk else 0
         received, sent = runs[0][1].get(population.name, (None, None))
-        if received is not None and sent is not None and _takes_currents(population):
-            settled = _settled(state, population, i, _inner(received, population))
-            layer.fed = (layer.fed or 0) + int((settled != _inner(sent, population)).sum())
-    wrong = _wrong(network, ours, risk, {name: sent for name, (_, sent) in runs[0][1].items()})
+        if received is not None and sent is not None and takes_currents(population):
+            ours_fed = settled(state, population, i, inner(received, population))
+            layer.fed = (layer.fed or 0) + int((ours_fed != inner(sent, population)).sum())
+    wrong = differing(network, ours, risk, {name: sent for name, (_, sent) in runs[0][1].items()})
     for i, found in wrong.items():
         layers[i].alone = (layers[i].alone or 0) + int(found.sum())
     if report.first is None:
-        report.first, report.excused = _first(network, risk, wrong, number)
-    for output, parts in runs[1:]:
+        report.first, report.excused = first_of(network, risk, wrong, number)
+    for (output, parts), (_, way) in zip(runs[1:], modules[1:], strict=True):
         last = network.populations[network.outputs[0]]
-        if output.shape[1] != last.size:
+        if output is None or output.shape[1] != last.size:
             raise InputError(
-                f"module: it returned {output.shape[1]} values for a step, expected {last.size}: what {last.name} sends"
+                f"module: called {WAYS[way]}, it returned "
+                f"{'something else' if output is None else output.shape[1]} for a step, expected {last.size} values: "
+                f"what {last.name} sends; say time_major=True or False (--time-major), whether it takes all steps at "
+                "once"
             )
-        wrong = _wrong(network, ours, risk, {**{name: sent for name, (_, sent) in parts.items()}, last.name: output})
+        wrong = differing(network, ours, risk, {**{name: sent for name, (_, sent) in parts.items()}, last.name: output})
         for i, found in wrong.items():
             layers[i].trained = (layers[i].trained or 0) + int(found.sum())
         if report.first_trained is None:
-            report.first_trained, report.excused_trained = _first(network, risk, wrong, number)
-
-
-def _wrong(network: Network, ours: Record, risk: Risk, theirs: dict[str, Floats]) -> dict[int, Array]:
-    """Per population that a module is (by name, of the same size): the decisions that differ, bool (T, n); of real
-    values, those that differ by more than rounding."""
-    found = {}
-    for i, p in enumerate(network.populations):
-        if p.dynamics is not None and p.name in theirs and theirs[p.name].shape == ours.sent[i].shape:
-            sent = _inner(theirs[p.name], p)
-            found[i] = ours.sent[i] != sent
-            if i in risk.errors:
-                found[i] &= ~(np.abs(ours.sent[i].astype(np.float64) - sent) <= risk.errors[i])
-    return found
-
-
-def _first(
-    network: Network, risk: Risk, wrong: dict[int, Array], sample: int
-) -> tuple[tuple[int, int, str, int] | None, bool]:
-    """The first difference, and whether rounding can have made it."""
-    found = [(*(int(n) for n in np.argwhere(rows)[0]), i) for i, rows in wrong.items() if rows.any()]
-    if not found:
-        return None, False
-    step, neuron, i = min(found, key=lambda one: (one[0], one[2], one[1]))
-    return (sample, step, network.populations[i].name, neuron), excused(network, risk, i, step, neuron)
-
-
-def _has_neurons(population: Population) -> bool:
-    """Whether neurons of the file are this population, and not only sums that are passed on."""
-    dynamics = population.dynamics
-    return dynamics is not None and (dynamics.rule.name != "relay" or population.emits == Emits.SPIKES)
-
-
-def _takes_currents(population: Population) -> bool:
-    """Whether a simulator's module takes what the engine calls currents: not a pool, nor neurons that add their own."""
-    rule = population.dynamics.rule if population.dynamics else None
-    return rule is not None and not rule.recurrent and _has_neurons(population)
-
-
-def _inner(values: Floats, population: Population) -> Floats:
-    """(T, n) in the engine's order."""
-    c, *grid = population.shape[-1], *population.shape[:-1]
-    return np.ascontiguousarray(np.moveaxis(values.reshape(len(values), c, *grid), 1, -1)).reshape(len(values), -1)
-
-
-def _settled(state: State, population: Population, index: int, currents: Floats) -> Floats:
-    """What the engine's population sends on these currents."""
-    info = state.opened.populations[index]
-    state.reset()
-    sent = np.zeros((len(currents), info.frame // 4), np.uint32 if info.emits == Emits.SPIKES else np.float32)
-    state.record(index, SENT, sent)
-    state.settle(index, currents)
-    state.forget(index)
-    return unpacked(sent, info.size, info.emits).astype(np.float32)
+            report.first_trained, report.excused_trained = first_of(network, risk, wrong, number)

@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +11,7 @@ import numpy as np
 
 from .._types import Array
 from ..emit.nir.write import TIME_STEP
+from ..snn.calling import quiet
 from ..snn.simulators import Simulator
 
 
@@ -72,16 +69,3 @@ def _tap(taps: dict[str, Array], name: str, time_axis: bool) -> Callable[[Any, A
         taps[name] = (value[:, 0] if time_axis else value).detach().cpu().numpy().copy()
 
     return hook
-
-
-@contextlib.contextmanager
-def quiet() -> Any:
-    """Suppress what importers print, log and warn about correct files."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

@@ -161,14 +161,14 @@ static uint64_t find_changes(const struct bnn_snn_state *s, const struct bnn_cha
     const uint32_t *bits = c->bits + pixel * c->words + first;
     uint64_t differ = 0;
     if (c->limits != NULL)
-        return s->net->events.crossed((const int16_t *)c->membranes + pixel * c->p->c + 32 * first, bits, changed,
-                                      words);
+        return s->net->events->crossed((const int16_t *)c->membranes + pixel * c->p->c + 32 * first, bits, changed,
+                                       words);
     if (c->p->rule == RULE_ANY)
         look_at_bits(c, pixel, first, words, changed);
     else if (c->flips != NULL)
-        (void)s->net->events.binarize_at(changed, (const float *)c->membranes + pixel * c->p->c + 32 * first,
-                                         c->cuts + 32 * first, c->flips + first,
-                                         c->p->c - 32 * first < 32 * WORDS ? c->p->c - 32 * first : 32 * WORDS, 1);
+        (void)s->net->events->binarize_at(changed, (const float *)c->membranes + pixel * c->p->c + 32 * first,
+                                          c->cuts + 32 * first, c->flips + first,
+                                          c->p->c - 32 * first < 32 * WORDS ? c->p->c - 32 * first : 32 * WORDS, 1);
     else
         for (uint32_t k = 0; k < words; k++)
             changed[k] = decide(c, pixel, 32 * (first + k));

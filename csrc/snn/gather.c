@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions most of whose sources sent something: each target gathers from its window.  It adds what the sources would
- * add, in their order, and zeros, which change nothing. */
+ * add, in their order, and zeros, which change nothing.  And windows whose highest value counts. */
 #include "snn/snn.h"
 
 #include <string.h>
@@ -82,6 +82,29 @@ void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
             if (bnn_snn_pause(s, row * p->kernel[1] * from->c))
                 return;
             gather_line(s, p, values + (down.at + ky - down.first) * line, sums + oy * row, first, end);
+        }
+    }
+}
+
+void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums)
+{
+    const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
+    const float *values = all_values(s, p, 0);
+    float *restrict highest = (float *)(void *)s->values;
+    const size_t c = from->c, window = (size_t)p->kernel[0] * p->kernel[1];
+    for (uint32_t oy = 0; oy < to->h && !bnn_snn_pause(s, to->w * c * window); oy++) {
+        const struct window down = window_of(p, 0, oy, from->h);
+        for (uint32_t ox = 0; ox < to->w; ox++, sums += c) {
+            const struct window right = window_of(p, 1, ox, from->w);
+            memcpy(highest, values + (down.at * from->w + right.at) * c, c * sizeof *highest);
+            for (size_t y = down.at; y < down.at + down.end - down.first; y++)
+                for (size_t x = right.at; x < right.at + right.end - right.first; x++) {
+                    const float *restrict value = values + (y * from->w + x) * c;
+                    for (size_t k = 0; k < c; k++)
+                        highest[k] = value[k] > highest[k] ? value[k] : highest[k];
+                }
+            for (size_t k = 0; k < c; k++)
+                sums[k] += highest[k];
         }
     }
 }

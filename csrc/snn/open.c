@@ -94,8 +94,8 @@ enum { OUTPUT = 1, AT_LEAST = 2, FLOORED = 4, WINNER = 8 };
 static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_population *p)
 {
     const int plain = p->reset == RESET_NONE && !p->at_least && !p->winner;
-    const uint32_t rules = BNN_SNN_EVENTS ? RULE_COUNT : RULE_COUNTER;
-    WANT(p->rule < rules, BNN_ERROR_OPCODE, "rule (below)", p->rule, rules);
+    WANT(p->rule < RULE_COUNT && (BNN_SNN_EVENTS || !events[p->rule]), BNN_ERROR_OPCODE, "rule (below)", p->rule,
+         RULE_COUNT);
     WANT(p->reset < RESET_COUNT, BNN_ERROR_OPCODE, "reset (below)", p->reset, RESET_COUNT);
     WANT(p->emits <= BNN_SNN_CHANGES, BNN_ERROR_FORMAT, "what it sends (at most)", p->emits, BNN_SNN_CHANGES);
     const int takes_back = p->rule == RULE_TAKE_BACK || (BNN_SNN_EVENTS && events[p->rule] && p->rule != RULE_SUM);
@@ -274,7 +274,7 @@ static bnn_status read_weights(const struct reader *r, const unsigned char *at, 
         WANT(p->groups >= 1 && from->c % p->groups == 0 && to->c % p->groups == 0, BNN_ERROR_FORMAT,
              "groups (a divisor of the channels of both sides)", p->groups, 1);
         WANT(p->row == 0, BNN_ERROR_FORMAT, "elements of a row of a convolution", p->row, 0);
-        if (BNN_SNN_EVENTS && p->kind == BNN_SNN_WINDOW)
+        if (p->kind == BNN_SNN_WINDOW)
             return check_windows(r, p, from, to);
         p->count = elements = bnn_times(bnn_times(from->c, (uint64_t)p->kernel[0] * p->kernel[1]), to->c / p->groups);
     }
@@ -377,7 +377,7 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     const unsigned char *at = r->in.sections[PROJECTIONS].start + (size_t)number * PROJECTION_BYTES;
     r->about = *BNN_ABOUT("projection", number, r->about.problem);
     memset(p, 0, sizeof *p);
-    const uint8_t last = BNN_SNN_EVENTS ? BNN_SNN_WIRES : BNN_SNN_DIAGONAL;
+    const uint8_t last = BNN_SNN_EVENTS ? BNN_SNN_WIRES : BNN_SNN_WINDOW;
     p->kind = at[0];
     p->whole = at[1];
     WANT(p->kind <= last, BNN_ERROR_OPCODE, "kind (at most)", p->kind, last);
@@ -472,8 +472,12 @@ static bnn_status fill(struct reader *r, struct bnn_snn *net)
              before);
         before = p->target;
         struct bnn_snn_population *to = &net->populations[p->target], *from = &net->populations[p->source];
-        if (BNN_SNN_EVENTS && (to->event || from->event || p->kind > BNN_SNN_DIAGONAL))
+        if (BNN_SNN_EVENTS && (to->event || from->event || p->kind == BNN_SNN_WIRES))
             BNN_TRY(check_event(r, p, from, to, to->end == 0));
+        else if (p->kind == BNN_SNN_WINDOW)
+            WANT(from->emits != BNN_SNN_SPIKES && from->emits != BNN_SNN_CHANGES && !p->whole && p->mask == NULL &&
+                     p->bias.data == NULL,
+                 BNN_ERROR_FORMAT, "windows on counts or values, without int8, mask and bias (1: yes)", 0, 1);
         if (to->end == 0)
             to->first = k;
         to->skips = (uint8_t)(to->skips & (p->bias.data == NULL) & finite(p->scale));
@@ -506,11 +510,7 @@ bnn_status bnn_snn_open(const void *file, size_t size, const bnn_kernels *kernel
     struct bnn_snn *opened = place(&r, memory, &needed);
     /* Not bnn_kernels_complete, which names every family: a program that names one part contains no other. */
 #ifndef BNN_NO_EVENTS
-    const bnn_kernels *scalar = &bnn_kernels_scalar_events;
-    opened->events.add_rows = kernels->add_rows != NULL ? kernels->add_rows : scalar->add_rows;
-    opened->events.add_floats = kernels->add_floats != NULL ? kernels->add_floats : scalar->add_floats;
-    opened->events.crossed = kernels->crossed != NULL ? kernels->crossed : scalar->crossed;
-    opened->events.binarize_at = kernels->binarize_at != NULL ? kernels->binarize_at : scalar->binarize_at;
+    opened->events = kernels->events != NULL ? kernels->events : bnn_kernels_scalar_events.events;
 #endif
     opened->kernels = kernels->spikes != NULL ? kernels->spikes : bnn_kernels_scalar_spikes.spikes;
     BNN_TRY(fill(&r, opened));

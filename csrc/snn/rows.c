@@ -102,7 +102,7 @@ static void add_rows(struct bnn_snn_state *s, struct bnn_path *path, uint32_t pi
         return;
     for (struct spans at = begin(path, pixel); next(&at);) {
         const size_t first = at.target * to->p->c + group * path->group_out, length = at.pixels * path->group_out;
-        s->net->events.add_rows((int16_t *)to->membranes + first, rows, at.offset, length);
+        s->net->events->add_rows((int16_t *)to->membranes + first, rows, at.offset, length);
         if (to->watched)
             bnn_event_touch(to, at.target, at.pixels);
         added += length;
@@ -175,8 +175,8 @@ static uint64_t add_floats(const struct bnn_snn_state *s, const struct bnn_path 
     uint64_t added = 0;
     for (struct spans at = begin(path, neuron / channels); next(&at);) {
         const size_t first = at.target * path->to->p->c + group * path->group_out;
-        s->net->events.add_floats((float *)path->to->membranes + first, row + at.offset, delta,
-                                  at.pixels * path->group_out);
+        s->net->events->add_floats((float *)path->to->membranes + first, row + at.offset, delta,
+                                   at.pixels * path->group_out);
         if (path->to->watched)
             bnn_event_touch(path->to, at.target, at.pixels);
         added += at.pixels * path->group_out;

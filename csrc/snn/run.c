@@ -448,7 +448,7 @@ bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *cu
 
 static float *variable_of(const bnn_snn_state *s, uint32_t population, bnn_snn_variable variable)
 {
-    if (s == NULL || population >= s->net->population_count || (unsigned)variable > BNN_SNN_LEVEL)
+    if (s == NULL || population >= s->net->population_count || (unsigned)variable >= BNN_SNN_VARIABLES)
         return NULL;
     return s->neurons[population].variables[variable];
 }

@@ -100,7 +100,8 @@ struct bnn_snn_reach bnn_snn_reach_of(const struct bnn_snn_projection *p, int ax
 size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p)
 {
     const struct bnn_snn_population *from = &net->populations[p->source];
-    return p->kind == BNN_SNN_CONV && p->dilation[0] == 1 && p->dilation[1] == 1 ? (size_t)from->h + from->w : 0;
+    const int slides = p->kind == BNN_SNN_CONV || p->kind == BNN_SNN_WINDOW;
+    return slides && p->dilation[0] == 1 && p->dilation[1] == 1 ? (size_t)from->h + from->w : 0;
 }
 
 void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach)
@@ -192,6 +193,17 @@ static uint64_t count_taps(const struct bnn_snn_state *s, uint32_t projection, s
         taps += (uint64_t)rows[at.y].count * columns[at.x].count;
     }
     return taps * at.to->c;
+}
+
+/* The values that windows look at. */
+static uint64_t count_looks(const struct bnn_snn_population *from, const struct bnn_snn_reach *reach)
+{
+    uint64_t rows = 0, columns = 0;
+    for (uint32_t y = 0; y < from->h; y++)
+        rows += reach[y].count;
+    for (uint32_t x = 0; x < from->w; x++)
+        columns += reach[from->h + x].count;
+    return rows * columns * from->c;
 }
 
 /* A source of a convolution with groups: the width of a group's targets follows a tap. */
@@ -305,6 +317,9 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     } else if (p->kind == BNN_SNN_DIAGONAL) {
         diagonal(s, &sums, p, values, n);
         s->synops[projection] += n;
+    } else if (p->kind == BNN_SNN_WINDOW) {
+        s->synops[projection] += count_looks(from, s->reach[projection]);
+        bnn_snn_gather_highest(s, p, sums.floats);
     } else if (bnn_snn_gathers(s->net, p, n)) {
         s->synops[projection] += count_taps(s, projection, first_place(from, to), n);
         bnn_snn_gather(s, p, n, sums.floats);

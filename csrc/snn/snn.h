@@ -52,7 +52,7 @@ struct bnn_snn_projection {
 
 struct bnn_snn {
     const struct bnn_spike_kernels *kernels;
-    bnn_kernels events; /* those of event populations; no others */
+    const struct bnn_event_kernels *events;
     uint32_t population_count, projection_count;
     struct bnn_snn_population *populations;
     struct bnn_snn_projection *projections;
@@ -144,7 +144,8 @@ static inline int bnn_snn_is_event(const struct bnn_snn_population *p)
 
 static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
 {
-    return p->rule == RULE_DECAY_RECURRENT || p->rule == RULE_SYNAPTIC_RECURRENT;
+    return p->rule == RULE_DECAY_RECURRENT || p->rule == RULE_SYNAPTIC_RECURRENT ||
+           p->rule == RULE_SYNAPTIC_JUMP_RECURRENT;
 }
 
 static inline size_t bnn_snn_words(uint32_t n)
@@ -264,6 +265,8 @@ void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projec
 /* gather.c: whether the targets of a convolution should gather, as `sent` sources sent something; and the gathering. */
 int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);
 void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent, float *sums);
+/* gather.c: adds the highest value in each target's window. */
+void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums);
 /* Adds what a projection brings in this step to its target's currents. */
 void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection);
 

@@ -12,9 +12,9 @@ import pytest
 
 import bnn
 from bnn.errors import InputError
+from bnn.snn.calling import why_not
 from bnn.snn.exact_weights import inexact
 from bnn.snn.file import decode
-from bnn.verification.modules import why_not
 from snn.nir_graphs import chain, node, write
 
 
@@ -306,3 +306,23 @@ def test_a_trained_module_is_compared(call: Any, tmp_path: Path) -> None:
     assert trained.training
     report = bnn.verify_snn(path, bnn.snn.load(net), module=trained, rate=0.3, time_major=False)
     assert report.ok and trained.training
+
+
+def test_compiles_a_module(call: Any, tmp_path: Path) -> None:
+    if reason := why_not("snntorch", ("torch",)):
+        pytest.skip(reason)
+    models, sample, net = tmp_path / "models.py", tmp_path / "x.npy", tmp_path / "net.snn"
+    models.write_text(MODELS)
+    arguments = ("--simulator", "snntorch", "--sample", sample, "--unsafe", "-o", net)
+    x = np.random.default_rng(0).random((40, 1, 20)) < 0.3
+    sent = []
+    for name, given in (("net", x[0]), ("made", x[0]), ("Looped", x), ("Explicit", x[0])):
+        np.save(sample, given)
+        done = call("snn", "compile", f"{models}:{name}", *arguments, "--json")
+        assert done.status == 0, done.err
+        assert done.json["source"] == f"{models}:{name}" and done.json["populations"][1]["neurons"] == 10
+        sent.append(bnn.snn.load(net).run(x[:, 0]).output)
+    assert sent[0].any() and all((other == sent[0]).all() for other in sent)
+    for name, words in (("broken", "fails in its forward"), ("none", "found no none in"), ("number", "found int")):
+        done = call("snn", "compile", f"{models}:{name}", *arguments)
+        assert done.status == 2 and words in done.err, done.err

@@ -179,10 +179,16 @@ static void exchange(struct pair *p)
     if (values == NULL || bnn_snn_get(p->states[0], population, variable, values) != BNN_OK)
         return;
     fuzz_floats(p->script, values, info.neurons < 9 ? info.neurons : 9);
-    int event = info.rule == RULE_INPUT || info.rule >= RULE_COUNTER; /* those can be read alone */
+    int event = info.rule == RULE_INPUT; /* what inputs and event populations have can be read alone */
+#define EVENT(name, opcode, own, kept, skips, of_events) event |= (of_events) && info.rule == (opcode);
+    BNN_SNN_RULE_LIST(EVENT)
+#undef EVENT
+    bnn_status set[2];
     for (int i = 0; i < 2; i++)
-        CHECK((bnn_snn_set(p->states[i], population, variable, values) == BNN_OK) == !event, "variable %d",
-              (int)variable);
+        set[i] = bnn_snn_set(p->states[i], population, variable, values);
+    CHECK(set[0] == set[1], "variable %d", (int)variable);
+    /* Levels are whole numbers: the values may be none. */
+    CHECK(variable == BNN_SNN_LEVEL || (set[0] == BNN_OK) == !event, "variable %d", (int)variable);
 }
 
 static void send(struct pair *p)

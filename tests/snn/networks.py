@@ -90,6 +90,8 @@ def draw_network(rng: Any, weights: str | None = None, rule: str = "") -> Networ
         source = int(rng.integers(max(0, k - 2), k))
         before = populations[source]
         relation = rng.choice(["dense", "conv", "pool", "diagonal"])
+        if before.emits in (Emits.COUNTS, Emits.VALUES) and rng.random() < 0.3:
+            relation = "window"
         here = "float" if before.emits == Emits.VALUES and kind == "int8" else pick()
         if before.emits == Emits.VALUES and here == "int8":
             here = "float"
@@ -102,18 +104,22 @@ def draw_network(rng: Any, weights: str | None = None, rule: str = "") -> Networ
             shape = before.shape
             full = (int(rng.choice([1, c, before.size])),)
         else:
-            groups = c if relation == "pool" else int(rng.choice([g for g in range(1, c + 1) if c % g == 0]))
+            pool = relation in ("pool", "window")
+            groups = c if pool else int(rng.choice([g for g in range(1, c + 1) if c % g == 0]))
             kernel = (min(size(5), h), min(size(5), w))
-            stride, dilation = (size(3), size(3)), (1, 1) if rng.random() < 0.7 else (size(2), size(2))
+            gaps = relation != "window" and rng.random() >= 0.7
+            stride, dilation = (size(3), size(3)), (size(2), size(2)) if gaps else (1, 1)
             padding = (int(rng.integers(kernel[0])), int(rng.integers(kernel[1])))
             out = [
                 max((n + 2 * p - d * (k_ - 1) - 1) // s + 1, 1)
                 for n, p, d, k_, s in zip((h, w), padding, dilation, kernel, stride, strict=True)
             ]
-            width = 1 if relation == "pool" else size(9)
+            width = 1 if pool else size(9)
             shape = (out[0], out[1], groups * width)
             full = (c, *kernel, width)
             options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+            if relation == "window":
+                full, here, options = (0,), "float", {"stride": stride, "padding": padding, "window": kernel}
         values = k > 1 and bool(rng.random() < 0.15)
         target = draw_population(rng, f"p{k}", shape, here == "dyadic", values, rule if k == 1 else "")
         populations.append(target)
@@ -122,7 +128,7 @@ def draw_network(rng: Any, weights: str | None = None, rule: str = "") -> Networ
         projections.append(
             Projection(
                 source, k, kind_name, value, scale, delay=int(rng.integers(3)), name=f"{source}-{k}",
-                mask=draw_mask(rng, before), **options,
+                mask=None if relation == "window" else draw_mask(rng, before), **options,
             )
         )  # fmt: skip
     for _ in range(int(rng.integers(3))):  # recurrent and further connections

@@ -137,7 +137,7 @@ def test_the_signature(data: bytes) -> None:
 
 POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (1, [(0, "B", 200)], "rule (below)"),
-    (1, [(1, "B", 7)], "reset (below)"),
+    (1, [(1, "B", 8)], "reset (below)"),
     (1, [(2, "B", 4)], "what it sends (at most)"),
     (1, [(2, "B", 3)], "what a rule sends that takes back, and no other"),
     (1, [(2, "B", 1)], "reset, comparison or winner without single spikes"),
@@ -188,7 +188,8 @@ def test_values(number: int, offset: int, element: int | slice, value: float, te
 LAST = FORMAT.header.unpack_from(DATA)[13] // 64 - 1  # line of the data, too few for any weights
 PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (0, [(0, "B", 5)], "kind (at most)"),
-    (0, [(0, "B", 3)], "event populations on both sides (1: yes)"),
+    (0, [(0, "B", 3), (60, "I", 0), (52, "I", 1)], "windows on counts or values, without int8, mask and bias (1: yes)"),
+    (0, [(0, "B", 4)], "number of wires"),
     (0, [(1, "B", 2)], "type of the weights (at most)"),
     (0, [(2, "B", 16)], "flags (below)"),
     (0, [(2, "B", 8)], "flags (below)"),
@@ -239,6 +240,39 @@ PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
 def test_projections(number: int, edits: list[tuple[int, str, float]], text: str) -> None:
     data = changed(*((place("projection", number, offset), form, value) for offset, form, value in edits))
     assert f"projection {number}: {text}: found" in refused(data)
+
+
+def windows() -> bytes:
+    """The highest count of each window."""
+    pool = neurons("pool", (1, 1, 2), Dynamics(RULES["relay"], emits=Emits.VALUES))
+    pool.output, pool.bias = True, f(0.0)
+    highest = Projection(0, 1, "window", np.zeros(0, np.float32), stride=(2, 2), window=(2, 2), name="highest")
+    return encode(Network([Population("counts", (2, 2, 2), input_emits=Emits.COUNTS), pool], [highest]))
+
+
+ONLY = "projection 0: windows on counts or values, without int8, mask and bias (1: yes)"
+WINDOW_EDITS: list[tuple[str, list[tuple[str, int, str, float]], str]] = [
+    ("bits", [("population", 2, "B", Emits.SPIKES)], ONLY),
+    ("changes", [("population", 2, "B", Emits.CHANGES)], ONLY),
+    ("int8", [("projection", 1, "B", 1)], ONLY),
+    ("a mask", [("projection", 2, "B", 1)], ONLY),
+    ("a bias", [("projection", 2, "B", 2), ("projection", 76, "I", 1)], ONLY),
+    ("wires", [("projection", 0, "B", 4)], "event populations on both sides (1: yes)"),
+]
+
+
+@pytest.mark.parametrize(("what", "edits", "text"), WINDOW_EDITS)
+def test_windows(what: str, edits: list[tuple[str, int, str, float]], text: str) -> None:
+    """Each reason alone; arrays are a line of zeros."""
+    data = bytearray(windows())
+    header = FORMAT.header.unpack_from(data)
+    zeros = next(line for line in range(len(data) // 64) if not any(data[header[12] + 64 * line :][:64]))
+    places = {"population": header[8], "projection": header[9]}
+    for offset in (56, 64, 72):
+        struct.pack_into("<I", data, places["projection"] + offset, zeros)
+    for table, offset, form, value in edits:
+        struct.pack_into("<" + form, data, places[table] + offset, value)
+    assert text in refused(with_checksum(data))
 
 
 @pytest.mark.parametrize(("flags", "below"), [(16, 8), (8, 8), (20, 16)])

@@ -17,13 +17,13 @@ from bnn.errors import InputError
 from bnn.runtime.handles import Memory, available_kernels
 from bnn.runtime.native import CData, ffi, lib
 from bnn.snn import SpikingModel
+from bnn.snn.compare import run_engine as run
 from bnn.snn.file import decode, encode
 from bnn.snn.handle import CURRENT, SENT, OpenedNetwork, State, frames, unpacked
 from bnn.snn.learning import Learning
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle, Record
-from bnn.snn.rules import RULES, Emits, Reset
-from bnn.verification.over_time import run_engine as run
+from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from seed import SEED, numbers
 from snn.networks import draw_inputs, draw_network, draw_population, draw_weights
 from snn.small import population, small_network
@@ -147,6 +147,8 @@ def draw_quiet_network(rng: Any) -> Network:
     ]):  # fmt: skip
         weights, scale = draw_weights(rng, full, str(rng.choice(["dyadic", "int8"])))
         scale = 1 / 64 if weights.dtype == np.int8 else scale
+        if k == 1 and populations[1].emits in (Emits.COUNTS, Emits.VALUES):
+            kind, weights, scale, options = "window", np.zeros(0, np.float32), 1, {"stride": (2, 2), "window": (2, 2)}
         projections.append(Projection(k, k + 1, kind, weights, scale, delay=int(rng.integers(2)), **options))
     if rng.random() < 0.3:
         k = int(rng.integers(1, 4))
@@ -227,6 +229,19 @@ def test_windows_that_nowhere_lie_within_the_sources(kernel: int, stride: int, p
     inputs = [(rng.random((9, 40)) < 0.8).astype(np.float32)]
     state = State(opened(encode(network)))
     assert compare(network, Oracle(network).run(inputs), run(state.opened, inputs, state), SEED) > 300
+
+
+@pytest.mark.parametrize("dilation", [(1, 2), (2, 1)])
+def test_windows_with_gaps_along_one_axis(dilation: tuple[int, int]) -> None:
+    """Most of whose sources sent something: they are added one by one."""
+    rng = np.random.default_rng(SEED)
+    network = Network(
+        [Population("input", (5, 5, 2)), population("out", (3, 3, 16), "relay", Reset.NONE, Emits.VALUES, True)],
+        [Projection(0, 1, "conv", rng.normal(size=(2, 2, 2, 16)).astype(np.float32), dilation=dilation)],
+    )
+    inputs = [(rng.random((9, 50)) < 0.8).astype(np.float32)]
+    found = run(opened(encode(network)), inputs)
+    assert compare(network, Oracle(network).run(inputs), found, SEED) > 300
 
 
 def test_more_sources_than_are_added_between_two_polls() -> None:
@@ -406,6 +421,29 @@ def test_populations_alone() -> None:
         assert network.populations[1].dynamics.rule.name == rule  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("reset", [Reset.NONE, Reset.LATE_DISCARD, Reset.LATE_ALL])
+def test_two_currents_of_a_neuron(reset: Reset) -> None:
+    """What a spike leaves of them, in all lanes and the last, partial block."""
+    rng = np.random.default_rng(SEED)
+    drawn = draw_population(rng, "alpha", (45,), dyadic=False, rule="alpha")
+    assert drawn.dynamics is not None
+    dynamics = Dynamics(drawn.dynamics.rule, reset)
+    for name, value in (("threshold", 0.2), ("alpha", 0.9), ("beta", 0.3), ("gain", 2)):
+        drawn.parameters[name] = np.full(1, value, np.float32)
+    alpha = replace(drawn, dynamics=dynamics, output=True)
+    network = Network([Population("x", (45,), input_emits=Emits.VALUES), alpha],
+                      [Projection(0, 1, "diagonal", np.ones(1, np.float32))])  # fmt: skip
+    x = rng.normal(0.3, 1, (30, 45)).astype(np.float32)
+    oracle = Oracle(network)
+    expected = oracle.run([x])
+    assert 0.1 < expected.sent[1].mean() < 0.9
+    for kernels in available_kernels():
+        state = State(opened(encode(network), kernels))
+        compare(network, expected, run(state.opened, [x], state), (SEED, reset, kernels))
+        for name in ("i", "inhibition"):
+            assert np.array_equal(state.get(1, name), oracle.states[1][name]), (SEED, name)
+
+
 def test_state_variables_are_set() -> None:
     """And the network goes on from there."""
     network, rng = mixed(), np.random.default_rng(SEED)
@@ -455,7 +493,7 @@ def test_wrong_arguments_of_c() -> None:
     v, level = lib.BNN_SNN_V, lib.BNN_SNN_LEVEL
     for arguments in (
         (null, FIRING, v, floats), (s, 7, v, floats), (s, FIRING, level + 1, floats), (s, RELAY, v, floats),
-        (s, FIRING, v, null),
+        (s, FIRING, v, null), (s, FIRING, lib.BNN_SNN_INHIBITION + 1, floats),
     ):  # fmt: skip
         assert lib.bnn_snn_get(*arguments) == lib.bnn_snn_set(*arguments) == bad, arguments
     assert lib.bnn_snn_set(s, LEVELS, level, floats) == bad  # halves
@@ -497,7 +535,7 @@ def stopping(state: State, when: int | None) -> list[int]:
         return asked[0] == when
 
     lib.bnn_snn_set_poll(state.pointer, poll, ffi.NULL)
-    state._held[-1, "poll"] = poll
+    vars(state)["poll"] = poll  # as long as the state lives
     return asked
 
 
@@ -560,11 +598,28 @@ def test_stopped_anywhere(columns: int, piece: int) -> None:
         assert (sent[1:] == 7).all()
         assert run_frames(state, x) == lib.bnn_snn_send(state.pointer, 0, 0, 1) == lib.BNN_ERROR_STOPPED
         assert lib.bnn_snn_settle(state.pointer, 1, nothing, 1) == lib.BNN_ERROR_STOPPED and asked == [1]
-        state.forget(1)
+        state.forget()
     assert synops == sorted(synops) and len({sum(done) for done in synops}) > 15
     assert not any(synops[0][1:]) and all(synops[-1])
     state.reset()
     assert compare(network, expected, run(state.opened, [x], state), SEED) > 50
+
+
+def test_stopped_within_a_window() -> None:
+    """The highest of windows: after any row of targets; a reset, and all is as if nothing had been."""
+    highest = Projection(0, 1, "window", np.zeros(0, np.float32), stride=(2, 2), window=(2, 2))
+    pool = population("pool", (4, 4, 2), "relay", Reset.NONE, Emits.VALUES, output=True)
+    network = Network([Population("input", (8, 8, 2), input_emits=Emits.COUNTS), pool, ballast()], [highest])
+    x = np.random.default_rng(SEED).integers(0, 5, (2, 128)).astype(np.float32)
+    expected, state = run(opened(encode(network)), [x]), State(opened(encode(network)))
+    given = ffi.new("void *[]", [ffi.from_buffer(x)])
+    for work in range(32, 320, 32):
+        state.reset()
+        asked = stopping_after(state, work)
+        assert lib.bnn_snn_run(state.pointer, given, len(x)) == lib.BNN_ERROR_STOPPED and asked == [1], (work, SEED)
+    lib.bnn_snn_set_poll(state.pointer, ffi.NULL, ffi.NULL)
+    state.reset()
+    assert np.array_equal(run(state.opened, [x], state).sent[1], expected.sent[1])
 
 
 def test_stopped_by_any_question() -> None:

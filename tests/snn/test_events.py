@@ -398,7 +398,7 @@ def test_what_python_refuses_to_write() -> None:
         n.populations[0], n.projections = other, [n.projections[5]]
         n.projections[0].target = 9
 
-    assert "found wires between other than event populations" in refusal(no_events)
+    assert "found wires from spikes of spikes, expected event populations, or a window" in refusal(no_events)
 
 
 # -- lowered networks -------------------------------------------------------------------------------------------------

@@ -126,6 +126,17 @@ def test_a_pair_of_spikes_by_hand() -> None:
     assert added.pre[0] == 1.5
 
 
+def test_threads_have_what_was_learned() -> None:
+    model = bnn.snn.build(small())
+    x = np.stack([spikes(seed=i) for i in range(6)], axis=1)
+    before = model.run(x).output
+    model.run(spikes(seed=9), learn=True)
+    alone = np.stack([model.run(x[:, i]).output for i in range(6)], axis=1)
+    for threads in (3, 1):
+        assert np.array_equal(model.run(x, threads=threads).output, alone)
+    assert not np.array_equal(alone, before), SEED
+
+
 def test_learning_goes_on_and_is_kept(tmp_path: Path) -> None:
     """Only with learn=True; a reset leaves it; a saved file goes on where the model was."""
     model, oracle = bnn.snn.build(small()), Oracle(small())

@@ -77,6 +77,10 @@ CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, l
     "take_back": ([1, -3], [], {"offset": 0, "most": 3, "initial": 0.5}, {"v": [1.5, -1.5], "level": [0, 0]}),
     "synaptic_jump": ([1, 0], [], {"alpha": 0.5, "rate": 0.25, "rest": 0.5, "initial": 0.5},
                       {"i": [0.5, 0.25], "v": [0.75, 0.8125]}),
+    "synaptic_jump_recurrent": ([1, 0], [0.25, 1], {"alpha": 0.5, "rate": 0.25, "rest": 0.5, "initial": 0.5},
+                                {"i": [0.625, 0.8125], "v": [0.8125, 1.140625]}),
+    "alpha": ([1, 0], [], {"alpha": 0.5, "beta": 0.25, "gain": 2},
+              {"i": [1, 0.5], "inhibition": [-1, -0.25], "v": [0, 0.5]}),
 }  # fmt: skip
 
 
@@ -127,7 +131,7 @@ RESETS: dict[Reset, tuple[list[float], list[int], list[float]]] = {
     Reset.SUBTRACT: ([1.5, 1.5, 0], [1, 1, 0], [0.5, 1, 1]),
     Reset.LATE_ZERO: ([1.5, 1.5, 0.5], [1, 1, 0], [1.5, 1.5, 0.5]),
     Reset.LATE_SUBTRACT: ([1.5, 1.5, 0], [1, 1, 0], [1.5, 2, 1]),
-    Reset.LATE_DISCARD: ([1.5, 1.5, 0.5], [1, 0, 0], [1.5, 0, 0.5]),
+    **dict.fromkeys((Reset.LATE_DISCARD, Reset.LATE_ALL), ([1.5, 1.5, 0.5], [1, 0, 0], [1.5, 0, 0.5])),
     # Once v is above twice the threshold, it never fires again.
     Reset.CORRECTED_SUBTRACT: ([1.5, 0.75, 3.5, 0, 0, 0], [1, 1, 1, 1, 0, 0], [0.5, 0.25, 2.75, 1.75, 1.75, 1.75]),
 }
@@ -139,13 +143,21 @@ def test_resets(reset: Reset) -> None:
     assert run(Dynamics(RULES["integrate"], reset), currents, reset=0.25) == (spikes, {"v": membranes})
 
 
+def test_a_spike_may_take_the_currents_along() -> None:
+    p = {"alpha": 0.5, "beta": 0.25, "gain": 4}
+    kept = {"i": [2, 3, 1.5], "inhibition": [-2, -2.5, -0.625], "v": [0, 2, 0]}
+    gone = {"i": [2, 3, 0], "inhibition": [-2, -2.5, 0], "v": [0, 2, 0]}
+    for reset, seen in ((Reset.LATE_DISCARD, kept), (Reset.LATE_ALL, gone)):
+        assert run(Dynamics(RULES["alpha"], reset), [2, 2, 0], **p) == ([0, 1, 0], seen)
+
+
 AT_LEAST: dict[Reset, list[float]] = {
     Reset.NONE: [1, 1],
     Reset.VALUE: [0.25, 0.25],
     Reset.SUBTRACT: [0, 0],
     Reset.LATE_ZERO: [1, 0],
     Reset.LATE_SUBTRACT: [1, 0],
-    Reset.LATE_DISCARD: [1, 0],
+    **dict.fromkeys((Reset.LATE_DISCARD, Reset.LATE_ALL), [1, 0]),
     Reset.CORRECTED_SUBTRACT: [0, 0],
 }
 
@@ -258,9 +270,10 @@ def test_what_skips_changes_nothing_without_a_current(name: str) -> None:
 
 
 def test_opcodes_are_those_of_the_file_format() -> None:
-    assert [rule.opcode for rule in (RULES | EVENT_RULES).values()] == list(range(1, 22))
+    assert sorted(rule.opcode for rule in (RULES | EVENT_RULES).values()) == list(range(1, 24))
     assert list(RULES) == list(CHARGES)  # above, in their order
-    names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT"]
+    names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT",
+             "LATE_ALL"]  # fmt: skip
     assert [(r.name, r.value) for r in Reset] == [(name, i) for i, name in enumerate(names)]
     assert [(e.name, e.value) for e in Emits] == [("SPIKES", 0), ("COUNTS", 1), ("VALUES", 2), ("CHANGES", 3)]
 

@@ -139,7 +139,8 @@ def test_counts_of_random_networks(weights: str | None) -> None:
             fan = fan_out(network, q)
             assert synapses == fan.sum(), (SEED, number, q.name)
             steps = sent[q.source][: max(12 - q.delay, 0)]
-            synops[q.target] += int(((steps != 0) * fan).sum())
+            sent_any = (steps != 0).any(axis=1, keepdims=True) if q.kind == "window" else steps != 0
+            synops[q.target] += int((sent_any * fan).sum())
         for k, layer in enumerate(run.report.layers):
             assert layer.spikes == np.count_nonzero(sent[k]), (SEED, number, layer.name)
             assert layer.synops == synops[k], (SEED, number, layer.name)
@@ -157,15 +158,16 @@ def fan_out(network: Network, q: Any) -> Array:
         fan = np.ones(source.size, int)
     else:
         (h, w, c), (oh, ow, oc) = source.grid, target.grid
+        kernel, each = (q.window, 1) if q.kind == "window" else (q.weights.shape[1:3], oc // q.groups)
         fan = np.zeros((h, w, c), int)
         for oy in range(oh):
             for ox in range(ow):
-                for ky in range(q.weights.shape[1]):
-                    for kx in range(q.weights.shape[2]):
+                for ky in range(kernel[0]):
+                    for kx in range(kernel[1]):
                         y = oy * q.stride[0] + ky * q.dilation[0] - q.padding[0]
                         x = ox * q.stride[1] + kx * q.dilation[1] - q.padding[1]
                         if 0 <= y < h and 0 <= x < w:
-                            fan[y, x] += oc // q.groups
+                            fan[y, x] += each
         fan = fan.reshape(-1)
     return fan if q.mask is None else fan * q.mask
 
@@ -466,6 +468,35 @@ def test_samples_run_as_if_each_were_alone() -> None:
     assert np.array_equal(model.run(x[:, 2], reset=False).output, alone[2].output)  # the state was reset
 
 
+def test_samples_in_threads() -> None:
+    """The same results with any number of threads, also of one whose neurons ran others before."""
+    rng = np.random.default_rng(SEED)
+    model = build(small_network())
+    names = {"record": ["conv", "input"], "membranes": ["conv"]}
+    for count in (7, 2, 9):
+        x = rng.random((12, count, 2, SIDE, SIDE)) < 0.3
+        one = model.run(x, **names, threads=1)
+        for threads in (2, 3, 16):
+            found = model.run(x, **names, threads=threads)
+            for kind in ("outputs", "recorded", "membranes"):
+                for name, expected in getattr(one, kind).items():
+                    assert np.array_equal(getattr(found, kind)[name], expected), SEED
+            assert (found.report, found.samples) == (one.report, count)
+
+
+def test_the_first_sample_that_is_wrong_is_told() -> None:
+    """With threads, too; the model can be used after that."""
+    relay = relays((3,), Emits.COUNTS)
+    x = np.zeros((5, 40, 3), np.float32)
+    x[2, 33], x[4, 21, 1], x[1, 38] = -1, 0.5, -2
+    for threads in (1, 2, 5):
+        with pytest.raises(bnn.InputError, match=r"found 0\.5 at \(4, 1\), expected numbers of spikes"):
+            relay.run(x, threads=threads)
+        assert not relay.run(np.zeros((5, 40, 3)), threads=threads).output.any()
+    with pytest.raises(bnn.InputError, match="threads: found 0, expected 1 to 256"):
+        relay.run(x, threads=0)
+
+
 @pytest.mark.parametrize(
     ("emits", "value", "message"),
     [
@@ -509,7 +540,7 @@ def test_bad_networks() -> None:
         model.run_events(recording(1))
     run = model.run_events(recording(1), dt=1e-3, origin=(0, 0))
     assert (model.dt, run.report.dt, run.report.notes) == (0, 1e-3, ())
-    with pytest.raises(bnn.InputError, match="input .H, W, 1. or .H, W, 2."):
+    with pytest.raises(bnn.InputError, match="input .H, W, 1., .H, W, 2. or .units,."):
         build(small_network(channels=3)).run_events(recording(1))
     network = small_network()
     network.populations.insert(0, replace(network.populations[0], name="other"))

@@ -39,7 +39,7 @@ def neurons(name: str, n: int, rule: str, reset: Reset = Reset.VALUE, **values: 
 RATES: dict[str, dict[str, float]] = {
     "approach": {"leak": 0}, "approach_rest": {"rest": 0}, "leak_rest": {"rest": 0},
     "synaptic_approach": {"alpha": 0.5, "leak": 0, "weight": 1, "resistance": 1},
-    "synaptic_jump": {"alpha": 0.5, "rest": 0},
+    **dict.fromkeys(("synaptic_jump", "synaptic_jump_recurrent"), {"alpha": 0.5, "rest": 0}),
 }  # fmt: skip
 
 

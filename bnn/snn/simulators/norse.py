@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..._types import Array
 from ..nir_file import NirNode
 from ..nir_order import executor
 from ..rules import ONE, Reset
-from .record import Found, Neuron, Simulator, SimulatorOptions, few_groups, kinds, spiking
+from .record import Found, Neuron, Simulator, SimulatorOptions, few_groups, kinds, numbers, sending_membranes, spiking
 
 _RESETS = {"value": Reset.VALUE, "subtract": Reset.SUBTRACT}
 _DROPS = "Norse's importer drops it, and runs the graph without it"
@@ -136,6 +136,48 @@ def _over_time(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> A
     return module
 
 
+def _module(found: Found, rule: str, initial: str = "v_leak", **parameters: Any) -> Neuron:
+    """Neurons as they were made.  Integrators, whose parameters have no threshold, send their membranes."""
+    part = found["module"]
+    p = {name: numbers(value) for name, value in part.p._asdict().items() if hasattr(value, "detach")}
+    if "v_th" not in p:
+        return sending_membranes(rule, initial=p[initial], **parameters)
+    method = getattr(part.p, "reset_method", None)
+    name = getattr(method, "__name__", "reset_value").removeprefix("reset_")
+    if name not in _RESETS:
+        raise found.error(f"reset_method={name}", "there is no rule for it", "use reset_value or reset_subtract")
+    reset = {"reset": p["v_reset"]} if name == "value" else {}
+    return spiking(rule, _RESETS[name], threshold=p["v_th"], initial=p[initial], **reset, **parameters)
+
+
+def _rates(found: Found, **rates: str) -> dict[str, Any]:
+    """dt / tau as torch computes it."""
+    part = found["module"]
+    return {name: numbers(part.dt * getattr(part.p, f"{tau}_inv")) for name, tau in rates.items()}
+
+
+def _jump(found: Found, rule: str = "synaptic_jump") -> Neuron:
+    rates = _rates(found, alpha="tau_syn", rate="tau_mem")
+    return _module(found, rule, rest=numbers(found["module"].p.v_leak), **rates)
+
+
+def _box(rule: str, leak: str) -> Callable[[Found], Neuron]:
+    """``leak``: the rule's name for it."""
+
+    def made(found: Found) -> Neuron:
+        return _module(found, rule, **{leak: numbers(found["module"].p.v_leak)}, **_rates(found, rate="tau_mem"))
+
+    return made
+
+
+_CELLS = {
+    "IAF": lambda f: _module(f, "integrate", "v_reset"), "LIF": _jump, "LI": _jump,
+    "LIFRecurrent": lambda f: _jump(f, "synaptic_jump_recurrent"),
+    "LIFBox": _box("approach", "leak"), "LIBox": _box("approach_rest", "rest"),
+}  # fmt: skip
+_MODULES = {**_CELLS, **{f"{name}Cell": made for name, made in _CELLS.items()}, "LILinearCell": _jump}
+
+
 def _time_major(parts: Sequence[Any], more: bool) -> bool:
     from norse.torch.module.snn import SNN, SNNRecurrent
 
@@ -153,5 +195,7 @@ NORSE = Simulator(
     dict.fromkeys(("AvgPool2d", "Conv1d", "CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _DROPS),
     batch=True, check_linear=few_groups, resets=tuple(_RESETS), unsaid=("reset", "v_reset"), assumed=_assumed,
     over_time=_over_time, time_major=_time_major, states="one",
+    modules=_MODULES, own="recurrent_weights", weights="input_weights",
+    whole=lambda part: not type(part).__name__.endswith("Cell"),
     profiles=("if", "lif", "flat", "cuba"), image=_image,
 )  # fmt: skip

@@ -156,6 +156,10 @@ class Simulator:
     ``time_major``: whether one of these parts, whose forward takes more than the input, takes all steps at once;
     ``states``: "one" that it takes and returns, "each" neuron's, or ""; ``forget``: its neurons' method.
 
+    What its own modules are (:func:`bnn.snn.from_torch`).  ``modules``: by class, what neurons are; the node's value
+    "module" is the torch module.  ``whole``: whether neurons take all steps at once.  ``own``: the part of neurons that
+    has the weights by which they send themselves something; ``weights``: what some have of their own for their inputs.
+
     How it imports an image's network.  ``profiles``: those that it runs (measured: tools/spiking_matrix.py);
     ``why_not``: why it cannot run the others; ``image``: makes its module of a graph, a profile and the seconds
     of a step; ``time_axis``: that module takes (N, time, n).
@@ -180,6 +184,10 @@ class Simulator:
     time_major: Callable[[Sequence[Any], bool], bool] = lambda parts, more: False
     states: str = ""
     forget: str = ""
+    modules: Mapping[str, Callable[[Found], Neuron]] = field(default_factory=dict)
+    whole: Callable[[Any], bool] = lambda part: False
+    own: str = ""
+    weights: str = ""
     profiles: tuple[str, ...] = ()
     why_not: str = ""
     image: Callable[[Any, str, float], Any] = lambda graph, profile, step: None
@@ -191,6 +199,11 @@ class Simulator:
             return importlib.metadata.version(self.name)
         except importlib.metadata.PackageNotFoundError:
             return None
+
+
+def numbers(value: Any) -> Any:
+    """A torch tensor or a number as float32."""
+    return np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value).astype(np.float32)
 
 
 def few_groups(found: Found) -> None:

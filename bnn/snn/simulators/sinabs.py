@@ -13,7 +13,18 @@ from ..._types import Array
 from ..nir_file import NirNode
 from ..nir_order import executor
 from ..rules import ONE, Reset
-from .record import Found, Neuron, Simulator, SimulatorOptions, counting, few_groups, kinds, sending_membranes, spiking
+from .record import (
+    Found,
+    Neuron,
+    Simulator,
+    SimulatorOptions,
+    counting,
+    few_groups,
+    kinds,
+    numbers,
+    sending_membranes,
+    spiking,
+)  # fmt: skip
 
 _DROPS = "sinabs' importer drops it, and runs the graph without it"
 
@@ -62,7 +73,7 @@ def _floor(options: SimulatorOptions) -> dict[str, Any]:
 
 def _spiking(found: Found, options: SimulatorOptions, rule: str, **parameters: Any) -> Neuron:
     """Neurons of a rule that send spikes as was said."""
-    parameters |= {"threshold": _threshold(found), **_floor(options)}
+    parameters |= _floor(options)
     if options.spike_fn == "single":
         if options.reset == "zero" and options.min_v_mem not in (-math.inf, 0):
             raise found.error(f"reset 'zero' and min_v_mem {options.min_v_mem:g} asked for",
@@ -91,7 +102,7 @@ def _no_leak(found: Found) -> None:
 
 
 def _if(found: Found, options: SimulatorOptions) -> Neuron:
-    return _spiking(found, options, "integrate")
+    return _spiking(found, options, "integrate", threshold=_threshold(found))
 
 
 def _lif(found: Found, options: SimulatorOptions) -> Neuron:
@@ -99,7 +110,7 @@ def _lif(found: Found, options: SimulatorOptions) -> Neuron:
     rule, parameters = _leaky(options, _beta(found, options))
     if options.tau_syn:
         rule, parameters = "synaptic_scaled", {"gain": ONE, **parameters, "alpha": _decay(options.tau_syn)}
-    return _spiking(found, options, rule, **parameters)
+    return _spiking(found, options, rule, threshold=_threshold(found), **parameters)
 
 
 def _li(found: Found, options: SimulatorOptions) -> Neuron:
@@ -107,6 +118,30 @@ def _li(found: Found, options: SimulatorOptions) -> Neuron:
     found.only("r", 1, "sinabs takes r for 1")
     rule, parameters = _leaky(options, _beta(found, options))
     return sending_membranes(rule, **parameters, **_floor(options))
+
+
+def _module(found: Found) -> Neuron:
+    """Neurons as they were made."""
+    part = found["module"]
+    spike, reset = (getattr(part, name, None) for name in ("spike_fn", "reset_fn"))
+    fires = {"MultiSpike": "multi", "SingleSpike": "single"}.get(getattr(spike, "__name__", ""), "")
+    resets = {"MembraneSubtract": "subtract", "MembraneReset": "zero"}.get(type(reset).__name__, "")
+    if spike is not None and not (fires and resets and not any(vars(reset).values())):
+        raise found.error(f"{getattr(spike, '__name__', spike)} and {reset}", "there is no rule for it",
+                          "use MultiSpike with MembraneSubtract(), or SingleSpike")  # fmt: skip
+    floor = -math.inf if part.min_v_mem is None else float(part.min_v_mem)
+    options = SimulatorOptions(1, resets, spike_fn=fires, min_v_mem=floor, norm_input=bool(part.norm_input))
+    beta, alpha = numbers(part.alpha_mem_calculated), part.alpha_syn_calculated
+    rule, parameters = _leaky(options, beta) if (beta != 1).any() else ("integrate", {})
+    if alpha is not None:
+        gain = ONE - beta if options.norm_input else ONE
+        rule, parameters = "synaptic_scaled", {"beta": beta, "gain": gain, "alpha": numbers(alpha)}
+    if spike is None:
+        return sending_membranes(rule, **parameters, **_floor(options))
+    threshold = numbers(part.spike_threshold)
+    if not (threshold > 0).all():
+        raise found.error(f"spike_threshold = {threshold.min():g}", "sinabs divides membranes by it")
+    return _spiking(found, options, rule, threshold=threshold, **parameters)
 
 
 def _assumed(options: SimulatorOptions, nodes: Sequence[NirNode]) -> dict[str, str]:
@@ -158,4 +193,6 @@ SINABS = Simulator(
     cycles="sinabs runs all steps of a layer before the next layer, so nothing comes back", check_linear=few_groups,
     resets=("subtract", "zero"), unsaid=("reset", "spike_fn", "norm_input", "tau_syn", "min_v_mem"), assumed=_assumed,
     over_time=_over_time, imported="flat", forget="reset_states",
+    modules={f"{name}{squeezed}": _module for name in ("IAF", "LIF", "ExpLeak") for squeezed in ("", "Squeeze")},
+    whole=lambda part: True,
 )  # fmt: skip

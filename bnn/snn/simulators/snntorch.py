@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..._types import Array
 from ..nir_file import NirNode
 from ..nir_order import Edge, interpreter
 from ..rules import ONE, ZERO, Reset
-from .record import Found, Neuron, Simulator, SimulatorOptions, few_groups, kinds, spiking
+from .record import Found, Neuron, Simulator, SimulatorOptions, few_groups, kinds, numbers, spiking
 
 _FAILS = "snnTorch's importer has no such node, and fails"
 
@@ -158,6 +158,57 @@ def _over_time(graph: Any, options: SimulatorOptions, dt: dict[str, float]) -> A
     return module
 
 
+def _module(found: Found, rule: str, zero: Reset, **parameters: Any) -> Neuron:
+    """Neurons as they were made; ``zero``: what a late reset to zero does."""
+    part, late = found["module"], True
+    for name, usual in (("state_quant", False), ("inhibition", False), ("graded_spikes_factor", 1)):
+        if getattr(part, name, usual) != usual:
+            raise found.error(f"{name}={getattr(part, name)}", "there is no rule for it", "train without it")
+    if found.node.kind != "RSynaptic":  # it resets late, whatever it was told
+        late = getattr(part, "reset_delay", True)
+    reset = _reset(SimulatorOptions(0, part.reset_mechanism, late), zero)
+    threshold = numbers(part.threshold)
+    if reset in (Reset.VALUE, Reset.CORRECTED_SUBTRACT) and not (threshold > 0).all():
+        raise found.error(f"a threshold of {threshold.min():g}", "snnTorch's neurons then reset twice")
+    return spiking(rule, reset, threshold=threshold, **parameters)
+
+
+def _decays(found: Found, *names: str) -> dict[str, Any]:
+    return {name: np.clip(numbers(getattr(found["module"], name)), ZERO, ONE) for name in names}
+
+
+def _alpha(found: Found) -> Neuron:
+    """Its factor as torch computes it, whose logarithms are not NumPy's."""
+    part = found["module"]
+    if part.reset_mechanism == "subtract":
+        raise found.error('reset_mechanism="subtract"', "snnTorch then sets a current to the threshold", 'use "zero"')
+    low, high = part.alpha.clamp(0, 1).log(), part.beta.clamp(0, 1).log()
+    return _module(
+        found, "alpha", Reset.LATE_ALL, gain=numbers(low / (high - low) + 1), **_decays(found, "alpha", "beta")
+    )
+
+
+def _lapicque(found: Found) -> Neuron:
+    """(x * R) * (1 / (R C)) * time_step + (1 - time_step / (R C)) * v: one factor, if R and time_step change no bit."""
+    part = found["module"]
+    r, c, step = part.R, part.C, part.time_step
+    if not all((np.frexp(numbers(n))[0] == 0.5).all() for n in (r, step)):
+        raise found.error(f"R = {float(r):g} and time_step = {float(step):g}", "snnTorch multiplies by one after the "
+                          "other and rounds each time", "use powers of two, such as 1, and scale weights")  # fmt: skip
+    gain, beta = numbers(r * (1 / (r * c)) * step), numbers(1 - step / (r * c))
+    return _module(found, "decay_scaled", Reset.LATE_DISCARD, beta=beta, gain=gain)
+
+
+_MODULES: dict[str, Callable[[Found], Neuron]] = {
+    "Leaky": lambda f: _module(f, "decay", Reset.LATE_ZERO, **_decays(f, "beta")),
+    "Synaptic": lambda f: _module(f, "synaptic", Reset.LATE_DISCARD, **_decays(f, "alpha", "beta")),
+    "RLeaky": lambda f: _module(f, "decay_recurrent", Reset.LATE_DISCARD, **_decays(f, "beta")),
+    "RSynaptic": lambda f: _module(f, "synaptic_recurrent", Reset.LATE_DISCARD, **_decays(f, "alpha", "beta")),
+    "Alpha": _alpha,
+    "Lapicque": _lapicque,
+}
+
+
 def _time_major(parts: Sequence[Any], more: bool) -> bool:
     return not more and not all(part.init_hidden for part in parts if hasattr(part, "init_hidden"))
 
@@ -174,6 +225,7 @@ SNNTORCH = Simulator(
     fixed_dt=True, batch=True, check_linear=_check_linear, recurrent=recurrent,
     resets=("subtract", "zero", "none"), unsaid=("reset", "reset_delay"), assumed=_assumed,
     over_time=_over_time, time_major=_time_major, states="each", forget="reset_mem",
+    modules=_MODULES, own="recurrent",
     profiles=("lif", "cuba"), image=_image,
     why_not="snnTorch imports IF as a leaky neuron whose output nothing can follow; use profile 'lif' or 'cuba'",
 )  # fmt: skip

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..nir_file import NirNode
 from ..nir_order import interpreter
-from .record import Found, Neuron, Simulator, SimulatorOptions, spiking
+from ..rules import Reset
+from .record import Found, Neuron, Simulator, SimulatorOptions, numbers, spiking
 
 _FAILS = "SpikingJelly's importer has no such node, and fails"
 
@@ -108,6 +109,30 @@ def _logit(rate: float) -> Any:
     return w
 
 
+def _module(found: Found, rule: str, **parameters: Any) -> Neuron:
+    """Neurons as they were made; without v_reset a spike subtracts, and membranes rest at 0."""
+    part = found["module"]
+    reset, rest = Reset.SUBTRACT if part.v_reset is None else Reset.VALUE, part.v_reset or 0.0
+    values = {"reset": rest, "initial": rest, **parameters}
+    return spiking(rule, reset, at_least=True, threshold=numbers(part.v_threshold), **values)
+
+
+def _decaying(found: Found, every: str, alone: str, **constant: Any) -> Neuron:
+    """``every``: the rule if the input decays, too; ``alone``: if only the membrane does."""
+    part = found["module"]
+    return _module(found, every if part.decay_input else alone, rest=part.v_reset or 0.0, **constant)
+
+
+_MODULES: dict[str, Callable[[Found], Neuron]] = {
+    "IFNode": lambda f: _module(f, "integrate"),
+    "LIFNode": lambda f: _decaying(f, "divide_all", "divide", tau=numbers(f["module"].tau)),
+    "ParametricLIFNode": lambda f: _decaying(f, "approach_rest", "leak_rest", rate=numbers(f["module"].w.sigmoid())),
+    "CUBALIFNode": lambda f: _module(
+        f, "synaptic", alpha=numbers(f["module"].c_decay), beta=numbers(f["module"].v_decay)
+    ),
+}
+
+
 def _time_major(parts: Sequence[Any], more: bool) -> bool:
     return any(getattr(part, "step_mode", "s") == "m" for part in parts)
 
@@ -124,5 +149,6 @@ SPIKINGJELLY = Simulator(
     dict.fromkeys(("CubaLI", "Delay", "I", "LI", "Scale", "Threshold"), _FAILS), check_linear=_check_linear,
     unsaid=("parametric",), assumed=_assumed,
     over_time=_over_time, time_major=_time_major, forget="reset",
+    modules=_MODULES, whole=lambda part: bool(part.step_mode == "m"),
     profiles=("if", "lif", "flat", "cuba"), image=_image,
 )  # fmt: skip

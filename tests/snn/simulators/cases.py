@@ -247,6 +247,22 @@ def snntorch_synaptic(draw: Draw, n: int, mechanism: str, delay: bool) -> Neuron
     return Neurons(dynamics("synaptic", OTHER_RESETS[mechanism, delay]), values, step, 0.5)
 
 
+@case("snntorch", "none", "zero")
+def snntorch_alpha(draw: Draw, n: int, mechanism: str) -> Neurons:
+    import snntorch
+
+    alpha, beta, threshold = draw.tensor(n, 0.5, 1), draw.tensor(n, 0, 0.25), draw.tensor(n, 0.3, 2)
+    cell = snntorch.Alpha(alpha, beta, threshold, reset_mechanism=mechanism)
+    gain = alpha.log() / (beta.log() - alpha.log()) + 1
+
+    def step(x: Any) -> tuple[Any, States]:
+        z, i, inhibition, v = cell(x)
+        return z, {"i": i, "inhibition": inhibition, "v": v}
+
+    values = {"threshold": threshold, "reset": 0, "initial": 0, "alpha": alpha, "beta": beta, "gain": gain}
+    return Neurons(dynamics("alpha", Reset.NONE if mechanism == "none" else Reset.LATE_ALL), values, step)
+
+
 @case("snntorch")
 def snntorch_readout(draw: Draw, n: int) -> Neurons:
     """The membrane of Leaky without reset."""

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from bnn._types import Floats
+from bnn.snn.calling import quiet, run_module, why_not
 from bnn.snn.network import Network
 from bnn.snn.oracle import Oracle
 from bnn.snn.simulators import SIMULATORS
 from bnn.verification.modules import import_file as imported
-from bnn.verification.modules import run_module, why_not
-from bnn.verification.simulators import quiet
 
 __all__ = ["differences", "imported", "oracle", "quiet", "run", "why_not"]
 

@@ -21,7 +21,7 @@ import pytest
 import bnn
 from bnn._types import Floats
 from bnn.errors import CompileError, SetupError
-from bnn.verification import modules
+from bnn.snn.simulators import SIMULATORS
 from seed import SEED
 
 from .. import nir_graphs
@@ -383,6 +383,6 @@ def test_a_package_that_a_simulator_misses_is_named(tmp_path: Path, monkeypatch:
         def fails(*_: Any, failure: Exception = failure) -> Any:
             raise failure
 
-        monkeypatch.setitem(modules.SIMULATORS, "norse", replace(modules.SIMULATORS["norse"], over_time=fails))
+        monkeypatch.setitem(SIMULATORS, "norse", replace(SIMULATORS["norse"], over_time=fails))
         with pytest.raises(kind, match=words):
             bnn.verify_snn(path, model)

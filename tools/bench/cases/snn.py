@@ -23,13 +23,13 @@ import numpy as np
 
 from bench.runner import Bench, Found, case
 from bnn.runtime.summary import table
+from bnn.snn.calling import quiet, why_not
 from bnn.snn.compiler import compile
 from bnn.snn.exact_weights import quantize, with_int8_weights
 from bnn.snn.model import SpikingModel, build
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
-from bnn.verification.modules import import_file, why_not
-from bnn.verification.simulators import quiet
+from bnn.verification.modules import import_file
 
 SIZES = (784, 400, 10)
 TAU = 2.0
@@ -194,7 +194,8 @@ def compare(
     ours: dict[str, Run] = {name: partial(m.run, one) for name, m in models.items()}
     ours |= {f"{name}, C": engine_alone(m, one) for name, m in models.items()}
     small = medians(bench, {**ours, **peers(x[:, :1])})
-    large = medians(replace(bench, rounds=max(bench.rounds // 5, 3)), peers(x))
+    many: dict[str, Run] = {name: partial(m.run, x) for name, m in models.items()}
+    large = medians(replace(bench, rounds=max(bench.rounds // 5, 3)), {**many, **peers(x)})
     rows = {name: (ms, large[name] / x.shape[1] if name in large else ms) for name, ms in small.items()}
     run, base = next(iter(models.values())).run(one), rows["bnn float32"][0]
     bench.say(f"{title}: {run.synops:,} synaptic operations, {run.spikes:,} spikes a sample")
