@@ -91,6 +91,28 @@ BNN_PACK_TAPS(bnn_pack_bytes,
                               f->signs + ((channel * f->segments + s) * f->pixels + i / f->bytes) * BNN_SIGN_WORDS(f),
                               i % f->bytes))
 BNN_PACK_TAPS(bnn_pack_wide, f->weights[(channel * f->segments + s) * length + i])
+
+/* Packs for packed.inc: [block][segment][word][lane].  Segments have at least the taps of a word; the last word of a segment
+ * holds its last taps, and the code 0 for those that the previous word has. */
+static inline void bnn_pack_codes(uint32_t *dst, const struct bnn_byte_filters *f, size_t lanes)
+{
+    const size_t length = f->pixels * f->bytes, taps = 32 / f->planes;
+    for (size_t first = 0; first < f->channels; first += lanes)
+        for (size_t s = 0; s < f->segments; s++)
+            for (size_t k = 0; k < length; k += taps)
+                for (size_t channel = first; channel < first + lanes; channel++) {
+                    const size_t start = k + taps <= length ? k : length - taps;
+                    uint32_t word = 0;
+                    for (size_t i = k; channel < f->channels && i < start + taps; i++) {
+                        const uint32_t *pixel =
+                            f->signs + ((channel * f->segments + s) * f->pixels + i / f->bytes) * BNN_SIGN_WORDS(f);
+                        const uint32_t code =
+                            (uint32_t)(bnn_byte_weight(f, pixel, i % f->bytes) + 1) >> (2 - f->planes);
+                        word |= code << ((i - start) % 4 * 8 + (i - start) / 4 * f->planes);
+                    }
+                    *dst++ = word;
+                }
+}
 #undef BNN_SIGN_WORDS
 #undef BNN_PACK_TAPS
 

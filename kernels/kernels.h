@@ -115,7 +115,7 @@ struct bnn_float_kernels {
 
 struct bnn_byte_kernels {
     uint16_t pixels, lanes;
-    uint16_t taps; /* weights in a packed word: 1, 2 or 4 */
+    uint16_t taps; /* weights in a packed word */
     /* -> dst: [block][segment][word][lane], missing lanes and weights zero; a segment has pixels * bytes weights */
     void (*pack)(uint32_t *dst, const struct bnn_byte_filters *filters);
     /* correction + the sum of products.  Nothing beyond a segment's length is read except slack. */
@@ -234,6 +234,9 @@ struct bnn_kernels {
     int portable_sums;                        /* floats are to be the portable ones: of the family "portable" */
     struct bnn_byte_kernels bytes;            /* for weights of -1, 0 and +1 */
     const struct bnn_byte_kernels *wide;      /* for all weights of 8 bits */
+    /* Two, for dense layers by one plane of signs, and by two: their weights take a bit of memory for each plane, and
+     * segments have `taps` bytes or more.  NULL where no family does it well. */
+    const struct bnn_byte_kernels *packed;
     /* sums[i] -= weight * (bits that differ between the n words of a and those of filter i, at w + i * stride): for
      * weights that are read where a file has them.  A family with this and without tiles of bits is for little
      * memory. */

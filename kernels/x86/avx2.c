@@ -39,6 +39,7 @@
 #define COUNT "x86/lookup.inc"
 #define EXPANSION 2
 #define BYTE_TAPS 4
+#define PACKED_BYTES
 #define BYTE_ROOM 64 /* sums of two products, each at most 510, in 16 bits */
 #define BYTES_ADD(s, x, w) \
     ((word_vector)_mm256_add_epi16((__m256i)(s), _mm256_maddubs_epi16((__m256i)(x), (__m256i)(w))))

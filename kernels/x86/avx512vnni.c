@@ -14,6 +14,7 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define PIXELS 6
 #define BYTE_TAPS 4
+#define PACKED_BYTES
 #define BYTES_ADD(s, x, w) ((word_vector)add_products((__m512i)(s), (__m512i)(x), (__m512i)(w)))
 
 /* gcc 12 keeps copies of sums in memory with _mm512_dpbusd_epi32. */

@@ -3,9 +3,9 @@
 #include "tester.h"
 
 /* Signs of filters, [channels][segments][pixels][words]: a bit past the last is anything. */
-static struct bnn_byte_filters random_filters(const struct shape *s, int greatest)
+static struct bnn_byte_filters random_filters(const struct shape *s, size_t planes, int greatest)
 {
-    struct bnn_byte_filters f = {.channels = s->channels, .segments = s->segments, .planes = between(1, 2)};
+    struct bnn_byte_filters f = {.channels = s->channels, .segments = s->segments, .planes = planes};
     do
         f.pixels = between(1, s->length);
     while (s->length % f.pixels != 0);
@@ -26,30 +26,49 @@ static int weight(const struct bnn_byte_filters *f, size_t channel, size_t segme
     return f->planes == 1 ? first : (first + (bit_of(pixel, i + f->bytes) ? 1 : -1)) / 2;
 }
 
-void test_bytes(void)
+/* The same weights, a byte each. */
+static const int8_t *int8_filters(const struct shape *s, const struct bnn_byte_filters *f)
 {
-    struct shape s = random_shape(kernels->bytes.lanes, 0);
+    int8_t *weights = guarded(s->channels * s->taps, 1);
+    for (size_t i = 0; i < s->channels * s->taps; i++)
+        weights[i] = (int8_t)weight(f, i / s->taps, i % s->taps / s->length, i % s->length);
+    return weights;
+}
+
+/* `whole`: of int8 filters, with integers that are added to sums. */
+static void test_group(const struct bnn_byte_kernels *group, size_t planes, size_t least, int whole, const char *name)
+{
+    struct shape s = random_shape(group->lanes, 0);
+    if (s.length < least)
+        return;
     int greatest = one_in(4), slack = one_in(2);
-    struct bnn_byte_filters f = random_filters(&s, greatest);
-    size_t block = s.segments * ((s.length + kernels->bytes.taps - 1) / kernels->bytes.taps) * s.lanes;
+    struct bnn_byte_filters f = random_filters(&s, planes, greatest);
+    size_t block = s.segments * ((s.length + group->taps - 1) / group->taps) * s.lanes;
     uint32_t *packed = guarded(block * (s.padded / s.lanes), sizeof *packed);
-    kernels->bytes.pack(packed, &f);
+    const struct bnn_byte_filters signs = f;
+    if (whole)
+        f.weights = int8_filters(&s, &signs);
+    group->pack(packed, &f);
     uint8_t *x = guarded(s.elements + (slack ? 3 : 0), 1);
     for (size_t i = 0; i < s.elements + (slack ? 3 : 0); i++)
         x[i] = greatest ? 255 : (uint8_t)random_bits();
 
     ptrdiff_t *a = guarded(s.pixels, sizeof *a);
     float **correction = guarded(s.pixels, sizeof *correction);
+    int32_t **added = guarded(s.pixels, sizeof *added);
     float *sums = guarded(s.pixels * s.channels, sizeof *sums);
     for (size_t i = 0; i < s.pixels; i++) {
         a[i] = (ptrdiff_t)s.start[i];
         correction[i] = guarded(s.padded, sizeof *correction[i]);
-        for (size_t c = 0; c < s.padded; c++)
-            correction[i][c] = (float)between(0, 100000) - 50000.0f;
+        added[i] = guarded(s.padded, sizeof *added[i]);
+        for (size_t c = 0; c < s.padded; c++) {
+            added[i][c] = (int32_t)between(0, 100000) - 50000;
+            correction[i][c] = (float)added[i][c];
+        }
         for (size_t c = 0; c < s.channels; c++) {
             int32_t sum = 0;
             for (size_t k = 0; k < s.taps; k++)
-                sum += weight(&f, c, k / s.length, k % s.length) *
+                sum += weight(&signs, c, k / s.length, k % s.length) *
                        x[a[i] + s.segment[k / s.length] + (ptrdiff_t)(k % s.length)];
             sums[i * s.channels + c] = (float)sum + correction[i][c];
         }
@@ -57,7 +76,7 @@ void test_bytes(void)
 
     int nan = 0;
     s.at.a = a;
-    s.at.table = places((void *const *)correction, s.pixels);
+    s.at.table = whole ? places((void *const *)added, s.pixels) : places((void *const *)correction, s.pixels);
     for (size_t first = 0; first < s.channels; first += s.lanes) {
         struct bnn_tile tile = {.a = x,
                                 .segment = s.segment,
@@ -66,7 +85,8 @@ void test_bytes(void)
                                 .pixels = s.pixels,
                                 .slack = slack,
                                 .weights = packed + first / s.lanes * block,
-                                .corrections = correction[0],
+                                .corrections = whole ? NULL : correction[0],
+                                .whole = whole ? added[0] : NULL,
                                 .first = first,
                                 .channels = s.channels - first < s.lanes ? s.channels - first : s.lanes,
                                 .bits = s.want_bits ? s.bits[0] : NULL,
@@ -74,7 +94,15 @@ void test_bytes(void)
                                 .residual = s.residual ? s.residual[0] : NULL,
                                 .epilogue = &s.epilogue,
                                 .at = s.at};
-        nan |= kernels->bytes.values(&tile);
+        nan |= group->values(&tile);
     }
-    check_values(&s, sums, nan, "byte_values");
+    check_values(&s, sums, nan, name);
+}
+
+void test_bytes(void)
+{
+    test_group(&kernels->bytes, between(1, 2), 0, 0, "byte_values");
+    test_group(kernels->wide, between(1, 2), 0, 1, "wide_values");
+    for (size_t planes = 1; kernels->packed != NULL && planes <= 2; planes++)
+        test_group(&kernels->packed[planes - 1], planes, kernels->packed[planes - 1].taps, 0, "packed");
 }

@@ -183,6 +183,38 @@ def test_signs_of_byte_filters_are_packed_with_flash() -> None:
     assert sizes[1] - sizes[0] == (64 - 16) * 4
 
 
+@pytest.mark.parametrize("levels", [[-1, 1], [-1, 0, 1]], ids=["binary", "ternary"])
+def test_large_dense_layers_of_bytes(levels: list[int]) -> None:
+    """Every family, with one image and several; also at the largest sums.  Where weights stay packed, a layer takes a
+    bit of memory for each plane of a weight, and not a byte."""
+    print(f"BNN_TEST_SEED={SEED}")
+    rng = np.random.default_rng(SEED)
+    channels, filters = 1030 + int(rng.integers(0, 32)), 1021  # a megabyte; in most draws the last words overlap others
+    w = rng.choice(levels, (filters, channels)).astype(np.int64)
+    w[:2] = [[1], [-1]]
+    planes = [w >= 0, w > 0] if 0 in levels else [w > 0]
+    weights = constant(np.where(np.concatenate(planes, axis=1), 1, -1)[:, None, None], DType.b1)
+    x = input_node("x", (channels,), DType.u8)
+    zero = int(rng.integers(0, 256))
+    attrs = ConvAttrs(slots=("zeros",))
+    sums = make("iconv2d", x, weights, constant(np.full(channels, zero)), attrs=attrs, name="sums")
+    thresholds = rng.integers(-9999, 9999, filters)
+    attrs = ConvAttrs(slots=("zeros", "threshold"), out=DType.b1)
+    operands = constant(np.full(channels, zero)), constant(thresholds, DType.i32)
+    bits = make("unpack", make("iconv2d", x, weights, *operands, attrs=attrs, name="bits"))
+    images = rng.integers(0, 256, (11, channels)).astype(np.uint8)
+    images[:2] = [[255], [0]]
+    expected = (images.astype(np.int64) - zero) @ w.T
+    files = {"sums": encode(plan([x], [sums])), "bits": encode(plan([x], [bits]))}
+    for family in available_kernels():
+        for count in (1, 3, 11):
+            found = {name: Model.from_bytes(file, kernels=family)(images[:count]) for name, file in files.items()}
+            assert np.array_equal(found["sums"], expected[:count]), (family, count)
+            assert np.array_equal(found["bits"], np.where(expected[:count] >= thresholds, 1, -1)), (family, count)
+        if family.startswith("avx"):
+            assert opened_bytes(files["sums"], family) < len(planes) * channels * filters / 8 + 2**17, family
+
+
 @pytest.mark.parametrize("family", available_kernels())
 def test_not_a_number_passed_to_a_pool(family: str) -> None:
     """It marks its image only, too."""

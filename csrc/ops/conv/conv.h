@@ -67,14 +67,15 @@ struct bnn_conv_places {
 
 struct bnn_conv {
     struct bnn_conv_shape shape;
-    size_t pixels;               /* height of the kernels' tiles */
-    size_t lanes, padded;        /* block width; a group's outputs, rounded up to whole blocks */
-    size_t chunk_rows;           /* rows of an image passed to a kernel at once; the places cover them */
-    struct bnn_conv_places at;   /* of their pixels, relative to the first of these rows */
-    size_t row_segments, length; /* segments of a kernel row, words of a segment */
-    const ptrdiff_t *segments;   /* of all kernel rows */
-    const uint32_t *weights;     /* words, or floats: [group][block][tap word][lane]; depthwise: [tap][channel] */
-    size_t row_weights;          /* elements of a kernel row in a block */
+    const struct bnn_byte_kernels *packed; /* of a dense layer of bytes whose weights stay packed; otherwise NULL */
+    size_t pixels;                         /* height of the kernels' tiles */
+    size_t lanes, padded;                  /* block width; a group's outputs, rounded up to whole blocks */
+    size_t chunk_rows;                     /* rows of an image passed to a kernel at once; the places cover them */
+    struct bnn_conv_places at;             /* of their pixels, relative to the first of these rows */
+    size_t row_segments, length;           /* segments of a kernel row, words of a segment */
+    const ptrdiff_t *segments;             /* of all kernel rows */
+    const uint32_t *weights; /* words, or floats: [group][block][tap word][lane]; depthwise: [tap][channel] */
+    size_t row_weights;      /* elements of a kernel row in a block */
     size_t block_weights, group_weights;
     size_t row_classes, column_classes;
     const uint32_t *row_class; /* by output row */
@@ -120,6 +121,7 @@ struct bnn_conv_kernels {
     size_t pixels, lanes;
     void (*pack)(struct bnn_prepare *p, struct bnn_conv *conv);
     void (*correct)(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv); /* NULL: nothing to do */
+    const struct bnn_byte_kernels *packed;                                                  /* see struct bnn_conv */
 };
 
 /* What all rows' prepare does. */

@@ -150,7 +150,7 @@ static void lay_segments(struct bnn_prepare *p, struct bnn_conv *conv)
 static void pack_bytes(struct bnn_prepare *p, struct bnn_conv *conv)
 {
     const struct bnn_conv_shape *s = &conv->shape;
-    const struct bnn_byte_kernels *kernels = &p->model->kernels->bytes;
+    const struct bnn_byte_kernels *kernels = conv->packed != NULL ? conv->packed : &p->model->kernels->bytes;
     size_t segments = s->w->h * conv->row_segments;
     size_t words = segments * ((conv->length + kernels->taps - 1) / kernels->taps);
     uint32_t *dst = bnn_conv_reserve_weights(p, conv, words);
@@ -171,6 +171,7 @@ bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, const stru
     BNN_CHECK_KERNELS(kernels->values != NULL);
     struct bnn_conv *kept = bnn_reserve(p, 1, sizeof *kept);
     const struct bnn_conv_shape *s = &conv.shape;
+    conv.packed = kernels->packed;
     conv.pixels = kernels->pixels;
     conv.lanes = kernels->lanes;
     conv.padded = (s->outputs + conv.lanes - 1) / conv.lanes * conv.lanes;
@@ -193,21 +194,37 @@ bnn_status bnn_conv_prepare(struct bnn_prepare *p, struct bnn_op *op, const stru
 static bnn_status prepare_floats(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_float_kernels *k = &p->model->kernels->floats;
-    return bnn_conv_prepare(p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_floats, NULL});
+    return bnn_conv_prepare(p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_floats, NULL, NULL});
 }
 
 static bnn_status prepare_bits(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_binary_kernels *k = &p->model->kernels->binary;
-    return bnn_conv_prepare(p, op,
-                            &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_bits, bnn_conv_correct});
+    return bnn_conv_prepare(
+        p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_bits, bnn_conv_correct, NULL});
+}
+
+enum { LEAST_PACKED = 1 << 20 };
+
+/* For a dense layer whose weights, a byte each, would not stay in a cache; or NULL: expanded once they are used faster.  The
+ * shape has not been checked yet. */
+static const struct bnn_byte_kernels *packed_kernels(const struct bnn_model *m, const struct bnn_op *op)
+{
+    if (m->kernels->packed == NULL || op->input_count < 2)
+        return NULL;
+    const struct bnn_tensor *x = bnn_op_input(m, op, 0), *w = bnn_op_input(m, op, 1), *y = bnn_op_output(m, op);
+    if (w->h != 1 || w->w != 1 || y->h != 1 || y->w != 1)
+        return NULL;
+    const struct bnn_byte_kernels *k = &m->kernels->packed[w->c != x->c];
+    return x->c >= k->taps && (uint64_t)x->c * w->o >= LEAST_PACKED ? k : NULL;
 }
 
 static bnn_status prepare_bytes(struct bnn_prepare *p, struct bnn_op *op)
 {
-    const struct bnn_byte_kernels *k = &p->model->kernels->bytes;
-    return bnn_conv_prepare(p, op,
-                            &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_bytes, bnn_conv_correct});
+    const struct bnn_byte_kernels *packed = packed_kernels(p->model, op);
+    const struct bnn_byte_kernels *k = packed != NULL ? packed : &p->model->kernels->bytes;
+    return bnn_conv_prepare(
+        p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack_bytes, bnn_conv_correct, packed});
 }
 
 /* Dense layers are 1x1 images.  Of floats by float filters, any groups. */

@@ -87,7 +87,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_byte_kernels *k = p->model->kernels->wide;
     BNN_CHECK_KERNELS(k != NULL);
-    BNN_TRY(bnn_conv_prepare(p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack, correct}));
+    BNN_TRY(bnn_conv_prepare(p, op, &(struct bnn_conv_kernels){k->values, k->pixels, k->lanes, pack, correct, NULL}));
     /* Before they are used: the first time, when this is checked, there is no memory for corrections. */
     const struct bnn_tensor *x = bnn_op_input(p->model, op, 0);
     const float *zeros = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data;

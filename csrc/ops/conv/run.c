@@ -95,8 +95,11 @@ static int has_slack(const struct bnn_tensor *t)
     return ((size_t)t->top + t->h + t->bottom) * t->row + 3 <= t->bytes;
 }
 
-static bnn_tile_kernel *choose_kernel(const struct bnn_kernels *k, const struct bnn_conv_shape *s, int threshold)
+static bnn_tile_kernel *choose_kernel(const struct bnn_kernels *k, const struct bnn_conv *conv, int threshold)
 {
+    const struct bnn_conv_shape *s = &conv->shape;
+    if (conv->packed != NULL)
+        return conv->packed->values;
     if (s->binary)
         return threshold ? k->binary.bits : k->binary.values;
     if (bnn_conv_is_quantized(s))
@@ -305,7 +308,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .output_row = r->raw ? (size_t)y->w * y->c : y->row,
         .output_image = r->raw ? (size_t)y->h * y->w * y->c : r->output.image,
     };
-    job.kernel = choose_kernel(job.kernels, &conv->shape, job.threshold);
+    job.kernel = choose_kernel(job.kernels, conv, job.threshold);
     job.table = conv->shape.bytes && job.threshold ? conv->margins : conv->corrections;
     for (size_t i = 0; job.staged && i < MAX_CHUNK; i++)
         job.chunk->staged_at[i] = (ptrdiff_t)(i * job.staged);

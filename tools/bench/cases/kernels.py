@@ -45,7 +45,8 @@ _ROUNDS = {"bits": 10_000, "f32": 10_000, "bytes": 1}  # of a rate's loop in one
 
 
 class Layer(NamedTuple):
-    """A convolution of ``data`` ("bits", "f32", or "u8" by binary weights) and the outputs it is measured with."""
+    """A convolution of ``data`` ("bits", "f32", or "u8") and the outputs it is measured with; ``weights``: what those
+    of bits and bytes are drawn from."""
 
     name: str
     data: str
@@ -57,6 +58,7 @@ class Layer(NamedTuple):
     dilation: int = 1
     groups: int = 1
     outputs: tuple[str, ...] = ("bits", "f32")
+    weights: tuple[float, ...] = (-1.0, 1.0)
 
 
 _BITS, _FLOATS = ("bits",), ("f32",)
@@ -88,6 +90,8 @@ LAYERS = (
     Layer("32x32x3 3x3 u8", "u8", 32, 3, 64, 3),
     Layer("224x224x3 7x7/2 f32", "f32", 224, 3, 64, 7, stride=2),
     Layer("224x224x3 7x7/2 u8", "u8", 224, 3, 64, 7, stride=2),
+    Layer("1x1x4096 dense u8", "u8", 1, 4096, 4096, 1, outputs=_FLOATS),
+    Layer("1x1x4096 dense u8 ternary", "u8", 1, 4096, 4096, 1, outputs=_FLOATS, weights=(-1.0, 0.0, 1.0)),
 )
 
 
@@ -100,7 +104,7 @@ def network(layer: Layer, output: str, rng: np.random.Generator) -> bytes:
     elif layer.data == "u8":
         x = make("sub", make("cast", x), constant(128.0))
     shape = (layer.filters, layer.kernel, layer.kernel, layer.channels // layer.groups)
-    weights = rng.normal(size=shape) if layer.data == "f32" else rng.choice([-1.0, 1.0], shape)
+    weights = rng.normal(size=shape) if layer.data == "f32" else rng.choice(layer.weights, shape)
     stride, dilation, pad = layer.stride, layer.dilation, layer.kernel // 2 * layer.dilation
     attrs = ConvAttrs((stride, stride), (dilation, dilation), (pad, pad, pad, pad), groups=layer.groups)
     y = make("conv2d", x, constant(weights), attrs=attrs)
