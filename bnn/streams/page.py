@@ -13,10 +13,11 @@ import numpy as np
 from .._text import page_json
 from .._types import Array
 from ..errors import InputError
+from ..runtime.summary import quantity
 from .answers import Answering, Sent, given_name
 
-#: The most moments and spikes of a page of steps: a browser draws all of them.
-MOST_STEPS, MOST_SPIKES = 20_000, 5_000_000
+#: The most steps, all of which a browser draws, and the most characters of a page.
+MOST_STEPS, MOST_SIZE = 20_000, 2_000_000
 
 _PULSES = (
     "A network of spiking neurons lives in time. In every step a neuron adds what arrived to its membrane, which may "
@@ -37,18 +38,22 @@ _CHANGES = (
 def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
     """The page's text, for a run that kept its spikes (``trace=True``); ``names``: of the classes.
 
-    It needs no network: data, drawing and style are in the one file.  ``page.html#event=12`` opens it at a moment.
-    Raises InputError if the run kept no spikes, or has more steps than a browser can draw.
+    It needs no network: data, drawing and style are in the one file.  It opens at the first spike of a neuron, and
+    ``page.html#event=12`` at another moment.
+
+    Raises InputError if the run kept no spikes, has more steps than a browser can draw, or needs a page of more than
+    2 MB.
     """
     view = run.view()
     if not view.traced:
         raise InputError("html: the run kept no spikes; use trace=True")
-    spikes = sum(len(x.spikes[0]) for x in view.layers if x.spikes is not None)
-    if run.pulses and (run.moments > MOST_STEPS or spikes > MOST_SPIKES):
+    if run.pulses and run.moments > MOST_STEPS:
         raise InputError(
-            f"html: found {run.moments:,} steps and {spikes:,} spikes, expected at most {MOST_STEPS:,} and "
-            f"{MOST_SPIKES:,}; show fewer steps, or draw a picture"
+            f"html: found {run.moments:,} steps, expected at most {MOST_STEPS:,}; show fewer steps, or draw a picture"
         )
+    spikes = sum(len(x.spikes[0]) for x in view.layers if x.spikes is not None)
+    if spikes > MOST_SIZE:  # each takes a character or more
+        raise _too_large(spikes)
     classes = [str(k) if names is None else given_name(k, names) for k in range(run.scores.shape[1])]
     heading = view.heading if run.label is None else f"“{classes[run.label]}”: {view.heading}"
     arrives = next((x for x in view.layers if x.arrives), None)
@@ -92,8 +97,8 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
         "height": height,
         "width": width,
         "channels": channels,
-        "index": index.tolist(),
-        "values": values.tolist(),
+        "index": _text(index.astype("<u4")),
+        "values": _text(values.astype("<f4")),
         "blank": view.blank,
         "low": float(values.min(initial=view.blank)),
         "high": float(values.max(initial=view.blank)),
@@ -102,7 +107,17 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
         "table": run.report.rows(),
     }
     template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    return template.replace("/*DATA*/null", page_json(record))
+    page = template.replace("/*DATA*/null", page_json(record))
+    if len(page) > MOST_SIZE:
+        raise _too_large(spikes)
+    return page
+
+
+def _too_large(spikes: int) -> InputError:
+    return InputError(
+        f"html: the page would have more than {MOST_SIZE / 1e6:g} MB, of {quantity(spikes, 'spike')}; show fewer "
+        "steps, or draw a picture"
+    )
 
 
 def _text(array: Array) -> str:
@@ -111,7 +126,8 @@ def _text(array: Array) -> str:
 
 
 def _layer(x: Sent) -> object:
-    """A layer of the page: its neurons' levels at the start (below ``levels``; of bits 0 and 1), and its spikes."""
+    """A layer of the page: its neurons' levels at the start (below ``levels``; of bits 0 and 1; "": all 0), and its
+    spikes."""
     height, width = x.shape[:2] if len(x.shape) == 3 else (1, 1)
     size = int(np.prod(x.shape))
     if height * width == 1:  # draw a vector as a picture that is nearly square
@@ -119,14 +135,24 @@ def _layer(x: Sent) -> object:
         while size % width:
             width += 1
         height = size // width
-    start = np.zeros(size, np.uint8) if x.start is None else x.start.reshape(-1).astype(np.uint8)
-    times, neurons, signs = x.spikes or (np.zeros(0, np.uint32),) * 3
     return {
         "name": x.name,
         "height": height,
         "width": width,
         "levels": x.levels,
-        "start": _text(start),
-        "times": _text(times.astype("<u4")),
-        "neurons": _text((neurons.astype("<u4") << 1 | (signs > 0)).astype("<u4")),
+        "size": size,
+        "start": "" if x.start is None or not x.start.any() else _text(x.start.reshape(-1).astype(np.uint8)),
+        "spikes": "" if x.spikes is None else _text(_gaps(*x.spikes, size)),
     }
+
+
+def _gaps(times: Array, neurons: Array, signs: Array, size: int) -> Array:
+    """Spikes as one rising number each, (2 time + up) size + neuron, and each as its distance from the one before: in
+    bytes of seven bits, the lowest first, with 128 added to all but the last (LEB128)."""
+    numbers = (2 * times.astype(np.uint64) + (signs > 0)) * np.uint64(size) + neurons
+    gaps = np.diff(np.sort(numbers), prepend=np.uint64(0))
+    places = np.arange(9, dtype=np.uint64)
+    length = 1 + (gaps[:, None] >> (7 * places[1:]) > 0).sum(axis=1)
+    groups = (gaps[:, None] >> (7 * places) & np.uint64(127)).astype(np.uint8)
+    groups[places < length[:, None] - 1] |= 128
+    return groups[places < length[:, None]]

@@ -68,6 +68,10 @@ def _canvas(run: Answering, names: Sequence[str] | None) -> Any:
     panels = [figure.add_subplot(grid[0, 1])]
     panels += [figure.add_subplot(grid[row, 1], sharex=panels[0]) for row in range(1, rows + 1)]
     rasters = [_row(axes, time, x) for axes, x in zip(panels, shown, strict=False)]
+    done = {name: (ours, dense) for name, ours, dense in run.report.bars()}
+    for axes, x in zip(panels, shown, strict=False):
+        if x.name in done:
+            _work(axes, *done[x.name])
     _scores(panels[-1], time, names)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -107,7 +111,7 @@ def _row(axes: Any, time: _Time, row: Sent) -> bool:
         if row.down is not None:
             _steps(axes, time, -row.down, DOWN)
             axes.axhline(0, color=_FINAL, lw=0.5)
-            axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+        _logarithmic(axes, row.up, row.down)
         _label(axes, f"{short(row.name)}\n{row.what}")
         return False
     moments, neurons, signs = row.spikes
@@ -128,6 +132,24 @@ def _row(axes: Any, time: _Time, row: Sent) -> bool:
 def _steps(axes: Any, time: _Time, values: Array, colour: str) -> None:
     """Counts at each moment except the first, as an area."""
     axes.stairs(values, time.ends[1:] - time.width / 2, fill=True, color=colour, linewidth=0)
+
+
+def _logarithmic(axes: Any, up: Array, down: Array | None) -> None:
+    """An axis of counts on which a burst hides no single spike: 0, 1, and the power of ten below the greatest."""
+    tops = [int(counts.max(initial=0)) for counts in (up, down) if counts is not None]
+    axes.set_yscale("symlog", linthresh=1)
+    ticks = [(-1) ** i * n for i, top in enumerate(tops) for n in {1, 10 ** (len(str(top)) - 1)} if top]
+    axes.set_yticks([0, *ticks], minor=False)
+    axes.set_yticks([], minor=True)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+
+
+def _work(axes: Any, done: int, dense: int) -> None:
+    """A layer's operations, beside its spikes."""
+    axes.annotate(
+        f"{_short(done)} SynOps\n{done / dense:.1%} of dense", (1, 0.5), xycoords="axes fraction", xytext=(6, 0),
+        textcoords="offset points", fontsize=7, va="center", ha="left", color=_FINAL,
+    )  # fmt: skip
 
 
 def _scores(axes: Any, time: _Time, names: Sequence[str] | None) -> None:
@@ -234,6 +256,7 @@ def _operations(axes: Any, run: Answering) -> None:
     at = np.arange(len(bars))[::-1]
     axes.barh(at + 0.19, [dense for *_, dense in bars], 0.36, color=_DENSE, label="dense")
     axes.barh(at - 0.19, [done for _, done, _ in bars], 0.36, color=UP, label="by spikes")
+    axes.set_xscale("symlog", linthresh=1)  # logarithmic, and 0 has a place
     for place, (_, done, dense) in zip(at, bars, strict=True):
         texts = ((0.19, _short(dense)), (-0.19, f"{_short(done)} ({done / dense:.0%})"))
         for up, text in texts:
@@ -241,8 +264,10 @@ def _operations(axes: Any, run: Answering) -> None:
                 text, (0, place + up), xycoords="data", xytext=(3, 0), textcoords="offset points", fontsize=7,
                 va="center", color="black", bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.5},
             )  # fmt: skip
-    axes.xaxis.get_major_locator().set_params(nbins=3)
-    axes.xaxis.set_major_formatter(lambda value, _: _short(int(value)))
+    greatest = len(str(max((dense for *_, dense in bars), default=1))) - 1
+    axes.set_xticks([0, *(10**n for n in range(0, greatest + 1, max(greatest // 3, 1)))])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter(lambda value, _: _short(round(value)))
     axes.set_yticks(at, [short(name) for name, *_ in bars], fontsize=8)
     axes.set_title(run.report.figures(), fontsize=9)
     axes.tick_params(axis="x", labelsize=7)

@@ -101,6 +101,35 @@ def test_the_page_in_a_browser(model: SpikingModel, tmp_path: Path) -> None:
     assert output(dom, "answer") == "none" and output(dom, "spikes") == "0" and '<span id="wrong"></span>' in dom
 
 
+def test_the_page_opens_at_the_first_spike(model: SpikingModel, tmp_path: Path) -> None:
+    x = np.random.default_rng(3).random((25, 2, SIDE, SIDE)) < 0.2
+    x[:9] = False
+    run = model.run_stream(x, trace=True)
+    first = run.spikes["step"][run.spikes["population"] > 0].min()
+    page = tmp_path / "page.html"
+    page.write_text(run_page(run).replace("if (!wanted) play(true);", ""), encoding="utf-8")
+    assert first > 9 and output(browse(page), "event") == str(first)
+
+
+def test_the_size_of_a_page(model: SpikingModel, tmp_path: Path) -> None:
+    """Half a million spikes are less than 2 MB, all of them are there, and a longer run is refused."""
+    run = model.run_stream(np.random.default_rng(3).random((2100, 2, SIDE, SIDE)) < 0.5, trace=True)
+    assert len(run.spikes) > 500_000
+    text = run_page(run)
+    assert len(text) < 2_000_000
+    page = tmp_path / "page.html"
+    page.write_text(text, encoding="utf-8")
+    moment = 2083
+    neurons = run.spikes[run.spikes["population"] > 0]
+    seen = output(browse(page, f"#event={moment}"), "spikes")
+    assert seen == str(np.count_nonzero(neurons["step"] <= moment))
+    for factor in (3, 4):  # too long when it is written, and before
+        spikes = np.tile(run.spikes, factor)
+        spikes["step"] += np.arange(factor).repeat(len(run.spikes)).astype(np.uint32)
+        with pytest.raises(bnn.InputError, match=r"more than 2 MB, of [0-9,]+ spikes; show fewer"):
+            run_page(replace(run, spikes=spikes))
+
+
 DRAWN = """<script>
     const drawn = {texts: [], right: 0}, {fillText, fillRect} = CanvasRenderingContext2D.prototype;
     Object.assign(CanvasRenderingContext2D.prototype, {
@@ -224,7 +253,8 @@ def test_what_a_picture_says(engine: EventEngine, model: SpikingModel, tmp_path:
     over_time = a_run(model, label=(a_run(model).answer + 1) % 4)
     layer = by_events.report.layers[1]
     said = (
-        (by_events, f"operations in {by_events.events} runs", "power of two", f"({layer.synops / layer.dense:.0%})",
+        (by_events, f"{layer.synops / layer.dense:.1%} of dense", f"operations in {by_events.events} runs",
+         "power of two", f"({layer.synops / layer.dense:.0%})",
          "takes its spike back"),
         (over_time, f"{over_time.report.updates:,}", "others in grey)", "not drawn: pool, which sends real values",
          "milliseconds (a step is 1 ms)", "arrives"),
