@@ -13,12 +13,26 @@ static uint64_t frames_bytes(const struct bnn_snn_population *p)
     return (uint64_t)p->depth * bnn_snn_frame_step(p);
 }
 
+/* The end of a population's first projections, as far as they come from inputs of values: images are often shown for many
+ * steps, and then bring the same in each. */
+static uint32_t kept_end(const struct bnn_snn *net, const struct bnn_snn_population *p)
+{
+    uint32_t j = p->first;
+    for (; j < p->end && !net->projections[j].learns; j++) {
+        const struct bnn_snn_population *from = &net->populations[net->projections[j].source];
+        if (from->rule != RULE_INPUT || from->emits != BNN_SNN_VALUES)
+            break;
+    }
+    return j;
+}
+
 /* The same order of reservations measures and creates. */
 static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_snn_state **state)
 {
     struct bnn_snn_state *s = bnn_supply_take(m, 1, sizeof *s);
     struct bnn_snn_neurons *neurons = bnn_supply_take(m, net->population_count, sizeof *neurons);
     uint64_t *synops = bnn_supply_take(m, net->projection_count, sizeof *synops);
+    uint64_t *kept_synops = bnn_supply_take(m, net->projection_count, sizeof *kept_synops);
     struct bnn_snn_plastic *plastic = bnn_supply_take(m, net->projection_count, sizeof *plastic);
     struct bnn_snn_reach **reach = bnn_supply_take(m, net->projection_count, sizeof *reach);
     uint64_t most = (uint64_t)net->most + BNN_SNN_LANES;
@@ -30,6 +44,7 @@ static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_sn
         *s = (struct bnn_snn_state){.net = net,
                                     .neurons = neurons,
                                     .synops = synops,
+                                    .kept_synops = kept_synops,
                                     .plastic = plastic,
                                     .reach = reach,
                                     .index = index,
@@ -50,6 +65,8 @@ static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_sn
             n.visits = (uint32_t *)(void *)(n.frames + frames_bytes(p));
         if (p->rule != RULE_INPUT)
             n.current = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
+        if (kept_end(net, p) > p->first)
+            n.kept = bnn_supply_take(m, floats, sizeof(float));
         if (bnn_snn_recurrent(p))
             n.own = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++)
@@ -137,7 +154,7 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
     for (uint32_t k = 0; k < s->net->population_count; k++) {
         const struct bnn_snn_population *p = &s->net->populations[k];
         struct bnn_snn_neurons *n = &s->neurons[k];
-        n->sent = 0;
+        n->sent = n->still = n->kept_at = 0;
         if (bnn_snn_is_event(p)) {
             bnn_event_reset(n->changes);
             continue;
@@ -273,6 +290,43 @@ static void begin(const struct bnn_snn_population *p, float *restrict current)
     }
 }
 
+/* Whether the first projections bring what they brought when the currents were kept. */
+static int brings_the_same(const struct bnn_snn_state *s, uint32_t k, uint32_t end)
+{
+    for (uint32_t j = s->net->populations[k].first; j < end; j++) {
+        const struct bnn_snn_projection *p = &s->net->projections[j];
+        /* Frames are the same from s->time - still on; that of the delay is looked at. */
+        if (s->neurons[k].kept_at == 0 || s->neurons[k].kept_at - 1 + s->neurons[p->source].still < s->time + p->delay)
+            return 0;
+    }
+    return 1;
+}
+
+/* The first projections, which are done again only if they bring something else: floats are added in the same order.
+ * Returns the end of them. */
+static BNN_APART uint32_t scatter_first(struct bnn_snn_state *s, uint32_t k)
+{
+    const struct bnn_snn_population *p = &s->net->populations[k];
+    struct bnn_snn_neurons *n = &s->neurons[k];
+    const uint32_t end = kept_end(s->net, p);
+    if (brings_the_same(s, k, end)) {
+        memcpy(n->current, n->kept, p->n * sizeof *n->kept);
+        for (uint32_t j = p->first; j < end; j++)
+            s->synops[j] += s->kept_synops[j];
+        if (p->skips)
+            bnn_snn_mark_all(n->visits, p->n, 1);
+        return end;
+    }
+    for (uint32_t j = p->first; j < end && !s->stopped; j++) {
+        const uint64_t before = s->synops[j];
+        bnn_snn_scatter(s, j);
+        s->kept_synops[j] = s->synops[j] - before;
+    }
+    memcpy(n->kept, n->current, p->n * sizeof *n->kept);
+    n->kept_at = s->stopped ? 0 : s->time + 1;
+    return end;
+}
+
 static void settle(struct bnn_snn_state *s, uint32_t k)
 {
     const struct bnn_snn_population *p = &s->net->populations[k];
@@ -282,7 +336,7 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
         begin(p, current);
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
-    for (uint32_t j = p->first; j < p->end && !s->stopped; j++)
+    for (uint32_t j = s->neurons[k].kept == NULL ? p->first : scatter_first(s, k); j < p->end && !s->stopped; j++)
         bnn_snn_scatter(s, j);
     uint64_t visited = p->n;
     if (p->skips) {
@@ -318,6 +372,16 @@ static void step_events(struct bnn_snn_state *s, uint32_t k, const unsigned char
     n->left[BNN_SNN_SENT]--;
 }
 
+/* Whether a frame of n values is that before it. */
+static int same_values(const unsigned char *frame, uint32_t n)
+{
+    const float *values = (const float *)(const void *)frame, *before = values - n;
+    uint32_t i = 0;
+    while (i < n && values[i] == before[i])
+        i++;
+    return i == n;
+}
+
 static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
 {
     uint32_t input = 0;
@@ -334,6 +398,10 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
         if (p->rule == RULE_INPUT) {
             const unsigned char *given = inputs == NULL ? NULL : inputs[input];
             size_t bytes = bnn_snn_frame_bytes(p);
+            if (p->emits == BNN_SNN_VALUES) {
+                const int still = given != NULL && number > 0 && same_values(given + number * bytes, p->n);
+                s->neurons[k].still = still ? s->neurons[k].still + 1 : 0;
+            }
             input++;
             if (given != NULL) {
                 memcpy(bnn_snn_frame(s, k, s->time), given + number * bytes, bytes);

@@ -73,6 +73,9 @@ struct bnn_snn_neurons {
     unsigned char *records[3];
     size_t left[3]; /* steps that a record still takes */
     uint64_t sent;
+    uint64_t still; /* an input's steps since it was given another frame */
+    float *kept;    /* currents after the projections that come first and from inputs of values; NULL: there are none */
+    uint64_t kept_at;            /* the step that they are of, counted from 1; 0: none */
     struct bnn_changes *changes; /* NULL: not an event population */
 };
 
@@ -95,6 +98,7 @@ struct bnn_snn_state {
     uint64_t time; /* steps done */
     struct bnn_snn_neurons *neurons;
     uint64_t *synops;
+    uint64_t *kept_synops;           /* those of the kept currents */
     struct bnn_snn_plastic *plastic; /* of each projection */
     struct bnn_snn_reach **reach;    /* likewise, of rows and then columns of the source; NULL: none */
     uint32_t *index;                 /* scratch: sources that sent something */

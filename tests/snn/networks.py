@@ -148,7 +148,7 @@ def draw_network(rng: Any, weights: str | None = None, rule: str = "") -> Networ
 
 
 def draw_inputs(rng: Any, network: Network, steps: int) -> list[Floats]:
-    """(T, n) of each input."""
+    """(T, n) of each input; half of those that send values send the same in some steps that follow each other."""
     found = []
     for i in network.inputs:
         p = network.populations[i]
@@ -158,7 +158,9 @@ def draw_inputs(rng: Any, network: Network, steps: int) -> list[Floats]:
         elif p.input_emits == Emits.CHANGES:
             found.append((x * rng.integers(-4, 5, x.shape)).astype(np.float32))
         elif p.input_emits == Emits.VALUES:
-            found.append((x * np.round(rng.normal(size=x.shape) * 8) / 8).astype(np.float32))
+            x = (x * np.round(rng.normal(size=x.shape) * 8) / 8).astype(np.float32)
+            new = rng.random(steps) < rng.choice([0.2, 1])
+            found.append(x[np.maximum.accumulate(np.where(new, np.arange(steps), 0))])
         else:
             found.append(x.astype(np.float32))
     return found

@@ -71,6 +71,42 @@ def test_a_file_is_read_as_it_was_written() -> None:
         assert encode(decode(data)) == data
 
 
+def test_values_that_stay_equal_the_oracle() -> None:
+    """Currents of the first projections are kept while an input sends the same: with a delay and a bias, from two
+    inputs, before a projection of spikes; also of neurons that skip steps, and in calls of any length."""
+    rng = np.random.default_rng(SEED)
+    for rule in ("decay", "integrate"):
+        beta = {"beta": 0.875} if rule == "decay" else {}
+        target = population("target", (5, 5, 40), rule, Reset.SUBTRACT, output=True, **beta)
+        target.bias = np.zeros(1, np.float32) if rule == "integrate" else np.full(1, 0.25, np.float32)
+        inputs = [Population(name, (5, 5, 3), input_emits=Emits.VALUES) for name in ("a", "b")]
+        inputs.append(Population("spikes", (1000,)))
+        biased = {"bias": np.full(40, 0.125, np.float32)} if rule == "decay" else {}
+        weights = [rng.integers(-8, 9, (3, 3, 3, 40)).astype(np.float32) / 32 for _ in "ab"]
+        projections = [
+            Projection(0, 3, "conv", weights[0], padding=(1, 1)),
+            Projection(1, 3, "conv", weights[1], padding=(1, 1), delay=2, **biased),
+            Projection(2, 3, "diagonal", np.full(1, 0.5, np.float32)),
+        ]
+        network = Network([*inputs, target], projections, channels_first=False)
+        frames_of = [np.round(rng.normal(size=(4, 75)) * 8) / 8 for _ in "ab"]
+        order = np.array([0] * 9 + [1] + [2] * 5 + [1] * 6 + [3] * 9)
+        x = [f[order].astype(np.float32) for f in frames_of]
+        x[1][20:24] = x[1][3]
+        x.append((rng.random((30, 1000)) < 0.1).astype(np.float32))
+        expected = Oracle(network).run(x)
+        for kernels in available_kernels():
+            assert compare(network, expected, run(opened(encode(network), kernels), x), (SEED, rule, kernels))
+        model, parts = SpikingModel.from_bytes(encode(network)), []
+        whole = model.run([part.reshape(30, *p.shape) for part, p in zip(x, inputs, strict=True)])
+        model.reset()
+        for begin, end in ((0, 1), (1, 2), (2, 12), (12, 30)):
+            given = [part[begin:end].reshape(-1, *p.shape) for part, p in zip(x, inputs, strict=True)]
+            parts.append(model.run(given, reset=False))
+        assert np.array_equal(np.concatenate([part.output for part in parts]), whole.output)
+        assert sum(part.synops for part in parts) == whole.synops
+
+
 def draw_convolution(rng: Any, emits: Emits, wide: bool) -> Network:
     """A convolution with any kernel, stride, padding and size of the target, of 1 to 80 channels; ``wide``: its windows
     are wider than the sources."""

@@ -29,6 +29,7 @@ from bnn.snn.exact_weights import quantize, with_int8_weights
 from bnn.snn.model import SpikingModel, build
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Reset
+from bnn.snn.torch_compile import from_torch
 from bnn.verification.modules import import_file
 
 SIZES = (784, 400, 10)
@@ -125,6 +126,39 @@ def peers_dense(x: Any) -> dict[str, Run]:
     return found
 
 
+def direct() -> Any:
+    """SpikingJelly's network as its tutorials write them, for an image that is shown in every step (direct coding)."""
+    import torch
+    from spikingjelly.activation_based import functional, layer, neuron
+    from torch import nn
+
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        layer.Conv2d(1, 16, 3, padding=1, bias=False), neuron.LIFNode(tau=TAU),
+        layer.Conv2d(16, 32, 3, stride=2, padding=1, bias=False), neuron.LIFNode(tau=TAU),
+        layer.Flatten(), layer.Linear(32 * 14 * 14, 10, bias=False), neuron.LIFNode(tau=TAU),
+    )  # fmt: skip
+    with torch.no_grad():
+        for part in net:
+            if hasattr(part, "weight"):
+                part.weight *= 3  # so that deeper layers fire
+    functional.set_step_mode(net, "m")
+    return net
+
+
+def peers_direct(net: Any, x: Any) -> dict[str, Run]:
+    """``x``: (T, N, 1, 28, 28)."""
+    from spikingjelly.activation_based import functional
+
+    data = _tensor(x)
+
+    def spikingjelly() -> Any:
+        functional.reset_net(net)
+        return net(data)
+
+    return {"SpikingJelly": spikingjelly}
+
+
 def peers_cnn(path: Path, x: Any) -> dict[str, Run]:
     """``x``: (T, N, C, H, W)."""
     import torch
@@ -219,6 +253,11 @@ def snn(bench: Bench, cnn: Path | None, batch: int) -> Found:
             x = (rng.random((steps, batch, SIZES[0])) < rate).astype(np.float32)
             models = {"bnn float32": dense(False), "bnn int8": dense(True)}
             found.append(compare(bench, f"784-400-10, T = {steps}, {rate:.0%} spikes", models, peers_dense, x))
+        if not why_not("spikingjelly"):
+            net, image = direct(), rng.random((1, batch, 1, 28, 28), np.float32)
+            x = np.repeat(image, 32, axis=0)
+            models = {"bnn float32": from_torch(net, x[:, :1], simulator="spikingjelly", inputs="values")}
+            found.append(compare(bench, "28x28 image, T = 32, direct coding", models, partial(peers_direct, net), x))
         if cnn is not None:
             models = {
                 f"bnn {w}": compile(cnn, simulator="spikingjelly", dt=1.0, weights=w) for w in ("float32", "int8")
