@@ -317,13 +317,13 @@ static BNN_APART uint32_t scatter_first(struct bnn_snn_state *s, uint32_t k)
             bnn_snn_mark_all(n->visits, p->n, 1);
         return end;
     }
-    for (uint32_t j = p->first; j < end && !s->stopped; j++) {
+    for (uint32_t j = p->first; j < end; j++) {
         const uint64_t before = s->synops[j];
         bnn_snn_scatter(s, j);
         s->kept_synops[j] = s->synops[j] - before;
     }
     memcpy(n->kept, n->current, p->n * sizeof *n->kept);
-    n->kept_at = s->stopped ? 0 : s->time + 1;
+    n->kept_at = s->time + 1; /* a state that was stopped is reset before it goes on */
     return end;
 }
 
