@@ -225,8 +225,11 @@ def test_many_levels_and_bits_come_close_to_the_network() -> None:
     graph, images, quantized = quantized_small(levels=255, bits=12)
     exact = interpret.outputs(graph, [images / np.float32(255)])[0]
     close = quantized.run(images)[quantized.output.name] * quantized.output.step
-    assert np.abs(close - exact).max() < 0.02 * np.abs(exact).max()
-    assert quantized.agreement == 1
+    error = np.abs(close - exact).max()
+    assert error < 0.02 * np.abs(exact).max()
+    second, best = np.sort(exact.reshape(len(exact), -1), axis=1)[:, -2:].T
+    clear = (best - second > 2 * error).mean()  # the others may change places
+    assert clear > 0.5 and quantized.agreement >= clear
     coarse = quantized_small(levels=2, bits=3)[2]
     far = coarse.run(images)[coarse.output.name] * coarse.output.step
     assert np.abs(far - exact).max() > 0.02 * np.abs(exact).max()
