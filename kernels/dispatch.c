@@ -77,7 +77,6 @@ static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *
         TAKE(binary, binary.values)
         TAKE(bytes, bytes.values)
         TAKE(wide, wide)
-        TAKE(packed, packed)
         TAKE(take_differing, take_differing)
         TAKE(binarize, binarize)
         TAKE(binarize_at, binarize_at)

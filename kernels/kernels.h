@@ -233,10 +233,10 @@ struct bnn_kernels {
     const struct bnn_float_kernels *portable; /* the same with portable sums; NULL: those of floats are portable */
     int portable_sums;                        /* floats are to be the portable ones: of the family "portable" */
     struct bnn_byte_kernels bytes;            /* for weights of -1, 0 and +1 */
-    const struct bnn_byte_kernels *wide;      /* for all weights of 8 bits */
-    /* Two, for dense layers by one plane of signs, and by two: their weights take a bit of memory for each plane, and
-     * segments have `taps` bytes or more.  NULL where no family does it well. */
-    const struct bnn_byte_kernels *packed;
+    /* Three: for all weights of 8 bits; then for dense layers by one plane of signs, and by two, whose weights take a bit of
+     * memory for each plane.  Segments of these have `taps` bytes or more.  `values` of these is NULL where no family does
+     * it well.  (In one array, because a model on a small device is opened with a copy of this struct on its stack.) */
+    const struct bnn_byte_kernels *wide;
     /* sums[i] -= weight * (bits that differ between the n words of a and those of filter i, at w + i * stride): for
      * weights that are read where a file has them.  A family with this and without tiles of bits is for little
      * memory. */

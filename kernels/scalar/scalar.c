@@ -312,8 +312,8 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
     return bnn_find_bits(index, words, count);
 }
 
-static const struct bnn_byte_kernels wide = {
-    .pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_wide, .values = wide_values};
+static const struct bnn_byte_kernels wide[3] = {
+    {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_wide, .values = wide_values}};
 
 static const struct bnn_spike_kernels spikes = {
     .settle = settle,
@@ -345,7 +345,7 @@ static const struct bnn_event_kernels events = {
                .values = binary_values}
 #define LEAN .take_differing = take_differing
 #define BYTES .bytes = {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_bytes, .values = byte_values}
-#define WIDE .wide = &wide, .quantize = quantize
+#define WIDE .wide = wide, .quantize = quantize
 #define FLOATS \
     .floats = {.pixels = 1, .lanes = LANES, .pack = pack_float, .values = float_values, .depthwise = depthwise}
 #define ROWS .binarize = bnn_binarize, .binarize_at = binarize_at, .compute = compute

@@ -344,7 +344,6 @@ static void test_float(const struct bnn_float_kernels *floats, int depthwise, in
     X(binary, binary.values)          \
     X(floats, floats.values)          \
     X(bytes, bytes.values)            \
-    X(packed, packed)                 \
     X(take_differing, take_differing) \
     X(binarize, binarize)             \
     X(binarize_at, binarize_at)       \

@@ -208,15 +208,15 @@ enum { LEAST_PACKED = 1 << 20 };
 
 /* For a dense layer whose weights, a byte each, would not stay in a cache; or NULL: expanded once they are used faster.  The
  * shape has not been checked yet. */
-static const struct bnn_byte_kernels *packed_kernels(const struct bnn_model *m, const struct bnn_op *op)
+static BNN_APART const struct bnn_byte_kernels *packed_kernels(const struct bnn_model *m, const struct bnn_op *op)
 {
-    if (m->kernels->packed == NULL || op->input_count < 2)
+    if (m->kernels->wide == NULL || op->input_count < 2)
         return NULL;
     const struct bnn_tensor *x = bnn_op_input(m, op, 0), *w = bnn_op_input(m, op, 1), *y = bnn_op_output(m, op);
     if (w->h != 1 || w->w != 1 || y->h != 1 || y->w != 1)
         return NULL;
-    const struct bnn_byte_kernels *k = &m->kernels->packed[w->c != x->c];
-    return x->c >= k->taps && (uint64_t)x->c * w->o >= LEAST_PACKED ? k : NULL;
+    const struct bnn_byte_kernels *k = &m->kernels->wide[w->c == x->c ? 1 : 2];
+    return k->values != NULL && x->c >= k->taps && (uint64_t)x->c * w->o >= LEAST_PACKED ? k : NULL;
 }
 
 static bnn_status prepare_bytes(struct bnn_prepare *p, struct bnn_op *op)
