@@ -23,8 +23,8 @@ INPUT = "input"
 @dataclass(frozen=True)
 class Signal:
     """The sum of what nodes send.  ``shape``: of one sample in one step.  ``step``: whose it is; None: the same in
-    every step; ALL: all steps, one after the other; OVER: made of several.  ``late``: nodes of which it adds what they
-    sent in the step before."""
+    every step; ALL: all steps, one after the other; OVER: made of several.  ``late``: nodes whose previous step is
+    added to the sum."""
 
     nodes: tuple[str, ...]
     shape: Shape

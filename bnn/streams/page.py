@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..runtime.summary import quantity
 from .answers import Answering, Sent, given_name
 
-#: The most steps, all of which a browser draws, and the most characters of a page.
+#: The most steps of a page, since a browser draws all of them; and its most characters.
 MOST_STEPS, MOST_SIZE = 20_000, 2_000_000
 
 _PULSES = (
