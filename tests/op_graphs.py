@@ -232,9 +232,9 @@ def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
 def rounding(rng: Rng, graph: Graph) -> Graph:
     """With other float constants, so that sums depend on their order."""
     new: dict[Node, Node] = {}
-    zeros = {node.inputs[2] for node in graph.nodes() if node.op == "qconv2d"}  # bytes
+    kept = {node.inputs[2] for node in graph.nodes() if node.op == "qconv2d"}  # bytes
     for node in graph.nodes():
-        if node.op == "constant" and node.type.dtype is DType.f32 and node not in zeros:
+        if node.op == "constant" and node.type.dtype is DType.f32 and node not in kept:
             new[node] = constant(node.value * np.float32(rng.uniform(0.5, 1.5)))
         else:
             new[node] = make(node.op, *(new[i] for i in node.inputs), attrs=node.attrs, name=node.name)
@@ -274,7 +274,7 @@ def arithmetic(rng: Rng) -> Graph:
 
 
 def passed(rng: Rng) -> Graph:
-    """A random convolution whose value is passed to a max-pool, with or without a mask."""
+    """A random convolution whose value is passed to an op that takes rows."""
     while True:
         name = str(rng.choice(CONVOLUTIONS))
         x = input_node("x", random_shape(rng), DType.u8 if name in ("iconv2d", "qconv2d") else DType.f32)
@@ -284,12 +284,20 @@ def passed(rng: Rng) -> Graph:
         conv = maker(rng, data)
         if len(conv.type.shape) != 3:
             continue
-        pool = pooled(rng, conv)
-        return plan([x], [make("unpack" if pool.type.dtype is DType.b1 else "copy", pool)])
+        return plan([x], [floats(taker(rng, conv))])
 
 
-def pooled(rng: Rng, conv: Node) -> Node:
-    """A max-pool whose windows share no rows, with or without a mask."""
+def floats(x: Node) -> Node:
+    """Its numbers, which can be an output."""
+    return make({DType.b1: "unpack", DType.u8: "cast"}.get(x.type.dtype, "copy"), x)
+
+
+def taker(rng: Rng, conv: Node) -> Node:
+    """A max-pool whose windows share no rows, with or without a mask; or of floats, their bytes or levels."""
+    if conv.type.dtype is DType.f32 and rng.random() < 0.5:
+        maker = OPS[str(rng.choice(["quantize", "binarize_levels"]))].maker
+        assert maker is not None
+        return maker(rng, conv)
     height, width = (int(rng.integers(1, min(4, size) + 1)) for size in conv.type.shape[:2])
     top, left, bottom, right = (int(rng.integers(0, size)) for size in (height, width, height, width))
     stride = (height + int(rng.integers(0, 2)), int(rng.integers(1, 4)))

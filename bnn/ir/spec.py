@@ -154,9 +154,9 @@ def _verify_plan(graph: Graph, after: str) -> None:
             if halo | Halo(*conv_attrs(node).pads) != halo:
                 raise VerifierError(f"after {after}: layer '{node.name}' pads more than its input's halo {halo}")
         if place.storage is Storage.PASSED:
-            pools = [n for n in graph.schedule[position[node] + 1 : position[node] + 2] if takes_rows(n, node)]
-            if not pools or place.halo or uses[node] != 1:
-                raise VerifierError(f"after {after}: '{node.name}' is passed, but no max-pool after it takes its rows")
+            takers = [n for n in graph.schedule[position[node] + 1 : position[node] + 2] if takes_rows(n, node)]
+            if not takers or place.halo or uses[node] != 1:
+                raise VerifierError(f"after {after}: '{node.name}' is passed, but no op after it takes its rows")
         if place.storage is Storage.ARENA:
             live.append((place.offset, place.offset + place.bytes, position[node], node))
     last = graph.last_reads()

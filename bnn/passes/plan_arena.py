@@ -39,8 +39,8 @@ RUNTIME = ArenaMemory(fewest_pixels=128, least_bytes=16384, band=2048)
 def plan_arena(graph: Graph, memory: ArenaMemory = RUNTIME) -> Graph:
     """Precondition: scheduled.  Postcondition: every arena value has an offset, those alive together do not overlap,
     and ``arena_bytes`` is the space they need.  A value takes the place of an operand that nothing reads later, where
-    its op allows it.  What a convolution gives to the max-pool after it is passed, not placed, if that saves space.  A
-    plan that the graph has is replaced.
+    its op allows it.  What a convolution gives to an op after it that takes rows is passed, not placed, if that saves
+    space.  A plan that the graph has is replaced.
     """
     passed = [
         n
@@ -61,7 +61,7 @@ def passable(graph: Graph) -> list[Node]:
     """The values that could be passed."""
     uses, places = graph.use_counts(), graph.placements
     pairs = zip(graph.schedule, graph.schedule[1:], strict=False)
-    return [n for n, pool in pairs if takes_rows(pool, n) and uses[n] == 1 and not places[n].halo]
+    return [n for n, reader in pairs if takes_rows(reader, n) and uses[n] == 1 and not places[n].halo]
 
 
 def arrange(graph: Graph, passed: Collection[Node], memory: ArenaMemory = RUNTIME) -> tuple[Graph, int]:
@@ -76,7 +76,7 @@ def arrange(graph: Graph, passed: Collection[Node], memory: ArenaMemory = RUNTIM
     last = replace(graph, placements=placements).last_reads()
     sizes = {n: physical_bytes(n, place, memory.alignment) for n, place in placements.items()}
     pairs = zip(graph.schedule, graph.schedule[1:], strict=False)
-    bands = {n: sizes[n] // n.type.shape[0] * rows_at_once(pool) for n, pool in pairs if n in passed}
+    bands = {n: sizes[n] // n.type.shape[0] * rows_at_once(reader) for n, reader in pairs if n in passed}
     placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
     arena = 0
     members = [n for n in graph.schedule if placements[n].storage is Storage.ARENA]

@@ -246,11 +246,11 @@ uint64_t bnn_op_work(const struct bnn_model *m, const struct bnn_op *op);
 uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op);
 /* Whether it is at most that, without a division. */
 int bnn_op_fits(const struct bnn_model *m, const struct bnn_op *op, uint64_t most);
-/* The rows passed to a pool that exist at once, those of some windows, and their bytes of scratch memory. */
+/* The rows passed to an op that exist at once, those of some rows of its output, and their bytes of scratch memory. */
 struct bnn_band {
-    size_t windows, rows, bytes;
+    size_t outputs, rows, bytes;
 };
-struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *pool);
+struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *taker);
 
 /* graph.c: whether two tensors are alike in memory. */
 int bnn_are_laid_alike(const struct bnn_tensor *a, const struct bnn_tensor *b);

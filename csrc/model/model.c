@@ -264,7 +264,7 @@ static void count_needs(struct bnn_model *m, uint32_t k)
     const struct bnn_op *op = &m->ops[k];
     uint64_t scratch = op->scratch;
     uint32_t inputs = 0;
-    if (bnn_takes(m, op)) /* after the rows that are passed comes what their op uses: the pool uses none */
+    if (bnn_takes(m, op)) /* after the rows that are passed comes what the two ops use */
         scratch = bnn_plus(bnn_band_of(m, op).bytes, bnn_plus(op[-1].scratch, scratch));
     for (const struct bnn_op *o = op - op->before; o <= op; o++)
         inputs += o->input_count;

@@ -63,7 +63,7 @@ bnn_status bnn_read_op(const struct bnn_header *h, uint32_t number, const unsign
  * tensor's written and last_read.  alive: room for min(tensor_count, BNN_MAX_ALIVE) numbers. */
 bnn_status bnn_check_graph(struct bnn_model *m, const struct bnn_header *h, uint32_t *alive, bnn_problem *problem);
 
-/* A part of it: passed tensors go from a convolution to the max_pool after it, and to no other op.  Needs last_read. */
+/* A part of it: passed tensors go from a convolution to the op after it, and to no other.  Needs last_read. */
 bnn_status bnn_check_passed(const struct bnn_model *m, bnn_problem *problem);
 
 #ifdef BNN_NO_MESSAGES

@@ -70,13 +70,15 @@ uint64_t bnn_op_piece(const struct bnn_model *m, const struct bnn_op *op)
 
 enum { ENOUGH = 2048 }; /* bytes of a band that need not be small: each costs a call of the convolution */
 
-struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *pool)
+struct bnn_band bnn_band_of(const struct bnn_model *m, const struct bnn_op *taker)
 {
-    const struct bnn_pool_attrs *a = pool->attrs;
-    const struct bnn_tensor *t = bnn_op_input(m, pool, 0);
-    size_t kernel = (size_t)a->kernel_h, stride = (size_t)a->stride_h, row = t->row * t->element;
+    const struct bnn_pool_attrs *a = taker->attrs;
+    const struct bnn_tensor *t = bnn_op_input(m, taker, 0);
+    int windows = taker->row->opcode == BNN_OP_max_pool;
+    size_t kernel = windows ? (size_t)a->kernel_h : 1, stride = windows ? (size_t)a->stride_h : 1;
+    size_t row = t->row * t->element;
     size_t most = (size_t)ENOUGH / row, more = most > kernel ? (most - kernel) / stride : 0;
     size_t rows = more * stride + kernel;
     rows = rows < t->h ? rows : t->h; /* so that their bytes are part of a tensor's, whose size was checked */
-    return (struct bnn_band){.windows = more + 1, .rows = rows, .bytes = (size_t)bnn_lines(rows * row)};
+    return (struct bnn_band){.outputs = more + 1, .rows = rows, .bytes = (size_t)bnn_lines(rows * row)};
 }

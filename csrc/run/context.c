@@ -146,13 +146,12 @@ static void find_inputs(const struct bnn_context *c, const struct bnn_op *op, si
         inputs[i] = view_from(bnn_context_view(c, op->inputs[i], slot, buffers), first);
 }
 
-/* A pool, and the convolution before it, which passes it the rows of some windows at a time: a band, at the beginning
- * of the scratch memory.  `own`: the convolution's inputs, at the first image. */
+/* An op, and the convolution before it, which passes it the rows for some rows of its output at a time: a band, at the
+ * beginning of the scratch memory.  `own`: the convolution's inputs, at the first image. */
 static void run_pair(struct bnn_run *r, struct bnn_view *own)
 {
     const struct bnn_op *op = r->op - 1;
-    const struct bnn_pool_attrs *a = r->op->attrs;
-    struct bnn_view *inputs = own + op->input_count; /* the pool's */
+    struct bnn_view *inputs = own + op->input_count; /* of the op that takes the rows */
     const struct bnn_tensor *t = inputs[0].tensor;
     const struct bnn_band band = bnn_band_of(r->model, r->op);
     inputs[0].data = r->scratch;
@@ -165,9 +164,9 @@ static void run_pair(struct bnn_run *r, struct bnn_view *own)
     conv.block_end = op->blocks;
     for (size_t i = 0; i < r->images; i++, conv.nan++) {
         for (size_t y = r->row_begin, end; y < r->row_end; y = end) {
-            end = r->row_end - y < band.windows ? r->row_end : y + band.windows;
-            conv.row_begin = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, t->h).begin;
-            conv.row_end = bnn_pool_taps(end - 1, a->stride_h, a->kernel_h, a->pad_top, t->h).end;
+            end = r->row_end - y < band.outputs ? r->row_end : y + band.outputs;
+            conv.row_begin = bnn_rows_taken(r->op, y, t->h).begin;
+            conv.row_end = bnn_rows_taken(r->op, end - 1, t->h).end;
             inputs[0].first = conv.row_begin;
             conv.output = inputs[0];
             bnn_run_op(&conv);

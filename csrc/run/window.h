@@ -31,6 +31,16 @@ static inline struct bnn_taps bnn_pool_taps(size_t position, int32_t stride, int
     return taps;
 }
 
+/* The rows of its first input that an op reads for row y of its output, if the op can take rows: those of a max-pool's
+ * windows, or the same row. */
+static inline struct bnn_taps bnn_rows_taken(const struct bnn_op *op, size_t y, size_t height)
+{
+    const struct bnn_pool_attrs *a = op->attrs;
+    if (op->row->opcode == BNN_OP_max_pool)
+        return bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, height);
+    return (struct bnn_taps){y, y + 1};
+}
+
 /* The largest number of taps of a window inside the image, along one axis and in total. */
 static inline uint32_t bnn_pool_reach(int32_t kernel, uint32_t size)
 {

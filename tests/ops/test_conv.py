@@ -20,7 +20,7 @@ from bnn.ir.ops.conv import conv_accumulate, epilogue
 from bnn.ir.ops.record import Level
 from bnn.ir.spec import verify
 from bnn.runtime import Model, available_kernels
-from op_graphs import convolution, plan, pooled
+from op_graphs import convolution, floats, plan, taker
 from seed import SEED
 
 CASES = 60
@@ -67,15 +67,15 @@ def test_random_graphs(binary: bool) -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["bconv2d", "conv2d"])
-def test_passed_to_a_pool(binary: bool) -> None:
-    """A convolution and the max-pool after it: together, on all threads and batches, and one after the other."""
+def test_passed_to_the_next_op(binary: bool) -> None:
+    """A convolution and the op that takes its rows: together, on all threads and batches, and one after the other."""
     passed = 0
     for case in range(CASES):
         rng = np.random.default_rng([SEED, case, binary])
         around, conv = convolution(rng, binary)
         if len(conv.type.shape) != 3:
             continue
-        graph = plan(around.inputs, [pooled(rng, conv)])
+        graph = plan(around.inputs, [floats(taker(rng, conv))])
         verify(graph, Level.RUNTIME)
         print(f"BNN_TEST_SEED={SEED} case {case}\n{graph}")
         arrays = images(rng, graph, int(rng.integers(1, 8)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
+from bnn.ir.ops import PoolAttrs
 from bnn.passes.plan_arena import RUNTIME, ArenaMemory
 
 
@@ -16,7 +17,7 @@ def needed(node: Node, graph: Graph) -> int:
     *spatial, channels = node.type.shape
     h, w = [1, 1, *spatial][-2:]
     halo = graph.placements[node].halo
-    pixel = 4 * channels if node.type.dtype is DType.f32 else 4 * -(-channels // 32)
+    pixel = {DType.f32: 4 * channels, DType.u8: channels}.get(node.type.dtype, 4 * -(-channels // 32))
     return (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
 
 
@@ -58,15 +59,16 @@ def check_plan(graph: Graph, memory: ArenaMemory = RUNTIME) -> None:
             assert place.bytes == needed(node, graph) and not place.halo
             assert memory.band is None or place.offset == 0
             if memory.band is None:
-                pool = graph.schedule[number[node] + 1]
-                rows[node] = place.bytes // node.type.shape[0] * min(pool.attrs.kernel[0], node.type.shape[0])
+                attrs = graph.schedule[number[node] + 1].attrs
+                once = attrs.kernel[0] if isinstance(attrs, PoolAttrs) else 1
+                rows[node] = place.bytes // node.type.shape[0] * min(once, node.type.shape[0])
                 assert place.offset % unit == 0 and place.offset + rows[node] <= graph.arena_bytes
                 owner[place.offset : place.offset + rows[node]] = number[node]
                 total += -(-rows[node] // unit) * unit
         else:
             assert place.storage is Storage.OUTPUT and not place.halo and place.bytes == needed(node, graph)
         if before is not None and graph.placements[before].storage is Storage.PASSED:
-            assert node.inputs[0] is before and node.op == "max_pool"
+            assert node.inputs[0] is before and node.op in ("max_pool", "quantize", "binarize_levels")
             read([*node.inputs, *before.inputs])
         before = node
     assert graph.arena_bytes <= total

@@ -507,7 +507,7 @@ def test_a_value_that_would_save_nothing_is_not_passed() -> None:
 def test_what_may_not_be_passed_is_refused(case: dict[str, int]) -> None:
     graph, conv, _ = pooled(**case)
     planned, _ = arrange(graph, [conv])
-    with pytest.raises(VerifierError, match="is passed, but no max-pool after it takes its rows"):
+    with pytest.raises(VerifierError, match="is passed, but no op after it takes its rows"):
         verify(planned, Level.RUNTIME)
 
 

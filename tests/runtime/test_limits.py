@@ -283,7 +283,7 @@ class TestPassed:
     def of(self, **options: Any) -> Answer:
         return opened(self.net(**options).bytes())
 
-    ALONE = refused("op 1 (conv): max_pool after it, and no other op, that reads its passed output", 0, 1)
+    ALONE = refused("op 1 (conv): op after it that takes rows, and no other, that reads its passed output", 0, 1)
 
     def test_to_the_pool_after_it_and_to_nothing_else(self) -> None:
         for options, answer in (

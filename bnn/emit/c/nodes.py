@@ -88,14 +88,22 @@ def _output(program: Program, node: Node, first: int = 0) -> str:
 
 
 def _rows(program: Program, height: int, *lines: str) -> None:
-    """A loop over the rows of the output; rows that are passed are computed in the pool's loop."""
-    if _is_passed(program, program.current):
+    """A loop over the rows of the output; rows that are passed are computed in the next op's loop."""
+    node = program.current
+    if _is_passed(program, node):
         program.passed = lines
         return
     program.line(f"for (size_t row = 0; row < {height}; row++) {{")
-    for line in lines:
+    taken = ("const size_t begin = row;", *program.passed) if _is_passed(program, node.inputs[0]) else ()
+    for line in (*taken, *lines):
         program.line(f"    {line}")
     program.line("}")
+
+
+def _data(program: Program, node: Node) -> str:
+    """C: the row of its first input that belongs to a row of the output."""
+    data = node.inputs[0]
+    return program.at(data) if _is_passed(program, data) else _row(program.inside(data), program.view(data).row)
 
 
 def _row(pointer: str, step: int, first: int = 0) -> str:
@@ -680,7 +688,7 @@ def _loops(program: Program, node: Node, out: View, text: str) -> None:
 
 def _binarize(program: Program, node: Node) -> None:
     x, out = program.view(node.inputs[0]), program.view(node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    target, source = _row(program.inside(node), out.row), _data(program, node)
     if node.op == "binarize_levels":
         thresholds = node.inputs[1].value.astype(np.float32)
         planes = len(thresholds).bit_length()
@@ -722,12 +730,12 @@ def _dequantize(program: Program, node: Node) -> None:
 def _quantize(program: Program, node: Node) -> None:
     a = node.attrs
     assert isinstance(a, QuantizeAttrs)
-    x, out = program.view(node.inputs[0]), program.view(node)
+    out = program.view(node)
     text = f"{{{number(a.scale)}, {number(a.offset)}, {a.zero}}}"
     quantizer = program.struct("bnn_quantizer", "quantizer", text, 12)
     program.layer.kind, program.layer.pixels = "quantize", out.height * out.width * out.channels
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    target, source = _row(program.inside(node), out.row), _data(program, node)
     call = program.call("bnn_mcu_quantize", target, source, out.width * out.channels, f"&{quantizer}")
     _rows(program, out.height, call + ";")
 

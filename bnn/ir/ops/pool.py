@@ -18,6 +18,7 @@ from .rounding import NOTHING, UNIT, gamma, magnitude
 from .sources import signs
 
 LOWEST = np.finfo(np.float32).min
+_ONE_BY_ONE = ("quantize", "binarize_levels")
 
 
 @dataclass(frozen=True)
@@ -112,18 +113,19 @@ def resize_bilinear(x: Array, a: ResizeAttrs) -> Array:
     return np.asarray(rows[:, top] + (rows[:, bottom] - rows[:, top]) * down[:, None, None])
 
 
-def takes_rows(pool: Node, data: Node) -> bool:
-    """Whether a max-pool can read what a convolution computes a few rows at a time: no row is in two windows."""
-    if pool.op != "max_pool" or pool.inputs[0] is not data or data.op not in CONVOLUTIONS:
+def takes_rows(node: Node, data: Node) -> bool:
+    """Whether an op can read what a convolution computes a few rows at a time: a max-pool if no row is in two windows,
+    and what makes bytes or numbers of floats one by one.
+    """
+    image = data.op in CONVOLUTIONS and len(data.type.shape) == 3
+    if not image or node.op not in ("max_pool", *_ONE_BY_ONE) or node.inputs[0] is not data:
         return False
-    assert isinstance(pool.attrs, PoolAttrs)
-    return pool.attrs.stride[0] >= pool.attrs.kernel[0]
+    return not isinstance(node.attrs, PoolAttrs) or node.attrs.stride[0] >= node.attrs.kernel[0]
 
 
-def rows_at_once(pool: Node) -> int:
-    """Rows that a window reads."""
-    assert isinstance(pool.attrs, PoolAttrs)
-    return min(pool.attrs.kernel[0], pool.inputs[0].type.shape[0])
+def rows_at_once(node: Node) -> int:
+    """Rows that it reads for a row of its output."""
+    return min(node.attrs.kernel[0], node.inputs[0].type.shape[0]) if isinstance(node.attrs, PoolAttrs) else 1
 
 
 def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
