@@ -25,6 +25,15 @@ static inline uint8_t bnn_quantize(float v, const struct bnn_quantizer *q)
     return (uint8_t)((int32_t)(v - BNN_ROUNDS) + q->zero);
 }
 
+/* The quantizer's number, or the one beside it. */
+static inline uint8_t bnn_number(float v, const struct bnn_quantizer *q, const struct bnn_thresholds *t)
+{
+    uint32_t guess = bnn_quantize(v, q), number = guess < t->count ? guess : t->count;
+    if (number > 0 && !(v >= t->first[number - 1]))
+        return (uint8_t)(number - 1);
+    return (uint8_t)(number + (number < t->count && v >= t->first[number]));
+}
+
 /* Bits of one pixel, v > BNN_BIT_ABOVE, tail bits zero; nonzero: there was a NaN. */
 static inline int bnn_binarize(uint32_t *bits, const float *values, size_t count)
 {

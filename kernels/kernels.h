@@ -128,6 +128,14 @@ struct bnn_quantizer {
     int32_t zero;
 };
 
+/* Rising thresholds: a float's byte is the number of those that are <= it; 0 for NaN.  A quantizer of zero 0 gives it or
+ * the number beside it, and the wrong one only where the float is less than `apart` from the middle of two numbers. */
+struct bnn_thresholds {
+    const float *first;
+    uint32_t count;
+    float apart;
+};
+
 /* What becomes of a float v by its operand o: bnn/ir/ops says what the ops of these names compute.  set: o.  raise and
  * lower: o if it is greater (less), otherwise v, also if there is a NaN.  nearest and down: the op `round` in these
  * directions, for all pixels by the number BNN_WHOLE. */
@@ -249,7 +257,9 @@ struct bnn_kernels {
     int (*binarize_at)(uint32_t *dst, const float *src, const float *thresholds, const uint32_t *flips, size_t channels,
                        size_t pixels);
     void (*compute)(const struct bnn_elements *elements);
-    void (*quantize)(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer);
+    /* thresholds may be NULL */
+    void (*quantize)(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer,
+                     const struct bnn_thresholds *thresholds);
     /* out[i * channels + c] = the value of the number of pixel i's channel c.  NULL where no family does it well. */
     void (*decode)(float *out, const uint32_t *in, const struct bnn_numbers *numbers, size_t pixels);
     const struct bnn_event_kernels *events;

@@ -136,6 +136,12 @@ CASES: dict[str, Callable[[], Case]] = {
         "qconv2d", U8, 3, const(I8, 4, 2, 3, 3), F32, const(F32, 3, value=[0, 7, 255]), slots=SLOTS["zeros"]
     ),
     "quantize": unary("quantize", F32, U8, scale=2.0, zero=255),
+    "quantize at thresholds": lambda: Case(
+        "quantize",
+        [data(F32, *SHAPE), const(F32, 3, value=[0, 2, 4])],
+        data(U8, *SHAPE),
+        {"scale": 0.5, "offset": 0.5},
+    ),
     "dense": lambda: Case("conv2d", [data(F32, 3), const(F32, 4, 1, 1, 3)], data(F32, 4), dict(CONV)),
     "groups": lambda: conv("bconv2d", B1, 64, const(B1, 4, 2, 3, 32), F32, groups=2),
     "planes": lambda: conv("bconv2d", B1, 64, const(B1, 4, 2, 3, 3), F32, planes=2),

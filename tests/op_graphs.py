@@ -233,6 +233,7 @@ def rounding(rng: Rng, graph: Graph) -> Graph:
     """With other float constants, so that sums depend on their order."""
     new: dict[Node, Node] = {}
     kept = {node.inputs[2] for node in graph.nodes() if node.op == "qconv2d"}  # bytes
+    kept |= {i for node in graph.nodes() if node.op == "quantize" for i in node.inputs[1:]}  # at equal distances
     for node in graph.nodes():
         if node.op == "constant" and node.type.dtype is DType.f32 and node not in kept:
             new[node] = constant(node.value * np.float32(rng.uniform(0.5, 1.5)))

@@ -10,6 +10,7 @@ from ..ir import spec
 from ..ir.graph import Graph
 from ..ir.ops import Level
 from .binarize import binarize
+from .byte_levels import byte_levels
 from .canonicalize import canonicalize
 from .choose_layout import choose_layout
 from .cse import cse
@@ -47,6 +48,7 @@ PIPELINE: tuple[tuple[Pass, Level], ...] = (
     (threshold_floats, Level.BINARY),
     (fuse_affine, Level.BINARY),
     # BINARY: what spikes are emitted from
+    (byte_levels, Level.BINARY),
     (round_levels, Level.BINARY),
     (one_pass_slopes, Level.BINARY),
     (regular_gathers, Level.BINARY),

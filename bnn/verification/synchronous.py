@@ -145,6 +145,7 @@ class _Verifier:
         self.shifts = shifts(recognized)
         self.sums = accumulators(binary)
         self.trained = {node.name for node in binary.nodes() if node.op == "qconv2d"}  # to be integers
+        self.levels = {n.origin: n.inputs[1].value for n in binary.nodes() if n.op == "dequantize" and n.origin}
         self.nodes = decode(model.to_bytes()).schedule
         own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
@@ -330,6 +331,9 @@ class _Verifier:
         value = values[tensor.origin]
         if value.size != count * int(np.prod(tensor.shape)):
             return None
+        if tensor.dtype == "u8" and tensor.origin in self.levels:  # the levels' numbers
+            known = self.levels[tensor.origin]
+            value = np.searchsorted((known[1:] + known[:-1]) / 2, value)
         return np.ascontiguousarray(value.reshape((count, *tensor.shape)), dtype=np.float32)
 
     def _distances(self, tensor: TensorInfo, values: dict[str, Array], shape: tuple[int, ...]) -> Array:

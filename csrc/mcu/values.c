@@ -96,6 +96,20 @@ void bnn_mcu_quantize(uint8_t *out, const float *in, size_t count, const struct 
         out[i] = bnn_quantize(in[i], quantizer);
 }
 
+void bnn_mcu_quantize_at(uint8_t *out, const float *in, size_t count, const uint32_t *keys, size_t bits)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint32_t *at = keys;
+        uint32_t key;
+        memcpy(&key, &in[i], sizeof key);
+        const uint32_t is_number = 0u - (uint32_t)(key << 1 <= 0xff000000u);
+        key = (key ^ ((0u - (key >> 31)) | 0x80000000u)) & is_number;
+        for (size_t b = bits; b-- > 0;)
+            at += (size_t)(key >= at[((size_t)1 << b) - 1]) << b;
+        out[i] = (uint8_t)(at - keys);
+    }
+}
+
 void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channels)
 {
     for (size_t i = 0; i < pixels; i++, in += (channels + 31) / 32)

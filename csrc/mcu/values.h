@@ -38,6 +38,11 @@ int bnn_mcu_levels(uint32_t *out, const float *in, const float *thresholds, size
 /* Bytes of floats: see struct bnn_quantizer. */
 void bnn_mcu_quantize(uint8_t *out, const float *in, size_t count, const struct bnn_quantizer *quantizer);
 
+/* How many thresholds are <= each float, 0 for NaN, without an operation on floats.  keys: of the 2^bits - 1 rising
+ * thresholds, those that there are not being UINT32_MAX.  The key of a negative float has the float's bits inverted, that
+ * of another one its highest bit set, so that keys rise with floats; that of a zero is 2^31 - 1. */
+void bnn_mcu_quantize_at(uint8_t *out, const float *in, size_t count, const uint32_t *keys, size_t bits);
+
 /* Bits to +1 and -1. */
 void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channels);
 

@@ -342,11 +342,49 @@ const struct bnn_op_row bnn_op_row_dequantize = {
     .row = dequantize_row,
 };
 
-/* quantize: floats as bytes. */
+/* quantize: floats as bytes, by a scale or by thresholds. */
+enum { PARTS = 4, ROUNDING = 1 << 20 }; /* parts of a number that a threshold may be off; more than floats are */
+
+/* How far from the middle of two numbers the threshold between them may lie, in numbers; or more than it may. */
+static float most_off(const struct bnn_quantize_attrs *a, const struct bnn_tensor *thresholds)
+{
+    const float *value = thresholds->data;
+    float most = a->scale > 0.0f ? 0.0f : 1.0f;
+    for (uint32_t i = 0; i < thresholds->c; i++) {
+        float v = value[i] * a->scale;
+        v = v + a->offset;
+        v = v - ((float)i + 0.5f);
+        v = v < 0.0f ? -v : v;
+        most = v <= most ? most : v; /* also NaN */
+    }
+    return most;
+}
+
+static bnn_status prepare_thresholds(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_quantize_attrs *a = op->attrs;
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *thresholds = bnn_op_input(p->model, op, 1);
+    BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_U8));
+    BNN_TRY(bnn_check_output(p, op, in->rank, in->h, in->w, in->c));
+    BNN_TRY(check_thresholds(p, op, thresholds));
+    BNN_CHECK(a->zero == 0, "byte of a zero, with thresholds", a->zero, 0);
+    float most = most_off(a, thresholds);
+    BNN_CHECK(most * PARTS <= 1.0f, "thresholds within 1/4 of the scale's (1: yes)", 0, 1);
+    struct bnn_thresholds *kept = bnn_reserve(p, 1, sizeof *kept);
+    if (kept != NULL) {
+        *kept = (struct bnn_thresholds){thresholds->data, thresholds->c, most + 1.0f / ROUNDING};
+        op->prepared = kept;
+    }
+    return BNN_OK;
+}
+
 static bnn_status prepare_quantize(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_quantize_attrs *a = op->attrs;
-    BNN_TRY(bnn_check_unary(p, op, BNN_F32, BNN_U8));
+    if (op->input_count > 1)
+        BNN_TRY(prepare_thresholds(p, op));
+    else
+        BNN_TRY(bnn_check_unary(p, op, BNN_F32, BNN_U8));
     BNN_CHECK(a->zero >= 0 && a->zero <= 255, "byte of a zero, from 0 to 255", a->zero, 255);
     BNN_CHECK(a->scale - a->scale == 0.0f && a->offset - a->offset == 0.0f, "scale and offset, finite (1: yes)", 0, 1);
     BNN_CHECK_KERNELS(p->model->kernels->quantize != NULL);
@@ -355,11 +393,12 @@ static bnn_status prepare_quantize(struct bnn_prepare *p, struct bnn_op *op)
 
 static void quantize_row(const struct bnn_run *r, size_t image, size_t y)
 {
-    const struct bnn_quantize_attrs *a = r->op->attrs;
+    const struct bnn_op *op = r->op;
+    const struct bnn_quantize_attrs *a = op->attrs;
     const struct bnn_quantizer quantizer = {a->scale, a->offset, a->zero};
     size_t width = (size_t)r->output.tensor->w * r->output.tensor->c;
     r->model->kernels->quantize(bnn_row_bytes(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, y), width,
-                                &quantizer);
+                                &quantizer, op->prepared);
 }
 
 const struct bnn_op_row bnn_op_row_quantize = {
@@ -374,7 +413,7 @@ enum { VALUES = 256 };
 static bnn_status prepare_cast(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_types(p, op, op->input_count == 1 ? 1 : 2, BNN_U8, BNN_F32));
-    if (op->input_count == 2)
+    if (op->input_count > 1)
         BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_F32, VALUES, "values of the table"));
     return bnn_check_same_shape(p, op);
 }

@@ -144,10 +144,11 @@ static int wide_values(const struct bnn_tile *t)
     return nan;
 }
 
-static void quantize(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer)
+static void quantize(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer,
+                     const struct bnn_thresholds *thresholds)
 {
     for (size_t i = 0; i < count; i++)
-        dst[i] = bnn_quantize(src[i], quantizer);
+        dst[i] = thresholds != NULL ? bnn_number(src[i], quantizer, thresholds) : bnn_quantize(src[i], quantizer);
 }
 
 static int depthwise(const struct bnn_tile *t)

@@ -62,6 +62,19 @@ quantize
     out.dtype = F32 -> FORMAT dtype of the output; F32, U8
     zero = [-1|256] -> FORMAT byte of a zero, from 0 to 255; [-1|256], 255
     [scale|offset] = NAN -> FORMAT scale and offset, finite (1: yes); 0, 1
+quantize at thresholds
+    inputs = 3 -> FORMAT number of inputs; 3, 2
+    in 0.dtype = U8 -> FORMAT dtype of the input; U8, F32
+    out.dtype = F32 -> FORMAT dtype of the output; F32, U8
+    out.shape = (2, 3, 4) -> FORMAT channels of the output; 4, 5
+    in 1.dtype = I32 -> FORMAT dtype of an operand; I32, F32
+    in 1.shape = (1,) & in 1.value = 0 -> FORMAT thresholds, 2 to 255; 1, 2
+    in 1.value = (0, 4, 2) -> FORMAT thresholds that are numbers and rise, from the first on; 2, 3
+    zero = 1 -> FORMAT byte of a zero, with thresholds; 1, 0
+    in 1.value = (0.5, 1.5, 4.5) -> OK
+    in 1.value = [(0.53125, 2, 4)|(0, 2, 3.46875)] -> FORMAT thresholds within 1/4 of the scale's (1: yes); 0, 1
+    scale = [-0.5|0|1] -> FORMAT thresholds within 1/4 of the scale's (1: yes); 0, 1
+    [scale|offset] = NAN -> FORMAT thresholds within 1/4 of the scale's (1: yes); 0, 1
 cast by a table
     in 0.storage = INPUT -> OK
     in 1.dtype = I32 -> FORMAT dtype of an operand; I32, F32

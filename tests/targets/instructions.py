@@ -99,7 +99,8 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
         [of(f"{bits}_{n},3x3,16x16x{c}->{o}", o) for n, c, o in ((9, 32, 32), (18, 64, 64), (36, 128, 64))],
         [of(f"conv_bits_shared{five},3x3,16x16x16->16", 16 * 5) for five in ("", "_5")],
         of("planes_bits,3x3,16x16x32x2->32", 32 * 18), of_bytes("", ""), of_bytes("_9", "_27"),
-        (small - 16 * product, product), (few_bytes - 16 * byte, byte), of("quantize,16x16x32", 32),
+        (small - 16 * product, product), (few_bytes - 16 * byte, byte),
+        of("quantize,16x16x32", 32), of("quantize_at,16x16x32", 32),
         of("depthwise_floats,3x3,16x16x32", 32 * 9),
         of("finish,16x16x32", 32), of("signs,16x16x32", 32), of("max_pool_bits,2x2,16x16x64", 2),
     )  # fmt: skip

@@ -21,9 +21,9 @@ class Costs:
     """Instructions.  ``bits``: for an output, and for a word of its window; ``fixed``: for an output of 9, 18 and 36
     words; ``shared`` (of any window, and of 5 words) and ``planes``: for a word.  ``bytes``, and ``bytes_fixed`` (9 and
     27): for four bytes of a pixel's window, for an output, for four bytes of its window.  ``floats`` and ``int8``: for
-    an output, and for a product; ``depthwise``: for a product.  ``quantize``: for a float that becomes a byte;
-    ``finished``: for a value that is normalized; ``sign``: for one that becomes a bit.  Other ops: for an element that
-    they read."""
+    an output, and for a product; ``depthwise``: for a product.  ``quantize`` and ``levels``: for a float that becomes a
+    byte, without and with thresholds; ``finished``: for a value that is normalized; ``sign``: for one that becomes a
+    bit.  Other ops: for an element that they read."""
 
     bits: Line
     fixed: tuple[float, float, float]
@@ -34,6 +34,7 @@ class Costs:
     floats: Line
     int8: Line
     quantize: float
+    levels: float
     depthwise: float
     finished: float
     sign: float
@@ -46,8 +47,8 @@ class Costs:
             table, output, group = self.bytes_fixed if layer.way == "fixed" else self.bytes
             groups = -(-layer.window // 4)
             return layer.pixels * (table * groups + layer.outputs * (output + group * groups)) + after
-        if layer.kind == "quantize":
-            return layer.pixels * self.quantize
+        if layer.kind in ("quantize", "levels"):
+            return layer.pixels * (self.quantize if layer.kind == "quantize" else self.levels)
         if not layer.kind:
             return layer.pixels * self.element + after
         return layer.pixels * layer.outputs * self._output(layer) + after
@@ -66,37 +67,37 @@ class Costs:
 COSTS: Mapping[str, Costs] = {
     "cortex-m0": Costs(
         (49.3, 17.0), (158.8, 269.2, 585.6), (35.5, 25.5), 23.4,
-        (185.1, 33.6, 6.5), (206.8, 34.2, 8.4), (9.6, 177.7), (54.3, 11.2), 462.0,
+        (185.1, 33.6, 6.5), (206.8, 34.2, 8.4), (9.6, 177.7), (54.3, 11.2), 462.0, 175.1,
         181.3, 279.8, 83.6, 31.6,
     ),
     "cortex-m3": Costs(
         (37.1, 10.2), (106.6, 174.8, 353.9), (23.1, 17.3), 15.4,
-        (174.6, 21.2, 5.2), (169.3, 21.1, 1.8), (4.1, 68.0), (34.8, 6.9), 244.7,
+        (174.6, 21.2, 5.2), (169.3, 21.1, 1.8), (4.1, 68.0), (34.8, 6.9), 244.7, 113.1,
         69.3, 126.0, 89.4, 22.5,
     ),
     "cortex-m4": Costs(
         (32.5, 9.8), (102.6, 170.8, 343.9), (21.8, 16.8), 14.5,
-        (175.3, 21.3, 5.1), (170.0, 21.2, 1.8), (-1.7, 4.9), (37.2, 2.5), 28.0,
+        (175.3, 21.3, 5.1), (170.0, 21.2, 1.8), (-1.7, 4.9), (37.2, 2.5), 28.0, 113.1,
         8.8, 27.2, 15.9, 22.5,
     ),
     "cortex-m55": Costs(
         (16.2, 3.3), (41.1, 60.5, 122.2), (25.0, 17.2), 17.0,
-        (175.9, 25.3, 4.1), (174.2, 19.6, 1.7), (-9.4, 5.4), (38.0, 2.3), 26.1,
+        (175.9, 25.3, 4.1), (174.2, 19.6, 1.7), (-9.4, 5.4), (38.0, 2.3), 26.1, 108.1,
         8.0, 28.6, 14.9, 21.6,
     ),
     "cortex-m7": Costs(
         (32.5, 9.8), (102.7, 170.8, 343.9), (21.7, 16.7), 14.5,
-        (175.3, 21.3, 5.1), (170.0, 21.2, 1.8), (-1.7, 4.9), (38.8, 2.5), 27.0,
+        (175.3, 21.3, 5.1), (170.0, 21.2, 1.8), (-1.7, 4.9), (38.8, 2.5), 27.0, 113.1,
         8.8, 27.2, 15.9, 22.4,
     ),
     "riscv32": Costs(
         (36.0, 12.3), (110.2, 191.2, 399.7), (25.5, 17.7), 17.1,
-        (147.9, 39.2, 6.4), (136.5, 35.2, 4.7), (-21.1, 172.9), (33.0, 9.2), 431.9,
+        (147.9, 39.2, 6.4), (136.5, 35.2, 4.7), (-21.1, 172.9), (33.0, 9.2), 431.9, 105.1,
         173.7, 263.9, 54.5, 19.0,
     ),
     "riscv64": Costs(
         (36.0, 12.3), (110.2, 191.2, 397.9), (25.5, 17.8), 17.1,
-        (149.3, 39.1, 6.4), (137.7, 35.1, 4.8), (2.6, 5.8), (32.4, 9.2), 26.1,
+        (149.3, 39.1, 6.4), (137.7, 35.1, 4.8), (2.6, 5.8), (32.4, 9.2), 26.1, 106.1,
         12.2, 23.3, 10.7, 19.0,
     ),
 }  # fmt: skip

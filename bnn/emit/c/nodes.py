@@ -731,13 +731,27 @@ def _quantize(program: Program, node: Node) -> None:
     a = node.attrs
     assert isinstance(a, QuantizeAttrs)
     out = program.view(node)
-    text = f"{{{number(a.scale)}, {number(a.offset)}, {a.zero}}}"
-    quantizer = program.struct("bnn_quantizer", "quantizer", text, 12)
-    program.layer.kind, program.layer.pixels = "quantize", out.height * out.width * out.channels
+    target, source, count = _row(program.inside(node), out.row), _data(program, node), out.width * out.channels
+    program.layer.kind, program.layer.pixels = "quantize", out.height * count
+    if len(node.inputs) > 1:
+        thresholds = node.inputs[1].value.astype(np.float32)
+        bits = len(thresholds).bit_length()
+        keys = np.full(2**bits - 1, 2**32 - 1, np.uint32)
+        keys[: len(thresholds)] = _keys(thresholds)
+        program.layer.kind = "levels"
+        call = program.call("bnn_mcu_quantize_at", target, source, count, program.table("uint32_t", "keys", keys), bits)
+    else:
+        text = f"{{{number(a.scale)}, {number(a.offset)}, {a.zero}}}"
+        quantizer = program.struct("bnn_quantizer", "quantizer", text, 12)
+        call = program.call("bnn_mcu_quantize", target, source, count, f"&{quantizer}")
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _data(program, node)
-    call = program.call("bnn_mcu_quantize", target, source, out.width * out.channels, f"&{quantizer}")
     _rows(program, out.height, call + ";")
+
+
+def _keys(floats: Array) -> Array:
+    """Whole numbers in the order of floats: see bnn_mcu_quantize_at."""
+    bits = np.where(floats == 0, np.float32(-0.0), floats).view(np.uint32)
+    return np.where(bits >> 31 != 0, ~bits, bits | np.uint32(1 << 31))
 
 
 def _of_bytes(program: Program, node: Node) -> None:

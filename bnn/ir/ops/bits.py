@@ -14,6 +14,7 @@ from .rounding import moved, no_difference, passed_on
 from .sources import constant, integers, plain_maker
 
 MOST_PLANES = 8  # bits of one number
+MOST_OFF = 0.25  # of a threshold from where numbers are rounded up, in numbers
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,23 @@ def plane_channels(channels: int) -> int:
     return -(-channels // 32) * 32
 
 
+def numbers(x: Array, thresholds: Array) -> Array:
+    """How many of the rising thresholds are <= x; 0 for NaN."""
+    return np.where(np.isnan(x), 0, np.searchsorted(thresholds, x, side="right"))
+
+
+def off_halves(thresholds: Array, a: QuantizeAttrs) -> float:
+    """The largest distance of threshold k (from 0) * scale + offset, each operation in float32, from k + 1/2."""
+    with np.errstate(all="ignore"):
+        v = thresholds.astype(np.float32) * np.float32(a.scale) + np.float32(a.offset)
+    apart = np.abs(v.astype(np.float64) - (np.arange(len(v)) + 0.5)).max()
+    return float(apart) if a.scale > 0 and not np.isnan(apart) else np.inf
+
+
 def binarize_levels(x: Array, thresholds: Array) -> Array:
     """The number of thresholds that are <= x, in binary: plane p, which begins at channel p * plane_channels(C), holds
     bit p of every channel's number; the rest of a plane is -1.  Thresholds rise, and are the same for all channels."""
-    level = (x[..., None] >= thresholds).sum(axis=-1)
+    level = numbers(x, thresholds)
     planes = [np.where(level >> p & 1, np.int8(1), np.int8(-1)) for p in range(len(thresholds).bit_length())]
     fill = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 32)]
     return np.concatenate([np.pad(p, fill, constant_values=-1) for p in planes], axis=-1)
@@ -144,9 +158,14 @@ def excess_128(x: Array) -> Array:
 
 
 def _quantize_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
-    """Values that differ may be rounded apart.  With ``own``, the other computation does not round to bytes at all."""
+    """Values that differ may be rounded apart.  With ``own``, the other computation does not round to bytes at all,
+    unless there are thresholds, which are its own."""
     a = node.attrs
     assert isinstance(a, QuantizeAttrs)
+    if len(operands) > 1:
+        x, thresholds = operands[0].astype(np.float64), operands[1].astype(np.float64)
+        low, number, high = (numbers(v, thresholds) for v in (x - errors[0], x, x + errors[0]))
+        return np.asarray(np.maximum(number - low, high - number).astype(np.float64))
     apart = np.where(errors[0] > 0, errors[0] * abs(a.scale) + (not own), 0.0)
     if own:
         exact = operands[0].astype(np.float64) * a.scale + a.offset + a.zero
@@ -156,6 +175,8 @@ def _quantize_bound(node: Node, operands: Operands, errors: Operands, own: float
 
 def _make_quantize(rng: Rng, x: Node) -> Node:
     """Draw ties, too: of scales that are powers of two."""
+    if rng.random() < 0.5:
+        return make_byte_levels(rng, x)
     scale = 2.0 ** rng.integers(-3, 4) if rng.random() < 0.5 else rng.normal(0, 20)
     offset = rng.choice([0, 0.5, rng.normal()])
     return make(
@@ -163,6 +184,15 @@ def _make_quantize(rng: Rng, x: Node) -> Node:
         x,
         attrs=QuantizeAttrs(float(np.float32(scale)), float(np.float32(offset)), int(rng.integers(0, 256))),
     )
+
+
+def make_byte_levels(rng: Rng, x: Node) -> Node:
+    """Draw 2 to 255 thresholds, evenly spaced but for a fifth of a step; ties are common."""
+    steps, space = int(rng.integers(2, 256)), 2.0 ** rng.integers(-5, 2)
+    apart = rng.integers(-6, 7, steps) / 32 if rng.random() < 0.5 else 0
+    first = rng.integers(-steps, 2)
+    attrs = QuantizeAttrs(1 / space, 0.5 - float(first), 0)
+    return make("quantize", x, constant((first + np.arange(steps) + apart) * space), attrs=attrs)
 
 
 def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
@@ -191,7 +221,15 @@ def _make_cast(rng: Rng, x: Node) -> Node:
 def _quantize_type(types: Types, a: QuantizeAttrs) -> TensorType:
     want(0 <= a.zero <= 255, f"a zero of {a.zero} is not a byte")
     want(bool(np.isfinite([a.scale, a.offset]).all()), f"bad scale or offset in {a}")
-    return to_type(DType.u8, DType.f32)(types, a)
+    if len(types) > 1:
+        steps = types[1].shape[0] if len(types[1].shape) == 1 else 0
+        want(types[1].dtype is DType.f32 and 2 <= steps < 256, f"expected 2 to 255 f32 thresholds, found {types[1]}")
+        want(a.zero == 0 and a.scale > 0, f"expected a zero of 0 and a scale above 0 with thresholds, found {a}")
+    return to_type(DType.u8, DType.f32)(types[:1], a)
+
+
+def _quantize_reference(x: Array, *thresholds: Array, a: QuantizeAttrs) -> Array:
+    return numbers(x, *thresholds).astype(np.uint8) if thresholds else quantize(x, a)
 
 
 RECORDS = (
@@ -209,8 +247,8 @@ RECORDS = (
         gives_bytes=True, maker=plain_maker("excess_128"), takes=(DType.i8,),
     ),
     Op(
-        "quantize", 46, QuantizeAttrs, _quantize_type, quantize, Level.BINARY | Level.RUNTIME, bound=_quantize_bound,
-        gives_bytes=True, maker=_make_quantize,
+        "quantize", 46, QuantizeAttrs, _quantize_type, _quantize_reference, Level.BINARY | Level.RUNTIME,
+        bound=_quantize_bound, gives_bytes=True, maker=_make_quantize,
     ),
     Op(
         "dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels),

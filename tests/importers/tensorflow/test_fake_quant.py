@@ -13,6 +13,8 @@ import tensorflow as tf
 
 import bnn
 from bnn._types import Array
+from bnn.file.read import decode
+from raw_model import with_checksum
 from seed import SEED
 
 L = tf.keras.layers
@@ -89,6 +91,12 @@ def test_between_binary_layers() -> None:
     assert report.ok and compiled.macs.binary > 0.8 * compiled.macs.total, str(report)
 
 
+def with_thresholds(model: bnn.Model, old: Array, new: Array) -> bnn.Model:
+    data = model.to_bytes()
+    assert data.count(old.tobytes()) == 1
+    return bnn.Model.from_bytes(with_checksum(bytearray(data.replace(old.tobytes(), new.astype(np.float32).tobytes()))))
+
+
 @pytest.mark.parametrize("bits", [4, 6, 8])
 @pytest.mark.parametrize("narrow", [True, False])
 def test_layers_of_integers(bits: int, narrow: bool) -> None:
@@ -123,5 +131,13 @@ def test_layers_of_integers(bits: int, narrow: bool) -> None:
     images = np.random.default_rng(SEED).normal(size=(8, 12, 12, 3)).astype(np.float32)
     report = bnn.verify(model, compiled, images)
     assert report.ok and not report.quantized, str(report)
+    assert sum(t.dtype == "u8" for t in compiled.tensors) == 3, compiled.summary()
+    judged = [layer for layer in report.layers if layer.op == "quantize" and layer.compared]
+    assert len(judged) == 3 and not any(layer.beyond for layer in judged), str(report)
+    thresholds = [n.inputs[1].value for n in decode(compiled.to_bytes()).schedule if n.op == "quantize"]
+    for values, wrong in ((thresholds[0], judged[:1]), (thresholds[1], judged[1:])):  # the last two share theirs
+        found = bnn.verify(model, with_thresholds(compiled, values, values + np.ptp(values) / 2**bits / 32), images)
+        names = [layer.layer for layer in found.layers if layer.op == "quantize" and layer.beyond]
+        assert not found.ok and names == [layer.layer for layer in wrong], str(found)
     with pytest.raises(bnn.CompileError, match="4 layers are not binary: 'quantized.*': integers: its data and"):
         bnn.compile(model, require_binary=True)
