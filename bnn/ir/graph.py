@@ -35,14 +35,17 @@ class DType(enum.Enum):
     @property
     def numpy(self) -> type:
         """How the oracle holds it: bits are int8 arrays of +1 and -1."""
-        return {
-            DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8, DType.i8: np.int8,
-        }[self]  # fmt: skip
+        return _HELD[self]
 
     @property
     def element(self) -> int:
         """Bytes of an element in memory; an element of packed bits is a 32-bit word."""
         return 1 if self in (DType.u8, DType.i8) else 4
+
+
+_HELD: dict[DType, type] = {
+    DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8, DType.i8: np.int8,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,9 @@ class Graph:
 
     def users(self) -> dict[Node, list[Node]]:
         """Who reads each node; a graph output does not count as a user."""
-        users: dict[Node, list[Node]] = {n: [] for n in self.nodes()}
+        users: dict[Node, list[Node]] = {}
         for node in self.nodes():
+            users[node] = []
             for operand in dict.fromkeys(node.inputs):
                 users[operand].append(node)
         return users

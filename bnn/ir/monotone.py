@@ -18,6 +18,7 @@ from .ops import OPS
 
 LARGEST = np.finfo(np.float32).max
 _DEEPEST = 24  # nodes of a quantizer
+_PARTS = 64  # of a piece of the floats: fewer parts would take more calls of NumPy
 _CHUNK = 64  # channels evaluated at once, to bound the memory
 _MOST_EVALUATED = 2**15  # up to this reach all sums are evaluated
 # Bits (n, channels of a part) of numbers (n, channels of the part), or None where they are not known.
@@ -98,26 +99,24 @@ def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | N
     """The steps of a function that never decreases: (values (m + 1), thresholds (m)): f(x) = values[number of
     thresholds that are <= x], for every float except NaN.  None if there are more than ``most`` steps, or none.
 
-    Found by bisection over the ordered floats, infinities included, in all intervals with a step at the same time.
+    Found by dividing the ordered floats, infinities included: pieces with a step are divided again, all at the same time.
     """
     ends = np.array([-np.inf, np.inf], np.float32)
     low, high = (int(v) for v in order(ends))
     values = f(ends)
     if np.isnan(values).any() or values[0] == values[1]:
         return None
-    a, b, at_a, at_b = np.array([low]), np.array([high]), values[:1], values[1:]
+    a, b = np.array([low]), np.array([high])
     while (b - a > 1).any():  # every piece holds at least one step
-        middle = (a + b) // 2
-        value = f(floats(middle))
+        cuts = a[:, None] + (b - a)[:, None] * np.arange(_PARTS + 1) // _PARTS
+        value = f(floats(cuts.reshape(-1))).reshape(cuts.shape)
         if np.isnan(value).any():
             return None
-        left, right = (value != at_a) & (b - a > 1), (value != at_b) | (b - a == 1)
-        a, b, at_a, at_b = (
-            np.concatenate([x[left], y[right]]) for x, y in ((a, middle), (middle, b), (at_a, value), (value, at_b))
-        )
+        stepped = value[:, :-1] != value[:, 1:]
+        a, b = cuts[:, :-1][stepped], cuts[:, 1:][stepped]
         if len(a) > most:
             return None
-    thresholds = floats(np.sort(b))
+    thresholds = floats(b)
     return np.concatenate([values[:1], f(thresholds)]).astype(np.float32), thresholds
 
 

@@ -108,32 +108,40 @@ def _ranks_agree(node: Node) -> bool:
     return all(i.is_constant or len(i.type.shape) == len(node.type.shape) for i in node.inputs)
 
 
-def verify(graph: Graph, level: Level, after: str = "") -> None:
+def verify(graph: Graph, level: Level, after: str = "", checked: set[Node] | None = None) -> None:
     """Check every node against the op table and the rules of the level.
+
+    ``checked``: nodes that were checked at this level before, and do not change; the others come to them.
 
     Raises:
         VerifierError: names the pass, the node, its source layer and the requirement it breaks.
     """
+    checked = set() if checked is None else checked
     for node in graph.nodes():
-        where = f"after {after}: {node.op} of layer '{node.name}' : {node.type}"
-        record = OPS.get(node.op)
-        if record is None:
-            raise VerifierError(f"{where}: no such op")
-        if not record.levels & level:
-            raise VerifierError(f"{where}: not legal at level {level.name}")
-        try:
-            inferred = record.infer(tuple(i.type for i in node.inputs), node.attrs)
-        except CompileError as error:
-            raise VerifierError(f"{where}: {error}") from None
-        if inferred != node.type:
-            raise VerifierError(f"{where}: its type should be {inferred}")
-        for requirement in REQUIREMENTS:
-            if requirement.levels & level and requirement.broken(node):
-                raise VerifierError(f"{where}: {requirement.text}")
+        problem = "" if node in checked else _problem(node, level)
         if node.op == "input" and node not in graph.inputs:
-            raise VerifierError(f"{where}: it is not among the graph's inputs")
+            problem = problem or "it is not among the graph's inputs"
+        if problem:
+            raise VerifierError(f"after {after}: {node.op} of layer '{node.name}' : {node.type}: {problem}")
+        checked.add(node)
     if level is Level.RUNTIME and graph.placements:
         _verify_plan(graph, after)
+
+
+def _problem(node: Node, level: Level) -> str:
+    """What is wrong with a node by itself, or nothing."""
+    record = OPS.get(node.op)
+    if record is None:
+        return "no such op"
+    if level not in record.levels:
+        return f"not legal at level {level.name}"
+    try:
+        inferred = record.infer(tuple(i.type for i in node.inputs), node.attrs)
+    except CompileError as error:
+        return str(error)
+    if inferred != node.type:
+        return f"its type should be {inferred}"
+    return next((r.text for r in REQUIREMENTS if level in r.levels and r.broken(node)), "")
 
 
 def _verify_plan(graph: Graph, after: str) -> None:

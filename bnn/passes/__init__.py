@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..errors import CompileError
 from ..ir import spec
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Node
 from ..ir.ops import Level
 from .binarize import binarize
 from .byte_levels import byte_levels
@@ -73,14 +73,16 @@ def lower(
     for name in (dump_after, until):
         if name not in (None, "all", "import", *NAMES):
             raise CompileError(f"no pass is called '{name}'; expected one of import, {', '.join(NAMES)}, all")
-    spec.verify(graph, Level.SOURCE, "import")
+    # By level: a node that passes keep is checked once.
+    checked = {level: set[Node]() for level in (Level.SOURCE, Level.BINARY, Level.RUNTIME)}
+    spec.verify(graph, Level.SOURCE, "import", checked[Level.SOURCE])
     if dump_after in ("import", "all"):
         dump(f"; after import\n{graph}\n")
     source = graph
     for function, level in PIPELINE:
         graph = function(graph)
         name = function.__name__
-        spec.verify(graph, level, name)
+        spec.verify(graph, level, name, checked[level])
         if dump_after in (name, "all"):
             dump(f"; after {name}\n{graph}\n")
         if name == until:
