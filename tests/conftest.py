@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -38,6 +39,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         prune()
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: whoever collects garbage need not look at it, which with TensorFlow takes long."""
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..file.container import ALIGNMENT, Format, Parts, Section
 from .learning import Learning
-from .network import Kind, Network, Population, Projection, Shape
+from .network import Kind, Network, Population, Projection, Shape, cycled
 from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
 LANES = 32  # neurons that the runtime updates together
@@ -45,7 +45,7 @@ def encode(network: Network) -> bytes:
 def _array(value: Floats, data: Section) -> tuple[int, int]:
     """(line, period): the values of any LANES neurons in a row are contiguous."""
     value = np.asarray(value, "<f4").reshape(-1)
-    return _line(np.resize(value, value.size + LANES - 1).tobytes(), data), value.size
+    return _line(cycled(value, value.size + LANES - 1).tobytes(), data), value.size
 
 
 def _population(p: Population, strings: Section, data: Section) -> bytes:

@@ -92,7 +92,7 @@ class Population:
 
     def per_neuron(self, value: Floats) -> Floats:
         """(n,): one element per neuron."""
-        return np.resize(np.asarray(value, np.float32).reshape(-1), self.size)
+        return cycled(np.asarray(value, np.float32), self.size)
 
     @property
     def rule(self) -> str:
@@ -208,6 +208,13 @@ class Network:
         for i, projection in enumerate(self.projections):
             _check_projection(self, projection, projection.name or f"projection {i}")
         return self
+
+
+def cycled(values: Array, size: int) -> Array:
+    """(size,): the values one after the other, from the first again where they end; np.resize takes many times as long
+    for one value."""
+    values = values.reshape(-1)
+    return np.array(np.broadcast_to(values, (-(-size // values.size), values.size))).reshape(-1)[:size]
 
 
 def _is_whole(value: object) -> bool:

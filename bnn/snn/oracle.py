@@ -15,7 +15,7 @@ import numpy as np
 from .._types import Array, Floats
 from ..errors import InputError
 from .learning import Plastic
-from .network import Network, Population, Projection
+from .network import Network, Population, Projection, cycled
 from .rules import Emits, overflow_text
 
 
@@ -198,7 +198,7 @@ class Oracle:
         weights = self.plastic[p].weights if p in self.plastic else p.weights.astype(sums.dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             if p.kind == "diagonal":
-                return np.add(sums, np.where(sent != 0, np.resize(weights, source.size) * sent, sums.dtype.type(0)))
+                return np.add(sums, np.where(sent != 0, cycled(weights, source.size) * sent, sums.dtype.type(0)))
             if p.kind == "window":
                 return np.add(sums, np.fmax.reduce(self._windows(p, sent), axis=0))
             sums = sums.copy()
