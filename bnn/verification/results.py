@@ -33,11 +33,14 @@ class Comparison(NamedTuple):
 
 def compare_floats(ours: Array, theirs: Array, limit: Array) -> Comparison:
     """``limit``: the largest difference that rounding explains."""
+    different = (ours != theirs) & ~(np.isnan(ours) & np.isnan(theirs))
+    if not different.any():
+        return Comparison(different, different, np.zeros(different.shape))
     with np.errstate(invalid="ignore"):
         amount = np.abs(ours.astype(np.float64) - theirs)
-    amount[(ours == theirs) | np.isnan(ours) & np.isnan(theirs)] = 0
     amount[np.isnan(amount)] = np.inf  # only one of the two is NaN
-    return Comparison(amount > 0, amount > limit + TINY, amount)
+    amount[~different] = 0
+    return Comparison(different, amount > limit + TINY, amount)
 
 
 def compare_bits(

@@ -164,7 +164,7 @@ def test_what_cannot_be_asked() -> None:
 def test_stopped_wherever_it_asks(rng: Rng) -> None:
     """Then the state wants a reset, and is right again."""
     ones = np.ones((64, 3, 3, 64))
-    grid = (40, 40, 64)
+    grid = (24, 24, 64)
     populations = [
         given("bits", grid), given("levels", grid, 3),
         event("lanes", "counter", grid, cuts=[0] * 64), event("many", "counter", grid, 2, cuts=[1, 9] * 64),
@@ -177,10 +177,10 @@ def test_stopped_wherever_it_asks(rng: Rng) -> None:
         Projection(1, 4, "conv", ones.astype(np.float32), padding=(1, 1)),
         Projection(0, 4, "conv", ones.astype(np.float32), padding=(1, 1)),
         Projection(2, 5, "window", NONE, window=(3, 3), padding=(1, 1)),
-        Projection(5, 6, "wires", np.arange(40 * 40 * 64, dtype=np.int32)),
+        Projection(5, 6, "wires", np.arange(24 * 24 * 64, dtype=np.int32)),
     ]
     state, left, asked = opened(Network(populations, projections)), [0], 0
-    x = [np.ones((1, 40 * 40 * 64), np.float32) for _ in range(2)]
+    x = [np.ones((1, 24 * 24 * 64), np.float32) for _ in range(2)]
 
     @ffi.callback("int(void *)")
     def poll(argument: Any) -> int:

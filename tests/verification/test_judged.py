@@ -14,6 +14,7 @@ import pytest
 
 import bnn
 from bnn._types import Array
+from bnn.verification import synchronous
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -117,24 +118,22 @@ def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generat
         assert report.ok == (not wrong) and sum(check.beyond for check in report.layers) == 24 * len(wrong)
 
 
-def test_images_at_a_time(rng: np.random.Generator) -> None:
-    """As many as the layers have room for: 2^24 values."""
-    h, one = onnx.helper, onnx.TensorProto.FLOAT
-    graph = h.make_graph(
-        [h.make_node("Conv", ["x", "w"], ["a"], name="conv"), h.make_node("Relu", ["a"], ["y"], name="relu")], "wide",
-        [h.make_tensor_value_info("x", one, ["n", 1, 512, 512])],
-        [h.make_tensor_value_info("y", one, ["n", 9, 512, 512])],
-        [onnx.numpy_helper.from_array(np.ones((9, 1, 1, 1), np.float32), "w")],
-    )  # fmt: skip
-    wide, done = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), list[int]()
-    compiled = bnn.compile(wide)
-    each = sum(math.prod(t.shape) for t in compiled.tensors if t.origin)
-    assert bnn.verify(wide, compiled, np.ones((8, 1, 512, 512), np.float32), progress=done.append).ok
-    assert done[0] == 2**24 // each < 8 and sum(done) == 8
-    done.clear()
-    w = draw(rng)
-    bnn.verify(network(w), bnn.compile(network(w)), np.ones((70, 6), np.float32), progress=done.append)
+def test_images_at_a_time(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as the layers have room for, here 2^16 times less than 2^24 values, and at most 64."""
+    source, done, of = network(draw(rng)), list[int](), synchronous.images_of
+    model = bnn.compile(source)
+    bnn.verify(source, model, np.ones((70, 6), np.float32), progress=done.append)
     assert done == [64, 6]
+    done.clear()
+
+    def less(model: bnn.Model, values: int, most: int) -> int:
+        assert values == 2**24
+        return of(model, values >> 16, most)
+
+    monkeypatch.setattr(synchronous, "images_of", less)
+    bnn.verify(source, model, np.ones((20, 6), np.float32), progress=done.append)
+    room = 2**8 // sum(math.prod(t.shape) for t in model.tensors if t.origin)
+    assert 1 < room < 20 and set(done[:-1]) == {room} and sum(done) == 20
 
 
 @pytest.mark.parametrize("shift", [0.1, 300.0])
