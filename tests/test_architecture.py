@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from bnn.runtime.build import INCLUDE_FLAGS, headers, sources
-from sanitized import call
+from sanitized import call, symbols
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCE = "SPDX-License-Identifier: Apache-2.0"
@@ -110,13 +111,18 @@ def test_the_page_names_what_a_room_of_c_includes() -> None:
         assert found == {name for name in re.findall("`([^`]+)`", may) if not name.startswith("bnn")}, room
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
 def test_frameworks_are_imported_when_called() -> None:
     """`import bnn` stays light, whichever module it comes to import; and the page says which read .tflite files."""
     frameworks = {"tensorflow", "tf_keras", "keras", "larq", "torch", "onnx", "onnxruntime", "tflite", "flatbuffers",
                   "h5py", "nir", "ray", "pyarrow", "matplotlib", "PIL"}  # fmt: skip
     readers = set()
     for path in (ROOT / "bnn").rglob("*.py"):
-        tree = ast.parse(path.read_bytes())
+        tree = parsed(path)
         for node in ast.walk(tree):
             named = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             named += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
@@ -134,17 +140,14 @@ def test_c_files_call_each_other_one_way(tmp_path: Path) -> None:
     compiler = [*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O0", *INCLUDE_FLAGS]
     files = sources("core", "host")
 
-    def symbols(source: str) -> tuple[set[str], set[str]]:
-        """Those it defines, and those it needs."""
-        target = tmp_path / source.replace("/", "_")
-        call(*compiler, "-c", source, "-o", str(target))
-        lines = subprocess.run(["nm", target], check=True, capture_output=True, text=True).stdout.splitlines()
-        kinds = [(parts[-2], parts[-1]) for parts in map(str.split, lines)]
-        needed = {name for kind, name in kinds if kind == "U" and not name.startswith("bnn_op_row_")}
-        return {name for kind, name in kinds if kind.isupper() and kind != "U"}, needed
-
+    objects = {source: tmp_path / source.replace("/", "_") for source in files}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(files, pool.map(symbols, files), strict=True))
+        list(pool.map(lambda source: call(*compiler, "-c", source, "-o", str(objects[source])), files))
+    kinds, found = symbols(list(objects.values())), {}
+    for source, target in objects.items():
+        defined = {name for kind, name in kinds[target] if kind.isupper() and kind != "U"}
+        needed = {name for kind, name in kinds[target] if kind == "U" and not name.startswith("bnn_op_row_")}
+        found[source] = defined, needed
     home = {name: source for source, (defined, _) in found.items() for name in defined}
     graph = {source: {home[name] for name in needed if name in home} for source, (_, needed) in found.items()}
     assert sum(map(len, graph.values())) > len(files)
@@ -237,7 +240,7 @@ def test_no_class_name_is_used_twice() -> None:
     """A reader who meets a name knows which class it is."""
     places = defaultdict[str, list[str]](list)
     for path in (ROOT / "bnn").rglob("*.py"):
-        for node in ast.parse(path.read_bytes()).body:
+        for node in parsed(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(path.relative_to(ROOT).as_posix())
     assert not {name: found for name, found in places.items() if len(found) > 1}

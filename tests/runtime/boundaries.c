@@ -2,8 +2,9 @@
 /* Files with one thing wrong: cut anywhere, any bit flipped; or, the checksum repaired, any field at its boundaries. */
 #include "driver.h"
 
-/* Without the checksum repaired, damage is never taken for a model.  Reports how many copies were tried. */
-int damage(const char *path)
+/* Without the checksum repaired, damage is never taken for a model: cut anywhere, every so many bits one of them
+ * flipped.  Reports how many copies were tried. */
+int damage(const char *path, size_t first, size_t every)
 {
     size_t size, tried = 0;
     unsigned char *file = read_file(path, &size);
@@ -17,7 +18,7 @@ int damage(const char *path)
         free(copy);
     }
     unsigned char *copy = copy_of(file, size);
-    for (size_t bit = 0; bit < size * 8; bit++, tried++) {
+    for (size_t bit = first; bit < size * 8; bit += every, tried++) {
         copy[bit / 8] = (unsigned char)(file[bit / 8] ^ 1u << bit % 8);
         bnn_status status = bnn_model_open(copy, size, bnn_kernels_select(NULL), o.memory, o.bytes, &model, NULL);
         bnn_status expected = bit / 8 < 8                     ? BNN_ERROR_MAGIC
