@@ -38,6 +38,8 @@ NUMPY := import sys; print("numpy<2" if sys.version_info < (3, 13) else "numpy>=
 LARQ := 'larq>=0.13,<0.15' 'terminaltables>=3.1,<4'
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start many processes: the modules that these import are compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help hello demo test test-all test-kernels fuzz coverage proof lint lint-c format bench docs install clean
 

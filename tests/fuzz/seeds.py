@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,13 @@ TABLES = (
 )  # fmt: skip
 
 
-def models() -> Iterator[tuple[str, bytes]]:
+@functools.cache
+def models() -> list[tuple[str, bytes]]:
+    """Those of :func:`_models`, made once."""
+    return list(_models())
+
+
+def _models() -> Iterator[tuple[str, bytes]]:
     """(name, .bnn file): each op in two small shapes, all ops together, chains of ops, networks of spikes."""
     for number, table in enumerate(TABLES):
         for k, name in enumerate(table):
@@ -190,7 +197,7 @@ def spiking_networks() -> Iterator[tuple[str, bytes]]:
         yield f"learning-{i}", encode_snn(draw_plastic_network(np.random.default_rng([4, i]))) + bytes(range(40 + i))
 
 
-SEEDS = {
+SEEDS: dict[str, Callable[[], Iterable[tuple[str, bytes]]]] = {
     "spikes": spiking_networks, "c": models, "pairs": pairs, "recordings": recordings, "arrays": arrays,
     **dict.fromkeys(("nir", "keras", "hdf5", "savedmodel", "onnx", "tflite"), recipes),
 }  # fmt: skip

@@ -164,22 +164,22 @@ def test_a_handlers_exception_comes_out_of_the_call(model: Model) -> None:
 def test_a_handler_that_raises_nothing_stops_nothing(model: Model) -> None:
     """It runs while the model does, and may run a model itself."""
     x = RNG.normal(size=(1, 64, 64, 32)).astype(np.float32)
-    expected = model(np.repeat(x, 8, 0))
+    expected = model(x)
     seen = []
     before = signal.signal(signal.SIGPROF, lambda number, frame: seen.append(model(x)))
     try:
-        signal.setitimer(signal.ITIMER_PROF, 0.05)
-        found = model.predict(np.repeat(x, 16, 0))
+        signal.setitimer(signal.ITIMER_PROF, 0.02)
+        found = model.predict(np.repeat(x, 8, 0))
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-    np.testing.assert_array_equal(found[-8:], expected)
+    np.testing.assert_array_equal(found, np.repeat(expected, 8, 0))
     assert seen
-    np.testing.assert_array_equal(seen[0], expected[:1])
+    np.testing.assert_array_equal(seen[0], expected)
 
 
 def test_other_threads_are_not_interrupted(model: Model) -> None:
-    x = RNG.normal(size=(8, 64, 64, 32)).astype(np.float32)
+    x = RNG.normal(size=(3, 64, 64, 32)).astype(np.float32)
     expected, found = model(x), []
     thread = threading.Thread(target=lambda: found.append(model.predict(x, threads=2)))
     thread.start()
