@@ -99,7 +99,7 @@ def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | N
     """The steps of a function that never decreases: (values (m + 1), thresholds (m)): f(x) = values[number of
     thresholds that are <= x], for every float except NaN.  None if there are more than ``most`` steps, or none.
 
-    Found by dividing the ordered floats, infinities included: pieces with a step are divided again, all at the same time.
+    Found by dividing the ordered floats, infinities included, and what has a step again, all pieces at the same time.
     """
     ends = np.array([-np.inf, np.inf], np.float32)
     low, high = (int(v) for v in order(ends))
