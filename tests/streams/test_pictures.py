@@ -284,8 +284,8 @@ def test_the_dollars_of_a_name_are_no_formula(model: SpikingModel, tmp_path: Pat
 
 
 def test_pictures_of_all_runs(engine: EventEngine, model: SpikingModel, tmp_path: Path) -> None:
-    """By events: images, streams and recordings, one that ends with its last event.  Over time: silent, long, without a
-    trace, without dt, of an image, of real values."""
+    """By events: streams and recordings, one that ends with its last event.  Over time: silent, long, without a trace,
+    without dt, of an image, of real values."""
     pytest.importorskip("matplotlib")
     values = build(small_network(emits=Emits.VALUES, dt=0))
     x = np.random.default_rng(1).random((6, 2, SIDE, SIDE)).astype(np.float32)
@@ -295,8 +295,7 @@ def test_pictures_of_all_runs(engine: EventEngine, model: SpikingModel, tmp_path
     still, real = values.run_image(x[0], 5, trace=True), values.run_stream(x, trace=True)
     nothing = replace(still, report=replace(still.report, layers=still.report.layers[:1]))  # but an image, to draw
     runs = (
-        image_run(engine, 1), engine.run_stream(video, label=3), engine.run_events(events),
-        engine.run_events(events, "surface", label=2),
+        engine.run_stream(video, label=3), engine.run_events(events), engine.run_events(events, "surface", label=2),
         model.run_stream(np.zeros((2001, 2, SIDE, SIDE), bool), label=2, trace=True), a_run(model, trace=False),
         model.run_events(events, label=1, trace=True), still, real, nothing,
     )  # fmt: skip

@@ -148,7 +148,8 @@ class KerasObjects:
         ]
         self.classes = [found for found in (*_public(keras, _CLASSES), *internal) if isinstance(found, type)]
         self.functions = [found for found in _public(keras, _FUNCTIONS) if callable(found)]
-        known = {*map(id, self.classes), *map(id, self.functions)}
+        self._classes, self._functions = {*map(id, self.classes)}, {*map(id, self.functions)}
+        known = self._classes | self._functions
         # An object's other public names are known, too: Convolution2D, glorot_uniform, l2.
         spaces = {group: getattr(_attribute(keras, group), "__dict__", {}) for group in (*_CLASSES, *_FUNCTIONS)}
         aliases = {group: {n: v for n, v in space.items() if id(v) in known} for group, space in spaces.items()}
@@ -164,15 +165,14 @@ class KerasObjects:
         """Whether a class is on the list; without a module, Keras looks in the namespace of the part that asks."""
         if name not in self.class_names:
             return False
-        found = None if module is None else self.found(module, name)
-        return module is None or any(found is c for c in self.classes)
+        return module is None or id(self.found(module, name)) in self._classes
 
     def has_function(self, name: str, module: Any) -> bool:
         if module == "builtins":  # Keras writes it for functions of its own
             found = next(filter(None, (self._symbol(f"keras.{group}.{name}") for group in _FUNCTIONS)), None)
         else:
             found = self.found(module, name)
-        return name.isidentifier() and any(found is f for f in self.functions)
+        return name.isidentifier() and id(found) in self._functions
 
     def found(self, module: Any, name: str) -> Any:
         """The object of a module of Keras, or None: in the table of public names, or else in the module itself."""
