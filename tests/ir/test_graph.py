@@ -242,6 +242,19 @@ def test_verifier_names_pass_node_layer_and_rule() -> None:
     refused(Graph((), (bits,)), Level.BINARY, "input of layer 'x'", "not among the graph's inputs")
 
 
+def test_verifier_checks_a_node_once() -> None:
+    """At a level; whether an input is among the graph's, in every graph."""
+    bits = make("binarize", X)
+    wrong, checked = replace(bits, type=TensorType((1,), DType.b1)), set[Node]()
+    spec.verify(graph_of(bits), Level.BINARY, "", checked)
+    assert checked == {X, bits}
+    with pytest.raises(VerifierError, match="its type should be"):
+        spec.verify(graph_of(wrong), Level.BINARY, "", checked)
+    spec.verify(graph_of(wrong), Level.BINARY, "", checked | {wrong})
+    with pytest.raises(VerifierError, match="not among the graph's inputs"):
+        spec.verify(Graph((), (bits,)), Level.BINARY, "", checked)
+
+
 def test_verifier_rules() -> None:
     w = make("sign", W)
     refused(graph_of(make("conv2d", X, w, name="c")), Level.BINARY, "conv2d of layer 'c'", "are constants")
