@@ -18,7 +18,7 @@ from .ops import OPS
 
 LARGEST = np.finfo(np.float32).max
 _DEEPEST = 24  # nodes of a quantizer
-_PARTS = 64  # of a piece of the floats: fewer parts would take more calls of NumPy
+_PARTS = 64  # of an interval of floats: two would take five times as many calls of NumPy
 _CHUNK = 64  # channels evaluated at once, to bound the memory
 _MOST_EVALUATED = 2**15  # up to this reach all sums are evaluated
 # Bits (n, channels of a part) of numbers (n, channels of the part), or None where they are not known.
@@ -99,7 +99,8 @@ def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | N
     """The steps of a function that never decreases: (values (m + 1), thresholds (m)): f(x) = values[number of
     thresholds that are <= x], for every float except NaN.  None if there are more than ``most`` steps, or none.
 
-    Found by dividing the ordered floats, infinities included, and what has a step again, all pieces at the same time.
+    Found by bisection over the ordered floats, infinities included: intervals with a step are divided into many parts
+    each, all at the same time.
     """
     ends = np.array([-np.inf, np.inf], np.float32)
     low, high = (int(v) for v in order(ends))
@@ -107,7 +108,7 @@ def staircase(f: Callable[[Array], Array], most: int) -> tuple[Array, Array] | N
     if np.isnan(values).any() or values[0] == values[1]:
         return None
     a, b = np.array([low]), np.array([high])
-    while (b - a > 1).any():  # every piece holds at least one step
+    while (b - a > 1).any():  # every interval holds at least one step
         cuts = a[:, None] + (b - a)[:, None] * np.arange(_PARTS + 1) // _PARTS
         value = f(floats(cuts.reshape(-1))).reshape(cuts.shape)
         if np.isnan(value).any():
