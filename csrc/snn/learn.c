@@ -126,9 +126,9 @@ static void learn(struct bnn_snn_state *s, uint32_t projection)
     follow(w->pre, before, sources, r->decay_pre, r->added);
     follow(w->post, after, targets, r->decay_post, r->added);
     const size_t sent = s->net->kernels->find_bits(from, before, bnn_snn_words(sources));
-    const size_t fired = s->net->kernels->find_bits(to, after, bnn_snn_words(targets));
     if (sent != 0)
-        lower(p, w, targets, from, sent, fired != 0, s->sums);
+        lower(p, w, targets, from, sent, bnn_snn_set_bits(after, targets) != 0, to);
+    const size_t fired = s->net->kernels->find_bits(to, after, bnn_snn_words(targets));
     if (fired != 0) {
         raise_columns(p, w, sources, to, fired);
         for (size_t k = 0; k < sent; k++)

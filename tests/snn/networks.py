@@ -167,7 +167,7 @@ def draw_inputs(rng: Any, network: Network, steps: int) -> list[Floats]:
 
 
 def draw_plastic_network(rng: Any) -> Network:
-    """Populations of single spikes, dense float weights that learn, with cycles and delays; thresholds that adapt."""
+    """Populations of single spikes, dense weights, with cycles and delays; most of floats learn, thresholds adapt."""
     populations = [Population("input", (int(rng.integers(1, 70)),))]
     projections = []
     for k in range(1, 2 + int(rng.integers(3))):
@@ -181,12 +181,13 @@ def draw_plastic_network(rng: Any) -> Network:
     for target in range(1, len(populations)):
         for source in {target - 1, int(rng.integers(len(populations)))}:
             shape = (populations[source].size, populations[target].size)
-            weights, _ = draw_weights(rng, shape, str(rng.choice(["float", "dyadic"])))
-            weights = weights / np.float32(4) if source >= target else weights
+            weights, scale = draw_weights(rng, shape, str(rng.choice(["float", "dyadic", "int8"], p=[0.4, 0.4, 0.2])))
+            learns = weights.dtype != np.int8 and rng.random() < 0.8
+            weights = (weights / 4).astype(weights.dtype) if source >= target else weights
             projections.append(
                 Projection(
-                    source, target, "dense", weights, delay=int(rng.integers(source >= target, 3)),
-                    name=f"{source}-{target}", learning=draw_learning(rng) if rng.random() < 0.8 else None,
+                    source, target, "dense", weights, scale, delay=int(rng.integers(source >= target, 3)),
+                    name=f"{source}-{target}", learning=draw_learning(rng) if learns else None,
                 )
             )  # fmt: skip
     populations[-1].output = True
