@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..file.container import ALIGNMENT, Format, Parts, Section
-from .learning import Learning
+from .learning import Feedback, Learning
 from .network import Kind, Network, Population, Projection, Shape, cycled
 from .rules import BY_OPCODE, COMMON, Dynamics, Emits, Reset
 
@@ -18,7 +18,7 @@ LANES = 32  # neurons that the runtime updates together
 SLACK = 512  # bytes after weights between event populations, which the runtime reads
 ROW = 16  # elements: rows of dense weights have a multiple
 POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2IIII4x")  # 8 parameters
-PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIIII2I2I7f12x")
+PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIIII2I2I7fI8x")
 # The counts, whether channels come first and dt; the simulator.
 FORMAT = Format(
     ".snn", b"\x89SNN\r\n\x1a\n", 1, "IIIf",
@@ -88,14 +88,19 @@ def _projection(network: Network, p: Projection, strings: Section, data: Section
         mask = _line(np.packbits(padded, bitorder="little").tobytes(), data)
     line = _line(weights.astype(kind).tobytes() + slack, data)
     flags = (p.mask is not None) | (p.bias is not None) << 1
-    numbers = np.zeros(7, np.float32)
-    if p.learning is not None:
+    numbers, signal = np.zeros(7, np.float32), 0
+    if isinstance(p.learning, Feedback):
+        flags |= 4 | 16
+        signal = p.learning.signal
+    elif p.learning is not None:
         flags |= 4 | p.learning.added << 3
+    if p.learning is not None:
         numbers = p.learning.numbers
     return PROJECTION.pack(
         KINDS.index(p.kind), p.whole, flags, p.source, p.target, p.delay, p.scale,
         *kernel, *p.stride, *p.padding, *p.dilation, p.groups, line, row, mask, p.origin,
         *(_array(p.bias, data) if p.bias is not None else (0, 0)), *strings.add(p.name.encode()), *numbers,
+        signal,
     )  # fmt: skip
 
 
@@ -160,7 +165,7 @@ class _Reader:
     def projection(self, fields: tuple[Any, ...], populations: list[Population]) -> Projection:
         kind, whole, flags, source, target, delay, scale = fields[:7]
         kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
-        groups, line, row, mask, origin, bias, period, name, length, *numbers = fields[15:]
+        groups, line, row, mask, origin, bias, period, name, length, *numbers, signal = fields[15:]
         before, after = populations[source], populations[target]
         dtype = "i1" if whole else "<f4"
         found = Projection(
@@ -186,7 +191,9 @@ class _Reader:
             found.mask = np.unpackbits(words, bitorder="little")[: before.size].astype(bool)
         if flags & 2:
             found.bias = self.values(bias, (period,))
-        if flags & 4:
+        if flags & 16:
+            found.learning = Feedback(signal, *numbers[1:6])
+        elif flags & 4:
             nu_pre, nu_post, decay_pre, decay_post, low, high, norm = numbers
             found.learning = Learning(nu_pre, nu_post, decay_pre, decay_post, bool(flags & 8), low, high, norm)
         return found

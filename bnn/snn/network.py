@@ -23,7 +23,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import CompileError
-from .learning import Learning
+from .learning import Feedback, Learning
 from .rules import BY_OPCODE, COMMON, LATE, MOST_SPIKES, RULES, Dynamics, Emits, NeuronRule, Reset
 
 #: The simulator that a converted network names: its input takes an image once, as whole numbers.
@@ -122,7 +122,7 @@ class Projection:
     w, target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
     ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step
     ``delay`` on: what a recurrent connection adds once there was a previous step.  Among own currents of a recurrent
-    rule it is added in every step, as in snnTorch.  ``learning``: how dense float32 weights between neurons that send
+    rule it is added in every step, as in snnTorch.  ``learning``: how dense float32 weights from neurons that send
     single spikes change while a run learns.
 
     window: without weights: the highest of what a target's window of the sources sends, counts or values, channel by
@@ -146,7 +146,7 @@ class Projection:
     mask: Array | None = None
     bias: Floats | None = None
     name: str = ""
-    learning: Learning | None = None
+    learning: Learning | Feedback | None = None
     origin: int = 0
 
     @property
@@ -263,11 +263,13 @@ _TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
     list[Population]: (lambda v: _is_list(v, Population), "a list of Population"),
     list[Projection]: (lambda v: _is_list(v, Projection), "a list of Projection"),
     Dynamics | None: (lambda v: v is None or isinstance(v, Dynamics), "Dynamics, or None of an input"),
-    Learning | None: (lambda v: v is None or isinstance(v, Learning), "Learning or None"),
+    Learning | Feedback | None: (
+        lambda v: v is None or isinstance(v, (Learning, Feedback)), "Learning, Feedback or None"
+    ),
     **dict.fromkeys((Array, Floats), (_is_array, "a NumPy array")),
     **dict.fromkeys((Array | None, Floats | None), (lambda v: v is None or _is_array(v), "a NumPy array or None")),
 }  # fmt: skip
-_FIELDS = {kind: get_type_hints(kind) for kind in (Network, Population, Dynamics, Projection, Learning)}
+_FIELDS = {kind: get_type_hints(kind) for kind in (Network, Population, Dynamics, Projection, Learning, Feedback)}
 
 
 def _check_types(item: object, where: str) -> None:
@@ -278,7 +280,7 @@ def _check_types(item: object, where: str) -> None:
         right, expected = _TYPES[field_type]
         if not right(value):
             raise CompileError(f"{where}: {name}: found {reprlib.repr(value)}, expected {expected}")
-        if isinstance(value, (Dynamics, Learning)):
+        if isinstance(value, (Dynamics, Learning, Feedback)):
             _check_types(value, f"{where}: {name}")
 
 
@@ -400,7 +402,7 @@ def _check_projection(network: Network, p: Projection, name: str) -> None:
         raise CompileError(f"{name}: found a bias that is not finite")
     _check_weights(name, p, source, target)
     if p.learning is not None:
-        _check_learning(name, p, source, target)
+        _check_learning(network, name, p)
 
 
 def _check_look(name: str, p: Projection, source: Population, target: Population) -> None:
@@ -457,11 +459,12 @@ def _check_weights(name: str, p: Projection, source: Population, target: Populat
         raise CompileError(f"{name}: found {p.kind} weights of shape {p.weights.shape}, expected {expected}")
 
 
-def _check_learning(name: str, p: Projection, source: Population, target: Population) -> None:
+def _check_learning(network: Network, name: str, p: Projection) -> None:
+    source, target = network.populations[p.source], network.populations[p.target]
     if p.kind != "dense" or p.whole or p.mask is not None:
         kind = f"{'int8' if p.whole else 'float32'} {p.kind} weights{' with a mask' if p.mask is not None else ''}"
         raise CompileError(f"{name}: found learning of {kind}, expected dense float32 weights of all sources")
-    for population in (source, target):
+    for population in (source,) if isinstance(p.learning, Feedback) else (source, target):
         if population.emits != Emits.SPIKES:
             raise CompileError(
                 f"{name}: found learning from {population.emits.name.lower()} of {population.name}, expected spikes"
@@ -469,3 +472,28 @@ def _check_learning(name: str, p: Projection, source: Population, target: Popula
     assert p.learning is not None
     if problem := p.learning.problem():
         raise CompileError(f"{name}: learning: {problem}")
+    if isinstance(p.learning, Feedback):
+        _check_feedback(network, name, p.learning, target)
+
+
+#: Resets after which a membrane shows, at the end of a step, how near it was to its threshold.
+_SHOWING = tuple(reset for reset in LATE if reset != Reset.CORRECTED_SUBTRACT)
+
+
+def _check_feedback(network: Network, name: str, rule: Feedback, target: Population) -> None:
+    reset = target.dynamics.reset if target.dynamics else Reset.NONE
+    if target.emits != Emits.VALUES and not (target.emits == Emits.SPIKES and reset in _SHOWING):
+        names = ", ".join(reset.name for reset in _SHOWING)
+        raise CompileError(
+            f"{name}: learning: found feedback to {target.emits.name.lower()} of {target.name} with the reset "
+            f"{reset.name}, expected values, or spikes with one of {names}"
+        )
+    if not 0 <= rule.signal < len(network.populations):
+        count = len(network.populations)
+        raise CompileError(f"{name}: learning: found the signal {rule.signal}, expected a population below {count}")
+    signal = network.populations[rule.signal]
+    if signal.emits != Emits.VALUES or signal.event or signal.size != target.size:
+        raise CompileError(
+            f"{name}: learning: found a signal of {signal.size} {signal.emits.name.lower()} from {signal.name}, "
+            f"expected {target.size} values, one for each neuron of {target.name}"
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._types import Array, Floats
 from ..errors import InputError
-from .learning import Plastic
+from .learning import Feedback, Plastic
 from .network import Network, Population, Projection, cycled
 from .rules import Emits, overflow_text
 
@@ -86,8 +86,19 @@ class Oracle:
             self.sent[i].append(sent)
         if self.learning:
             for p, plastic in self.plastic.items():
-                plastic.step(self.sent[p.source][-1], self.sent[p.target][-1])
+                self._learn(p, plastic)
         self.time += 1
+
+    def _learn(self, p: Projection, plastic: Plastic) -> None:
+        """What a projection learns from this step."""
+        rule, target = plastic.rule, self.network.populations[p.target]
+        if not isinstance(rule, Feedback):
+            plastic.step(self.sent[p.source][-1], self.sent[p.target][-1])
+            return
+        slope = np.ones(target.size, np.float32)
+        if target.emits == Emits.SPIKES:
+            slope = rule.slope(self.states[p.target]["v"], self.values[p.target]["threshold"])
+        plastic.direct(self.sent[p.source][-1 - p.delay], slope, self.sent[rule.signal][-1])
 
     def _event(self, i: int, p: Population, given: Floats | None) -> Floats:
         """A step of an event population; what it sends: the changes of levels or inputs, or a sum's value."""

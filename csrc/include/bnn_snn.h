@@ -156,8 +156,9 @@ bnn_status bnn_snn_get(const bnn_snn_state *state, uint32_t population, bnn_snn_
 bnn_status bnn_snn_set(bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, const float *values);
 
 /* Local learning.  A state has weights of its own where a projection learns; the file stays as it is.  From now on, while
- * learning: after each step the spikes sent in it change these weights, and thresholds adapt.  Otherwise weights,
- * thresholds and the traces of spikes stand still. */
+ * learning: after each step the spikes sent in it, or the values of a population that tells each target its part of an
+ * error, change these weights, and thresholds adapt.  Otherwise weights, thresholds and the traces of spikes stand
+ * still. */
 void bnn_snn_set_learning(bnn_snn_state *state, int learning);
 /* Scales the weights of each target, where a projection has a norm; usually after each sample. */
 bnn_status bnn_snn_normalize(bnn_snn_state *state);

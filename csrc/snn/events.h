@@ -79,11 +79,6 @@ static inline int bnn_event_bit(const struct bnn_changes *c, uint32_t neuron)
     return (int)(c->bits[(size_t)pixel * c->words + channel / 32] >> channel % 32 & 1);
 }
 
-static inline float bnn_of(const struct bnn_per_neuron *a, size_t neuron)
-{
-    return a->data[neuron % a->period];
-}
-
 /* place.c: the memory of an event population and its paths; NULL to measure. */
 void bnn_event_place(const struct bnn_snn *net, uint32_t population, struct bnn_supply *m, struct bnn_snn_state *s);
 void bnn_event_reset(struct bnn_changes *c);

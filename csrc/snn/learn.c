@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Local learning: bnn/snn/learning.py defines it, operation by operation.  Only the rows of sources that sent a spike and
- * the columns of such targets are touched; rows have whole blocks, so that compilers make vectors of the loops. */
+/* Local learning: bnn/snn/learning.py defines it, operation by operation.  Only the rows of sources that sent a spike, or
+ * have a trace, and the columns of targets that change are touched; rows have whole blocks, so that compilers make vectors
+ * of the loops. */
 #include "snn/snn.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -31,21 +33,6 @@ static void follow(float *trace, const uint32_t *words, uint32_t n, float decay,
         }
 }
 
-/* A source's spike; bounded: nothing else changes the row in this step. */
-static void take(float *restrict row, const float *restrict change, size_t count, float low, float high)
-{
-    for (size_t first = 0; first < count; first += BLOCK)
-        for (size_t l = 0; l < BLOCK; l++)
-            row[first + l] = bound(row[first + l] - change[first + l], low, high);
-}
-
-static void take_unbounded(float *restrict row, const float *restrict change, size_t count)
-{
-    for (size_t first = 0; first < count; first += BLOCK)
-        for (size_t l = 0; l < BLOCK; l++)
-            row[first + l] = row[first + l] - change[first + l];
-}
-
 static void bound_all(float *restrict row, size_t count, float low, float high)
 {
     for (size_t first = 0; first < count; first += BLOCK)
@@ -53,71 +40,55 @@ static void bound_all(float *restrict row, size_t count, float low, float high)
             row[first + l] = bound(row[first + l], low, high);
 }
 
-/* Spikes of targets: `change` is 0 for those that sent none. */
-static void give(float *restrict row, const float *restrict change, size_t count, float trace, float low, float high)
+/* What a step does to rows of weights: `change`, the scratch of a projection, is not 0 for `some` of the targets, `to`. */
+struct update {
+    const struct bnn_snn_plastic *w;
+    size_t row, some;
+    const uint32_t *to;
+    float low, high;
+};
+
+/* Adds the change, times a number that stands for the source, to its row. */
+static void change_row(const struct update *u, uint32_t source, float times)
 {
-    for (size_t first = 0; first < count; first += BLOCK)
+    const float *restrict change = u->w->change;
+    const float low = u->low, high = u->high;
+    float *restrict row = u->w->weights + (size_t)source * u->row;
+    for (size_t k = 0; u->some <= FEW && k < u->some; k++)
+        row[u->to[k]] = bound(row[u->to[k]] + times * change[u->to[k]], low, high);
+    for (size_t first = 0; u->some > FEW && first < u->row; first += BLOCK)
         for (size_t l = 0; l < BLOCK; l++)
-            row[first + l] = bound(row[first + l] + trace * change[first + l], low, high);
+            row[first + l] = bound(row[first + l] + times * change[first + l], low, high);
 }
 
-/* The columns of targets that sent a spike. */
-static void raise_columns(const struct bnn_snn_projection *p, struct bnn_snn_plastic *w, uint32_t sources,
-                          const uint32_t *to, size_t fired)
+/* The rows of all sources with a trace: to others nothing is added. */
+static void change_traced(const struct update *u, uint32_t sources)
 {
-    const float nu = p->learning.nu_post, low = p->learning.low, high = p->learning.high;
-    const size_t step = p->row;
-    if (fired > FEW) {
-        memset(w->change, 0, step * sizeof *w->change);
-        for (size_t k = 0; k < fired; k++)
-            w->change[to[k]] = nu;
-    }
-    for (uint32_t i = 0; i < sources; i++) {
-        float *row = w->weights + i * step;
-        if (w->pre[i] == 0) /* adds nothing */
-            continue;
-        if (fired > FEW) {
-            give(row, w->change, step, w->pre[i], low, high);
-            continue;
-        }
-        const float up = w->pre[i] * nu;
-        for (size_t k = 0; k < fired; k++)
-            row[to[k]] = bound(row[to[k]] + up, low, high);
-    }
+    for (uint32_t i = 0; u->some != 0 && i < sources; i++)
+        if (u->w->pre[i] != 0)
+            change_row(u, i, u->w->pre[i]);
 }
 
-/* Lowers the rows of sources that sent a spike; a target without a trace loses nothing, and most have none.  later:
- * raise_columns and bound_all follow, so the row is not bounded here. */
-static void lower(const struct bnn_snn_projection *p, const struct bnn_snn_plastic *w, uint32_t targets,
-                  const uint32_t *from, size_t sent, int later, uint32_t *traced)
+/* Lowers the rows of sources that sent a spike; a target without a trace loses nothing, and most have none. */
+static void lower(struct update *u, uint32_t *traced, uint32_t targets, float nu, const uint32_t *from, size_t sent)
 {
-    const float low = p->learning.low, high = p->learning.high;
-    size_t some = 0;
+    u->some = 0;
+    u->to = traced;
     for (uint32_t j = 0; j < targets; j++) {
-        traced[some] = j;
-        some += w->post[j] != 0;
+        traced[u->some] = j;
+        u->some += u->w->post[j] != 0;
     }
-    for (size_t first = 0; first < p->row; first += BLOCK)
+    for (size_t first = 0; first < u->row; first += BLOCK)
         for (size_t l = 0; l < BLOCK; l++)
-            w->change[first + l] = w->post[first + l] * p->learning.nu_pre;
-    for (size_t k = 0; k < sent && some != 0; k++) {
-        float *row = w->weights + (size_t)from[k] * p->row;
-        if (some > FEW && later)
-            take_unbounded(row, w->change, p->row);
-        else if (some > FEW)
-            take(row, w->change, p->row, low, high);
-        else
-            for (size_t l = 0; l < some; l++) {
-                const float less = row[traced[l]] - w->change[traced[l]];
-                row[traced[l]] = later ? less : bound(less, low, high);
-            }
-    }
+            u->w->change[first + l] = u->w->post[first + l] * nu;
+    for (size_t k = 0; k < sent && u->some != 0; k++)
+        change_row(u, from[k], -1);
 }
 
-static void learn(struct bnn_snn_state *s, uint32_t projection)
+/* By pairs of spikes; returns the additions. */
+static uint64_t learn_pairs(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
+                            const struct bnn_snn_plastic *w)
 {
-    const struct bnn_snn_projection *p = &s->net->projections[projection];
-    struct bnn_snn_plastic *w = &s->plastic[projection];
     const struct bnn_snn_learning *r = &p->learning;
     const uint32_t sources = s->net->populations[p->source].n, targets = s->net->populations[p->target].n;
     const uint32_t *before = (const uint32_t *)(const void *)bnn_snn_frame(s, p->source, s->time);
@@ -126,18 +97,60 @@ static void learn(struct bnn_snn_state *s, uint32_t projection)
     follow(w->pre, before, sources, r->decay_pre, r->added);
     follow(w->post, after, targets, r->decay_post, r->added);
     const size_t sent = s->net->kernels->find_bits(from, before, bnn_snn_words(sources));
+    /* Where targets sent a spike, rows are bounded when those were raised, too. */
+    const int later = bnn_snn_set_bits(after, targets) != 0;
+    struct update u = {.w = w, .row = p->row, .low = later ? -INFINITY : r->low, .high = later ? INFINITY : r->high};
     if (sent != 0)
-        lower(p, w, targets, from, sent, bnn_snn_set_bits(after, targets) != 0, to);
+        lower(&u, to, targets, r->nu_pre, from, sent);
     const size_t fired = s->net->kernels->find_bits(to, after, bnn_snn_words(targets));
     if (fired != 0) {
-        raise_columns(p, w, sources, to, fired);
+        u = (struct update){w, p->row, fired, to, r->low, r->high};
+        memset(w->change, 0, p->row * sizeof *w->change);
+        for (size_t k = 0; k < fired; k++)
+            w->change[to[k]] = r->nu_post;
+        change_traced(&u, sources);
         for (size_t k = 0; k < sent; k++)
             bound_all(w->weights + (size_t)from[k] * p->row, p->row, r->low, r->high);
     }
+    return (uint64_t)sent * p->row + (uint64_t)fired * sources;
+}
+
+/* By a signal for each target; returns the additions. */
+static uint64_t learn_by_feedback(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
+                                  const struct bnn_snn_plastic *w)
+{
+    const struct bnn_snn_learning *r = &p->learning;
+    const struct bnn_snn_population *from = &s->net->populations[p->source], *target = &s->net->populations[p->target];
+    const void *arrived = bnn_snn_frame(s, p->source, s->time + from->depth - p->delay);
+    const float *signal = (const float *)(const void *)bnn_snn_frame(s, r->signal, s->time);
+    const float *membrane = s->neurons[p->target].variables[BNN_SNN_V];
+    struct update u = {w, p->row, 0, s->values, r->low, r->high};
+    follow(w->pre, arrived, from->n, r->decay_pre, 1);
+    for (uint32_t j = 0; j < target->n; j++) {
+        float slope = 1;
+        if (target->emits == BNN_SNN_SPIKES) {
+            const float away = membrane[j] - bnn_of(&target->parameters[THRESHOLD], j);
+            slope = 1 - (away < 0 ? -away : away) / r->width;
+            slope = slope > 0 ? slope : 0;
+        }
+        w->change[j] = r->nu_post * (slope * signal[j]);
+        s->values[u.some] = j;
+        u.some += w->change[j] != 0;
+    }
+    change_traced(&u, from->n);
+    return (uint64_t)u.some * from->n;
+}
+
+static void learn(struct bnn_snn_state *s, uint32_t projection)
+{
+    const struct bnn_snn_projection *p = &s->net->projections[projection];
+    struct bnn_snn_plastic *w = &s->plastic[projection];
+    const uint32_t sources = s->net->populations[p->source].n;
+    const uint64_t work = p->learning.feedback ? learn_by_feedback(s, p, w) : learn_pairs(s, p, w);
     if (!w->bounded)
-        bound_all(w->weights, (size_t)sources * p->row, r->low, r->high);
+        bound_all(w->weights, (size_t)sources * p->row, p->learning.low, p->learning.high);
     w->bounded = 1;
-    (void)bnn_snn_pause(s, sources + (uint64_t)sent * p->row + (uint64_t)fired * sources);
+    (void)bnn_snn_pause(s, sources + work);
 }
 
 void bnn_snn_learn(struct bnn_snn_state *s)

@@ -7,6 +7,7 @@ enum {
     POPULATION_BYTES = 128,
     PROJECTION_BYTES = 128,
     LEARNING_AT = 88, /* in a projection */
+    SIGNAL_AT = 116,
     MOST_POPULATIONS = 4096,
     MOST_PROJECTIONS = 16384,
     MOST_NEURONS = 1 << 24,
@@ -346,34 +347,54 @@ static int finite(float value)
     return value - value == 0;
 }
 
+/* A target's membrane shows at the end of a step how near it was to its threshold, or is what it sends. */
+static bnn_status check_feedback(const struct reader *r, const struct bnn_snn_learning *n,
+                                 const struct bnn_snn_population *populations, const struct bnn_snn_population *to)
+{
+    WANT(n->nu_pre == 0 && n->norm == 0, BNN_ERROR_FORMAT, "rate of a source's spikes, or norm, of feedback", 1, 0);
+    WANT(n->width > 0 && finite(n->width), BNN_ERROR_FORMAT, "finite width above 0 (1: yes)", 0, 1);
+    WANT(to->emits == BNN_SNN_VALUES ||
+             (to->emits == BNN_SNN_SPIKES && to->reset >= RESET_LATE_ZERO && to->reset != RESET_CORRECTED_SUBTRACT),
+         BNN_ERROR_FORMAT, "feedback to values, or to spikes with a late reset (1: yes)", 0, 1);
+    WANT(n->signal < r->in.counts[POPULATIONS], BNN_ERROR_FORMAT, "population of a signal (below)", n->signal,
+         r->in.counts[POPULATIONS]);
+    const struct bnn_snn_population *signal = &populations[n->signal];
+    WANT(signal->emits == BNN_SNN_VALUES && !bnn_snn_is_event(signal) && signal->n == to->n, BNN_ERROR_FORMAT,
+         "signal of a value for each target (1: yes)", 0, 1);
+    return BNN_OK;
+}
+
 /* Zeros, if it does not learn. */
 static bnn_status read_learning(const struct reader *r, const unsigned char *at, struct bnn_snn_projection *p,
-                                const struct bnn_snn_population *from, const struct bnn_snn_population *to)
+                                const struct bnn_snn_population *populations)
 {
+    const struct bnn_snn_population *from = &populations[p->source], *to = &populations[p->target];
     struct bnn_snn_learning *n = &p->learning;
-    float *numbers[] = {&n->nu_pre, &n->nu_post, &n->decay_pre, &n->decay_post, &n->low, &n->high, &n->norm};
+    float *numbers[] = {&n->nu_pre, &n->nu_post, &n->decay_pre, n->feedback ? &n->width : &n->decay_post,
+                        &n->low,    &n->high,    &n->norm};
     for (size_t k = 0; k < 7; k++)
         memcpy(numbers[k], at + LEARNING_AT + 4 * k, sizeof(float));
-    for (size_t k = p->learns ? LEARNING_AT + 28 : LEARNING_AT; k < PROJECTION_BYTES; k++)
+    n->signal = bnn_load32(at + SIGNAL_AT);
+    for (size_t k = n->feedback ? SIGNAL_AT + 4 : p->learns ? SIGNAL_AT : LEARNING_AT; k < PROJECTION_BYTES; k++)
         WANT(at[k] == 0, BNN_ERROR_FORMAT, "byte without a meaning", at[k], 0);
     if (!p->learns)
         return BNN_OK;
     WANT(p->kind == BNN_SNN_DENSE && !p->whole && p->mask == NULL, BNN_ERROR_FORMAT,
          "learning of dense float32 weights of all sources (1: yes)", 0, 1);
-    WANT(from->emits == BNN_SNN_SPIKES && to->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT,
+    WANT(from->emits == BNN_SNN_SPIKES && (n->feedback || to->emits == BNN_SNN_SPIKES), BNN_ERROR_FORMAT,
          "learning between neurons that send single spikes (1: yes)", 0, 1);
     WANT(finite(n->nu_pre) && finite(n->nu_post), BNN_ERROR_FORMAT, "finite learning rates (1: yes)", 0, 1);
     WANT(n->decay_pre >= 0 && n->decay_pre <= 1 && n->decay_post >= 0 && n->decay_post <= 1, BNN_ERROR_FORMAT,
          "decays of traces from 0 to 1 (1: yes)", 0, 1);
     WANT(n->low <= n->high, BNN_ERROR_FORMAT, "bounds of weights in their order (1: yes)", 0, 1);
     WANT(n->norm >= 0 && finite(n->norm), BNN_ERROR_FORMAT, "norm of weights, 0 or a finite sum (1: yes)", 0, 1);
-    return BNN_OK;
+    return n->feedback ? check_feedback(r, n, populations, to) : BNN_OK;
 }
 
 static bnn_status read_projection(struct reader *r, uint32_t number, const struct bnn_snn_population *populations,
                                   struct bnn_snn_projection *p)
 {
-    enum { MASKED = 1, BIASED = 2, LEARNS = 4, ADDED = 8 };
+    enum { MASKED = 1, BIASED = 2, LEARNS = 4, ADDED = 8, FEEDBACK = 16 };
     const unsigned char *at = r->in.sections[PROJECTIONS].start + (size_t)number * PROJECTION_BYTES;
     r->about = *BNN_ABOUT("projection", number, r->about.problem);
     memset(p, 0, sizeof *p);
@@ -384,8 +405,9 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     WANT(p->whole <= 1, BNN_ERROR_FORMAT, "type of the weights (at most)", p->whole, 1);
     p->learns = (at[2] & LEARNS) != 0;
     p->learning.added = (at[2] & ADDED) != 0;
-    WANT(at[2] < 2 * ADDED && (p->learns || !p->learning.added), BNN_ERROR_FORMAT, "flags (below)", at[2],
-         p->learns ? 2 * ADDED : ADDED);
+    p->learning.feedback = (at[2] & FEEDBACK) != 0;
+    const uint8_t flags = p->learns ? ADDED + FEEDBACK : ADDED;
+    WANT(at[2] < flags, BNN_ERROR_FORMAT, "flags (below)", at[2], flags);
     p->source = bnn_load32(at + 4);
     p->target = bnn_load32(at + 8);
     p->delay = bnn_load32(at + 12);
@@ -408,7 +430,7 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
     }
     if (at[2] & BIASED)
         BNN_TRY(read_array(r, at + 72, to, &p->bias));
-    BNN_TRY(read_learning(r, at, p, from, to));
+    BNN_TRY(read_learning(r, at, p, populations));
     return bnn_read_string(&r->in, at + 80, BNN_TEXT("end of a name"), &r->about, &p->name, &p->name_length);
 }
 

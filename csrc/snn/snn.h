@@ -32,6 +32,9 @@ struct bnn_snn_population {
 struct bnn_snn_learning {
     float nu_pre, nu_post, decay_pre, decay_post, low, high, norm;
     int added;
+    int feedback;    /* learns by it: nu_post is the rate */
+    float width;     /* by feedback */
+    uint32_t signal; /* by feedback: the population */
 };
 
 struct bnn_snn_projection {
@@ -144,6 +147,11 @@ enum { BNN_SNN_EVENTS = 1 };
 static inline int bnn_snn_is_event(const struct bnn_snn_population *p)
 {
     return BNN_SNN_EVENTS && p->event;
+}
+
+static inline float bnn_of(const struct bnn_per_neuron *a, size_t neuron)
+{
+    return a->data[neuron % a->period];
 }
 
 static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)

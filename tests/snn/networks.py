@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bnn._types import Array, Floats
-from bnn.snn.learning import Learning
+from bnn.snn.learning import Feedback, Learning
 from bnn.snn.network import LATE, Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 
@@ -191,7 +191,41 @@ def draw_plastic_network(rng: Any) -> Network:
                 )
             )  # fmt: skip
     populations[-1].output = True
+    if rng.random() < 0.6:
+        _add_feedback(rng, populations, projections)
     return Network(populations, projections)
+
+
+def _add_feedback(rng: Any, populations: list[Population], projections: list[Projection]) -> None:
+    """A readout; what leads to it, and to neurons whose late reset allows it, learns by signals that spikes make."""
+    spiking = range(len(populations))
+
+    def values(name: str, shape: tuple[int, ...]) -> Population:
+        return draw_population(rng, name, shape, False, True, str(rng.choice(["relay", "decay", "synaptic"])))
+
+    readout = values("readout", (int(rng.integers(1, 20)),))
+    weights, _ = draw_weights(rng, (populations[-1].size, readout.size), "float")
+    projections.append(Projection(spiking[-1], len(populations), "dense", weights, name="readout"))
+    populations.append(readout)
+    late = set(LATE) - {Reset.CORRECTED_SUBTRACT}
+    for p in list(projections):
+        target = populations[p.target]
+        fits = target is readout or (target.dynamics is not None and target.dynamics.reset in late)
+        if p.whole or not fits:
+            continue
+        p.learning = draw_feedback(rng, len(populations))
+        signal = values(f"signal {len(populations)}", target.shape)
+        for source in {int(rng.integers(len(spiking))), 0}:
+            weights, _ = draw_weights(rng, (populations[source].size, signal.size), "float")
+            projections.append(Projection(source, len(populations), "dense", weights))
+        populations.append(signal)
+
+
+def draw_feedback(rng: Any, signal: int) -> Feedback:
+    rate, decay = (float(rng.choice(x)) for x in ([1e-4, 1e-2, 0.3, -0.1], [0, 0.5, 0.951, 1]))
+    width = float(rng.choice([1e-30, 0.3, 1, 20]))
+    low, high = rng.choice([-np.inf, -1.0, 0.0]), rng.choice([0.5, 1.0, np.inf])
+    return Feedback(signal, rate, decay, width, float(low), float(high))
 
 
 def draw_learning(rng: Any) -> Learning:
