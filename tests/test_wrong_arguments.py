@@ -40,9 +40,9 @@ from bnn._arguments import (
 from bnn.runtime import arrays
 from bnn.runtime.stepper import Stepper
 from bnn.snn.convert import convert
-from bnn.snn.learning import Learning
+from bnn.snn.learning import Feedback, Learning
 from bnn.snn.network import Network, Population, Projection
-from bnn.snn.rules import RULES, Dynamics, Reset
+from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from bnn.streams import recordings
 from opened import again
 from snn.small import small_network
@@ -106,6 +106,17 @@ class Call:
 
     def run(self, **other: Any) -> Any:
         return self.function(**{**self.arguments, **other})
+
+
+def taught(**rule: Any) -> Network:
+    """The same, by feedback: values that an input gives."""
+    values = {name: np.full(1, value, np.float32) for name, value in {"threshold": 1, "reset": 0, "initial": 0}.items()}
+    usual = {"signal": 1, "rate": 1e-3, "decay": 0.9}
+    readout = Population("readout", (5,), Dynamics(RULES["integrate"], emits=Emits.VALUES), values, output=True)
+    return Network(
+        [Population("pixels", (64,)), Population("given", (5,), input_emits=Emits.VALUES), readout],
+        [Projection(0, 2, "dense", np.zeros((64, 5), np.float32), learning=Feedback(**{**usual, **rule}))],
+    )
 
 
 def learner(**rule: Any) -> Network:
@@ -237,6 +248,8 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "Population": lambda w: Call(built, {}, ("name", "shape")),
     "Learning": lambda w: Call(lambda **rule: snn.build(learner(**rule)), {}, (
         "nu_pre", "nu_post", "decay_pre", "decay_post", "norm", "added", "low", "high")),
+    "Feedback": lambda w: Call(lambda **rule: snn.build(taught(**rule)), {}, (
+        "signal", "rate", "decay", "width", "low", "high")),
     "ImageRun": lambda w: Call(lambda moment=1, names=None: (
         w.image.when(moment), w.image.share(moment), w.image.describe(names)), {}),
     "StreamRun": lambda w: Call(lambda moment=1, names=None: (w.stream.when(moment), w.stream.verdict(names)), {}),

@@ -494,6 +494,7 @@ def _check_feedback(network: Network, name: str, rule: Feedback, target: Populat
     signal = network.populations[rule.signal]
     if signal.emits != Emits.VALUES or signal.event or signal.size != target.size:
         raise CompileError(
-            f"{name}: learning: found a signal of {signal.size} {signal.emits.name.lower()} from {signal.name}, "
-            f"expected {target.size} values, one for each neuron of {target.name}"
+            f"{name}: learning: found a signal of {signal.size} {signal.emits.name.lower()} from "
+            f"{'the event population ' if signal.event else ''}{signal.name}, expected {target.size} values, one for "
+            f"each neuron of {target.name}"
         )

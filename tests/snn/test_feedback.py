@@ -4,6 +4,7 @@ refused.  tests/snn/test_learning.py compares random networks with the oracle.""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -261,8 +262,6 @@ SIGNALS = "signal of a value for each target (1: yes)"
 )
 def test_records_are_checked(edits: list[tuple[int, str, float]], message: str) -> None:
     """By the runtime, of a file that another program wrote."""
-    import struct
-
     file = bytearray(encode(classifier(np.random.default_rng(0))))
     first = FORMAT.header.unpack_from(file)[9]
     for offset, form, value in edits:
@@ -286,3 +285,19 @@ def test_targets_of_a_file_are_checked(reset: Reset) -> None:
         with pytest.raises(ModelFormatError) as raised:
             bnn.snn.SpikingModel.from_bytes(with_checksum(file))
         assert f"projection 0: {FEEDBACK}" in str(raised.value)
+
+
+def test_signals_are_of_no_event_population() -> None:
+    """Its values are not those of one step."""
+    network = classifier(np.random.default_rng(0))
+    network.projections[2].learning = Feedback(3, rate=0.25, decay=0.0)
+    file = bytearray(encode(network))
+    network.populations[3].steps = 1
+    with pytest.raises(
+        CompileError, match="out: learning: found a signal of 3 values from the event population target"
+    ):
+        encode(network)
+    file[FORMAT.header.unpack_from(file)[8] + 3 * 128 + 116] = 1
+    with pytest.raises(ModelFormatError) as raised:
+        bnn.snn.SpikingModel.from_bytes(with_checksum(file))
+    assert f"projection 2: {SIGNALS}" in str(raised.value)
