@@ -453,7 +453,18 @@ static int right_input(const struct bnn_snn_population *p, const unsigned char *
     return 1;
 }
 
-bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps)
+/* Spikes of all output populations. */
+static uint64_t answered(const struct bnn_snn_state *s)
+{
+    uint64_t sent = 0;
+    for (uint32_t k = 0; k < s->net->population_count; k++)
+        if (s->net->populations[k].output)
+            sent += bnn_snn_sent(s, k);
+    return sent;
+}
+
+/* `until_spike`: ends after a step in which an output sent something. */
+static bnn_status run(struct bnn_snn_state *s, const void *const *inputs, size_t steps, int until_spike)
 {
     uint32_t input = 0;
     if (s == NULL)
@@ -464,9 +475,20 @@ bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps
         if (s->net->populations[k].rule == RULE_INPUT && inputs[input++] != NULL &&
             !right_input(&s->net->populations[k], inputs[input - 1], steps))
             return BNN_ERROR_ARGUMENT;
-    for (size_t t = 0; t < steps && !s->stopped; t++)
+    const uint64_t before = answered(s);
+    for (size_t t = 0; t < steps && !s->stopped && !(until_spike && answered(s) != before); t++)
         step(s, inputs, t);
     return outcome(s);
+}
+
+bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps)
+{
+    return run(s, inputs, steps, 0);
+}
+
+bnn_status bnn_snn_run_until_spike(bnn_snn_state *s, const void *const *inputs, size_t steps)
+{
+    return run(s, inputs, steps, 1);
 }
 
 bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, float value)
