@@ -19,6 +19,7 @@ from ..runtime.summary import quantity, table
 from ..snn import SpikingModel, StepRun, load
 from ..snn.activity import total
 from ..snn.coding import CODINGS, MOST_PIXEL, MOST_STEPS
+from ..snn.model import UNTIL
 from ..snn.runs import samples_text
 from .common import refuse, rows_option, was_given
 from .inputs import InputOptions, read_arrays, read_numpy, read_over_time
@@ -67,6 +68,8 @@ class _Run(click.Command):
               help="An event camera's recording; it steps the network in its own time.")  # fmt: skip
 @click.option("--dt", metavar="SECONDS", type=click.FloatRange(0, min_open=True),
               help="With --recording: seconds of a step.  Default: as the file says.")  # fmt: skip
+@click.option("--until", type=click.Choice(UNTIL),
+              help="End each sample after the step of the first output spike.  Default: all steps.")  # fmt: skip
 @click.option("--stream", is_flag=True, help="Do not reset the neurons between samples.")
 @click.option("--sample", "which", metavar="N", type=click.IntRange(0),
               help="Run only this sample.  Default: all; of several, --plot and --html show the first.")  # fmt: skip
@@ -82,6 +85,7 @@ def snn_run(
     seed: int,
     recording: str | None,
     dt: float | None,
+    until: str | None,
     stream: bool,
     which: int | None,
     targets: str | None,
@@ -95,7 +99,8 @@ def snn_run(
     bnn snn run net.snn --data digits.npy --coding rate --steps 100 --label 3 --plot run.png --html run.html
     bnn snn run net.snn --recording 00002.bin --origin 3 3 --plot run.png
 
-    The answer is the class that the first output sent most spikes for so far (or the largest sum of its values).
+    The answer is the class that the first output sent most spikes for so far (or the largest sum of its values); of
+    equals, the first.
     """
     _check_options(files, coding, steps, recording, watching.label, targets)
     watching.check([net, *files, recording, targets])
@@ -106,7 +111,8 @@ def snn_run(
     if recording is not None:
         events = watching.recording(recording)
         place: dict[str, Any] = {name: getattr(watching, name) for name in ("origin", "shrink") if was_given(name)}
-        runs = [model.run_events(events, dt=dt, label=label, trace=watching.trace, progress=live(), **place)]
+        place |= {"label": label, "trace": watching.trace, "until": until}
+        runs = [model.run_events(events, dt=dt, progress=live(), **place)]
     else:
         samples = _samples(model, files, coding, watching.reading)
         if which is not None:
@@ -120,6 +126,7 @@ def snn_run(
         with progress("samples", len(samples), live() and len(samples) > 10) as advance:
             for i, (x, y) in enumerate(zip(samples, right, strict=True)):
                 options: dict[str, Any] = {"label": y, "trace": watching.trace and not i, "reset": not (stream and i)}
+                options["until"] = until
                 try:
                     if coding is None:
                         runs.append(model.run_stream(x, **options))

@@ -196,18 +196,29 @@ class State:
             lib.bnn_snn_record(self.pointer, population, _WHAT[what], ffi.NULL, 0)
         self._held.clear()
 
-    def run(self, inputs: Sequence[Array | None], steps: int) -> None:
+    def run(self, inputs: Sequence[Array | None], steps: int, until_spike: bool = False) -> int:
         """Run steps on frames (T, ...) of each input population, as :func:`frames` makes them; None: what was sent.
 
+        ``until_spike``: end after the first step in which an output sends something.  Returns the number of steps done.
         Raises any exception of a signal handler, such as KeyboardInterrupt; the state must then be reset.
         """
         slots = ffi.new("const void *[]", max(len(inputs), 1))
+        run = lib.bnn_snn_run_until_spike if until_spike else lib.bnn_snn_run
+        before, answered = self.steps, self._answered
         for begin in range(0, steps, _STEPS) or (0,):
             end = min(begin + _STEPS, steps)
             held = [None if x is None else ffi.from_buffer(x[begin:end]) for x in inputs]
             for i, buffer in enumerate(held):
                 slots[i] = ffi.NULL if buffer is None else buffer
-            self._polled("run", lib.bnn_snn_run, slots, end - begin)
+            self._polled("run", run, slots, end - begin)
+            if until_spike and self._answered != answered:
+                break
+        return self.steps - before
+
+    @property
+    def _answered(self) -> int:
+        """Spikes of all outputs since the last reset."""
+        return sum(self.sent(p.index) for p in self.opened.populations if p.output)
 
     def set_learning(self, learning: bool) -> None:
         """Whether weights change and thresholds adapt in steps to come."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arguments import check_count, check_flag, check_kind, check_text, check_threads, shown
+from .._arguments import check_choice, check_count, check_flag, check_kind, check_text, check_threads, shown
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
@@ -42,6 +42,8 @@ from .samples import Counts, run_samples
 
 #: Spikes that a trace may keep, 16 bytes each.
 MOST_SPIKES = 40_000_000
+#: Where a run may end before its last step.
+UNTIL = ("first-spike",)
 _LONG = 2000  # steps; a progress bar is shown for this many or more
 
 
@@ -205,7 +207,7 @@ class SpikingModel:
 
     def run(
         self, x: Any, *, record: Iterable[str] = (), membranes: Iterable[str] = (), currents: Iterable[str] = (),
-        reset: bool = True, learn: bool = False, threads: int | None = None,
+        reset: bool = True, learn: bool = False, threads: int | None = None, until: str | None = None,
     ) -> Run:  # fmt: skip
         """Run T steps, of one sample or of N that each start as before the first step.
 
@@ -218,30 +220,33 @@ class SpikingModel:
                 model is reset, and :meth:`save` writes them: of one sample.
             threads: of several samples; each has neurons of its own, :attr:`state_bytes` of them.  Default:
                 BNN_THREADS, or 1.
+            until: "first-spike": each sample ends after the step in which a neuron of an output fires for the first
+                time in this run, or after T; ``taken`` says when, and ``answers`` which.  None: all T steps.
 
         Raises:
             InputError: a wrong shape, an input of spikes that is neither 0 nor 1, a name that is not there, nothing
-                that learns, or a membrane that is not finite: the message names its population and the step.  After
-                that, the state is that before the first step.
+                that learns, ``until`` of an output that does not send spikes, or a membrane that is not finite: the
+                message names its population and the step.  After that, the state is that before the first step.
         """
         self._check_learns(learn)
         check_flag(reset, "reset")
         workers = check_threads(threads)
+        until_spike = self._until_spike(until)
         samples = self._samples(x)
         if samples is None:
-            return self._one(x, record=record, membranes=membranes, currents=currents, reset=reset, learn=learn)
+            return self._one(x, record, membranes, currents, reset=reset, learn=learn, until_spike=until_spike)
         count = next(iter(samples.values())).shape[1]
         if learn or not reset:
             what = "learn=True" if learn else "reset=False"
             raise InputError(f"{what}: found {quantity(count, 'sample')}, (T, N, *shape), expected one")
         try:
-            return self._several(samples, count, record, membranes, currents, workers)
+            return self._several(samples, count, record, membranes, currents, workers, until_spike)
         finally:
             self.reset()
 
     def _several(
         self, x: Mapping[str, Array], count: int, record: Iterable[str], membranes: Iterable[str],
-        currents: Iterable[str], threads: int,
+        currents: Iterable[str], threads: int, until_spike: bool,
     ) -> Run:  # fmt: skip
         """:meth:`run` of samples (T, N, *shape)."""
         _, steps = self._arrays({name: a[:, 0] for name, a in x.items()}, several=True)
@@ -267,7 +272,10 @@ class SpikingModel:
                     sent[p][i] = own
             return frames
 
-        counts = run_samples(self._states(min(threads, count)), given, count, steps, records)
+        counts, taken = run_samples(self._states(min(threads, count)), given, count, steps, records, until_spike)
+        for p in self._inputs:
+            for i, end in enumerate(taken if p in sent else ()):
+                sent[p][i, end:] = 0
 
         def outer(rows: Array, p: PopulationInfo, spikes: bool) -> Array:
             over_time = np.ascontiguousarray(np.moveaxis(rows, 1, 0)).reshape(steps * count, rows.shape[-1])
@@ -281,7 +289,8 @@ class SpikingModel:
             {p.name: a for p, a in arrays.items() if p in wanted},
             {p.name: outer(rows, p, False) for p, rows in floats[MEMBRANE].items()},
             {p.name: outer(rows, p, False) for p, rows in floats[CURRENT].items()},
-            self._report_of(counts, steps * count, count, steps),
+            self._report_of(counts, int(taken.sum()), count, int(taken.max())),
+            taken,
             samples=count,
             so_far=self._sums_so_far,
         )
@@ -304,18 +313,18 @@ class SpikingModel:
         return [self._state, *others]
 
     def _one(
-        self, x: Any, *, record: Iterable[str], membranes: Iterable[str], currents: Iterable[str], reset: bool,
-        learn: bool,
-    ) -> Run:  # fmt: skip
+        self, x: Any, record: Iterable[str], membranes: Iterable[str], currents: Iterable[str], **options: bool
+    ) -> Run:
         """:meth:`run` of one sample."""
         given, steps = self._given(x, several=True)
         wanted = self._named(record, SENT)
         named = {what: self._named(names, what) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))}
-        return self._run(given, steps, wanted, named, reset=reset, learn=learn)
+        return self._run(given, steps, wanted, named, **options)
 
     def _run(
         self, given: list[Array], steps: int, wanted: Sequence[PopulationInfo],
         named: Mapping[str, Sequence[PopulationInfo]] = {}, *, reset: bool, learn: bool = False,  # noqa: B006
+        until_spike: bool = False,
     ) -> Run:  # fmt: skip
         """:meth:`run` on frames and populations that have been checked; ``named``: those whose membranes, currents are
         returned."""
@@ -329,14 +338,16 @@ class SpikingModel:
         for what, found in floats.items():
             for p, values in found.items():
                 self._state.record(p.index, what, values)
-        arrays = self._sent(given, steps, [p for p in self.populations if p.output or p in wanted], learn)
+        recorded = [p for p in self.populations if p.output or p in wanted]
+        arrays, taken = self._sent(given, steps, recorded, learn, until_spike)
         return Run(
             steps,
             {p.name: x for p, x in arrays.items() if p.output},
             {p.name: x for p, x in arrays.items() if p in wanted},
             {p.name: self._to_outer(x, p) for p, x in floats.get(MEMBRANE, {}).items()},
             {p.name: self._to_outer(x, p) for p, x in floats.get(CURRENT, {}).items()},
-            self._report(before, steps),
+            self._report(before, taken),
+            np.array(taken),
             so_far=self._sums_so_far,
         )
 
@@ -344,14 +355,26 @@ class SpikingModel:
     def _sums_so_far(self) -> bool:
         return self._outputs[0].opcode == EVENT_RULES["sum"].opcode
 
+    def _until_spike(self, until: str | None) -> bool:
+        """Whether a run ends with the first spike of an output."""
+        if until is None:
+            return False
+        check_choice(until, "until", UNTIL)
+        for p in self._outputs:
+            if p.emits not in (Emits.SPIKES, Emits.COUNTS):
+                raise InputError(
+                    f"until: the output {p.name} sends {p.emits.name.lower()}, expected spikes; leave until out"
+                )
+        return True
+
     def _check_learns(self, learn: bool) -> None:
         if check_flag(learn, "learn") and not self._learns:
             raise InputError("learn: no weights of this network learn and no threshold adapts, expected learn=False")
 
     def _sent(
-        self, given: list[Array], steps: int, record: Iterable[PopulationInfo], learn: bool
-    ) -> dict[PopulationInfo, Array]:
-        """Run steps; what these populations sent."""
+        self, given: list[Array], steps: int, record: Iterable[PopulationInfo], learn: bool, until_spike: bool = False
+    ) -> tuple[dict[PopulationInfo, Array], int]:
+        """Run steps; what these populations sent, and the number of steps done."""
         sent = dict[PopulationInfo, Array]()
         for p in record:
             if p in self._inputs:
@@ -362,16 +385,19 @@ class SpikingModel:
             self._state.record(p.index, SENT, sent[p])
         self._state.set_learning(learn)
         try:
-            self._state.run(given, steps)
+            taken = self._state.run(given, steps, until_spike)
         finally:
             self._state.forget()
-        return {p: self._to_outer(unpacked(x, p.size, p.emits), p) for p, x in sent.items()}
+        for p in self._inputs:
+            if p in sent:
+                sent[p][taken:] = 0
+        return {p: self._to_outer(unpacked(x, p.size, p.emits), p) for p, x in sent.items()}, taken
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
         """One more step on what the input sends, without the dimension of time; returns the first output's."""
         self._check_learns(learn)
         output = self._outputs[0]
-        return np.asarray(self._sent(*self._given(x, None), [output], learn)[output][0])
+        return np.asarray(self._sent(*self._given(x, None), [output], learn)[0][output][0])
 
     def state(self, population: str, variable: str = "v") -> Floats:
         """A state variable of a population after the last step, (*shape): v, i, refractory, adapted, level or
@@ -424,7 +450,7 @@ class SpikingModel:
 
     def run_image(
         self, x: Any, steps: int, *, coding: str = "constant", seed: int = 0, label: int | None = None,
-        trace: bool = False, reset: bool = True, progress: bool = False,
+        trace: bool = False, reset: bool = True, progress: bool = False, until: str | None = None,
     ) -> StepRun:  # fmt: skip
         """Show an image for some steps, and watch the output.
 
@@ -437,10 +463,12 @@ class SpikingModel:
             trace: keep every spike (16 bytes each; InputError if there are more than MOST_SPIKES).
             reset: start as before the first step; otherwise go on.
             progress: show a bar on stderr while it takes a while.
+            until: "first-spike": end after the step in which a neuron of an output fires for the first time in this
+                run; the run's moments are the steps until then.
 
         Raises:
             InputError: a wrong shape, an input of spikes that is to take real values, values beyond 0 and 1 as a rate
-                or a latency, a label that is not a class.
+                or a latency, a label that is not a class, ``until`` of an output that does not send spikes.
         """
         p = self._only_input()
         image = as_image(x, self._outer(p), p.name)
@@ -455,11 +483,12 @@ class SpikingModel:
         what["rate"] = f"an image as spikes by chance (seed {seed})"
         text = f"{what.get(coding, 'an image, the brighter the earlier')}, {quantity(steps, 'step')}"
         shown = self._inner(image[None], p).reshape(p.shape) if coding == "constant" else None
-        return replace(self._watched(frames, steps, label, trace, reset, progress, text), image=shown)
+        return replace(self._watched(frames, steps, label, trace, reset, progress, until, text), image=shown)
 
     def run_stream(
-        self, x: Any, *, label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False
-    ) -> StepRun:
+        self, x: Any, *, label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False,
+        until: str | None = None,
+    ) -> StepRun:  # fmt: skip
         """Watch the output over what the input sends, (T, *shape), at least one step; as :meth:`run_image`."""
         arrays, steps = self._arrays(x)
         if not steps:
@@ -468,11 +497,12 @@ class SpikingModel:
         def frames(start: int, count: int) -> Any:
             return {p.name: a[start : start + count] for p, a in zip(self._inputs, arrays, strict=True)}
 
-        return self._watched(frames, steps, label, trace, reset, progress, quantity(steps, "step"))
+        return self._watched(frames, steps, label, trace, reset, progress, until, quantity(steps, "step"))
 
     def run_events(
         self, events: Any, *, dt: float | None = None, origin: tuple[int, int] | None = None, shrink: int | None = None,
         label: int | None = None, trace: bool = False, reset: bool = True, progress: bool = False,
+        until: str | None = None,
     ) -> RecordingStepRun:  # fmt: skip
         """An event camera's recording steps the network in its own time: one step per ``dt``, from its first event on.
 
@@ -487,6 +517,7 @@ class SpikingModel:
             trace: keep every spike.
             reset: begin as before the first step.
             progress: show a bar on stderr while it takes a while.
+            until: as of :meth:`run_image`.
 
         A network with one input channel sees both polarities in it, one with two falling edges in channel 0 and rising
         ones in channel 1.  An input of spikes is sent one spike for all events of a pixel in a step (``merged`` counts
@@ -510,31 +541,32 @@ class SpikingModel:
         steps = recording_steps(recording, step)
         if not steps:
             raise InputError("events: found none, expected at least one")
-        seen, taken = np.zeros(steps, np.int64), 0
+        seen, taken = np.zeros(steps, np.int64), np.zeros(steps, np.int64)
 
         def frames(start: int, count: int) -> Array:
-            nonlocal taken
-            sent, seen[start : start + count] = recording_frames(recording, p.shape, step, p.emits, start, count)
-            taken += int(sent.sum(dtype=np.float64))
+            part = slice(start, start + count)
+            sent, seen[part] = recording_frames(recording, p.shape, step, p.emits, start, count)
+            taken[part] = sent.reshape(count, -1).sum(axis=1, dtype=np.float64)
             return given(sent, self._opened.channels_first)
 
         lasts = float(step / 10**6)
         note = []
         if self.dt and step != step_of(self.dt):
             note = [f"a step is {lasts:g} s of the recording; the network's neurons were made for {self.dt:g} s"]
-        watched = self._watched(frames, steps, label, trace, reset, progress, "a recording", note)
+        watched = self._watched(frames, steps, label, trace, reset, progress, until, "a recording", note)
         watched = replace(watched, report=replace(watched.report, dt=lasts))
+        done = watched.moments
         return RecordingStepRun(
-            **vars(watched), start=int(recording.t[0]), step_seconds=lasts, seen=seen, events=len(recording.t),
-            dropped=recording.dropped, merged=len(recording.t) - taken,
+            **vars(watched), start=int(recording.t[0]), step_seconds=lasts, seen=seen[:done], events=len(recording.t),
+            dropped=recording.dropped, merged=int(seen[done - 1] - taken[:done].sum()),
         )  # fmt: skip
 
     def _watched(
         self, frames: Callable[[int, int], Any], steps: int, label: int | None, trace: bool, reset: bool,
-        progress: bool, what: str, notes: Iterable[str] = (),
+        progress: bool, until: str | None, what: str, notes: Iterable[str] = (),
     ) -> StepRun:  # fmt: skip
         """A run over ``frames(start, count)``."""
-        classes = self._outputs[0].size
+        classes, until_spike, done = self._outputs[0].size, self._until_spike(until), 0
         for name, flag in (("trace", trace), ("reset", reset), ("progress", progress)):
             check_flag(flag, name)
         if label is not None:
@@ -547,7 +579,9 @@ class SpikingModel:
         reports, kept = [], 0
         with progress_bar("steps", steps, progress and steps >= _LONG) as advance:
             for start, count in blocks(steps, sum(p.size for p in self.populations)):
-                run = self._run(*self._given(frames(start, count), start), self.populations, reset=False)
+                given, _ = self._given(frames(start, count), start)
+                run = self._run(given, count, self.populations, reset=False, until_spike=until_spike)
+                done += int(run.taken)
                 reports.append(run.report)
                 sums = np.concatenate([outputs[start : start + 1], run.output.reshape(count, -1)])
                 so_far = sums if run.so_far else np.cumsum(sums, axis=0, dtype=np.float32)
@@ -564,11 +598,16 @@ class SpikingModel:
                         f"{MOST_SPIKES:,}; run without, or fewer steps"
                     )
                 advance(count)
+                if until_spike and any(x.any() for x in run.outputs.values()):
+                    break
         together = total(reports)
-        report = ActivityReport(together.layers, steps, 1, self.dt, (*notes, *self._unfinished(self._state.steps)))
+        report = ActivityReport(together.layers, done, 1, self.dt, (*notes, *self._unfinished(self._state.steps)))
         traced = np.concatenate(spikes) if spikes else np.zeros(0, SPIKE)
         shapes = tuple(p.shape for p in self.populations)
-        return StepRun(outputs, label, report, sent, self.dt, what, shapes, traced if trace else None)
+        what = f"{what}, until the first spike" if until_spike else what
+        return StepRun(
+            outputs[: done + 1], label, report, sent[:done], self.dt, what, shapes, traced if trace else None
+        )
 
     def _only_input(self) -> PopulationInfo:
         if len(self._inputs) != 1:

@@ -25,7 +25,8 @@ class Run:
     ``outputs`` and ``recorded`` by population: spikes are uint8 (T, *shape), counts and values float32, in the layout
     of the source.  ``membranes`` and ``currents``, float32, of the populations that were asked for.  ``samples``: N of
     a run of several, whose arrays are (T, N, *shape), and whose report counts all together; None: one.  ``so_far``:
-    the first output sends sums so far (rule ``sum``), not what is to be summed.
+    the first output sends sums so far (rule ``sum``), not what is to be summed.  ``taken``: the steps that each sample
+    took, int64 (N,), or () of one: T, or fewer of a run until the first spike; from there on arrays are 0.
     """
 
     steps: int
@@ -34,6 +35,7 @@ class Run:
     membranes: dict[str, Floats]
     currents: dict[str, Floats]
     report: ActivityReport
+    taken: Array
     samples: int | None = None
     so_far: bool = False
 
@@ -55,6 +57,13 @@ class Run:
         sums = self.output if self.so_far else np.cumsum(self.output, axis=0, dtype=np.float32)
         last = sums[-1:].sum(axis=0)
         return np.asarray(last.reshape(-1) if self.samples is None else last.reshape(self.samples, -1))
+
+    @property
+    def answers(self) -> Array:
+        """The class with the highest score, of equals the first, int64 (N,), or () of one; -1 if the first output sent
+        nothing."""
+        sent = self.output.any(axis=0).reshape(*self.taken.shape, -1).any(axis=-1)
+        return np.where(sent, np.argmax(self.scores, axis=-1), -1)
 
     @property
     def synops(self) -> int:

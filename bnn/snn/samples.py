@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from .._types import Array
 from .handle import State
 
@@ -16,23 +18,27 @@ Counts = tuple[list[int], list[int]]
 
 
 def run_samples(
-    states: Sequence[State], given: Callable[[int], list[Array]], count: int, steps: int, records: Sequence[Record]
-) -> Counts:
+    states: Sequence[State], given: Callable[[int], list[Array]], count: int, steps: int, records: Sequence[Record],
+    until_spike: bool,
+) -> tuple[Counts, Array]:  # fmt: skip
     """Run ``count`` samples from the first step on, with a thread for each of ``states``; ``given``: the frames of a
-    sample, (T, ...) of each input.
+    sample, (T, ...) of each input; ``until_spike``: each ends with its first output spike.
 
+    Returns the counts of all together, and the steps of each, int64 (N,).
     Raises the error of the first sample that has one.
     """
     numbers = iter(range(count))  # next() gives each number to one thread, in order
     found: list[Counts] = []
     errors: dict[int, BaseException] = {}
+    taken = np.zeros(count, np.int64)
 
     def work(state: State) -> None:
         for i in numbers:
             if errors and min(errors) < i:
                 return
             try:
-                found.append(_run(state, given(i), steps, records, i))
+                found.append(_run(state, given(i), steps, records, i, until_spike))
+                taken[i] = state.steps
             except BaseException as error:  # noqa: BLE001 - also that of a signal handler
                 errors[i] = error
 
@@ -43,15 +49,17 @@ def run_samples(
             other.result()
     if errors:
         raise errors[min(errors)]
-    return _sums(counts[0] for counts in found), _sums(counts[1] for counts in found)
+    return (_sums(counts[0] for counts in found), _sums(counts[1] for counts in found)), taken
 
 
-def _run(state: State, given: Sequence[Array], steps: int, records: Sequence[Record], i: int) -> Counts:
+def _run(
+    state: State, given: Sequence[Array], steps: int, records: Sequence[Record], i: int, until_spike: bool
+) -> Counts:
     state.reset()
     for population, what, rows in records:
         state.record(population, what, rows[i])
     try:
-        state.run(given, steps)
+        state.run(given, steps, until_spike)
     finally:
         state.forget()
     network = state.opened
