@@ -453,8 +453,8 @@ static int right_input(const struct bnn_snn_population *p, const unsigned char *
     return 1;
 }
 
-/* Spikes of all output populations. */
-static uint64_t answered(const struct bnn_snn_state *s)
+/* What all output populations sent. */
+static BNN_APART uint64_t answered(const struct bnn_snn_state *s)
 {
     uint64_t sent = 0;
     for (uint32_t k = 0; k < s->net->population_count; k++)
@@ -463,8 +463,7 @@ static uint64_t answered(const struct bnn_snn_state *s)
     return sent;
 }
 
-/* `until_spike`: ends after a step in which an output sent something. */
-static bnn_status run(struct bnn_snn_state *s, const void *const *inputs, size_t steps, int until_spike)
+bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps)
 {
     uint32_t input = 0;
     if (s == NULL)
@@ -475,20 +474,20 @@ static bnn_status run(struct bnn_snn_state *s, const void *const *inputs, size_t
         if (s->net->populations[k].rule == RULE_INPUT && inputs[input++] != NULL &&
             !right_input(&s->net->populations[k], inputs[input - 1], steps))
             return BNN_ERROR_ARGUMENT;
-    const uint64_t before = answered(s);
-    for (size_t t = 0; t < steps && !s->stopped && !(until_spike && answered(s) != before); t++)
+    for (size_t t = 0; t < steps && !s->stopped && !(s->until_spike && answered(s) != s->answered); t++)
         step(s, inputs, t);
     return outcome(s);
 }
 
-bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps)
-{
-    return run(s, inputs, steps, 0);
-}
-
 bnn_status bnn_snn_run_until_spike(bnn_snn_state *s, const void *const *inputs, size_t steps)
 {
-    return run(s, inputs, steps, 1);
+    if (s == NULL)
+        return BNN_ERROR_ARGUMENT;
+    s->until_spike = 1;
+    s->answered = answered(s);
+    const bnn_status status = bnn_snn_run(s, inputs, steps);
+    s->until_spike = 0;
+    return status;
 }
 
 bnn_status bnn_snn_send(bnn_snn_state *s, uint32_t population, uint32_t neuron, float value)

@@ -117,6 +117,8 @@ struct bnn_snn_state {
     int refused;         /* an event population's input was given what it cannot send */
     int learning;        /* thresholds adapt, weights change */
     int silent;          /* event populations count, trace and send nothing */
+    int until_spike;     /* a run ends once outputs have sent more than `answered` */
+    uint64_t answered;
     bnn_snn_change *trace;
     size_t trace_capacity, traced;
     /* Whether something else than what arrives decides an event population in this step; or NULL. */

@@ -122,7 +122,9 @@ static void end(struct pair *p, const bnn_status *status)
         CHECK(bnn_snn_reset(p->states[i]) == BNN_OK, "reset");
 }
 
-static void run(struct pair *p)
+typedef bnn_status running(bnn_snn_state *state, const void *const *inputs, size_t steps);
+
+static void run(struct pair *p, running *function)
 {
     const void *inputs[FUZZ_MOST_PORTS];
     size_t steps = fuzz_draw(p->script, MOST_STEPS);
@@ -130,6 +132,7 @@ static void run(struct pair *p)
     bnn_snn_population_info info;
     unsigned char *sent[2];
     bnn_status status[2];
+    uint64_t done[2];
     (void)bnn_snn_get_population(p->net, population, &info);
     if (!draw_inputs(p, steps, inputs))
         return;
@@ -141,14 +144,18 @@ static void run(struct pair *p)
     for (int i = 0; i < 2; i++) {
         p->polls = 0;
         CHECK(bnn_snn_record(p->states[i], population, BNN_SNN_SENT, sent[i], steps) == BNN_OK, "record");
-        status[i] = bnn_snn_run(p->states[i], inputs, steps);
+        done[i] = bnn_snn_steps(p->states[i]);
+        status[i] = function(p->states[i], inputs, steps);
+        done[i] = bnn_snn_steps(p->states[i]) - done[i];
         CHECK(bnn_snn_record(p->states[i], population, BNN_SNN_SENT, NULL, 0) == BNN_OK, "record");
     }
     CHECK(status[0] == BNN_OK || status[0] == BNN_ERROR_ARGUMENT || status[0] == BNN_ERROR_STOPPED ||
               status[0] == BNN_ERROR_RANGE,
           "%s", bnn_status_text(status[0]));
+    CHECK(status[0] != BNN_OK || (done[0] == done[1] && done[0] <= steps), "%u steps", (unsigned)done[1]);
     end(p, status);
-    CHECK(status[0] != BNN_OK || same(sent[0], sent[1], info.emits, info.frame * steps), "population %u", population);
+    CHECK(status[0] != BNN_OK || same(sent[0], sent[1], info.emits, info.frame * (size_t)done[0]), "population %u",
+          population);
 }
 
 static void settle(struct pair *p)
@@ -242,8 +249,11 @@ static void use(struct pair *p)
         case 4:
             teach(p);
             break;
+        case 5:
+            run(p, bnn_snn_run_until_spike);
+            break;
         default:
-            run(p);
+            run(p, bnn_snn_run);
         }
     }
     for (uint32_t k = 0; k < bnn_snn_population_count(p->net); k++)

@@ -516,6 +516,7 @@ def test_wrong_arguments_of_c() -> None:
     assert create(net, memory.pointer + 1, state.bytes, made) == lib.BNN_ERROR_MEMORY and made[0] == null
 
     assert lib.bnn_snn_reset(null) == lib.bnn_snn_run(null, null, 1) == lib.bnn_snn_normalize(null) == bad
+    assert lib.bnn_snn_run_until_spike(null, null, 1) == bad
     assert lib.bnn_snn_send(null, 0, 0, 1) == bad
     lib.bnn_snn_set_poll(null, null, null)
     lib.bnn_snn_set_learning(null, 1)

@@ -11,7 +11,6 @@ import pytest
 import bnn
 from bnn._types import Array, Floats
 from bnn.runtime.handles import SNN, Contents, select_kernels
-from bnn.runtime.native import ffi, lib
 from bnn.snn import build
 from bnn.snn.file import encode
 from bnn.snn.handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, State, frames, unpacked
@@ -187,7 +186,3 @@ def test_an_output_sends_spikes(emits: Emits) -> None:
 def test_another_end(until: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=f"until: found {until!r}, expected one of first-spike"):
         racing().run(sending([0]), until=until)
-
-
-def test_in_c_a_missing_state_is_refused() -> None:
-    assert lib.bnn_snn_run_until_spike(ffi.NULL, ffi.NULL, 1) == lib.BNN_ERROR_ARGUMENT

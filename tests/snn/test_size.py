@@ -22,7 +22,7 @@ FLAGS = ["-std=c11", "-Os", "-ffp-contract=off", *INCLUDE_FLAGS]
 # Of the C library; the others are the runtime's own.
 CALLS = {"memcpy", "memset"}
 # A program that opens a file and runs it, with the kernels that it names.
-NAMES = ["size", "open", "state_size", "state_create", "reset", "send", "record", "run"]
+NAMES = ["size", "open", "state_size", "state_create", "reset", "send", "record", "run", "run_until_spike"]
 PART = """
 #include "bnn_ops.h"
 #include "bnn_snn.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A firmware with spikes over time: runs the networks of model.inc, and prints checksums of what every population sent,
- * of where its membranes end, and of what its weights learned. */
+ * of where its membranes end, and of what its weights learned; then in which step an output sent something. */
 #include "bnn_snn.h"
 #include "model/validate.h"
 #include "target.h"
@@ -100,7 +100,11 @@ static bnn_status watch(const struct network *n)
             target_number("weights", sum_of_floats(0, words, projection.weights));
     }
     bnn_snn_set_learning(state, 0);
-    return bnn_snn_reset(state);
+    bnn_snn_reset(state);
+    const bnn_status status = bnn_snn_run_until_spike(state, (const void *[]){n->frames}, n->steps);
+    target_number("until_spike", bnn_snn_steps(state));
+    bnn_snn_reset(state);
+    return status;
 }
 
 static void run(void *argument)

@@ -64,7 +64,10 @@ class Case:
             found.append(("sent", checksum(sent[index])))
             if population.dynamics and "v" in population.dynamics.rule.states:
                 found.append(("v", checksum(state.get(index, "v"))))
-        return found + [("weights", checksum(state.weights(p))) for p in opened.projections if p.learns]
+        found += [("weights", checksum(state.weights(p))) for p in opened.projections if p.learns]
+        state.set_learning(False)
+        state.reset()
+        return [*found, ("until_spike", state.run([self.frames], steps, until_spike=True))]
 
 
 def checksum(values: Array) -> int:
@@ -93,7 +96,7 @@ def run_cases(target: Target, cases: Sequence[Case], folder: Path) -> list[dict[
         if name == "open_bytes":
             found.append({})
             printed.append([])
-        if name in ("sent", "v", "weights"):
+        if name in ("sent", "v", "weights", "until_spike"):
             printed[-1].append((name, int(value)))
         else:
             found[-1][name] = int(value)
