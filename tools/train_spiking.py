@@ -3,21 +3,29 @@
 
     python tools/train_spiking.py --out runs/spiking
     python tools/train_spiking.py --network conv --epochs 2 --out runs/spiking-conv
+    python tools/train_spiking.py --code first-spike --learning-rate 0.003 --out runs/spiking-first
 
 Pixels become spikes by latency: in T steps, a pixel p of 0..1 fires once, in step floor((1 - p) T), and never if it is
-0.  So the spikes of an image are always the same.  The class is the output neuron that fires most often in the T steps;
-of equals, the first.
+0.  So the spikes of an image are always the same.  The class is the output neuron that fires most often in the T steps
+(--code count), or the one that fires first, and then the run is over (--code first-spike); of equals, the first.
+
+A network whose answer is the first spike learns by the gradient of log P, where P is the probability that the right
+output is the first to fire, if outputs fire by chance, the more probably the higher their membranes are (Bagheri,
+Simeone, Rajendran, "Training probabilistic spiking neural networks with first-to-spike decoding", ICASSP 2018,
+arXiv:1710.10704).  Each step that passes before takes PATIENCE off P, so early answers are rewarded.
 
 Writes to the folder given by --out: model.nir; model.snn, compiled from it; model.pt (the weights, for
 ``network(...).load_state_dict``); and test.npz, some test images: inputs (T, N, ...) and the spikes of each layer of
 neurons (T, N, ...) in snnTorch, uint8, by the name of its node, and labels (N,).  Ends with a comparison of model.snn
-with the trained network, on these images, and with what snnTorch imports from model.nir, on the first of them.
+with the trained network: every spike on these images, every answer on all test images; and with what snnTorch imports
+from model.nir, on the first of them.
 
 What is exact:
 
 - Weights and biases are multiples of 1/64 from -127/64 to 127/64, during training already.  So the sum of any spikes is
   exact in float32, whatever the order of summation, and weights fit int8 with one scale.
 - beta is 15/16, tau = dt / (1 - beta) = 16 dt, and beta is 1 - dt / tau again: no rounding, as of every 1 - 2^-k.
+  Neurons that wait for a first spike hardly forget: 255/256.
 - A spike resets its neuron to zero in the step that it is fired in: what NIR means.  The file does not say so, and the
   compiler is told.
 """
@@ -57,7 +65,8 @@ except ImportError as error:
     )
     sys.exit(2)
 
-BETA = 1 - 2**-4
+BETAS = {"count": 1 - 2**-4, "first-spike": 1 - 2**-8}
+WIDTH, PATIENCE = 0.25, 0.97  # of what chance decides while learning, in thresholds; what P keeps in each step
 UNIT, MOST = 2**-6, 127  # of weights
 DT = 1e-4  # seconds: snnTorch's step, when it reads and writes NIR
 NETWORKS = ("dense", "conv")
@@ -85,12 +94,12 @@ class Rounded(nn.Module):
         return torch.as_tensor(Rounding.apply(x))
 
 
-def network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """ "dense" or "conv", for inputs of this shape: channels, height, width."""
+def network(name: str, shape: tuple[int, int, int], classes: int, code: str = "count") -> nn.Sequential:
+    """ "dense" or "conv", for inputs of this shape: channels, height, width; ``code``: "count" or "first-spike"."""
 
     def neurons(*shape: int) -> nn.Module:
         # One beta and one threshold per neuron, although all are equal: NIR has arrays, and the exporter copies shapes.
-        beta, threshold = torch.full(shape, BETA), torch.ones(shape)
+        beta, threshold = torch.full(shape, BETAS[code]), torch.ones(shape)
         return snntorch.Leaky(
             beta, threshold, surrogate.atan(), init_hidden=True, reset_mechanism="zero", reset_delay=False
         )
@@ -122,8 +131,9 @@ def spikes(images: datasets.Images, scale: int, steps: int, flat: bool) -> torch
     return found.flatten(2) if flat else found
 
 
-def responses(module: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Spikes (T, N, ...) of each layer of neurons from a state of zeros, layer by layer: faster than step by step."""
+def passed(module: nn.Sequential, x: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Spikes (T, N, ...) of each layer of neurons from a state of zeros, and what the last layer returns; layer by layer:
+    faster than step by step."""
     found = {}
     for name, layer in module.named_children():
         if isinstance(layer, snntorch.Leaky):
@@ -131,33 +141,70 @@ def responses(module: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]
             x = found[name] = torch.stack([layer(current) for current in x])
         else:
             x = layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    return found
+    return found, x
 
 
-def counts(module: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
-    """How often each output neuron fires, (N, classes)."""
-    return list(responses(module, x).values())[-1].sum(0)
+def responses(module: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Spikes (T, N, ...) of each layer of neurons."""
+    return passed(module, x)[0]
 
 
-def accuracy(module: nn.Sequential, split: datasets.Split, scale: int, steps: int, flat: bool) -> float:
-    right = 0
-    with torch.no_grad():
-        for i in range(0, len(split), _EVALUATION_BATCH):
-            part = slice(i, i + _EVALUATION_BATCH)
-            found = counts(module, spikes(split.images[part], scale, steps, flat)).argmax(1).numpy()
-            right += int((found == split.labels[part]).sum())
-    return right / len(split)
+def answers(sent: torch.Tensor, code: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the class, the steps until it is known) of what the outputs sent, (T, N, classes); of no spike at all, class 0 by
+    counts, and -1 by the first spike."""
+    if code == "count":
+        return sent.sum(0).argmax(1), torch.full(sent.shape[1:2], len(sent))
+    fired = sent.any(2)
+    first = fired.int().argmax(0)
+    found = sent[first, torch.arange(len(first))].argmax(1)
+    return torch.where(fired.any(0), found, -1), torch.where(fired.any(0), first + 1, len(sent))
+
+
+def evaluate(
+    module: nn.Sequential, code: str, split: datasets.Split, scale: int, steps: int, flat: bool, compiled: Any = None
+) -> tuple[float, float, float, int]:
+    """(the share of right answers, steps and SynOps per image, answers that are not those of ``compiled``, in the same
+    step); without it, the last two are 0."""
+    right = taken = synops = other = 0
+    for i in range(0, len(split), _EVALUATION_BATCH):
+        part = slice(i, i + _EVALUATION_BATCH)
+        x = spikes(split.images[part], scale, steps, flat)
+        with torch.no_grad():
+            found, until = (value.numpy() for value in answers(passed(module, x)[1], code))
+        right += int((found == split.labels[part]).sum())
+        taken += int(until.sum())
+        if compiled is not None:
+            run = compiled.run(x.numpy(), until=None if code == "count" else code)
+            ours = run.scores.argmax(1) if code == "count" else run.answers
+            other += int(((ours != found) | (run.taken != until)).sum())
+            synops += run.synops
+    return right / len(split), taken / len(split), synops / len(split), other
+
+
+def first_spike_loss(currents: torch.Tensor, labels: torch.Tensor, output: Any) -> torch.Tensor:
+    """-log P, the mean over images; ``currents`` (T, N, classes) of the neurons ``output``."""
+    v, membranes = torch.zeros_like(currents[0]), []
+    for current in currents:  # without resets: nothing counts after the first spike
+        v = output.beta * v + current
+        membranes.append(v)
+    odds = (torch.stack(membranes) - output.threshold) / WIDTH  # the logarithm of them, to fire in a step
+    silent = -functional.softplus(odds).sum(2)  # log of the probability that no output fires in a step
+    own = odds.gather(2, labels.expand(len(odds), -1)[..., None])[..., 0]
+    steps = torch.arange(len(odds))[:, None]
+    return -torch.logsumexp(silent.cumsum(0) + own + steps * np.log(PATIENCE), 0).mean()
 
 
 def train(
-    data: datasets.Dataset, name: str, epochs: int, steps: int, batch_size: int, learning_rate: float, seed: int
-) -> nn.Sequential:
+    data: datasets.Dataset, name: str, code: str, epochs: int, steps: int, batch_size: int, learning_rate: float,
+    seed: int,
+) -> nn.Sequential:  # fmt: skip
     torch.manual_seed(seed)
     height, width, channels = data.input_shape
-    module, flat = network(name, (channels, height, width), len(data.class_names)), name == "dense"
+    module, flat = network(name, (channels, height, width), len(data.class_names), code), name == "dense"
     rounded = [layer for layer in module if isinstance(layer, nn.Linear | nn.Conv2d)]
     for layer in rounded:
-        nn.init.kaiming_uniform_(layer.weight)  # PyTorch's default leaves most neurons silent at first
+        # PyTorch's default leaves most neurons silent at first; for a first spike, half of what counts need is enough.
+        nn.init.kaiming_uniform_(layer.weight, 0 if code == "count" else 3**0.5)
         parametrize.register_parametrization(layer, "weight", Rounded())
         parametrize.register_parametrization(layer, "bias", Rounded())
     labels = torch.from_numpy(data.train.labels.copy()).long()
@@ -168,12 +215,17 @@ def train(
         for batch in torch.randperm(len(labels)).split(batch_size):
             x = spikes(data.train.images[batch.numpy()], data.scale, steps, flat)
             optimizer.zero_grad()
-            loss = functional.cross_entropy(counts(module, x), labels[batch])
+            if code == "count":
+                loss = functional.cross_entropy(passed(module, x)[1].sum(0), labels[batch])
+            else:
+                loss = first_spike_loss(passed(module[:-1], x)[1], labels[batch], module[-1])
             loss.backward()
             optimizer.step()
             schedule.step()
-        found = accuracy(module, data.validation, data.scale, steps, flat)
-        print(f"epoch {epoch}/{epochs}  loss {loss.item():.4f}  val acc {found:.2%}", file=sys.stderr)
+        found, taken, *_ = evaluate(module, code, data.validation, data.scale, steps, flat)
+        print(
+            f"epoch {epoch}/{epochs}  loss {loss.item():.4f}  val acc {found:.2%}  steps {taken:.2f}", file=sys.stderr
+        )
     for layer in rounded:
         parametrize.remove_parametrizations(layer, "weight")
         parametrize.remove_parametrizations(layer, "bias")
@@ -230,6 +282,13 @@ RATE = click.FloatRange(0, 1, min_open=True)
     show_default=True,
     help="Pixels-400-classes, or two convolutions with stride 2 and a dense layer.",
 )
+@click.option(
+    "--code",
+    type=click.Choice(list(BETAS)),
+    default="count",
+    show_default=True,
+    help="The answer: the output that fires most often, or first.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--steps", type=click.IntRange(1, 1000), default=20, show_default=True, help="T: time steps per image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
@@ -248,27 +307,30 @@ def _command(
     loaded = datasets.load(dataset, data)
     out.mkdir(parents=True, exist_ok=True)
     module = train(loaded, name, **settings)
-    steps, flat, test = settings["steps"], name == "dense", loaded.test
+    steps, flat, test, code = settings["steps"], name == "dense", loaded.test, settings["code"]
     compiled = write(out, module, spikes(test.images[:images], loaded.scale, steps, flat), test.labels[:images])
     tested = dict(np.load(out / "test.npz"))
     differ, decisions = differences(compiled, tested)
     report = bnn.verify_snn(out / "model.nir", compiled, tested["inputs"][:, :_VERIFIED], module=module)
-    found = accuracy(module, test, loaded.scale, steps, flat)
+    found, taken, synops, other = evaluate(module, code, test, loaded.scale, steps, flat, compiled)
     if as_json:
-        result = {"test_accuracy": found, "differ": differ, "decisions": decisions, "verified": report.ok}
+        result = {"test_accuracy": found, "mean_steps": taken, "synops": synops, "other_answers": other}
+        result |= {"differ": differ, "decisions": decisions, "verified": report.ok}
         names = [str(file) for file in files]
         print(json.dumps({"dataset": dataset, "network": name, **settings, **result, "files": names}))
     else:
-        print(f"test accuracy {found:.2%} at T = {steps}; written to {out}: {', '.join(FILES)}\n")
+        print(f"test accuracy {found:.2%} at T = {steps}; written to {out}: {', '.join(FILES)}")
+        print(f"{taken:.2f} steps and {synops:,.0f} SynOps per image\n")
         print(
             f"{report}\n\n{len(tested['labels'])} images in the trained network: {differ} of {decisions} spikes differ"
         )
-    if differ or not report.ok:
+        print(f"{len(test)} images: {other} answers differ")
+    if differ or other or not report.ok:
         sys.exit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (a spike differs), 2 (wrong use or bad input) or 130 (interrupted)."""
+    """Run the command line; exits with 0, 1 (a spike or an answer differs), 2 (wrong use or bad input) or 130 (interrupted)."""
     run(_command, "train_spiking", arguments)
 
 
