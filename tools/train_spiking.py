@@ -132,8 +132,10 @@ def spikes(images: datasets.Images, scale: int, steps: int, flat: bool) -> torch
 
 
 def passed(module: nn.Sequential, x: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Spikes (T, N, ...) of each layer of neurons from a state of zeros, and what the last layer returns; layer by layer:
-    faster than step by step."""
+    """Spikes (T, N, ...) of each layer of neurons from a state of zeros, and what the last layer returns.
+
+    Layer by layer: faster than step by step.
+    """
     found = {}
     for name, layer in module.named_children():
         if isinstance(layer, snntorch.Leaky):
@@ -150,8 +152,10 @@ def responses(module: nn.Sequential, x: torch.Tensor) -> dict[str, torch.Tensor]
 
 
 def answers(sent: torch.Tensor, code: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """(the class, the steps until it is known) of what the outputs sent, (T, N, classes); of no spike at all, class 0 by
-    counts, and -1 by the first spike."""
+    """(the class, the steps until it is known) of what the outputs sent, (T, N, classes).
+
+    The class of no spike at all is 0 by counts, and -1, none, by the first spike.
+    """
     if code == "count":
         return sent.sum(0).argmax(1), torch.full(sent.shape[1:2], len(sent))
     fired = sent.any(2)
@@ -330,7 +334,7 @@ def _command(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (a spike or an answer differs), 2 (wrong use or bad input) or 130 (interrupted)."""
+    """Run the command line; exits with 0, 1 (something differs), 2 (wrong use or bad input) or 130 (interrupted)."""
     run(_command, "train_spiking", arguments)
 
 

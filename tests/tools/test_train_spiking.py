@@ -60,23 +60,56 @@ def test_weights_are_rounded_and_have_the_gradient_of_a_clip(cli: Any) -> None:
     assert x.grad.tolist() == [0, 0, 1, 1, 1, 0]
 
 
-def test_beta_survives_nir(cli: Any) -> None:
+@pytest.mark.parametrize(("code", "steps"), [("count", 16), ("first-spike", 256)])
+def test_beta_survives_nir(cli: Any, code: str, steps: int) -> None:
     """In the exporter's and the importer's float32 operations."""
-    tau = np.float32(cli.DT) / (1 - np.float32(cli.BETA))
-    assert 1 - np.float32(cli.DT) / tau == np.float32(cli.BETA) and tau / np.float32(cli.DT) == 16
+    beta = np.float32(cli.BETAS[code])
+    tau = np.float32(cli.DT) / (1 - beta)
+    assert 1 - np.float32(cli.DT) / tau == beta and tau / np.float32(cli.DT) == steps
 
 
-def simulated(graph: Any, x: Any) -> dict[str, Any]:
+def test_the_loss_is_the_probability_of_the_first_spike(cli: Any) -> None:
+    """Against the sum over all ways in which outputs can fire, each step by itself."""
+    torch = cli.torch
+    torch.manual_seed(4)
+    currents, labels = torch.randn(3, 5, 2, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
+    output = cli.network("dense", (1, 1, 1), 2, "first-spike").lif2
+    expected = 0.0
+    for n, label in enumerate(labels.tolist()):
+        v, nobody, right = np.zeros(2), 1.0, 0.0
+        for t in range(3):
+            v = v * (1 - 2**-8) + currents[t, n].numpy()
+            fires = 1 / (1 + np.exp(-(v - 1) / 0.25))
+            right += 0.97**t * nobody * fires[label] * (1 - fires[1 - label])  # alone
+            nobody *= (1 - fires[0]) * (1 - fires[1])
+        expected -= np.log(right) / len(labels)
+    assert cli.first_spike_loss(currents, labels, output).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_answers(cli: Any) -> None:
+    sent = cli.torch.zeros(4, 4, 3)
+    sent[2, 0, 1:] = sent[3, 0, 2] = 1  # two in one step
+    sent[3, 1, 0] = 1
+    sent[0, 2, 2] = sent[1:, 2, 1] = 1
+    for code, expected in (
+        ("first-spike", [(1, 3), (0, 4), (2, 1), (-1, 4)]),
+        ("count", [(2, 4), (0, 4), (1, 4), (0, 4)]),
+    ):
+        found, steps = cli.answers(sent, code)
+        assert list(zip(found.tolist(), steps.tolist(), strict=True)) == expected
+
+
+def simulated(graph: Any, x: Any, beta: float = 15 / 16) -> dict[str, Any]:
     """Spikes (T, N, ...) of a dense network by the definition of its neurons, from the numbers in the file."""
     found = {}
     for layer, neurons in (("fc1", "lif1"), ("fc2", "lif2")):
         affine, lif = graph.nodes[layer], graph.nodes[neurons]
-        beta = 1 - 1e-4 / lif.tau
+        np.testing.assert_allclose(1 - 1e-4 / lif.tau, beta, rtol=1e-6)
         assert (lif.r * 1e-4 / lif.tau == 1).all() and not lif.v_reset.any() and not lif.v_leak.any()
         v = np.zeros((x.shape[1], len(affine.bias)))
         sent = []
         for step in x:
-            v = (beta * v).astype(np.float32) + (step.astype(np.float64) @ affine.weight.T + affine.bias)
+            v = np.float32(beta) * v.astype(np.float32) + (step.astype(np.float64) @ affine.weight.T + affine.bias)
             v = v.astype(np.float32)
             sent.append(v > lif.v_threshold)
             v[sent[-1]] = 0
@@ -91,6 +124,7 @@ def test_a_run(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     summary = json.loads(capsys.readouterr().out)
     assert summary["test_accuracy"] > 0.75
     assert (summary["differ"], summary["verified"]) == (0, True)
+    assert (summary["other_answers"], summary["mean_steps"]) == (0, 20)
     exported, compiled, weights, tested = map(Path, summary["files"])
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(cli.FILES)
 
@@ -118,6 +152,48 @@ def test_a_run(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         cli.main(arguments)
     assert stopped.value.code == 2
     assert "--overwrite replaces it" in capsys.readouterr().err
+
+
+def test_the_answer_is_the_first_spike(cli: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against the network in the file, run by its definition; it answers early, and most of the time right."""
+    settings = ["--epochs", "3", "--learning-rate", "0.02", "--steps", "8", "--images", "1000"]
+    cli.main(["--out", str(tmp_path), "--dataset", "digits", "--code", "first-spike", *settings, "--json"])
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["differ"], summary["other_answers"], summary["verified"]) == (0, 0, True)
+    graph, test = cli.nir.read(tmp_path / "model.nir"), np.load(tmp_path / "test.npz")
+    found = simulated(graph, test["inputs"], 255 / 256)
+    for name, spikes in found.items():
+        np.testing.assert_array_equal(test[name], spikes)
+    right, steps = 0, []
+    for spikes, label in zip(found["lif2"].swapaxes(0, 1), test["labels"], strict=True):
+        fired = np.argwhere(spikes)  # by step, and then by neuron
+        right += bool(len(fired)) and fired[0][1] == label
+        steps.append(fired[0][0] + 1 if len(fired) else 8)
+    assert summary["test_accuracy"] == pytest.approx(right / len(steps)) and summary["test_accuracy"] > 0.6
+    assert summary["mean_steps"] == pytest.approx(np.mean(steps)) and summary["mean_steps"] < 6
+    used = [(x[:k].sum(), h[:k].sum()) for k, x, h in zip(
+        steps, test["inputs"].swapaxes(0, 1), found["lif1"].swapaxes(0, 1), strict=True)]  # fmt: skip
+    assert summary["synops"] == pytest.approx(np.mean([400 * a + 10 * b for a, b in used]))
+    run = cli.bnn.snn.load(tmp_path / "model.snn").run(test["inputs"], until="first-spike")
+    np.testing.assert_array_equal(run.taken, steps)
+
+
+def test_another_answer_is_told(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = cli.answers
+
+    def later(sent: Any, code: str) -> Any:
+        found, steps = theirs(sent, code)
+        return found, steps + 1
+
+    monkeypatch.setattr(cli, "answers", later)
+    settings = ["--epochs", "1", "--steps", "4", "--images", "5", "--code", "first-spike", "--json"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--out", str(tmp_path), "--dataset", "digits", *settings])
+    assert stopped.value.code == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["differ"], found["other_answers"]) == (0, 355)
 
 
 def test_layer_by_layer_is_step_by_step(cli: Any) -> None:
