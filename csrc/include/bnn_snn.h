@@ -116,8 +116,8 @@ bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neur
  * poll stopped it.  BNN_ERROR_RANGE: a new membrane is not finite, before what a spike does to it: the last step of
  * bnn_snn_steps, in the population of bnn_snn_overflowed.  After both, until bnn_snn_reset, the state cannot be used. */
 bnn_status bnn_snn_run(bnn_snn_state *state, const void *const *inputs, size_t steps);
-/* Runs at most as many steps: it ends after the first in which a neuron of an output population sends something.  Records
- * have the steps that were run; bnn_snn_steps counts them, and bnn_snn_sent says whether an output sent something. */
+/* Runs at most as many steps: it ends after the first in which a neuron of an output population fires, so that its
+ * bnn_snn_sent rises.  Records have the steps that were run, and bnn_snn_steps counts them. */
 bnn_status bnn_snn_run_until_spike(bnn_snn_state *state, const void *const *inputs, size_t steps);
 /* As for contexts of bnn.h, but a stopped state must be reset.  Work is counted over calls: about BNN_POLL_WORK additions
  * of a weight lie between two polls, which can be many steps. */
