@@ -161,6 +161,23 @@ def test_a_recording(call: Any, folder: Path) -> None:
     assert slow["samples"][0]["steps"] == 3
 
 
+def test_until_the_first_spike(call: Any, folder: Path) -> None:
+    """Each sample ends by itself, and the report counts the steps that were run."""
+    model, x = load(folder / "net.snn"), np.load(folder / "x.npy")
+    run = model.run(x, until="first-spike")
+    arguments = ("snn", "run", folder / "net.snn", "--until", "first-spike")
+    record = call(*arguments, "--data", folder / "x.npy", "--json").json
+    assert [s["answer"] for s in record["samples"]] == run.answers.tolist()
+    assert [s["steps"] for s in record["samples"]] == [s["final"] for s in record["samples"]] == run.taken.tolist()
+    assert (record["report"]["synops"], record["report"]["steps"]) == (run.synops, run.taken.sum())
+    text = call(*arguments, "--data", folder / "x.npy").out
+    assert f"final after {run.taken.mean():.1f} steps on average" in text and run.taken.max() < len(x)
+    image = ("--data", folder / "images.npy", "--sample", 0, "--coding", "latency", "--steps", 15)
+    assert ", 15 steps, until the first spike: answer" in call(*arguments, *image).out
+    found = call(*arguments, "--recording", folder / "events.npy", "--label", 1, "--json").json["samples"][0]
+    assert found["steps"] == model.run_events(events(), until="first-spike").moments < 30
+
+
 def test_pictures_and_pages(call: Any, folder: Path) -> None:
     pytest.importorskip("matplotlib")
     names = ("--labels", folder / "names.txt")
