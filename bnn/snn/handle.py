@@ -199,12 +199,13 @@ class State:
     def run(self, inputs: Sequence[Array | None], steps: int, until_spike: bool = False) -> int:
         """Run steps on frames (T, ...) of each input population, as :func:`frames` makes them; None: what was sent.
 
-        ``until_spike``: end after the first step in which an output sends something.  Returns the number of steps done.
+        ``until_spike``: end after the first step in which an output fires.  Returns the number of steps done.
+
         Raises any exception of a signal handler, such as KeyboardInterrupt; the state must then be reset.
         """
         slots = ffi.new("const void *[]", max(len(inputs), 1))
         run = lib.bnn_snn_run_until_spike if until_spike else lib.bnn_snn_run
-        before, answered = self.steps, self._answered
+        before, answered = self.steps, self._answered if until_spike else 0
         for begin in range(0, steps, _STEPS) or (0,):
             end = min(begin + _STEPS, steps)
             held = [None if x is None else ffi.from_buffer(x[begin:end]) for x in inputs]
