@@ -28,6 +28,8 @@
     X(ANY, 20, 1, 16, 0, 1) \
     X(WIRE, 21, 0, 16, 0, 1) \
     X(SYNAPTIC_JUMP_RECURRENT, 22, 3, 3, 0, 0) \
-    X(ALPHA, 23, 3, 35, 0, 0)
+    X(ALPHA, 23, 3, 35, 0, 0) \
+    X(INTEGRATE_RECTIFIED, 24, 0, 1, 0, 0) \
+    X(REFRACTORY_LIF, 25, 2, 5, 0, 0)
 
 #endif

@@ -105,6 +105,8 @@ def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[s
             bound += _most(network, p) * bounds[p.source] + (float(np.abs(p.bias).max()) if p.bias is not None else 0)
         if not found[i] and bound * 2.0 ** max(min(step, 900), -900) >= EXACT:
             found[i] = "its weights and bias have no common step, or sums are too large for it"
+        if population.dynamics.rule.name == "refractory_lif" and not found[i]:
+            found[i] = "its exponential and logarithm round otherwise than the simulator's"
         if population.dynamics.rule.name == "relay" and population.emits == Emits.VALUES and not found[i]:
             steps[i], bounds[i] = step, bound
     return found

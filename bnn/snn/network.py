@@ -304,12 +304,12 @@ def _check_population(p: Population) -> None:
             )
         if d.reset in LATE and "v" not in d.rule.states:
             raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
-        if "adapted" in d.rule.states and d.emits != Emits.SPIKES:
+        if "refractory" in d.rule.states and d.emits != Emits.SPIKES:
             raise CompileError(f"{p.name}: found {d.emits.name} of the rule {d.rule.name}, expected SPIKES")
         if d.floored and "v" not in d.rule.states:
             raise CompileError(f"{p.name}: found a floor of the rule {d.rule.name}, which keeps no membrane")
-        if d.reset in LATE and "adapted" in d.rule.states:
-            raise CompileError(f"{p.name}: found a late reset of an adapting threshold, expected VALUE or SUBTRACT")
+        if d.reset in LATE and "refractory" in d.rule.states:
+            raise CompileError(f"{p.name}: found a late reset of refractory neurons, expected VALUE or SUBTRACT")
         if set(p.parameters) != set(p.parameter_names):
             raise CompileError(
                 f"{p.name}: found the parameters {', '.join(sorted(p.parameters)) or 'none'}, "
@@ -340,6 +340,11 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: most: found {most.min():g} to {most.max():g}, expected whole numbers")
     if d is not None and "tau" in p.parameters and not (p.parameters["tau"] != 0).all():
         raise CompileError(f"{p.name}: tau: found 0, expected another number")
+    if d is not None and d.rule.name == "refractory_lif":
+        rate = p.parameters["rate"]
+        if not ((rate > 0) & (rate <= 1)).all():
+            raise CompileError(f"{p.name}: rate: found dt / tau from {rate.min():.3g} to {rate.max():.3g}, expected more "
+                               "than 0 and at most 1; give smaller steps")  # fmt: skip
     if d is not None and (share := longest_step(p)) > 2:
         raise CompileError(
             f"{p.name}: found dt / tau = {share:.3g} in {d.rule.name}, expected at most 2: beyond that every step "

@@ -141,12 +141,15 @@ class _Follower:
         late = dynamics.late(values, before)
         sent = dynamics.settle(values, state, *currents)
         # A box: the states that may be off, and the currents.
+        own = _of_functions(dynamics, values, before, currents[0])
+        for name, extra in own.items():  # what a step of these rounds is as if the state before had been off
+            off[name] = off[name] + extra
         names = [name for name, radius in off.items() if radius.any()]
         moves = [k for k, radius in enumerate(radii) if radius.any()]
         if not names and not moves:
             return sent, np.zeros(population.size, np.float32), np.zeros(population.size, np.bool_)
         loose = np.any([off[name] > 0 for name in names] + [radii[k] > 0 for k in moves], axis=0)
-        pad = np.where(loose, _PADS * UNIT * _scale(values, before, currents), 0)
+        pad = own.get("v", np.where(loose, _PADS * UNIT * _scale(values, before, currents), 0))
         corners = []
         for signs in itertools.product((-1, 1), repeat=len(names) + len(moves)):
             moved = {**before, **{n: _outward(before[n], s, off[n]) for n, s in zip(names, signs, strict=False)}}
@@ -170,7 +173,7 @@ class _Follower:
             # A decision that went the other way is at risk, and so is all that follows from it.
             reach = [np.where(values_sent | (there == sent), np.abs(moved[name].astype(np.float64) - state[name]), 0)
                      for there, moved, _ in corners]  # fmt: skip
-            off[name] = np.max(reach, axis=0) + pad
+            off[name] = np.max(reach, axis=0) + own.get(name, pad)
         error = np.zeros(population.size)
         if values_sent:
             error = np.max([np.abs(there.astype(np.float64) - sent) for there, _, _ in corners], axis=0) + pad
@@ -198,6 +201,17 @@ def _scale(values: Values, state: dict[str, Floats], currents: list[Floats]) -> 
     if "tau" in values:
         total = total * np.maximum(1, 1 / np.abs(values["tau"]))
     return np.asarray(total)
+
+
+def _of_functions(dynamics: Dynamics, values: Values, state: dict[str, Floats], x: Floats) -> dict[str, Array]:
+    """By variable, a bound of what a step rounds of a rule whose functions others compute otherwise; of others none."""
+    if dynamics.rule.name != "refractory_lif":
+        return {}
+    v, refractory = np.abs(state["v"].astype(np.float64)), np.maximum(state["refractory"], 0)
+    return {
+        "v": UNIT * (4 * v + _PADS * values["rate"] * (v + np.abs(x))),
+        "refractory": UNIT * (_PADS + 4 * (values["period"] + refractory)),
+    }
 
 
 def _outward(center: Floats, sign: int, radius: Array) -> Floats:

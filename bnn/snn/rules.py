@@ -9,6 +9,7 @@ operation, in the order that the runtime (csrc/snn/neurons.c) and the simulator 
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 
@@ -260,6 +261,46 @@ def _alpha(p: Values, s: State, x: Floats) -> Floats:
     return p["gain"] * (s["i"] + s["inhibition"])
 
 
+@_rule("integrate_rectified", 24)
+def _integrate_rectified(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + max(x, 0): Nengo's SpikingRectifiedLinear, x in spikes per step."""
+    return s["v"] + np.maximum(x, ZERO)
+
+
+@_rule("refractory_lif", 25, "rate period", "v refractory")
+def _refractory_lif(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + (1 - exp(-rate * part)) * (x - v), part of the step is not refractory, rate = dt / tau: Nengo's LIF.
+
+    The exact solution of tau * dv/dt = x - v.  A spike begins ``period`` steps of refractoriness at the moment within
+    the step at which the membrane reached the threshold; ``refractory`` counts down by 1 in each step, below 0 too.
+    """
+    s["refractory"] = s["refractory"] - ONE
+    part = ONE - s["refractory"]
+    part = np.where(part > 0, np.where(part < 1, part, ONE), ZERO) * -p["rate"]
+    return s["v"] - (x - s["v"]) * (part * _polynomial(part, _EXP))
+
+
+#: Of rates up to 1, what these leave out is below float32's rounding: (1 - exp(-z)) / z of -z, artanh(s) / s of s * s.
+_EXP = [np.float32(1 / math.factorial(k)) for k in range(12, 0, -1)]
+_LOG = [np.float32(1 / k) for k in range(23, 0, -2)]
+
+
+def _polynomial(x: Floats, factors: list[np.float32]) -> Floats:
+    total: Floats = np.zeros_like(x)
+    for factor in factors:
+        total = total * x + factor
+    return total
+
+
+def _moment(p: Values, v: Floats, x: Floats) -> Floats:
+    """When the membrane reached the threshold, 0 to 1 step after the step's beginning: 1 + log(1 - q) / rate,
+    q = (v - threshold) / (x - threshold); the logarithm is -2 artanh(s), s = q / (2 - q)."""
+    q = (v - p["threshold"]) / (x - p["threshold"])
+    s = np.where(q < 1, q / (np.float32(2) - q), ONE)
+    moment = ONE - (s + s) * _polynomial(s * s, _LOG) / p["rate"]
+    return np.where(moment > 0, moment, ZERO)
+
+
 def overflow_text(name: str, step: int) -> str:
     """That the membranes of a population are not finite."""
     return (
@@ -340,16 +381,20 @@ class Dynamics:
         if self.winner and fired.any():
             excess = np.where(fired, v - threshold, -np.inf)
             sent = np.arange(len(v)) == int(np.argmax(excess))
+        if self.rule.name == "refractory_lif":
+            period = p["period"] + _moment(p, v, currents[0])
+        elif "refractory" in s:
+            period = p["period"]
         if self.reset == Reset.VALUE:
             v = np.where(fired, p["reset"], v)
         elif self.reset == Reset.SUBTRACT:
             v = np.where(fired, v - threshold, v)
         elif self.reset == Reset.CORRECTED_SUBTRACT:
             v = np.where(fired & ~late, v - threshold, np.where(late & ~fired, v + threshold, v))
-        if "adapted" in s:
-            s["refractory"] = np.where(fired, p["period"], s["refractory"])
-            if learning:
-                s["adapted"] = np.where(fired, s["adapted"] + p["step"], s["adapted"])
+        if "refractory" in s:
+            s["refractory"] = np.where(fired, period, s["refractory"])
+        if "adapted" in s and learning:
+            s["adapted"] = np.where(fired, s["adapted"] + p["step"], s["adapted"])
         s["v"] = v
         return sent.astype(np.float32)
 

@@ -95,6 +95,7 @@ enum { OUTPUT = 1, AT_LEAST = 2, FLOORED = 4, WINNER = 8 };
 static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_population *p)
 {
     const int plain = p->reset == RESET_NONE && !p->at_least && !p->winner;
+    const int rests = p->rule == RULE_ADAPTIVE || p->rule == RULE_REFRACTORY_LIF;
     WANT(p->rule < RULE_COUNT && (BNN_SNN_EVENTS || !events[p->rule]), BNN_ERROR_OPCODE, "rule (below)", p->rule,
          RULE_COUNT);
     WANT(p->reset < RESET_COUNT, BNN_ERROR_OPCODE, "reset (below)", p->reset, RESET_COUNT);
@@ -107,10 +108,10 @@ static bnn_status check_dynamics(const struct reader *r, const struct bnn_snn_po
     WANT(plain || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "reset, comparison or winner without single spikes", 1,
          0);
     WANT(plain || p->rule != RULE_INPUT, BNN_ERROR_FORMAT, "reset, comparison or winner of an input", 1, 0);
-    WANT(p->rule != RULE_ADAPTIVE || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT,
-         "what it sends with a threshold that adapts", p->emits, BNN_SNN_SPIKES);
+    WANT(!rests || p->emits == BNN_SNN_SPIKES, BNN_ERROR_FORMAT, "what refractory neurons send", p->emits,
+         BNN_SNN_SPIKES);
     WANT(!p->floored || p->rule > RULE_RELAY, BNN_ERROR_FORMAT, "floor of a rule that keeps no membrane", 1, 0);
-    WANT(p->reset < RESET_LATE_ZERO || (p->rule != RULE_RELAY && p->rule != RULE_ADAPTIVE), BNN_ERROR_FORMAT,
+    WANT(p->reset < RESET_LATE_ZERO || (p->rule != RULE_RELAY && !rests), BNN_ERROR_FORMAT,
          "late reset of a rule that has none", p->reset, RESET_NONE);
     return BNN_OK;
 }

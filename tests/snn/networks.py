@@ -24,12 +24,12 @@ def draw_population(
         rule = RULES["integrate"]
     elif rule.name == "take_back":
         emits = Emits.CHANGES
-    if "adapted" in rule.states:
+    if "refractory" in rule.states:
         emits = Emits.SPIKES
     resets = list(Reset)
     if emits != Emits.SPIKES:
         resets = [Reset.NONE]
-    elif "adapted" in rule.states or not rule.states:
+    elif "refractory" in rule.states or not rule.states:
         resets = [r for r in Reset if r not in LATE]
     dynamics = Dynamics(
         rule,

@@ -142,7 +142,7 @@ POPULATION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (1, [(2, "B", 3)], "what a rule sends that takes back, and no other"),
     (1, [(2, "B", 1)], "reset, comparison or winner without single spikes"),
     (0, [(3, "B", 2)], "reset, comparison or winner of an input"),
-    (4, [(1, "B", 0), (2, "B", 1)], "what it sends with a threshold that adapts"),
+    (4, [(1, "B", 0), (2, "B", 1)], "what refractory neurons send"),
     (2, [(3, "B", 4)], "floor of a rule that keeps no membrane"),
     (4, [(1, "B", 3)], "late reset of a rule that has none"),
     (2, [(1, "B", 3), (2, "B", 0)], "late reset of a rule that has none"),

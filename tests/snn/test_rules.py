@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,9 @@ CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, l
                                 {"i": [0.625, 0.8125], "v": [0.8125, 1.140625]}),
     "alpha": ([1, 0], [], {"alpha": 0.5, "beta": 0.25, "gain": 2},
               {"i": [1, 0.5], "inhibition": [-1, -0.25], "v": [0, 0.5]}),
+    "integrate_rectified": ([1.5, -3], [], {"initial": 0.25}, {"v": [1.75, 1.75]}),
+    "refractory_lif": ([1, 1], [], {"rate": 0.5, "period": 2},
+                       {"v": [np.float32(1 - math.exp(-t)).item() for t in (0.5, 1)], "refractory": [-1, -2]}),
 }  # fmt: skip
 
 
@@ -225,6 +229,30 @@ def test_adapting_thresholds(learning: bool) -> None:
     assert risen == ([1, 0, 0, 0] if learning else [1, 0, 0, 1])
 
 
+def test_refractory_neurons_begin_where_they_reached_the_threshold() -> None:
+    """In float64, by the equations: what is left of a step follows the end of the refractory time."""
+    rng, n, steps = np.random.default_rng(SEED), 500, 200
+    rate, period = rng.uniform(0.01, 1, n).astype(np.float32), rng.uniform(0, 4, n).astype(np.float32)
+    currents = (rng.uniform(0, 8, n) + rng.uniform(-1, 1, (steps, n))).astype(np.float32)
+    p = {"threshold": np.float32(1), "reset": np.float32(0), "initial": np.float32(0), "rate": rate, "period": period}
+    dynamics = Dynamics(RULES["refractory_lif"], Reset.VALUE)
+    state = dynamics.initial(p, n)
+    spikes = 0
+    for x in currents.astype(np.float64):
+        left = np.clip(2 - state["refractory"].astype(np.float64), 0, 1)  # of this step
+        v = x + (state["v"] - x) * np.exp(-rate.astype(np.float64) * left)
+        before = state["refractory"]
+        fired = dynamics.settle(p, state, x.astype(np.float32)) == 1
+        sure = np.abs(v - 1) > 1e-5
+        assert (fired == (v > 1))[sure].all()
+        assert np.abs(state["v"] - np.where(fired, 0, v)).max() < 1e-5
+        moment = 1 + np.log((x - v) / (x - 1), where=fired, out=np.zeros(n)) / rate
+        expected = np.where(fired, period + moment, before - 1)
+        assert (np.abs(state["refractory"] - expected) <= 1e-5 / rate / np.where(fired, x - v, 1) + 1e-5)[sure].all()
+        spikes += fired.sum()
+    assert spikes > 1000
+
+
 def test_a_level_follows_the_membrane_up_and_down() -> None:
     """floor((v + 1) / 2) from 0 to 3; what is sent adds up to it."""
     dynamics = Dynamics(RULES["take_back"], emits=Emits.CHANGES)
@@ -270,7 +298,7 @@ def test_what_skips_changes_nothing_without_a_current(name: str) -> None:
 
 
 def test_opcodes_are_those_of_the_file_format() -> None:
-    assert sorted(rule.opcode for rule in (RULES | EVENT_RULES).values()) == list(range(1, 24))
+    assert sorted(rule.opcode for rule in (RULES | EVENT_RULES).values()) == list(range(1, 26))
     assert list(RULES) == list(CHARGES)  # above, in their order
     names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT",
              "LATE_ALL"]  # fmt: skip

@@ -199,8 +199,9 @@ def draw_recurrent(rng: Any) -> Network:
     projections = []
     for k in range(1, count + 1):
         rule = RULES[str(rng.choice([name for name in RULES if name not in ("relay", "take_back")]))]
-        emits = Emits(rng.choice([0, 0, 0, 0, 1, 2])) if rule.name != "adaptive" else Emits.SPIKES
-        resets = [r for r in Reset if emits == Emits.SPIKES and not (rule.name == "adaptive" and r in LATE)]
+        rests = "refractory" in rule.states
+        emits = Emits.SPIKES if rests else Emits(rng.choice([0, 0, 0, 0, 1, 2]))
+        resets = [r for r in Reset if emits == Emits.SPIKES and not (rests and r in LATE)]
         spikes = emits == Emits.SPIKES
         flags = {"at_least": spikes and rng.random() < 0.5, "floored": rng.random() < 0.1}
         flags |= {"winner": spikes and rng.random() < 0.15}
@@ -212,6 +213,7 @@ def draw_recurrent(rng: Any) -> Network:
         for name in probe.parameter_names:
             value = np.round(rng.uniform(*RANGES.get(name, (-0.25, 0.25)), n) * 10) / 10
             value = np.maximum(value, {"threshold": 0.1, "tau": 0.6}.get(name, -9))
+            value = np.minimum(value, 1 if rule.name == "refractory_lif" and name == "rate" else 9)
             probe.parameters[name] = np.asarray(np.round(value) if name == "period" else value, np.float32)
         populations.append(probe)
         source = int(rng.integers(max(0, k - 2), k))
