@@ -234,6 +234,13 @@ def _compile_module(answers: Answers, model: str, sample: str, **options: Any) -
     return _compiled(partial(from_torch, _load_module(model), read_numpy(Path(sample), ["x"])[0], **options))
 
 
+def _compile_nengo(answers: Answers, model: str, **options: Any) -> dict[str, Any]:
+    """The same of a ``nengo.Network``."""
+    from ..snn import from_nengo
+
+    return _compiled(partial(from_nengo, _load_module(model), **options))
+
+
 def _compiled(make: Callable[[], Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the command prints them
@@ -324,6 +331,6 @@ def _load_module(text: str) -> Any:
 
 _TASKS: dict[str, Callable[..., Any]] = {
     "compile": _compile, "verify": _verify, "verify_nir": _verify_nir, "compile_snn": _compile_snn,
-    "compile_module": _compile_module,
+    "compile_module": _compile_module, "compile_nengo": _compile_nengo,
     "convert_snn": _convert_snn, "verify_snn": _verify_snn,
 }  # fmt: skip

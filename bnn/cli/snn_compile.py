@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn snn compile: a NIR file or a torch module becomes a .snn file, with the rules of the simulator that it is for."""
+"""bnn snn compile: a NIR file, torch module or Nengo network becomes a .snn file, with its simulator's rules."""
 
 from __future__ import annotations
 
@@ -37,12 +37,34 @@ def _is_module(source: str) -> bool:
     return source.rpartition(":")[0].endswith(".py")
 
 
-@click.command("compile", short_help="Compile a NIR file or a torch module to a .snn file.")
+def _task(source: str, sample: str | None, unsafe: bool, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What the separate process does with a source, and its arguments."""
+    nengo = options["simulator"] == "nengo"
+    if not _is_module(source):
+        refuse((("sample", "unsafe"), "is for FILE.py:NAME; leave it out"))
+        if nengo:
+            raise InputError(f"{source}: found no Python file; --simulator nengo is for FILE.py:NAME, a nengo.Network")
+        return "compile_snn", options
+    if nengo:
+        refuse((("sample", "inputs", "weights", *_OPEN[1:]), "is not for networks of Nengo; leave it out"))
+    else:
+        refuse((_OPEN, "is for NIR files, and a module says it itself; leave it out"))
+    if not unsafe:
+        path = source.rpartition(":")[0]
+        raise InputError(f"{source}: compiling it runs {path}, with your rights; if you trust it, say --unsafe")
+    if nengo:
+        return "compile_nengo", {} if options["dt"] is None else {"dt": options["dt"]}
+    if sample is None:
+        raise InputError(f"{source}: found no --sample; expected an input as the module takes it, a .npy file")
+    return "compile_module", {"sample": sample, **{k: value for k, value in options.items() if k not in _OPEN}}
+
+
+@click.command("compile", short_help="Compile a NIR file, torch module or Nengo network to a .snn file.")
 @click.argument("source", metavar="FILE.nir|FILE.py:NAME",
                 type=_Source("a NIR file, of networks of spiking neurons", exists=True))  # fmt: skip
 @click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),
               help="Output file.  Default: the file's name with .snn, in the current folder.")  # fmt: skip
-@click.option("--simulator", "--as", "simulator", type=click.Choice(list(SIMULATORS)), required=True,
+@click.option("--simulator", "--as", "simulator", type=click.Choice([*SIMULATORS, "nengo"]), required=True,
               help="The simulator that trained the network: its rules are what the file leaves open.")  # fmt: skip
 @click.option("--dt", type=float, metavar="SECONDS", help="Duration of a step.  Default: the simulator's own.")
 @click.option("--reset", type=click.Choice(RESETS),
@@ -74,7 +96,8 @@ def _is_module(source: str) -> bool:
 def snn_compile(
     source: str, output: str | None, sample: str | None, unsafe: bool, limits: Limits, as_json: bool, **options: Any
 ) -> None:  # fmt: skip
-    """Compile FILE.nir to the network that a simulator makes of it, spike for spike; or a torch module.
+    """Compile FILE.nir to the network that a simulator makes of it, spike for spike; or a torch module, or a network of
+    Nengo.
 
     A NIR file does not say what happens in a step: the comparison with the threshold, the reset and its moment, the
     order of updates.  --simulator says whose they are.  What that simulator would ignore or get wrong is refused by
@@ -83,11 +106,12 @@ def snn_compile(
 
     FILE.py:NAME is a module that was trained in the simulator: what FILE.py calls NAME, or what that returns when it is
     called.  This runs FILE.py, with your rights, so it needs --unsafe.  The module runs on --sample, and its network is
-    compared with it.
+    compared with it.  With --simulator nengo it is a nengo.Network, which needs no sample: Nengo runs it.
 
     \b
     bnn snn compile net.nir --simulator norse
     bnn snn compile train.py:net --simulator snntorch --sample x.npy --unsafe
+    bnn snn compile model.py:net --simulator nengo --unsafe
 
     The file is read in a separate process, limited by --max-memory and --timeout.
     """
@@ -97,17 +121,9 @@ def snn_compile(
     target = output or Path(path).stem + ".snn"
     check_suffix("-o", target, [".snn"])
     check_outputs({"-o": target}, [path, sample])
-    if _is_module(source):
-        refuse((_OPEN, "is for NIR files, and a module says it itself; leave it out"))
-        if not unsafe:
-            raise InputError(f"{source}: compiling it runs {path}, with your rights; if you trust it, say --unsafe")
-        if sample is None:
-            raise InputError(f"{source}: found no --sample; expected an input as the module takes it, a .npy file")
-        options = {"sample": sample, **{name: value for name, value in options.items() if name not in _OPEN}}
-    else:
-        refuse((("sample", "unsafe"), "is for FILE.py:NAME; leave it out"))
+    task, arguments = _task(source, sample, unsafe, options)
     with waiting(f"compiling {source}"):
-        made = run_apart("compile_module" if _is_module(source) else "compile_snn", source, limits, {}, **options)
+        made = run_apart(task, source, limits, {}, **arguments)
     model = SpikingModel.from_bytes(base64.b64decode(made["data"]))
     model.save(target)
     rows = [(p.name, "x".join(map(str, p.shape)), p.size, rule_text(p)) for p in model.populations]

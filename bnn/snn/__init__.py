@@ -23,6 +23,7 @@ from .runs import RecordingStepRun, Run, StepRun
 
 if TYPE_CHECKING:
     from .compiler import compile
+    from .nengo_compile import from_nengo
     from .torch_compile import from_torch
 
 __all__ = [
@@ -34,12 +35,13 @@ __all__ = [
     "StepRun",
     "build",
     "compile",
+    "from_nengo",
     "from_torch",
     "load",
 ]
 
 # Imported when first used, so that loading and running a network stays light.
-_LAZY = {"compile": "compiler", "from_torch": "torch_compile"}
+_LAZY = {"compile": "compiler", "from_nengo": "nengo_compile", "from_torch": "torch_compile"}
 
 
 def __getattr__(name: str) -> Any:

@@ -343,8 +343,10 @@ def _check_population(p: Population) -> None:
     if d is not None and d.rule.name == "refractory_lif":
         rate = p.parameters["rate"]
         if not ((rate > 0) & (rate <= 1)).all():
-            raise CompileError(f"{p.name}: rate: found dt / tau from {rate.min():.3g} to {rate.max():.3g}, expected more "
-                               "than 0 and at most 1; give smaller steps")  # fmt: skip
+            raise CompileError(
+                f"{p.name}: found dt / tau from {rate.min():.3g} to {rate.max():.3g} in {d.rule.name}, expected more than "
+                "0, at most 1; give smaller steps"
+            )
     if d is not None and (share := longest_step(p)) > 2:
         raise CompileError(
             f"{p.name}: found dt / tau = {share:.3g} in {d.rule.name}, expected at most 2: beyond that every step "
