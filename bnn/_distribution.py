@@ -17,6 +17,7 @@ _REPAIR = f"pip uninstall bnn; {_AGAIN}"
 
 # Packages with a copyleft licence, by the extra that installs them.
 COPYLEFT = {
+    "nengo": {"nengo": "GPLv2"},
     "prophesee": {"expelliarmus": "GPLv2"},
     "spiking": {"norse": "LGPLv3", "rockpool": "AGPLv3+"},
 }

@@ -163,6 +163,7 @@ def test_signs_of_another_package(names: list[str] | None, found: str, monkeypat
 def test_licences_are_named() -> None:
     assert install("spiking").endswith("' (norse: LGPLv3, rockpool: AGPLv3+)")
     assert install("prophesee").endswith("' (expelliarmus: GPLv2)")
+    assert install("nengo").endswith("' (nengo: GPLv2)")
 
 
 def test_extras_are_named_by_their_packages(project: dict[str, Any], tmp_path: Path) -> None:

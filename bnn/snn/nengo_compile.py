@@ -128,8 +128,8 @@ def _prove(reader: NengoReader, simulator: Any, network: Network, steps: int) ->
         if wrong.any():
             step, neuron = np.argwhere(wrong)[0]
             raise CompileError(
-                f"'{population.name}': found {wrong.sum():,} of {wrong.size:,} decisions that are not its rule's, first "
-                f"of neuron {neuron} in step {step}, and rounding does not explain it: its neurons were changed; "
+                f"'{population.name}': found {wrong.sum():,} of {wrong.size:,} decisions that are not its rule's, "
+                f"first of neuron {neuron} in step {step}, and rounding does not explain it: its neurons were changed; "
                 "use Nengo's own"
             )
     ours = run_engine(opened, inputs)

@@ -80,7 +80,8 @@ class NengoReader:
         for ensemble in self._network.all_ensembles:
             self._add_ensemble(ensemble)
         for connection in self._network.all_connections:
-            self._connect(connection, self._reader(connection))
+            name = self.names[connection]
+            self._connect(f"'{name}' (Connection)", name, connection)
         for probe in self._network.all_probes:
             self._add_probe(probe)
         if not any(p.output for p in self._populations.values()):
@@ -142,25 +143,26 @@ class NengoReader:
 
     def _add_probe(self, probe: Any) -> None:
         nengo, target, name = self._nengo, probe.obj, self.names[probe]
+        where = f"'{name}' (Probe)"
         spikes = isinstance(target, nengo.ensemble.Neurons) and probe.attr in ("output", "spikes")
         if spikes and probe.synapse is None and probe.slice is None:
             self._populations[self.names[target.ensemble]].output = True
             return
         decoded = isinstance(target, nengo.Ensemble) and probe.attr == "decoded_output"
         if not (spikes or decoded or (isinstance(target, nengo.Node) and probe.attr == "output")):
-            self.warnings.append(f"'{name}' (Probe): found '{probe.attr}', which is not what an object sends: it is "
+            self.warnings.append(f"{where}: found '{probe.attr}', which is not what an object sends: it is "
                                  "left out; model.run(x, currents=, membranes=) returns it of neurons")  # fmt: skip
             return
         if decoded:
             (made,) = (c for c in self._model.params if isinstance(c, nengo.Connection) and c.post_obj is probe)
             self._add_sum(name, made.size_out, output=True)
-            self._connect(made, _Reader(name, np.eye(made.size_out)))
+            self._connect(where, name, made)
             return
         sender = self._sender(target)
         chosen = _chosen(sender.size, slice(None) if probe.slice is None else probe.slice)
         self._add_sum(name, len(chosen), output=True)
         reader = _Reader(name, np.eye(len(chosen)))
-        self._bring(f"'{name}' (Probe)", f"{name}.filter", sender, chosen, probe.synapse, reader)
+        self._bring(where, f"{name}.filter", sender, chosen, probe.synapse, reader)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -171,10 +173,7 @@ class NengoReader:
         return _Sender(self.names[ensemble], ensemble.n_neurons, self._neurons[ensemble].factor)
 
     def _reader(self, connection: Any) -> _Reader:
-        """Where a connection of the network ends."""
         nengo, post, chosen = self._nengo, connection.post_obj, connection.post_slice
-        if isinstance(post, nengo.connection.LearningRule):
-            raise self._learning(connection)
         if isinstance(post, nengo.ensemble.Neurons) or (
             isinstance(connection.pre_obj, nengo.Ensemble)
             and isinstance(post, nengo.Ensemble)
@@ -185,19 +184,14 @@ class NengoReader:
                 return _Reader(self.names[ensemble], found.scale * np.eye(ensemble.n_neurons))
             gain = found.scale * self._model.params[ensemble].gain
             return _Reader(self.names[ensemble], gain[:, None] * _chosen(ensemble.n_neurons, chosen).T)
-        name = self.names[post] if isinstance(post, nengo.Node) else f"{self.names[post]}.input"
+        name = f"{self.names[post]}.input" if isinstance(post, nengo.Ensemble) else self.names[post]
         return _Reader(name, _chosen(post.size_in, chosen).T)
 
-    def _learning(self, connection: Any) -> UnsupportedOpError:
-        return UnsupportedOpError(
-            f"{self.names[connection]}: found a learning rule, expected none: weights are those that Nengo solves for; "
-            "train first, and give the connection what was learned (nengo.solvers.NoSolver)"
-        )
-
-    def _connect(self, connection: Any, reader: _Reader) -> None:
-        nengo, where = self._nengo, self.names.get(connection, f"the Connection to {reader.name}")
-        if connection.learning_rule is not None:
-            raise self._learning(connection)
+    def _connect(self, where: str, name: str, connection: Any) -> None:
+        nengo = self._nengo
+        if connection.learning_rule is not None or isinstance(connection.post_obj, nengo.connection.LearningRule):
+            raise UnsupportedOpError(f"{where}: found a learning rule, expected none; train first, and give a "
+                                     "connection what was learned (nengo.solvers.NoSolver)")  # fmt: skip
         if type(connection.transform) not in (nengo.Dense, nengo.transforms.NoTransform):
             raise UnsupportedOpError(f"{where}: found the transform {type(connection.transform).__name__}, expected "
                                      "Dense or none; give its matrix to nengo.Dense")  # fmt: skip
@@ -211,7 +205,7 @@ class NengoReader:
                 np.broadcast_to(weights, connection.size_mid).astype(np.float64))  # fmt: skip
         if not isinstance(connection.pre_obj, nengo.Ensemble):
             matrix = matrix @ _chosen(sender.size, connection.pre_slice)
-        self._bring(where, f"{where}.filter", sender, matrix, connection.synapse, reader)
+        self._bring(where, f"{name}.filter", sender, matrix, connection.synapse, self._reader(connection))
 
     def _bring(self, where: str, name: str, sender: _Sender, matrix: Array, synapse: Any, reader: _Reader) -> None:
         """``matrix`` (connection, sender), then the synapse, then the reader's matrix."""
@@ -256,8 +250,8 @@ class NengoReader:
         while waiting:
             ready = [name for name in waiting if all(source in order for source in before[name])]
             if not ready:  # Nengo refuses this, but for slices of a node that do not depend on each other
-                raise CompileError(f"network: found a way back to '{waiting[0]}', or from there, without a synapse; give "
-                                   "it one, or connect ensembles instead of slices of nodes")  # fmt: skip
+                raise CompileError(f"network: found a way back to '{waiting[0]}', or from there, without a synapse; "
+                                   "give it one, or connect ensembles instead of slices of nodes")  # fmt: skip
             order |= {name: len(order) + k for k, name in enumerate(ready)}
             waiting = [name for name in waiting if name not in order]
         projections = [
@@ -289,11 +283,11 @@ def _names(network: Any) -> dict[Any, str]:
     taken: set[str] = set()
 
     def add(item: Any, name: str) -> None:
-        number, unique = 1, name
-        while unique in taken or f"{unique}.input" in taken:
-            unique, number = f"{name} {number + 1}", number + 1
-        taken.update((unique, f"{unique}.input"))
-        found[item] = unique
+        number, full = 1, name
+        while not taken.isdisjoint(own := {full, f"{full}.input", f"{full}.filter"}):
+            number, full = number + 1, f"{name} {number + 1}"
+        taken.update(own)
+        found[item] = full
 
     def walk(part: Any, prefix: str) -> None:
         for item in (*part.nodes, *part.ensembles):

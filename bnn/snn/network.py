@@ -344,8 +344,8 @@ def _check_population(p: Population) -> None:
         rate = p.parameters["rate"]
         if not ((rate > 0) & (rate <= 1)).all():
             raise CompileError(
-                f"{p.name}: found dt / tau from {rate.min():.3g} to {rate.max():.3g} in {d.rule.name}, expected more than "
-                "0, at most 1; give smaller steps"
+                f"{p.name}: found dt / tau from {rate.min():.3g} to {rate.max():.3g} in {d.rule.name}, expected more "
+                "than 0, at most 1; give smaller steps"
             )
     if d is not None and (share := longest_step(p)) > 2:
         raise CompileError(

@@ -308,6 +308,43 @@ def test_a_trained_module_is_compared(call: Any, tmp_path: Path) -> None:
     assert report.ok and trained.training
 
 
+NENGO = """
+import nengo
+
+with nengo.Network(seed=0) as net:
+    node = nengo.Node([0.5], label="node")
+    ensemble = nengo.Ensemble(10, 1, label="a")
+    nengo.Connection(node, ensemble)
+    nengo.Probe(ensemble.neurons)
+number = 5
+"""
+
+
+def test_compiles_a_network_of_nengo(call: Any, tmp_path: Path) -> None:
+    models, net = tmp_path / "models.py", tmp_path / "net.snn"
+    models.write_text(NENGO)
+    source = f"{models}:net"
+    for arguments, words in (
+        ((source, "--inputs", "values", "--unsafe"), "--inputs is not for networks of Nengo; leave it out"),
+        ((source, "--sample", models, "--unsafe"), "--sample is not for networks of Nengo; leave it out"),
+        ((source,), "if you trust it, say --unsafe"),
+        ((models,), "found no Python file; --simulator nengo is for FILE.py:NAME"),
+    ):
+        done = call("snn", "compile", *arguments, "--simulator", "nengo", "-o", net)
+        assert done.status == 2 and words in done.err, done.err
+    if reason := why_not("nengo", ()):
+        done = call("snn", "compile", source, "--simulator", "nengo", "--unsafe", "-o", net)
+        assert done.status == 2 and "models.py cannot be run" in done.err, done.err
+        pytest.skip(reason)
+    done = call("snn", "compile", source, "--simulator", "nengo", "--unsafe", "--dt", 0.002, "-o", net, "--json")
+    assert done.status == 0 and done.json["dt"] == 0.002, done.err
+    assert ["a", "10", 10] in [[p["name"], p["shape"], p["neurons"]] for p in done.json["populations"]]
+    assert bnn.snn.load(net).run(np.full((200, 1), 0.5)).output.any()
+    for name, words in (("none", "found no none in"), ("number", "found int, expected a nengo.Network")):
+        done = call("snn", "compile", f"{models}:{name}", "--simulator", "nengo", "--unsafe", "-o", net)
+        assert done.status == 2 and words in done.err, done.err
+
+
 def test_compiles_a_module(call: Any, tmp_path: Path) -> None:
     if reason := why_not("snntorch", ("torch",)):
         pytest.skip(reason)

@@ -458,6 +458,32 @@ def test_populations_alone() -> None:
         assert network.populations[1].dynamics.rule.name == rule  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("floored", [False, True])
+@pytest.mark.parametrize("reset", [Reset.NONE, Reset.VALUE, Reset.SUBTRACT])
+def test_spikes_within_a_step(reset: Reset, floored: bool) -> None:
+    """Also of currents and membranes at, just above and far from the threshold, where their quotient is anything."""
+    rng, n = np.random.default_rng(SEED), 300
+    rate = np.where(rng.random(n) < 0.3, rng.choice([1e-38, 1e-6, 0.5, 1], n), rng.uniform(0, 1, n) + 1e-9)
+    drawn = {"threshold": rng.choice([1, 0.5, -0.25], n), "reset": rng.choice([0, -1, 2], n), "initial": rng.random(n),
+             "rate": rate, "period": rng.choice([0, 1, 2.5, 1e7], n, p=[0.3, 0.3, 0.3, 0.1])}  # fmt: skip
+    dynamics = Dynamics(RULES["refractory_lif"], reset, at_least=bool(rng.random() < 0.5), floored=floored)
+    parameters = {name: value.astype(np.float32) for name, value in drawn.items()}
+    lif = Population("lif", (n,), dynamics, parameters, output=True)
+    network = Network([Population("x", (n,), input_emits=Emits.VALUES), lif],
+                      [Projection(0, 1, "diagonal", np.ones(1, np.float32))])  # fmt: skip
+    x = rng.uniform(-2, 9, (60, n)).astype(np.float32)
+    at = np.nextafter(parameters["threshold"], rng.choice([-9, 9], n).astype(np.float32))
+    x = np.where(rng.random(x.shape) < 0.4, rng.choice([parameters["threshold"], at], axis=0), x)
+    x = np.where(rng.random(x.shape) < 0.02, np.float32(1e30), x)
+    oracle = Oracle(network)
+    expected = oracle.run([x])
+    assert 0.02 < expected.sent[1].mean() < 0.98
+    for kernels in available_kernels():
+        state = State(opened(encode(network), kernels))
+        compare(network, expected, run(state.opened, [x], state), (SEED, reset, kernels))
+        assert np.array_equal(state.get(1, "refractory"), oracle.states[1]["refractory"], equal_nan=True), kernels
+
+
 @pytest.mark.parametrize("reset", [Reset.NONE, Reset.LATE_DISCARD, Reset.LATE_ALL])
 def test_two_currents_of_a_neuron(reset: Reset) -> None:
     """What a spike leaves of them, in all lanes and the last, partial block."""
