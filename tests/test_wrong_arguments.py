@@ -277,15 +277,21 @@ CALLS: dict[str, Callable[[Any], Call]] = {
     "snn.compile": lambda w: Call(snn.compile, {"path": "none.nir", "simulator": "norse"}),
     "snn.from_torch": lambda w: Call(snn.from_torch, {
         "module": layer(), "sample": np.ones((2, 3)), "simulator": "norse"}),
+    "snn.from_nengo": lambda w: Call(snn.from_nengo, {"network": network_of_nengo()}),
 }  # fmt: skip
 #: Right calls that find no file, or no neurons.
-MISSING = {"verify_nir", "verify_snn", "snn.compile", "snn.from_torch"}
+MISSING = {"verify_nir", "verify_snn", "snn.compile", "snn.from_torch", "snn.from_nengo"}
 ONNX = {"compile", "verify", "convert"}
 
 
 def layer() -> Any:
     """A torch module, if there is torch."""
     return __import__("torch").nn.Linear(3, 2) if importlib.util.find_spec("torch") else None
+
+
+def network_of_nengo() -> Any:
+    """An empty one, if there is Nengo."""
+    return __import__("nengo").Network(seed=0) if importlib.util.find_spec("nengo") else None
 
 
 class Slow(BaseException):
