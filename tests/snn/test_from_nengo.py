@@ -66,7 +66,8 @@ def test_lif_neurons_are_nengos() -> None:
     print(f"BNN_TEST_SEED={SEED}")
     turned = excused = spikes = decisions = 0
     for number in numbers(50):
-        rng, n, dt = np.random.default_rng([SEED, number]), 100, float(10.0 ** rng_uniform(SEED, number))
+        rng, n = np.random.default_rng([SEED, number]), 100
+        dt = float(10.0 ** rng.uniform(-4, -2))
         kind = nengo.LIF(tau_rc=dt * rng.uniform(1, 60), tau_ref=dt * float(rng.choice([0, 2, rng.uniform(0, 5)])),
                          min_voltage=float(rng.choice([0, -np.inf])), amplitude=rng.uniform(0.1, 2))  # fmt: skip
         currents = rng.uniform(-1, 12, n) + rng.normal(0, 1, (STEPS, n)) * rng.choice([0, 0.1, 2], n)
@@ -86,11 +87,6 @@ def test_lif_neurons_are_nengos() -> None:
         turned, excused = turned + int(wrong.sum()), excused + int(risky.sum())
     print(f"{decisions:,} decisions, {spikes:,} spikes: {turned} differ; rounding could turn {excused:,}")
     assert spikes > decisions / 50 and excused < decisions / 50
-
-
-def rng_uniform(*seed: int) -> float:
-    """The exponent of a step's length."""
-    return float(np.random.default_rng([*seed, 1]).uniform(-4, -2))
 
 
 @pytest.mark.drawn
