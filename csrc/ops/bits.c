@@ -343,7 +343,8 @@ const struct bnn_op_row bnn_op_row_dequantize = {
 };
 
 /* quantize: floats as bytes, by a scale or by thresholds. */
-enum { PARTS = 4, ROUNDING = 1 << 20 }; /* parts of a number that a threshold may be off; more than floats are */
+#define MOST_OFF 0.25f    /* of a number, that a threshold may be off */
+#define ROUNDING 0x1p-20f /* more than the floats that say so are off */
 
 /* How far from the middle of two numbers the threshold between them may lie, in numbers; or more than it may. */
 static float most_off(const struct bnn_quantize_attrs *a, const struct bnn_tensor *thresholds)
@@ -369,10 +370,10 @@ static bnn_status prepare_thresholds(struct bnn_prepare *p, struct bnn_op *op)
     BNN_TRY(check_thresholds(p, op, thresholds));
     BNN_CHECK(a->zero == 0, "byte of a zero, with thresholds", a->zero, 0);
     float most = most_off(a, thresholds);
-    BNN_CHECK(most * PARTS <= 1.0f, "thresholds within 1/4 of the scale's (1: yes)", 0, 1);
+    BNN_CHECK(most <= MOST_OFF, "thresholds within 1/4 of the scale's (1: yes)", 0, 1);
     struct bnn_thresholds *kept = bnn_reserve(p, 1, sizeof *kept);
     if (kept != NULL) {
-        *kept = (struct bnn_thresholds){thresholds->data, thresholds->c, most + 1.0f / ROUNDING};
+        *kept = (struct bnn_thresholds){thresholds->data, thresholds->c, most + ROUNDING};
         op->prepared = kept;
     }
     return BNN_OK;
