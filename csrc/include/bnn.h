@@ -244,7 +244,7 @@ void bnn_context_set_profile(bnn_context *context, bnn_clock *clock, bnn_profile
  * for Ctrl-C, feed a watchdog, or read a clock.  It must not use the context.
  *
  * Between two polls no worker does more work than about twice BNN_POLL_WORK, unless a row of one image is more than
- * that: rows of convolutions are cut, others are not, nor are those that are passed to the next op.  Opening refuses files
+ * that: rows of convolutions are cut, others are not, nor are those that are passed on.  Opening refuses files
  * with a row of more than BNN_MAX_PIECE; networks stay far below.  BNN_POLL_WORK takes 20 to 130 ms on a core without
  * vector instructions and one or two on a fast one; BNN_MAX_PIECE less than a second on either.  NULL, as in a new
  * context, turns polls off: nothing is cut. */

@@ -206,7 +206,7 @@ def test_equal_filters_of_a_small_file_may_take_a_gigabyte(rng: np.random.Genera
 
 
 # One operand less: they are another op, as good.
-FEWER = {"cast by a table", "masked max_pool", "threshold on floats"}
+FEWER = {"cast by a table", "masked max_pool", "quantize at thresholds", "threshold on floats"}
 
 
 @pytest.mark.parametrize("name", op_cases.CASES)

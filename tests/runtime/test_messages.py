@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = [
     Path(__file__).with_name(f"test_{name}.py") for name in ("corruptions", "limits", "op_checks", "arguments", "use")
 ]
-TESTS += [ROOT / "tests" / "snn" / f"test_{name}.py" for name in ("corruptions", "events")]
+TESTS += [ROOT / "tests" / "snn" / f"test_{name}.py" for name in ("corruptions", "events", "feedback")]
 SOURCES = [path for path in sources("core") if not path.startswith("csrc/coding/")]
 CALLS = (
     r"(?:WANT|CHECK|BNN_NAMES|bnn_fail|bnn_report|\w+_error|bnn_missing|read_string"

@@ -31,7 +31,7 @@ def quoted(words: str) -> set[str]:
 
 def test_the_commands() -> None:
     options = {o.name: o.type for command in (snn_compile, verify) for o in command.params}
-    assert options["simulator"].choices == tuple(SIMULATORS) and options["importer"].choices == (*IMPORTERS, "all")
+    assert options["simulator"].choices == (*SIMULATORS, "nengo") and options["importer"].choices == (*IMPORTERS, "all")
 
 
 def test_the_docstrings() -> None:
@@ -65,6 +65,9 @@ def test_the_documentation() -> None:
     needed = re.search(r"`verify` needs torch, nirtorch and the simulator: (.*)\.", page)
     assert needed and re.split(", | or ", needed[1]) == list(SIMULATORS)
     rows = re.findall(r"^\| (\S+) ([\d.]+) \| `", text("docs/spikes/rules.md"), re.M)
-    assert {" ".join(row) for row in rows} == {record.title for record in SIMULATORS.values()} | {"BindsNET 0.3"}
+    assert {" ".join(row) for row in rows} == {record.title for record in SIMULATORS.values()} | {
+        "BindsNET 0.3",
+        "[Nengo](nengo.md) 4.1",
+    }
     matrix = re.search(r"^\| network \| profile \| (.*) \| frames", text("docs/spikes/nir.md"), re.M)
     assert matrix and [cell.split()[0] for cell in matrix[1].split(" | ")] == list(IMPORTERS)

@@ -222,6 +222,7 @@ def _quantize_type(types: Types, a: QuantizeAttrs) -> TensorType:
     want(0 <= a.zero <= 255, f"a zero of {a.zero} is not a byte")
     want(bool(np.isfinite([a.scale, a.offset]).all()), f"bad scale or offset in {a}")
     if len(types) > 1:
+        want(len(types) == 2, f"expected data, or data and thresholds, found {types}")
         steps = types[1].shape[0] if len(types[1].shape) == 1 else 0
         want(types[1].dtype is DType.f32 and 2 <= steps < 256, f"expected 2 to 255 f32 thresholds, found {types[1]}")
         want(a.zero == 0 and a.scale > 0, f"expected a zero of 0 and a scale above 0 with thresholds, found {a}")
