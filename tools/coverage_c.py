@@ -55,6 +55,7 @@ TESTS = (
     "tests/snn/test_engine.py",
     "tests/snn/test_events.py",
     "tests/snn/test_feedback.py",
+    "tests/snn/test_first_spike.py",
     "tests/snn/test_learning.py",
     "tests/snn/test_stable.py",
     "--ignore=tests/runtime/test_sanitizers.py",
