@@ -195,6 +195,16 @@ def make_byte_levels(rng: Rng, x: Node) -> Node:
     return make("quantize", x, constant((first + np.arange(steps) + apart) * space), attrs=attrs)
 
 
+def _cast_bound(node: Node, operands: Operands, errors: Operands) -> Array:
+    """Bytes are exactly the source's; or they number levels, and may be off by whole ones."""
+    if len(operands) == 1 or not errors[0].any():
+        return errors[0]
+    x, off = operands[0].astype(np.int64), np.ceil(errors[0]).astype(np.int64)
+    path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(operands[1].astype(np.float64))))])  # from the table's start
+    low, here, high = (path[np.clip(i, 0, 255)] for i in (x - off, x, x + off))
+    return np.asarray(np.maximum(here - low, high - here))
+
+
 def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     # Flipped bits can turn any level into any other.
     return np.asarray(np.ptp(operands[1].astype(np.float64)) if errors[0].any() else 0)
@@ -240,7 +250,7 @@ RECORDS = (
         maker=plain_maker("unpack"), takes=(DType.b1,),
     ),
     Op(
-        "cast", 29, NoAttrs, cast_type, plain(cast), bound=no_difference, scales=True, maker=_make_cast,
+        "cast", 29, NoAttrs, cast_type, plain(cast), bound=_cast_bound, scales=True, maker=_make_cast,
         takes=(DType.u8,),
     ),
     Op(
