@@ -47,9 +47,11 @@ def _gives_numbers(node: Node) -> bool:
 def _guess(thresholds: Array) -> QuantizeAttrs | None:
     """What makes of almost every float its number; None if the thresholds are not evenly spaced."""
     wide, halves = thresholds.astype(np.float64), np.arange(len(thresholds)) + 0.5
-    scale = np.float32((len(wide) - 1) / (wide[-1] - wide[0])) if wide[-1] > wide[0] else np.float32(0)
-    attrs = QuantizeAttrs(float(scale), float(np.float32((halves - wide * scale).mean())), 0)
-    return attrs if np.isfinite(scale) and off_halves(thresholds, attrs) <= MOST_OFF else None
+    with np.errstate(all="ignore"):  # of infinite and of equal thresholds: the numbers that come of them are refused
+        scale = np.float32((len(wide) - 1) / (wide[-1] - wide[0]))
+        attrs = QuantizeAttrs(float(scale), float(np.float32((halves - wide * scale).mean())), 0)
+    finite = np.isfinite([attrs.scale, attrs.offset]).all()
+    return attrs if finite and off_halves(thresholds, attrs) <= MOST_OFF else None
 
 
 def _table(values: Array) -> Array:

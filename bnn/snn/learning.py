@@ -80,7 +80,7 @@ class Feedback:
 
     @property
     def numbers(self) -> Floats:
-        """The parameters as float32, at their places in the file: those of STDP, of which two are 0."""
+        """The parameters as float32, in the order of the file, which is that of STDP; the first and the last are 0."""
         with np.errstate(over="ignore"):
             return np.array([0, self.rate, self.decay, self.width, self.low, self.high, 0], np.float32)
 

@@ -37,8 +37,8 @@ def from_nengo(network: Any, *, dt: float = 0.001, steps: int = 100, kernels: st
         steps: how many steps are compared.
 
     Returns:
-        The model.  Neurons send numbers of spikes, each of which is ``amplitude / dt`` in Nengo; other probes send
-        their values.  ``warnings`` keeps what was warned of.
+        The model.  Neurons send how often they fire; a spike is ``amplitude / dt`` in Nengo.  Other probes send their
+        values.  ``warnings`` keeps what was warned of.
 
     Raises:
         CompileError, UnsupportedOpError: names the ensemble, node, connection or probe, and the reason; or the network

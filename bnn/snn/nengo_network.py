@@ -249,7 +249,7 @@ class NengoReader:
         waiting += [name for name in self._populations if name not in waiting]
         while waiting:
             ready = [name for name in waiting if all(source in order for source in before[name])]
-            if not ready:  # Nengo refuses this, but for slices of a node that do not depend on each other
+            if not ready:  # of Nengo's networks only between slices of a node
                 raise CompileError(f"network: found a way back to '{waiting[0]}', or from there, without a synapse; "
                                    "give it one, or connect ensembles instead of slices of nodes")  # fmt: skip
             order |= {name: len(order) + k for k, name in enumerate(ready)}

@@ -364,9 +364,9 @@ static float most_off(const struct bnn_quantize_attrs *a, const struct bnn_tenso
 static bnn_status prepare_thresholds(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_quantize_attrs *a = op->attrs;
-    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0), *thresholds = bnn_op_input(p->model, op, 1);
     BNN_TRY(bnn_check_types(p, op, 2, BNN_F32, BNN_U8));
-    BNN_TRY(bnn_check_output(p, op, in->rank, in->h, in->w, in->c));
+    BNN_TRY(bnn_check_same_shape(p, op));
+    const struct bnn_tensor *thresholds = bnn_op_input(p->model, op, 1);
     BNN_TRY(check_thresholds(p, op, thresholds));
     BNN_CHECK(a->zero == 0, "byte of a zero, with thresholds", a->zero, 0);
     float most = most_off(a, thresholds);

@@ -2,8 +2,8 @@
 /* Files with one thing wrong: cut anywhere, any bit flipped; or, the checksum repaired, any field at its boundaries. */
 #include "driver.h"
 
-/* Without the checksum repaired, damage is never taken for a model: cut anywhere, every so many bits one of them
- * flipped.  Reports how many copies were tried. */
+/* Damage is never taken for a model if the checksum is not repaired.  Copies are cut at each byte, or have one bit flipped,
+ * from the `first` on each `every`-th.  Reports how many were tried. */
 int damage(const char *path, size_t first, size_t every)
 {
     size_t size, tried = 0;

@@ -232,7 +232,7 @@ def three_files(folder: Path) -> list[Path]:
 
 @pytest.mark.drawn
 def test_damage_is_never_taken_for_a_model(sanitized: Path, tmp_path: Path) -> None:
-    """Three files cut at every byte, their checksum as it was; and their bits flipped, of which seven take turns."""
+    """Three files cut at every byte, and with every seventh bit flipped; their checksum stays as it was."""
     first, every = (0, 1) if LONG else (SEED % 7, 7)
     for path in some(three_files(tmp_path)):
         size = path.stat().st_size

@@ -72,7 +72,7 @@ def check(network: Network, inputs: list[Floats], events: bool = False) -> int:
 
 @pytest.mark.drawn
 def test_random_networks_stop_where_the_oracle_fires(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a run is divided into calls, of which one ends with the spike."""
+    """Also where a run is divided into calls, and the spike ends one of them."""
     print(f"BNN_TEST_SEED={SEED}")
     early = 0
     for number in numbers(40):

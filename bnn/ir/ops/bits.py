@@ -187,7 +187,7 @@ def _make_quantize(rng: Rng, x: Node) -> Node:
 
 
 def make_byte_levels(rng: Rng, x: Node) -> Node:
-    """Draw 2 to 255 thresholds, evenly spaced but for a fifth of a step; ties are common."""
+    """Draw 2 to 255 thresholds that are up to a fifth of a step from even spaces; ties are common."""
     steps, space = int(rng.integers(2, 256)), 2.0 ** rng.integers(-5, 2)
     apart = rng.integers(-6, 7, steps) / 32 if rng.random() < 0.5 else 0
     first = rng.integers(-steps, 2)
