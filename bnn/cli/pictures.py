@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,21 +51,26 @@ def unreadable(path: str | Path, error: OSError, expected: str) -> ModelFileErro
 
 
 def in_folder(folder: str) -> list[str]:
-    """The pictures in a folder and the folders in it, in order of their names, without hidden ones.
+    """The pictures in a folder and the folders in it: see :func:`files_in`.  Raises InputError if there are none."""
+    if not (found := files_in(folder, _ENDINGS)):
+        raise InputError(f"{folder}: found no picture in this folder, expected files such as .png or .jpg")
+    return found
 
-    Raises InputError if there are none.
+
+def files_in(folder: str, endings: Collection[str]) -> list[str]:
+    """The files with these endings in a folder and the folders in it, in order of their names, without hidden ones.
+
+    Links to folders are not followed: they may lead back, and a file would count again and again.
     """
 
     def refuse(error: OSError) -> None:
-        raise unreadable(error.filename, error, "a folder of pictures")
+        raise unreadable(error.filename, error, "a folder")
 
     found = []
     for where, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = (n for n in sorted(files) if not n.startswith(".") and os.path.splitext(n)[1].lower() in _ENDINGS)
+        names = (n for n in sorted(files) if not n.startswith(".") and os.path.splitext(n)[1].lower() in endings)
         found += [os.path.join(where, name) for name in names]
-    if not found:
-        raise InputError(f"{folder}: found no picture in this folder, expected files such as .png or .jpg")
     return found
 
 

@@ -31,7 +31,7 @@ from ..runtime.evaluation import class_count
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from .inputs import InputOptions, images_together, joined, note_losses, read_file
-from .pictures import Unusable, in_folder
+from .pictures import Unusable, files_in, in_folder
 
 PLAN = "_plan.json"  # readers of a folder of Parquet files pass over it
 _PARQUET = ".parquet"
@@ -110,8 +110,7 @@ def find_parts(given: Sequence[str], rows: int, column: str | None) -> list[Scor
 
 def _found(given: str) -> list[str]:
     if os.path.isdir(given):
-        stored = glob.glob(os.path.join(glob.escape(given), "**", f"*{_PARQUET}"), recursive=True)
-        return sorted(stored) or in_folder(given)
+        return sorted(files_in(given, {_PARQUET})) or in_folder(given)
     found = [given] if os.path.isfile(given) else sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))
     if not found:
         raise InputError(f"--input {given}: found no file, expected a folder, a file, or a pattern like 'photos/*.jpg'")

@@ -33,11 +33,14 @@ def net(tmp_path: Path) -> Path:
 
 
 def test_folders(call: Any, net: Path, tmp_path: Path) -> None:
-    """In parts; a damaged picture has a row that says why, and those around it have their own results."""
+    """In parts; a damaged picture has a row that says why, and those around it have their own results.  A link to a
+    folder above is not followed: nothing counts twice, and its Parquet files are not the input."""
     pixels = pictures(25)
     (tmp_path / "photos/deep").mkdir(parents=True)
     for i, picture in enumerate(pixels):
         Image.fromarray(picture).save(tmp_path / f"photos/{'deep/' if i % 2 else ''}{i:02}.png")
+    (tmp_path / "photos/up").symlink_to(tmp_path)
+    write(tmp_path / "other.parquet", [b"x"], pyarrow.binary(), 1)
     (tmp_path / "photos/07x.png").write_bytes(png(pixels[0])[:60])
     done = call("score", net, "--input", tmp_path / "photos", "--output", tmp_path / "out", "--rows", 10)
     assert done.status == 2 and "wrote 26 rows in 3 files" in done.out and "1 row without a result" in done.err
