@@ -99,7 +99,7 @@ class ActivityReport(CountReport):
         for x in self.layers:
             spikes = ("", "") if x.kind == "values" else self._spikes(x.spikes)
             rows.append((x.name, x.rule, f"{x.neurons:,}", *spikes, *cells(x.synops, x.dense)))
-        return [*rows, ("neurons", "", "", *self._spikes(self.spikes), *cells(self.synops, self.dense))]
+        return [*rows, ("all neurons", "", "", *self._spikes(self.spikes), *cells(self.synops, self.dense))]
 
     def _spikes(self, count: int) -> tuple[str, str]:
         return f"{count:,}", f"{count / max(self.steps, 1):,.1f}"

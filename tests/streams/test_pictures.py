@@ -81,7 +81,7 @@ def test_the_page_in_a_browser(model: SpikingModel, tmp_path: Path) -> None:
     assert output(dom, "event") == str(moment) and ", 14.00 ms" in dom
     assert output(dom, "answer") == names[run.answers[moment]]
     neurons = run.spikes[run.spikes["population"] > 0]
-    assert output(dom, "spikes") == str(np.count_nonzero(neurons["step"] <= moment))
+    assert output(dom, "spikes") == f"{np.count_nonzero(neurons['step'] <= moment):,}"
     assert output(dom, "final") == f"{run.final} ({np.floor(100 * run.final / run.moments + 0.5):.0f}%)"
     now = np.count_nonzero((neurons["population"] == 1) & (neurons["step"] == moment))
     assert now and f"{now} of {4 * SIDE * SIDE} fire" in dom
@@ -122,7 +122,7 @@ def test_the_size_of_a_page(model: SpikingModel, tmp_path: Path) -> None:
     moment = 2083
     neurons = run.spikes[run.spikes["population"] > 0]
     seen = output(browse(page, f"#event={moment}"), "spikes")
-    assert seen == str(np.count_nonzero(neurons["step"] <= moment))
+    assert seen == f"{np.count_nonzero(neurons['step'] <= moment):,}"
     for factor in (3, 4):  # too long when it is written, and before
         spikes = np.tile(run.spikes, factor)
         spikes["step"] += np.arange(factor).repeat(len(run.spikes)).astype(np.uint32)
@@ -186,7 +186,7 @@ def test_an_image_in_a_browser(engine: EventEngine, tmp_path: Path) -> None:
     dom = browse(page, f"#event={moment}")
     assert output(dom, "event") == str(moment)
     assert output(dom, "answer") == names[run.answers[moment]]
-    assert output(dom, "spikes") == str(np.count_nonzero(run.spikes["time"] <= moment))
+    assert output(dom, "spikes") == f"{np.count_nonzero(run.spikes['time'] <= moment):,}"
     assert output(dom, "final") == f"{run.final} ({np.floor(100 * run.final / run.events + 0.5):.0f}%)"
     firing = np.count_nonzero(engine_state_at(engine, run, moment) > 0)
     assert f"{firing:,} of 2,048 fire" in dom
