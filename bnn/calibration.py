@@ -36,6 +36,7 @@ from .runtime.arrays import Inputs
 from .runtime.handles import NO_LIMIT
 from .runtime.model import opened_model
 from .runtime.stepper import Stepper
+from .runtime.summary import quantity
 
 METHODS = ("mse", "minmax", "percentile")
 
@@ -83,7 +84,10 @@ class Calibration:
 
     def __str__(self) -> str:
         made = sum(not layer.why for layer in self.layers)
-        head = f"{made} of {len(self.layers)} float layers are int8"
+        count = len(self.layers)
+        head = f"{made} of {quantity(count, 'float layer')} {'is' if made == 1 else 'are'} int8"
+        if not count:
+            head = "there is no convolution or dense layer of floats: nothing changes"
         if self.same is not None:
             head += f"; {self.same:,} of {self.images:,} images have the class of the float network"
         if self.accuracy is not None:

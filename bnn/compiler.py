@@ -264,7 +264,7 @@ def emit_c(
         ModelFileError: a file cannot be written; none has been then.
     """
     opened = opened_model(model)
-    folder = path_text(folder)
+    folder = path_text(folder, "folder")
     default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
     options = EmitOptions(
         name=name if name is not None else identifier(default),
@@ -359,7 +359,7 @@ def emit_nir(
         InputError, CompileError, SetupError, ModelFormatError: a wrong profile, wrong inputs, no nir package, no model.
         ModelFileError: a file cannot be written; none of the three has been then.
     """
-    out = path_text(out)
+    out = path_text(out, "out")
     opened = opened_model(model)
     if not isinstance(model, Model) and os.path.isfile(out) and os.path.samefile(model, out):
         raise InputError(f"{out}: would overwrite the model; give another path")

@@ -19,6 +19,9 @@ from .._text import Guarded, printable
 from ..errors import BnnError
 from ..runtime.progress import note, note_lines
 
+# What click calls the type of an option, in "'x' is not a valid TYPE."
+_PLAIN = {"integer range": "whole number", "integer": "whole number", "float range": "number", "float": "number"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments`` (default: the process's) and return its exit status.
@@ -62,6 +65,8 @@ def _run(given: list[str]) -> int:
     except click.ClickException as error:
         for argument in filter(None, given):  # it may be the name of a file
             error.message = error.message.replace(argument, printable(argument))  # type: ignore[misc]
+        for jargon, plain in _PLAIN.items():
+            error.message = error.message.replace(f" valid {jargon}.", f" {plain}.")  # type: ignore[misc]
         with suppress(OSError, ValueError):
             error.show()
         return 2

@@ -9,6 +9,7 @@ import click
 
 from ..calibration import METHODS, calibrate
 from ..runtime import load
+from ..runtime.evaluation import class_numbers, classes_of
 from ..runtime.progress import note, waiting
 from ..runtime.summary import quantity
 from .common import Place, check_outputs, check_suffix, json_option, net_argument, print_json, print_line, print_lines
@@ -50,7 +51,10 @@ def calibrate_command(
     model = load(net)
     right = None if targets is None else read_targets(targets)
     with waiting(f"calibrating {net}"):
-        found = calibrate(model, read_arrays(model, files, reading), right, method=method, keep_float=keep_float)
+        images = read_arrays(model, files, reading)
+        if right is not None:
+            right = class_numbers(right, len(images[0]), classes_of(model.output_shapes), "--targets")
+        found = calibrate(model, images, right, method=method, keep_float=keep_float)
     if found.images < _FEW:
         note(f"bnn: note: {quantity(found.images, 'image')}; ranges of a hundred or more, of all classes, hold better")
     found.model.save(output)

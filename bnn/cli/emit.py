@@ -107,7 +107,7 @@ def emit_c_command(
         max_instructions=max_instructions,
     )  # fmt: skip
     for remark in summary.remarks:
-        note(remark)
+        note(f"bnn: note: {remark}")
     if as_json:
         print_json(asdict(summary))
     else:

@@ -405,6 +405,9 @@ def _fit(
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.shape == shape:
         array = array[None]
+    if array.dtype.names is not None:
+        raise InputTypeError(f"{file}: found an array of events ({', '.join(array.dtype.names)}), expected numbers; "
+                             "recordings are for bnn events --mode recording and bnn snn run --recording")  # fmt: skip
     if array.shape[1:] != shape:
         expected = f"{batched(shape)} or one image {shape}{shape_hint(array.shape, shape)}"
         raise InputError(f"{file}: found shape {array.shape}, expected {expected}")

@@ -41,6 +41,8 @@ def _task(source: str, sample: str | None, unsafe: bool, options: dict[str, Any]
     """What the separate process does with a source, and its arguments."""
     nengo = options["simulator"] == "nengo"
     if not _is_module(source):
+        if source.endswith(".py"):
+            raise InputError(f"{source}: found a Python file, expected {source}:NAME, the name of the network in it")
         refuse((("sample", "unsafe"), "is for FILE.py:NAME; leave it out"))
         if nengo:
             raise InputError(f"{source}: found no Python file; --simulator nengo is for FILE.py:NAME, a nengo.Network")

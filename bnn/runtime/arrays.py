@@ -213,6 +213,8 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
 
 def wrong_shape(what: str, found: Shape, expected: Shape) -> InputError:
     """The error for an array that is not (N, *expected), with what turns it into one."""
+    if not found:
+        return InputError(f"{what}: found a single value, expected an array {batched(expected)}")
     return InputError(f"{what}: found shape {found}, expected {batched(expected)}{shape_hint(found, expected)}")
 
 

@@ -18,14 +18,14 @@ from typing import BinaryIO
 from ..errors import InputTypeError, ModelFileError, ModelNotFoundError
 
 
-def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+def path_text(path: str | bytes | os.PathLike[str] | os.PathLike[bytes], what: str = "path") -> str:
     """A path as text; raises InputTypeError if it is not a path, ModelNotFoundError if no file can have that name."""
     try:
         name = os.fsdecode(path)
         if b"\0" in os.fsencode(name):
             raise ValueError("a path cannot contain a null character")
     except TypeError:
-        raise InputTypeError(f"path: found {type(path).__name__}, expected a string or an os.PathLike") from None
+        raise InputTypeError(f"{what}: found {type(path).__name__}, expected a string or an os.PathLike") from None
     except ValueError as error:
         shown = repr(path) if len(os.fspath(path)) <= 200 else f"{os.fspath(path)[:40]!r}..."
         hint = "; if these are the contents of a file, use from_bytes" if isinstance(path, bytes) else ""

@@ -44,6 +44,7 @@ from .samples import Counts, run_samples
 MOST_SPIKES = 40_000_000
 #: Where a run may end before its last step.
 UNTIL = ("first-spike",)
+_GIVEN = {SENT: "record", MEMBRANE: "membranes", CURRENT: "currents"}  # the arguments that name populations
 _LONG = 2000  # steps; a progress bar is shown for this many or more
 
 
@@ -402,7 +403,7 @@ class SpikingModel:
     def state(self, population: str, variable: str = "v") -> Floats:
         """A state variable of a population after the last step, (*shape): v, i, refractory, adapted, level or
         inhibition."""
-        (p,) = self._named([population], SENT)
+        (p,) = self._named([population], SENT, "population")
         return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
 
     def scores(self, x: Any) -> Floats:
@@ -708,10 +709,12 @@ class SpikingModel:
             x = single
         return frames(x, p.emits, channels_first=self._opened.channels_first)
 
-    def _named(self, names: Iterable[str], what: str) -> list[PopulationInfo]:
+    def _named(self, names: Iterable[str], what: str, given: str = "") -> list[PopulationInfo]:
+        """Those that have ``what``; ``given``: the argument, if it is not the usual one for that."""
+        given = given or _GIVEN[what]
         if isinstance(names, (str, bytes, np.ndarray)) or not isinstance(names, Iterable):
             found = f"the text '{names}'" if isinstance(names, str) else shown(names)
-            raise InputTypeError(f"{what} of populations: found {found}, expected a list of names")
+            raise InputTypeError(f"{given}: found {found}, expected a list of populations' names")
         wanted = list(names)
         if not wanted:
             return []
@@ -721,8 +724,9 @@ class SpikingModel:
         }  # fmt: skip
         for name in wanted:
             if not isinstance(name, str) or name not in by_name:
-                has = "no such population" if what == SENT else f"no population that has a {what}"
-                raise InputError(f"{what} of '{name}': {has}, expected one of {', '.join(by_name) or 'none'}")
+                known = isinstance(name, str) and name in [p.name for p in self.populations]
+                has = f", which has no {what}" if known else ""
+                raise InputError(f"{given}: found {shown(name)}{has}, expected one of {', '.join(by_name) or 'none'}")
         return [by_name[name] for name in wanted]
 
     def _counts(self) -> Counts:

@@ -57,10 +57,21 @@ class Told:
         if rows.ndim != 2 or rows.shape[1] != 4 or self.columns is None:
             known = f"; {_WAYS}" if rows.ndim == 2 and rows.shape[1] == 4 else ", expected (events, 4)"
             raise InputError(f"{source}: found an array of the shape {rows.shape}, whose columns have no names{known}")
-        return self.timed([rows[:, self.columns.index(name)] for name in "xypt"])
+        return self._timed([rows[:, self.columns.index(name)] for name in "xypt"])
 
     def timed(self, columns: list[Any]) -> list[Any]:
-        """With times in microseconds, rounded if they were in another unit."""
+        """Columns that the file names, with times in microseconds."""
+        self.check_open()
+        return self._timed(columns)
+
+    def check_open(self) -> None:
+        """Raise InputError for an order of columns where the file leaves none open."""
+        if self.columns is not None:
+            raise InputError(f"columns: found {shown(self.columns)} for a recording whose file says what its numbers "
+                             "are; leave it out")  # fmt: skip
+
+    def _timed(self, columns: list[Any]) -> list[Any]:
+        """Rounded if the times were in another unit."""
         if self.unit in (None, "us"):
             return columns
         times = np.asarray(columns[3], np.float64) * UNITS[self.unit or "us"]
@@ -184,6 +195,7 @@ def _sample(path: Path, times: Any, units: Any, told: Told) -> list[Any]:
 
 def _units(times: Array, units: Array, told: Told, width: int = 0, polarity: Any = 1) -> list[Any]:
     """Unit i is pixel x = i of a row, or of rows of ``width``; times are cut to microseconds, as tonic does."""
+    told.check_open()
     x, y = (units, 0 * units) if not width else (units % width, units // width)
     t = np.trunc(np.asarray(times, np.float64) * UNITS[told.unit or "s"])
     return [x, y, np.resize(polarity, len(units)) if len(units) else units, t]

@@ -327,8 +327,13 @@ def structured_columns(events: Any, source: str) -> list[Any]:
         missing = FIELDS[found.index("")][0]
         expected = f"a structured array with fields x, y, p, t; '{missing}' is missing"
         hint = "bnn.streams.recordings has read(path) and from_fields(x, y, p, t)"
+        if isinstance(events, np.ndarray):
+            hint += "; frames or spikes over time are not a recording: run_stream (bnn snn run --data)"
         raise InputTypeError(f"{source}: found {dtype}, expected {expected}; {hint}")
     return [events[name] for name in found]
+
+
+_OTHERWISE = "copy it again, or say its format"
 
 
 def _read_prophesee(path: Path, encoding: str) -> Array:
@@ -344,9 +349,9 @@ def _read_prophesee(path: Path, encoding: str) -> Array:
         else:
             events = wizard.read(path)
     except Exception as error:  # expelliarmus may raise anything; the caller wants one kind
-        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}") from None
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: {error}; {_OTHERWISE}") from None
     if events is None:
-        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged, or another encoding")
+        raise InputError(f"{path}: expelliarmus cannot read it as {encoding}: damaged; {_OTHERWISE}")
     return from_fields(*(events[n] for n in "xypt"), source=str(path))
 
 

@@ -233,7 +233,9 @@ def _options(path: str | os.PathLike[str], network: Network) -> tuple[dict[str, 
     """What was said of the file when it was compiled, and whether the weights were rounded; checks that the network is
     that of the file."""
     if network.simulator not in SIMULATORS:
-        raise InputError(f"the network has the rules of '{network.simulator}', expected one of {', '.join(SIMULATORS)}")
+        whose = f"the rules of '{network.simulator}'" if network.simulator else "rules of its own"
+        raise InputError(f"model: found a network with {whose}, expected one that was compiled from {path} for one of "
+                         f"{', '.join(SIMULATORS)}: bnn.snn.compile")  # fmt: skip
     record = SIMULATORS[network.simulator]
     another = f"{path}: the network was not compiled from this file; compile the file again"
     emits = [network.populations[i].emits for i in network.inputs]

@@ -80,6 +80,7 @@ model.predict(x, threads=-1) | threads: found -1, expected 1 to 256
 model.predict(x, threads=True) | threads: found True, expected a whole number
 model.predict(x, batch_size=1.5) | batch_size: found 1.5, expected a whole number
 model.predict(x, progress="no") | progress: found 'no', expected True or False
+bnn.calibrate(model, 5) | input 'image': found a single value, expected an array (N, 12, 12, 1)
 model.evaluate(x) | y: found None, expected the right classes, or an x that gives batches
 model.evaluate(x, y[:3]) | y: found shape (3,), expected (4,), a class for each image
 model.evaluate(x, y + 99) | y: found 99, expected whole numbers from 0 to 9
@@ -125,7 +126,7 @@ bnn.emit_c(model, "c", name="net", trace=2) | trace: found 2, expected True or F
 bnn.emit_c(model, "c", max_ram="16K") | max_ram: found '16K', expected a whole number
 bnn.emit_c(model, "c", max_flash=0) | max_flash: found 0, expected 1 to
 bnn.emit_c(model, "c", name="n", max_instructions=9) | the target 'generic', expected one of those counted: cortex-m0,
-bnn.emit_c(model, None) | path: found NoneType, expected a string or an os.PathLike
+bnn.emit_c(model, None) | folder: found NoneType, expected a string or an os.PathLike
 bnn.emit_c(pair, "c", output="class") | is for one vector of classes; use 'values' for f32[5, 5, 8], f32[6]
 bnn.emit_c(Strange(), "c") | model: found Strange, expected a compiled model or the path of a .bnn
 bnn.emit_nir("net.bnn", "net.bnn") | net.bnn: would overwrite the model; give another path
@@ -134,6 +135,7 @@ engine.run_image(x) | x: found a batch of 4, expected one image
 engine.run_image(x[0] * np.nan) | x: found nan at (0, 0, 0), expected finite numbers; 144 are not
 engine.run_stream(x[:1]) | stream: found 1 frame...expected at least two
 engine.run_events("rec.npz") | events: found 'rec.npz', expected a structured array ...recordings has read(path)
+engine.run_events(x) | frames or spikes over time are not a recording: run_stream
 engine.run_events(recorded, rule="windw") | rule: found 'windw', expected one of window, decay, surface
 engine.run_events(recorded, tau=5) | tau: found 5, but rule window takes step, window, count; leave it out
 engine.run_events(recorded, window="10ms") | window: found '10ms', expected a whole number
@@ -162,8 +164,9 @@ snn.compile("fake.nir") | missing 1 required keyword-only argument: 'simulator'
 snn.compile("fake.nir", simulator="norse", reset="zero") | found 'zero', expected 'value' or 'subtract': Norse
 spiking.run(s * 5) | input input: found 5 at ..., expected spikes, 0 or 1; ... show images with a coding: run_image
 spiking.run(s[0]) | found shape (2, 8, 8), expected (steps, 2, 8, 8) or (steps, samples, 2, 8, 8)
-spiking.run(s, record=5) | sent of populations: found 5, expected a list of names
-spiking.run(s, record=["cnv"]) | sent of 'cnv': no such population, expected one of input, conv, pool, output
+spiking.run(s, record=5) | record: found 5, expected a list of populations' names
+spiking.run(s, record=["cnv"]) | record: found 'cnv', expected one of input, conv, pool, output
+spiking.state("cnv") | population: found 'cnv', expected one of input, conv, pool, output
 spiking.run(s, learn=True) | no threshold adapts, expected learn=False
 spiking.run(s, learn=None) | learn: found None, expected True or False
 spiking.run(vast(2, 8, 8, dtype=bool)) | pass fewer at a time
@@ -196,7 +199,7 @@ run net.snn x.npy | is a .snn file, a network over time, and not a .bnn file; us
 run fake.keras x.npy | fake.keras: not a .bnn file: ...; make one with bnn compile MODEL
 run net.bnn a.png | contains uint8 but the model reads float32; give --scale DIVISOR, the number by which
 run net.bnn a.png --scal 255 | No such option...--scal...Did you mean...--scale
-run net.bnn a.png --scale 1/255 | Invalid value for '--scale': '1/255' is not a valid float.
+run net.bnn a.png --scale 1/255 | Invalid value for '--scale': '1/255' is not a number.
 run net.bnn a.png --scale 0 | found 0.0, expected a finite float32 that is not 0
 run net.bnn damaged.png --scale 255 | not an image that Pillow can read, and not .npy or .npz; if it is a picture
 run net.bnn empty.png --scale 255 | empty.png: is empty; save it again
@@ -209,6 +212,8 @@ run net.bnn fake.npy | fake.npy: not a NumPy file: ...; write it with np.save or
 run net.bnn nchw.npy | found shape (4, 1, 12, 12), expected (N, 12, 12, 1) or ...; np.moveaxis(x, 1, -1) puts the
 run net.bnn objects.npy | contains Python objects (object), expected numbers; nothing is unpickled
 run net.bnn two.npz | two.npz: found arrays a, b; expected the names of the inputs: image
+run net.bnn events.npy | events (x, y, p, t), expected numbers; recordings are for bnn events --mode recording
+run net.bnn x.npy --top two | Invalid value for '--top': 'two' is not a whole number.
 run pair.bnn x.npy | the model has 2 inputs; give an .npz file with arrays left, right
 run net.bnn x.npy --layout NCHW | Try 'bnn run --help' for help. ... No such option...--layout
 run net.bnn x.npy --top 0 | Invalid value for '--top': 0 is not in the range x>=1.
@@ -254,7 +259,7 @@ events net.bnn nan.npy --image 1 | nan.npy: image 1: found nan at (0, 0, 0), exp
 events net.bnn x.npy --image 9 | --image 9: the input has 4 images, 0 to 3
 events net.bnn x.npy --window 20000 | --window is for --mode recording, found --mode image; leave it out
 events net.bnn rec.npz --mode recording --tau 5 | --tau is not for --rule window, which takes --step, --window, --count
-events net.bnn rec.npz --mode recording --window 10ms | Invalid value for '--window': '10ms' is not a valid integer
+events net.bnn rec.npz --mode recording --window 10ms | Invalid value for '--window': '10ms' is not a whole number
 snn compile fake.nir --as norse | is not an HDF5 file, which NIR files are; copy or write it again
 snn compile fake.nir --as norse -o net.bnn | -o net.bnn: expected a name ending in .snn
 snn compile train.py:net --as norse | compiling it runs train.py, with your rights; if you trust it, say --unsafe
@@ -262,6 +267,7 @@ snn compile train.py:net --as norse --unsafe | found no --sample; expected an in
 snn compile train.py:net --as norse --unsafe --dt 1 | --dt is for NIR files, and a module says it itself; leave it out
 snn compile train.py:net --as norse --unsafe --sample fake.nir | there is no file train.py; expected FILE.py:NAME
 snn compile fake.nir --as norse --unsafe | --unsafe is for FILE.py:NAME; leave it out
+snn compile code.py --as nengo --unsafe | found a Python file, expected code.py:NAME, the name of the network in it
 snn convert net.onnx --data a.png | a.png: not a NumPy file: ...; write it with np.save or np.savez
 snn convert net.onnx --data x.npy | x.npy: found shape (4, 12, 12, 1), expected (N, 1, 5, 5)
 snn run net.snn | expected --data or --recording, found neither
@@ -271,6 +277,7 @@ snn run net.snn --data s.npy --coding rate | --coding rate needs --steps, the nu
 snn run net.snn --data s.npy --recording rec.npz | expected --data or --recording, not both
 snn run net.snn --recording missing.bin | missing.bin: there is no such recording; give the file: .npy, .npz
 snn run net.snn --recording rec.npz --format nmnist | rec.npz: ... bytes, expected a multiple of 5; copy it again
+snn run net.snn --recording rec.npz --columns txyp | for a recording whose file says what its numbers are; leave it out
 snn run net.snn --recording rec.npz --origin 99 99 | lies on the network's 8 x 8 pixels: ...; move them there
 snn run net.snn --data s.npy --label 9 | --label 9: the model has 4 classes; give a number, 0 to 3
 events net.bnn x.npy --label c --labels ten.txt | has 10 classes; give a number, 0 to 9, or a label, one of c0, c1
@@ -307,7 +314,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     single, pair = (conftest.Small(g) for g in (Graph((image,), (score,), ("score",)), conftest.two_by_two_graph()))
     contents = {
         "net.bnn": small.data, "pair.bnn": pair.data, "single.bnn": single.data, "cut.bnn": small.data[:-9],
-        **dict.fromkeys(("empty.bnn", "empty.npy", "empty.png"), b""),
+        **dict.fromkeys(("empty.bnn", "empty.npy", "empty.png", "code.py"), b""),
         "net.snn": snn.build(small_network()).to_bytes(), "labels.txt": b"cat\ndog\n",
         "ten.txt": b"".join(b"c%d\n" % i for i in range(10)), "broken.json": b"{", "net.onnx": b"",
         **{f"fake.{kind}": b"hello" for kind in ("npy", "onnx", "keras", "nir")},
@@ -320,6 +327,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         np.save(f"{name}.npy", array, allow_pickle=True)
     np.savez("two.npz", a=x, b=x)
     np.savez("rec.npz", x=t % 8, y=t // 7 % 8, p=t % 2, t=t)
+    np.save("events.npy", recordings.read("rec.npz"))
     for folder in ("folder", "photos/cat", "photos/dog"):
         Path(folder).mkdir(parents=True)
     for path, size in (("a.png", (12, 12)), ("photos/cat/a.png", (12, 12)), ("big.png", (30, 20))):

@@ -221,7 +221,10 @@ def test_which_encoding_a_header_names(
 
 @pytest.mark.parametrize(
     ("read", "message"),
-    [(lambda path: None, "damaged, or another encoding"), (lambda path: 1 / 0, "as evt2: division by zero")],
+    [
+        (lambda path: None, "damaged; copy it again, or say its format"),
+        (lambda path: 1 / 0, "as evt2: division by zero"),
+    ],
 )
 def test_a_reader_that_fails(tmp_path: Path, read: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.raw"

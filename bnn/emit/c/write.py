@@ -137,14 +137,14 @@ def _remarks(program: Program) -> Iterator[str]:
         if layer.kind != "floats":
             continue
         why, _ = parted(node.note)
-        reason = f" ({why})" if why else ""
+        reason = f": {why}" if why else ""
         remedy = ""
         if node.inputs[0].op in ("input", "copy", "reshape"):
             remedy = (
-                "; its weights stay bits if the input is bytes: the Keras model's own, or, if it was trained on bytes "
+                ". Its weights stay bits if the input is bytes: the Keras model's own, or, if it was trained on bytes "
                 "as they are, by input_dtype='uint8' (--input-dtype uint8)"
             )
-        yield f"layer '{node.name}' is float{reason}: {layer.flash:,} bytes of tables{remedy}"
+        yield f"layer '{node.name}' is float{reason}; its tables take {layer.flash:,} bytes{remedy}"
 
 
 def _ending(program: Program, output: str, outputs: list[tuple[Node, str]]) -> list[str]:

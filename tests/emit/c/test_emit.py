@@ -318,7 +318,7 @@ def test_floats_are_remarked(tmp_path: Path) -> None:
     y = ops.make("conv2d", x, ops.constant(rng.normal(size=(8, 3, 3, 3))), attrs=ops.ConvAttrs(), name="stem")
     summary = bnn.emit_c(Model.from_bytes(encode(op_graphs.plan([x], [y]))), tmp_path, name="net")
     (remark,) = summary.remarks
-    assert re.search(r"layer 'stem' is float: 896 bytes of tables; .* by input_dtype='uint8'", remark)
+    assert re.search(r"layer 'stem' is float; its tables take 896 bytes\. .* by input_dtype='uint8'", remark)
 
 
 class TestSeveralNetworks:
