@@ -140,7 +140,8 @@ def snn_compile(
         print(f"{printable(name)}: {shape} = {quantity(neurons, 'neuron')}: {rule}")
     whole = sum(p.whole for p in model.projections)
     how = "rounded to 8 bits" if options["weights"] == "int8" else "stored in 8 bits, exactly"
-    print(f"{quantity(len(model.projections), 'projection')}, {whole} of them {how}; {model.step_text}")
+    stored = f", {whole} of them {how}" if whole else ""
+    print(f"{quantity(len(model.projections), 'projection')}{stored}; {model.step_text}")
     print(f"wrote {target}: {size:,} bytes")
     for text in made["warnings"]:
         print(f"warning: {text}")

@@ -87,7 +87,11 @@ class NengoReader:
         if not any(p.output for p in self._populations.values()):
             raise CompileError("network: found no nengo.Probe of spikes or values, expected at least one: "
                                "what is probed is what the network sends")  # fmt: skip
-        return self._ordered()
+        network = self._ordered()
+        if not network.inputs:
+            raise CompileError("network: found no nengo.Node that sends something, expected at least one: what it "
+                               "sends says how many steps to run; add nengo.Node([0])")  # fmt: skip
+        return network
 
     # -- objects ---------------------------------------------------------------------------------------------------
 

@@ -221,6 +221,12 @@ def cycle(a: Any, b: Any) -> None:
     nengo.Connection(node[0], node[1], synapse=None)
 
 
+def without_input() -> Any:
+    with nengo.Network(seed=0) as net:
+        nengo.Probe(nengo.Ensemble(5, 1))
+    return net
+
+
 def probes_alone(a: Any, b: Any) -> None:
     net = nengo.Network.context[-1]
     net.probes.clear()
@@ -253,6 +259,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a probe": (lambda: small(lambda a, b: nengo.Probe(a, synapse=nengo.Alpha(0.1), label="p")),
                 r"'p' \(Probe\): found the synapse Alpha"),
     "no probe": (lambda: small(probes_alone), "found no nengo.Probe of spikes or values"),
+    "no input": (without_input, r"found no nengo.Node that sends something, .* add nengo.Node\(\[0\]\)"),
     "no seed": (lambda: small(seed=None), r"found no seed: .*nengo.Network\(seed=...\)"),
     "slices": (lambda: small(cycle), "found a way back to 'sliced', or from there, without a synapse"),
     "a cycle": (lambda: small(lambda a, b: nengo.Connection(b, b, synapse=None)), "network: Nengo does not build it: "),

@@ -137,7 +137,8 @@ def _doubled(torch: Any, x: Any, kind: Any) -> Any:
             f"example: found {type(x).__name__}, expected a tensor or an array: {_line(error)}"
         ) from None
     if tensor.dim() < 2 or not len(tensor):
-        raise InputError(f"example: found shape {tuple(tensor.shape)}, expected (N, ...), at least one image")
+        raise InputError(f"example: found shape {tuple(tensor.shape)}, expected (N, ...), at least one image: "
+                         "torch.zeros(1, 3, 32, 32)")  # fmt: skip
     tensor = tensor.detach()
     if kind is not None and tensor.is_floating_point():
         tensor = tensor.to(kind)
