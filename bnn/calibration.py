@@ -84,9 +84,8 @@ class Calibration:
 
     def __str__(self) -> str:
         made = sum(not layer.why for layer in self.layers)
-        count = len(self.layers)
-        head = f"{made} of {quantity(count, 'float layer')} {'is' if made == 1 else 'are'} int8"
-        if not count:
+        head = f"{made} of {quantity(len(self.layers), 'float layer')} became int8"
+        if not self.layers:
             head = "there is no convolution or dense layer of floats: nothing changes"
         if self.same is not None:
             head += f"; {self.same:,} of {self.images:,} images have the class of the float network"

@@ -31,7 +31,7 @@ from ..runtime.evaluation import class_count
 from ..runtime.files import replacing
 from ..runtime.handles import PORTABLE
 from .inputs import InputOptions, images_together, joined, note_losses, read_file
-from .pictures import Unusable, files_in, in_folder
+from .pictures import Unusable, files_in, in_folder, unreadable
 
 PLAN = "_plan.json"  # readers of a folder of Parquet files pass over it
 _PARQUET = ".parquet"
@@ -132,7 +132,10 @@ def go_on(job: Job, parts: Sequence[ScorePart], rows_per_part: int) -> list[Scor
     """
     digest = hashlib.sha256()
     for name in dict.fromkeys(itertools.chain.from_iterable(part.files for part in parts)):
-        there = os.stat(name)
+        try:
+            there = os.stat(name)
+        except OSError as error:
+            raise unreadable(name, error, "a file, or a link to one; remove it from the input") from None
         line = f"{os.path.realpath(name)}\0{there.st_size}\0{there.st_mtime_ns}\n"
         digest.update(line.encode(errors="surrogateescape"))
     options = {k: v for k, v in asdict(job).items() if k not in ("net", "output", "threads")}
@@ -309,7 +312,7 @@ def _picture_column(schema: Any, file: str, wanted: str | None) -> str:
     found = [field.name for field in schema if usable(field.type)]
     if wanted is not None and wanted not in found or wanted is None and len(found) != 1:
         text = ", ".join(found) or "none"
-        asked = f"'{wanted}'" if wanted is not None else "exactly one; give --column NAME"
+        asked = f"'{wanted}'" if wanted is not None else "exactly one" + ("; give --column NAME" if found else "")
         raise InputError(f"{file}: columns of pictures (binary) or of lists of numbers: found {text}, expected {asked}")
     return wanted or found[0]
 

@@ -89,10 +89,10 @@ def _tensor(module: Any, sample: Any, inputs: str) -> Any:
         sample = sample.detach().cpu().to_dense()
         sample = (sample.float() if sample.is_floating_point() else sample).numpy()  # NumPy has no bfloat16
     x = as_numbers(sample, "sample")
-    if x.ndim < 2 or not 0 < x.size <= _MOST or not np.isfinite(x).all():
-        raise InputError(
-            f"sample: found the shape {x.shape}, expected (batch, ...), with at most {_MOST:,} finite numbers"
-        )
+    if x.ndim < 2 or not 0 < x.size <= _MOST:
+        raise InputError(f"sample: found the shape {x.shape}, expected (batch, ...), with 1 to {_MOST:,} numbers")
+    if not (finite := np.isfinite(x)).all():
+        raise InputError(f"sample: found {x[~finite][0]:g}, expected finite numbers")
     right = {"spikes": (x == 0) | (x == 1), "counts": (x >= 0) & (x == np.rint(x))}.get(inputs, np.ones(1, bool))
     if not right.all():
         raise InputError(f"sample: found {x[~right][0]:g}, expected {inputs}; if the input sends real values, say "

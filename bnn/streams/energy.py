@@ -65,6 +65,6 @@ def _range(joules: tuple[float, float]) -> str:
 
 def _joules(joules: float) -> str:
     for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
-        if joules >= scale:
+        if joules >= 0.9995 * scale:  # three digits of less are not 1000 of the smaller unit
             return f"{joules / scale:.3g} {unit}"
     return f"{joules / 1e-12:.3g} pJ"

@@ -31,7 +31,7 @@ def test_the_command_writes_what_the_function_makes(
     found = bnn.calibrate(str(DIGITS), np.load(images), method="minmax")
     assert out.read_bytes() == found.model.to_bytes()
     assert capsys.readouterr().out == f"{found}\nwrote {out}: {out.stat().st_size:,} bytes (before: 11,136)\n"
-    assert str(found).startswith("1 of 1 float layer is int8; ")
+    assert str(found).startswith("1 of 1 float layer became int8; ")
     assert str(bnn.calibrate(found.model, np.load(images))).startswith("there is no convolution or dense layer")
     more = ["--targets", str(images.parent / "classes.npy"), "--json", "--keep-float", "conv1"]
     assert main(["calibrate", str(DIGITS), str(images), "-o", str(out), *more]) == 0

@@ -107,6 +107,8 @@ def test_what_is_refused(call: Any, net: Path, tmp_path: Path) -> None:
     (tmp_path / "full/other").touch()
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no PAR1")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/gone.png").symlink_to("nothing")
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 8, 1), np.float32))
     out, other = tmp_path / "out", tmp_path / "other"
     assert call("score", net, "--input", file, "--output", out).status == 0
@@ -116,6 +118,7 @@ def test_what_is_refused(call: Any, net: Path, tmp_path: Path) -> None:
         ([file, "--output", tmp_path / "full"], "is not empty, and holds no _plan.json"),
         ([file, "--input", tmp_path / "a.png", "--output", other], "expected one kind"),
         ([tmp_path / "no/*.png", "--output", other], "found no file, expected a folder, a file, or a pattern"),
+        ([tmp_path / "links", "--output", other], "or a link to one; remove it from the input"),
         ([tmp_path / "empty", "--output", other], "found no picture in this folder"),
         ([tmp_path / "a.npy", "--output", other], "found an array, expected pictures or Parquet files; use bnn run"),
         ([tmp_path, "--output", other], "lies inside the input"),

@@ -321,14 +321,15 @@ number = 5
 
 
 def test_compiles_a_network_of_nengo(call: Any, tmp_path: Path) -> None:
-    models, net = tmp_path / "models.py", tmp_path / "net.snn"
+    models, net, nir = tmp_path / "models.py", tmp_path / "net.snn", tmp_path / "net.nir"
     models.write_text(NENGO)
+    nir.touch()
     source = f"{models}:net"
     for arguments, words in (
         ((source, "--inputs", "values", "--unsafe"), "--inputs is not for networks of Nengo; leave it out"),
         ((source, "--sample", models, "--unsafe"), "--sample is not for networks of Nengo; leave it out"),
         ((source,), "if you trust it, say --unsafe"),
-        ((models,), "found no Python file; --simulator nengo is for FILE.py:NAME"),
+        ((nir,), "found no Python file; --simulator nengo is for FILE.py:NAME"),
     ):
         done = call("snn", "compile", *arguments, "--simulator", "nengo", "-o", net)
         assert done.status == 2 and words in done.err, done.err

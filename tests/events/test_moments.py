@@ -51,6 +51,7 @@ def test_energy_of_one_and_of_several_inputs() -> None:
         (1e-6, "1 uJ"),
         (1e-9, "1 nJ"),
         (9.994e-10, "999 pJ"),
+        (9.996e-10, "1 nJ"),
         (0.0, "0 pJ"),
     ],
 )

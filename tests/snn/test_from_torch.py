@@ -325,6 +325,7 @@ def test_wrong_samples_and_silence() -> None:
     for sample, words in (
         (torch.ones(6), "found the shape (6,), expected (batch, ...)"),
         (torch.ones(1, 6) / 2, "found 0.5, expected spikes"),
+        (torch.full((1, 6), torch.nan), "found nan, expected finite numbers"),
         (torch.ones(1, 7), "it fails in '0' (Linear)"), ("x", "sample: "),
     ):  # fmt: skip
         with pytest.raises(InputError, match=".") as error:
