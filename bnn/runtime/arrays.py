@@ -28,7 +28,8 @@ _HINTS = {
     INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
 }
 
-_READ = "; read the file first: np.load(path), or bnn.read_picture(model, path) for an image; or use: bnn run"
+_LOAD = "; read the file first: np.load(path)"
+_READ = f"{_LOAD}, or bnn.read_picture(model, path) for an image; or use: bnn run"
 _ALWAYS_THERE = 2**20  # bytes: for fewer, the machine is not asked
 _EXPECTED = {dtype: f"an array of {dtype}" for dtype in _HINTS}  # a dtype's text takes longer than a small network
 
@@ -145,7 +146,7 @@ def as_array(x: object, what: str, expected: str = "an array") -> Array:
         raise InputTypeError(f"{what}: found a masked array, expected {expected} without gaps; use x.filled(value)")
     if array.dtype.kind in "OUSV" and array.dtype.names is None:
         found = shown(x) if not isinstance(x, np.ndarray) else f"dtype {array.dtype}"
-        hint = _READ if isinstance(x, (str, os.PathLike)) else ""
+        hint = (_READ if expected in _EXPECTED.values() else _LOAD) if isinstance(x, (str, os.PathLike)) else ""
         raise InputTypeError(f"{what}: found {found}, expected {expected}{hint}")
     if not array.flags.c_contiguous and array.nbytes > machine_memory():
         raise InputError(
@@ -213,9 +214,8 @@ def check_array(x: object, what: str, shape: Shape, dtype: np.dtype[Any], conver
 
 def wrong_shape(what: str, found: Shape, expected: Shape) -> InputError:
     """The error for an array that is not (N, *expected), with what turns it into one."""
-    if not found:
-        return InputError(f"{what}: found a single value, expected an array {batched(expected)}")
-    return InputError(f"{what}: found shape {found}, expected {batched(expected)}{shape_hint(found, expected)}")
+    has = f"shape {found}" if found else "a single value, of shape ()"
+    return InputError(f"{what}: found {has}, expected {batched(expected)}{shape_hint(found, expected)}")
 
 
 def shape_hint(found: Shape, expected: Shape) -> str:

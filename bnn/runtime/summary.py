@@ -22,7 +22,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[s
         ).rstrip()
         for line in cells
     ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(1, "  ".join("-" * width for width in widths).rstrip())
     return "\n".join(lines)
 
 

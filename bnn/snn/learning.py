@@ -53,9 +53,9 @@ class Learning:
         """What is wrong with its numbers, or ""."""
         nu_pre, nu_post, decay_pre, decay_post, low, high, norm = self.numbers
         if not np.isfinite([nu_pre, nu_post]).all():
-            return f"found the rates {nu_pre} and {nu_post}, expected finite numbers"
+            return f"found the rates {nu_pre:g} and {nu_post:g}, expected finite numbers"
         if not (0 <= decay_pre <= 1 and 0 <= decay_post <= 1):
-            return f"found the decays {decay_pre} and {decay_post}, expected 0 to 1"
+            return f"found the decays {decay_pre:g} and {decay_post:g}, expected 0 to 1"
         if not 0 <= norm < np.inf:
             return f"found the norm {norm}, expected 0 or a finite sum"
         return _bounds_problem(low, high)
