@@ -94,9 +94,10 @@ lint: install lint-c
 lint-c: $(C_SOURCES:%=lint-c/%)
 	@test -n '$(C_SOURCES)'
 
-# -O2 because some warnings come from the optimizer's analysis.
+# -O2 because some warnings come from the optimizer's analysis; to standard output because clang, run by root, deletes the
+# file that it names after an error, /dev/null too.
 lint-c/%: %
-	$(CC) $(C_FLAGS) $(C_WARNINGS) -c $< -o /dev/null
+	$(CC) $(C_FLAGS) $(C_WARNINGS) -S $< -o - >/dev/null
 
 format: install
 	$(PY) -m ruff format .
