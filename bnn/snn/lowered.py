@@ -317,6 +317,8 @@ class _Lowering:
             x = x.inputs[0]
         if channels not in (0, grid(x.type.shape)[2]) or x.type.dtype is DType.b1:
             return None
+        if pool is not None and grid(pool.inputs[0].type.shape) != grid(x.type.shape):
+            return None  # its windows are not those of the sums: a reshape moved the pixels
         chain = self._chain(x)
         if chain is None or len(functions) > _MOST_FUNCTIONS:
             return None

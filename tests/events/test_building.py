@@ -36,6 +36,7 @@ REFUSED = {
     "bits of what may be no number": "op 1 (infinite): operands that make of spikes what is no number",
     "bits of what overflows": "op 1 (large): operands that make of spikes what is no number",
     "real values between": "op 3 (joined): real values between spiking layers",
+    "windows of moved pixels": "op 4 (row): real values between spiking layers",
     "a residual of bits": "op 2 (epilogue): real values between spiking layers",
     "the batch": "op 0: a value of the whole batch",
     "bits read as numbers": f"op 1 (planes): {NUMBERS}",

@@ -126,6 +126,15 @@ def test_a_pair_of_spikes_by_hand() -> None:
     assert added.pre[0] == 1.5
 
 
+def test_a_run_begins_with_what_was_learned() -> None:
+    model = bnn.snn.build(small(RULE))
+    model.run(spikes(), learn=True)
+    learned = model.thresholds("neurons"), model.weights("in")
+    model.run(spikes(seed=1))
+    assert learned[0].any()
+    assert np.array_equal(model.thresholds("neurons"), learned[0]) and np.array_equal(model.weights("in"), learned[1])
+
+
 def test_threads_have_what_was_learned() -> None:
     model = bnn.snn.build(small())
     x = np.stack([spikes(seed=i) for i in range(6)], axis=1)
