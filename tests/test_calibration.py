@@ -102,7 +102,7 @@ def test_real_images_keep_their_classes(digits: tuple[Array, Array], method: str
 
 
 def network(rng: Rng) -> Graph:
-    """Two layers of floats, a shortcut, a depthwise one, a binary one, and a dense one."""
+    """Two layers of floats, a shortcut, a depthwise one, one of groups, a binary one, and a dense one."""
 
     def filters(*shape: int) -> Node:
         return constant(rng.normal(size=shape) / np.sqrt(np.prod(shape[1:])))
@@ -114,6 +114,7 @@ def network(rng: Rng) -> Graph:
     b = make("conv2d", a, filters(24, 1, 1, 24), attrs=ConvAttrs(), name="pointwise")
     b = make("add", b, a, name="shortcut")
     b = make("conv2d", b, filters(24, 3, 3, 1), attrs=replace(same, groups=24), name="depthwise")
+    b = make("conv2d", b, filters(24, 3, 3, 12), attrs=replace(same, groups=2), name="grouped")
     bits = make("sign", b, name="sign")
     signs = constant(rng.choice([-1.0, 1.0], (40, 3, 3, 24)))
     c = make("conv2d", bits, signs, attrs=ConvAttrs(stride=(3, 3)), name="binary")
@@ -127,7 +128,7 @@ def test_layers_one_by_one(rng: Rng) -> None:
     images = rng.normal(size=(40, 12, 11, 3)).astype(np.float32)
     found = calibrate(model, images, keep_float=["last"])
     kinds = {layer.layer: layer.why for layer in found.layers}
-    assert kinds == {"first": "", "pointwise": "", "depthwise": "depthwise", "last": "asked for"}
+    assert kinds == {"first": "", "pointwise": "", "depthwise": "depthwise", "grouped": "2 groups", "last": "asked for"}
     assert all(layer.snr > 35 for layer in found.layers if not layer.why)
     before, after = ({n.name: n for n in decode(m.to_bytes()).schedule} for m in (model, found.model))
     for name in ("depthwise", "binary", "last"):
