@@ -239,7 +239,7 @@ def test_creating_is_asked_about_from_the_start() -> None:
         left[0] -= 1
         return left[0] == -1
 
-    for k in range(20):
+    for k in (0, 1, 2, 5, 11, 19):
         left[0] = k
         both = (opened.pointer, network.pointer, memory.pointer, size[0], poll, ffi.NULL)
         status = lib.bnn_events_create(*both, engine, ffi.NULL)
