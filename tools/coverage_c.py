@@ -70,7 +70,7 @@ MODEL = ("model", "every", "selected", "validate", "graph", "coding", "crc32", "
 RUN = ("context", "exec", "spread", "poll", "cut", "step", "view")
 CODING = ("describe", "create", "counts")
 SNN = (
-    "open", "run", "neurons", "scatter", "gather", "learn", "poll", "info", "events", "fire", "rows", "place",
+    "open", "run", "neurons", "scatter", "gather", "learn", "poll", "info", "events", "fire", "rows", "place", "pack",
 )  # fmt: skip
 CHECKED = (
     *(f"model/{name}.c" for name in MODEL),

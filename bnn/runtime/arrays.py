@@ -158,7 +158,11 @@ def as_array(x: object, what: str, expected: str = "an array") -> Array:
 
 def as_numbers(x: object, what: str) -> Array:
     """An array of real numbers (bool, integers or floats); raises like :func:`as_array`."""
-    array = as_array(x, what, "an array of numbers")
+    return check_numbers(as_array(x, what, "an array of numbers"), what)
+
+
+def check_numbers(array: Array, what: str) -> Array:
+    """The array; raises InputTypeError if it does not hold real numbers."""
     if array.dtype.kind not in "buif":
         raise InputTypeError(f"{what}: found dtype {array.dtype}, expected numbers")
     return array

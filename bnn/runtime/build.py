@@ -49,13 +49,14 @@ COLLECT = ["-Wl,--gc-sections"] if sys.platform == "linux" else []
 # A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
 # work between two calls.  ``next``: when to ask, by bnn_clock_ns; 0: not begun.
 _PULSE = "typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;"
-# The other functions are clocks and their sinks, in C so that timing does not wait for Python.
+# The other functions are clocks and their sinks, in C so that timing does not wait for Python, and many calls in one.
 _DECLARATIONS = """
 int bnn_poll_python(void *pulse);
 extern "Python" int bnn_ask_python(void *handle);
 uint64_t bnn_clock_ns(void);
 void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
 bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
+void bnn_snn_counts(const bnn_snn_state *state, uint32_t populations, uint32_t projections, uint64_t *counts);
 """
 _SOURCE = """
 #include <time.h>
@@ -100,6 +101,15 @@ static bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size
         nanoseconds[i] = bnn_clock_ns() - start;
     }
     return status;
+}
+
+/* What populations sent, then additions of projections. */
+static void bnn_snn_counts(const bnn_snn_state *state, uint32_t populations, uint32_t projections, uint64_t *counts)
+{
+    for (uint32_t k = 0; k < populations; k++)
+        *counts++ = bnn_snn_sent(state, k);
+    for (uint32_t j = 0; j < projections; j++)
+        *counts++ = bnn_snn_synops(state, j);
 }
 """
 

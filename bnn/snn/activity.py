@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..runtime.summary import quantity
 from ..streams.energy import MULTIPLY_ACCUMULATE, Energy
@@ -119,6 +120,36 @@ class ActivityReport(CountReport):
         """The operations in a few words, and the updates of neurons."""
         dense = f"of {self.dense:,} dense, {quantity(self.steps, 'step')} ({self.share:.0%})"
         return f"SynOps: {self.synops:,}\n{dense}\nupdates of neurons: {self.updates:,}"
+
+
+class Counted(NamedTuple):
+    """What the engine counted in ``steps`` steps of ``samples`` samples.  :meth:`report` is made when somebody asks:
+    making it takes longer than a short run.
+
+    ``layers``: per population its counts in one step in which all sources send, and the numbers of the projections that
+    bring it spikes, and real values.  ``sent``: per population; ``synops``: per projection.
+    """
+
+    layers: tuple[tuple[PopulationCounts, list[int], list[int]], ...]
+    sent: list[int]
+    synops: list[int]
+    steps: int
+    samples: int
+    dt: float
+    notes: tuple[str, ...]
+
+    def report(self) -> ActivityReport:
+        """The counts by population."""
+        found = []
+        for spikes, (layer, by_spikes, others) in zip(self.sent, self.layers, strict=True):
+            multiplied = sum(self.synops[i] for i in others)
+            counted = replace(
+                layer, spikes=spikes, synops=sum(self.synops[i] for i in by_spikes) + multiplied,
+                multiplied=multiplied, dense=layer.dense * self.steps,
+                dense_multiplied=layer.dense_multiplied * self.steps,
+            )  # fmt: skip
+            found.append(counted)
+        return ActivityReport(tuple(found), self.steps, self.samples, self.dt, self.notes)
 
 
 def seconds(value: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from .._arguments import check_count, check_text
 from .._types import Array, Floats
 from ..errors import BnnError, InputError
-from ..runtime.handles import Contents, Memory, OpenedFile, Pulse, check, text_of
+from ..runtime.handles import FLOATS, Contents, Memory, OpenedFile, Pulse, check, text_of
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
 from .rules import BY_OPCODE, Emits, overflow_text
@@ -30,10 +30,13 @@ _KINDS = {
     lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal",
     lib.BNN_SNN_WINDOW: "window", lib.BNN_SNN_WIRES: "wires",
 }  # fmt: skip
+_WORDS = ffi.typeof("uint32_t[]")
 _STEPS = 4096  # in one call into C
+#: Per population what it sent, per projection its additions of a weight.
+Counts = tuple[list[int], list[int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # to be looked up: by what it is, not by all that it has
 class PopulationInfo:
     """``shape``: (h, w, c), (w, c) or (c,); ``opcode``: its rule's, 0 for an input; ``frame``: bytes that it sends;
     ``origin``: the op of a .bnn that it stands for, plus one."""
@@ -158,6 +161,13 @@ class OpenedNetwork(OpenedFile):
             kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns), info.origin,
         )  # fmt: skip
 
+    def packed(self, population: int, x: Floats) -> Array | None:
+        """:func:`frames` of contiguous float32 (T, n), the neurons in C's order; None: one is neither 0 nor 1."""
+        words = np.empty((len(x), self.populations[population].frame // 4), np.uint32)
+        values, to = ffi.from_buffer(FLOATS, x), ffi.from_buffer(_WORDS, words)
+        status = lib.bnn_snn_pack(self.pointer, population, values, len(x), to)
+        return words if status == lib.BNN_OK else None
+
 
 class State:
     """The neurons of an opened network between two steps."""
@@ -179,6 +189,10 @@ class State:
         check(lib.bnn_snn_state_create(opened.pointer, self._memory.pointer, self._memory.size, state), "state")
         self.pointer = state[0]
         self._held: dict[tuple[int, str], CData] = {}
+        self._counts = ffi.new("uint64_t[]", len(opened.populations) + len(opened.projections))
+        self._slots = ffi.new("const void *[]", 1)
+        self._pulse = Pulse()
+        lib.bnn_snn_set_poll(self.pointer, self._pulse.poll, self._pulse.argument)
 
     def reset(self) -> None:
         """Go back to before the first step; weights and thresholds that were learned stay."""
@@ -203,18 +217,20 @@ class State:
 
         Raises any exception of a signal handler, such as KeyboardInterrupt; the state must then be reset.
         """
-        slots = ffi.new("const void *[]", max(len(inputs), 1))
+        if len(inputs) > len(self._slots):
+            self._slots = ffi.new("const void *[]", len(inputs))
+        slots = self._slots
         run = lib.bnn_snn_run_until_spike if until_spike else lib.bnn_snn_run
-        before, answered = self.steps, self._answered if until_spike else 0
+        before, answered = lib.bnn_snn_steps(self.pointer), self._answered if until_spike else 0
         for begin in range(0, steps, _STEPS) or (0,):
             end = min(begin + _STEPS, steps)
-            held = [None if x is None else ffi.from_buffer(x[begin:end]) for x in inputs]
+            held = [None if x is None else ffi.from_buffer(x if steps <= _STEPS else x[begin:end]) for x in inputs]
             for i, buffer in enumerate(held):
                 slots[i] = ffi.NULL if buffer is None else buffer
             self._polled("run", run, slots, end - begin)
             if until_spike and self._answered != answered:
                 break
-        return self.steps - before
+        return int(lib.bnn_snn_steps(self.pointer) - before)
 
     @property
     def _answered(self) -> int:
@@ -299,14 +315,17 @@ class State:
         """Additions of a weight since the last reset."""
         return int(lib.bnn_snn_synops(self.pointer, projection))
 
+    def counts(self) -> Counts:
+        """What every population sent, and every projection's additions, since the last reset."""
+        populations, projections = len(self.opened.populations), len(self.opened.projections)
+        lib.bnn_snn_counts(self.pointer, populations, projections, self._counts)
+        found = ffi.unpack(self._counts, populations + projections)
+        return found[:populations], found[populations:]
+
     def _polled(self, what: str, function: object, *arguments: object) -> None:
-        pulse = Pulse()
-        lib.bnn_snn_set_poll(self.pointer, pulse.poll, pulse.argument)
-        try:
-            status = function(self.pointer, *arguments)  # type: ignore[operator]
-        finally:
-            lib.bnn_snn_set_poll(self.pointer, ffi.NULL, ffi.NULL)
-        pulse.reraise()
+        self._pulse.argument.next = 0  # a state's time between two calls is nobody's
+        status = function(self.pointer, *arguments)  # type: ignore[operator]
+        self._pulse.reraise()
         if status == lib.BNN_ERROR_STOPPED:
             raise BnnError(f"{what}: the state was interrupted; reset it first")
         if status == lib.BNN_ERROR_RANGE:
@@ -329,17 +348,19 @@ def frames(x: Array, emits: Emits, *, channels_first: bool = False) -> Array:
     moves = channels_first and x.ndim > 2
     if emits != Emits.SPIKES:
         return np.ascontiguousarray(np.moveaxis(x, 1, -1) if moves else x, np.float32).reshape(steps, n)
-    bits = np.zeros((steps, n + -n % 32), np.bool_)
     spikes = x if x.dtype == bool else x != 0
-    channels = x.shape[1] if moves else 1
-    to, given = bits[:, :n].reshape(steps, n // channels, channels), spikes.reshape(steps, channels, n // channels)
-    for channel in range(channels):  # NumPy's inner loop would be along the few channels
-        to[:, :, channel] = given[:, channel]
-    return np.packbits(bits, axis=1, bitorder="little").view("<u4")
+    if moves:  # NumPy's inner loop would be along the few channels
+        channels = x.shape[1]
+        given, spikes = spikes.reshape(steps, channels, n // channels), np.empty((steps, n // channels, channels), bool)
+        for channel in range(channels):
+            spikes[:, :, channel] = given[:, channel]
+    words = np.zeros((steps, -(-n // 32)), "<u4")
+    words.view(np.uint8)[:, : -(-n // 8)] = np.packbits(spikes.reshape(steps, n), axis=1, bitorder="little")
+    return words
 
 
 def unpacked(sent: Array, size: int, emits: Emits) -> Array:
     """The inverse, of what a population sent: spikes as uint8, others as float32."""
     if emits != Emits.SPIKES:
         return sent
-    return np.unpackbits(sent.view(np.uint8), axis=1, bitorder="little")[:, :size]
+    return np.unpackbits(sent.view(np.uint8), axis=1, count=size, bitorder="little")

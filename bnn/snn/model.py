@@ -16,13 +16,13 @@ from .._arguments import check_choice, check_count, check_flag, check_kind, chec
 from .._text import printable
 from .._types import Array, Floats
 from ..errors import InputError, InputTypeError
-from ..runtime.arrays import as_array, as_numbers, given, given_shape, room_for
+from ..runtime.arrays import FLOAT32, as_array, as_numbers, check_numbers, given, given_shape, room_for
 from ..runtime.files import path_text, replacing
 from ..runtime.handles import SNN, Contents, select_kernels
 from ..runtime.progress import progress as progress_bar
 from ..runtime.summary import quantity
 from ..streams.grid import check_finite, place
-from .activity import ActivityReport, PopulationCounts, seconds, total
+from .activity import ActivityReport, Counted, PopulationCounts, seconds, total
 from .coding import (
     MOST_STEPS,
     as_image,
@@ -34,11 +34,22 @@ from .coding import (
     recording_steps,
     step_of,
 )  # fmt: skip
-from .handle import CURRENT, MEMBRANE, SENT, OpenedNetwork, PopulationInfo, ProjectionInfo, State, frames, unpacked
+from .handle import (
+    CURRENT,
+    MEMBRANE,
+    SENT,
+    Counts,
+    OpenedNetwork,
+    PopulationInfo,
+    ProjectionInfo,
+    State,
+    frames,
+    unpacked,
+)  # fmt: skip
 from .network import CONVERTED, TIMELESS, Network, Shape, longest_step
 from .rules import BY_OPCODE, EVENT_RULES, Emits, Reset
 from .runs import SPIKE, RecordingStepRun, Run, StepRun
-from .samples import Counts, run_samples
+from .samples import run_samples
 
 #: Spikes that a trace may keep, 16 bytes each.
 MOST_SPIKES = 40_000_000
@@ -66,6 +77,7 @@ class SpikingModel:
         self.warnings: tuple[str, ...] = ()
         self._inputs = [p for p in opened.populations if not p.opcode]
         self._outputs = [p for p in opened.populations if p.output]
+        self._shapes = [self._outer(p) for p in self._inputs]
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, kernels: str | None = None, max_bytes: int = 0) -> SpikingModel:
@@ -152,7 +164,7 @@ class SpikingModel:
         """Whether it is a ReLU network as counters, whose input takes an image once."""
         return self.simulator == CONVERTED
 
-    @property
+    @cached_property
     def longest_delay(self) -> int:
         """Steps; in a shorter run a part of the network does nothing.  A converted network that gets its image in the
         first step is done after as many, and after 1 if this is 0."""
@@ -231,9 +243,9 @@ class SpikingModel:
         """
         self._check_learns(learn)
         check_flag(reset, "reset")
-        workers = check_threads(threads)
         until_spike = self._until_spike(until)
         samples = self._samples(x)
+        workers = 1 if threads is None and samples is None else check_threads(threads)
         if samples is None:
             return self._one(x, record, membranes, currents, reset=reset, learn=learn, until_spike=until_spike)
         count = next(iter(samples.values())).shape[1]
@@ -290,7 +302,7 @@ class SpikingModel:
             {p.name: a for p, a in arrays.items() if p in wanted},
             {p.name: outer(rows, p, False) for p, rows in floats[MEMBRANE].items()},
             {p.name: outer(rows, p, False) for p, rows in floats[CURRENT].items()},
-            self._report_of(counts, int(taken.sum()), count, int(taken.max())),
+            self._counted(counts, int(taken.sum()), count, int(taken.max())),
             taken,
             samples=count,
             so_far=self._sums_so_far,
@@ -347,7 +359,7 @@ class SpikingModel:
             {p.name: x for p, x in arrays.items() if p in wanted},
             {p.name: self._to_outer(x, p) for p, x in floats.get(MEMBRANE, {}).items()},
             {p.name: self._to_outer(x, p) for p, x in floats.get(CURRENT, {}).items()},
-            self._report(before, taken),
+            self._counted(self._counts(before), taken, 1, self._state.steps),
             np.array(taken),
             so_far=self._sums_so_far,
         )
@@ -623,6 +635,10 @@ class SpikingModel:
         """The shape in the source's layout."""
         return given_shape(p.shape, self._opened.channels_first)
 
+    def _moves(self, p: PopulationInfo) -> bool:
+        """Whether neurons are in another order than the source's."""
+        return self._opened.channels_first and len(p.shape) > 1 and p.shape[-1] > 1
+
     def _to_outer(self, x: Array, p: PopulationInfo) -> Array:
         return given(x.reshape(len(x), *p.shape), self._opened.channels_first)
 
@@ -637,8 +653,14 @@ class SpikingModel:
         arrays, steps = self._arrays(x, start is not None, several)
         return [self._frames(a, p, start) for a, p in zip(arrays, self._inputs, strict=True)], steps
 
+    def _is_plain(self, x: Any) -> bool:
+        """Whether it is one sample, (T, *shape), of the only input."""
+        return type(x) is np.ndarray and len(self._shapes) == 1 and x.ndim > 0 and x.shape[1:] == self._shapes[0]
+
     def _samples(self, x: Any) -> dict[str, Array] | None:
         """What every input sends in N samples, (T, N, *shape); None: in one, (T, *shape)."""
+        if self._is_plain(x):
+            return None
         names = [p.name for p in self._inputs]
         if isinstance(x, Mapping):
             arrays = dict(x)
@@ -647,7 +669,7 @@ class SpikingModel:
         else:
             arrays = dict.fromkeys(names[:1], x)
         found = {name: as_array(a, f"input {name}") for name, a in arrays.items() if name in names}
-        ranks = {p.name: len(self._outer(p)) + 2 for p in self._inputs}
+        ranks = {name: len(shape) + 2 for name, shape in zip(names, self._shapes, strict=True)}
         if len(found) < len(names) or not names or any(a.ndim != ranks[name] for name, a in found.items()):
             return None  # anything that is wrong is so in one sample
         counts = {a.shape[1] for a in found.values()}
@@ -660,6 +682,8 @@ class SpikingModel:
     def _arrays(self, x: Any, over_time: bool = True, several: bool = False) -> tuple[list[Array], int]:
         """What every input sends, (T, *shape), and the number of steps; not ``over_time``: of one step, (*shape).
         ``several``: the caller takes several samples, too, for messages."""
+        if over_time and self._is_plain(x):
+            return [as_array(x, f"input {self._inputs[0].name}")], len(x)
         names = [p.name for p in self._inputs]
         if not names:
             raise InputError("the network has no input, expected one: what it sends says how many steps to run")
@@ -675,8 +699,7 @@ class SpikingModel:
             raise InputError(f"inputs: found {len(arrays)}, expected {len(names)}: {', '.join(names)}")
         found = [as_array(a, f"input {name}") for a, name in zip(arrays, names, strict=True)]
         found = found if over_time else [a[None] for a in found]
-        for array, p in zip(found, self._inputs, strict=True):
-            shape = self._outer(p)
+        for array, p, shape in zip(found, self._inputs, self._shapes, strict=True):
             if array.shape[1:] != shape or not array.ndim:
                 sizes = ", ".join(map(str, shape))
                 expected = f"(steps, {sizes})" if over_time else f"{shape}, one step"
@@ -688,7 +711,11 @@ class SpikingModel:
         return found, steps.pop()
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
-        x = as_numbers(x, f"input {p.name}")
+        x = check_numbers(x, f"input {p.name}")
+        if x.dtype == FLOAT32 and p.emits == Emits.SPIKES and x.flags.c_contiguous and not self._moves(p):
+            packed = self._opened.packed(p.index, x)
+            if packed is not None:  # otherwise a message says where
+                return packed
         if x.dtype == np.float16:  # which has no 2^24
             x = x.astype(np.float32)
         if p.emits == Emits.SPIKES and x.dtype != bool:
@@ -712,6 +739,8 @@ class SpikingModel:
     def _named(self, names: Iterable[str], what: str, given: str = "") -> list[PopulationInfo]:
         """Those that have ``what``; ``given``: the argument, if it is not the usual one for that."""
         given = given or _GIVEN[what]
+        if isinstance(names, tuple) and not names:
+            return []
         if isinstance(names, (str, bytes, np.ndarray)) or not isinstance(names, Iterable):
             found = f"the text '{names}'" if isinstance(names, str) else shown(names)
             raise InputTypeError(f"{given}: found {found}, expected a list of populations' names")
@@ -729,14 +758,16 @@ class SpikingModel:
                 raise InputError(f"{given}: found {shown(name)}{has}, expected one of {', '.join(by_name) or 'none'}")
         return [by_name[name] for name in wanted]
 
-    def _counts(self) -> Counts:
-        return (
-            [self._state.sent(p.index) for p in self.populations],
-            [self._state.synops(p.index) for p in self.projections],
-        )
+    def _counts(self, before: Counts | None = None) -> Counts:
+        """What was sent, and synaptic operations, since the last reset, or since ``before``."""
+        counts = self._state.counts()
+        if before is None:
+            return counts
+        sent, synops = ([a - b for a, b in zip(*pair, strict=True)] for pair in zip(counts, before, strict=True))
+        return sent, synops
 
     @cached_property
-    def _layers(self) -> list[tuple[PopulationCounts, list[int], list[int]]]:
+    def _layers(self) -> tuple[tuple[PopulationCounts, list[int], list[int]], ...]:
         """Per population: its counts in one step in which all sources send, and the projections that bring it spikes,
         and real values."""
         found = []
@@ -750,29 +781,11 @@ class SpikingModel:
             kind = p.emits.name.lower() if p.opcode else "input"
             layer = PopulationCounts(p.name, rule_text(p), p.size, 0, 0, kind, 0, dense + multiplied, multiplied)
             found.append((layer, *into))
-        return found
+        return tuple(found)
 
-    def _report(self, before: Counts | None, steps: int) -> ActivityReport:
-        sent, synops = self._counts()
-        if before is not None:
-            sent = [a - b for a, b in zip(sent, before[0], strict=True)]
-            synops = [a - b for a, b in zip(synops, before[1], strict=True)]
-        return self._report_of((sent, synops), steps, 1, self._state.steps)
-
-    def _report_of(self, counts: Counts, steps: int, samples: int, done: int) -> ActivityReport:
+    def _counted(self, counts: Counts, steps: int, samples: int, done: int) -> Counted:
         """``steps``: of all samples together; ``done``: since the last reset."""
-        sent, synops = counts
-        layers = []
-        for spikes, (layer, by_spikes, others) in zip(sent, self._layers, strict=True):
-            multiplied = sum(synops[i] for i in others)
-            added = sum(synops[i] for i in by_spikes) + multiplied
-            layers.append(
-                PopulationCounts(
-                    layer.name, layer.rule, layer.neurons, spikes, added, layer.kind, multiplied, layer.dense * steps,
-                    layer.dense_multiplied * steps,
-                )
-            )  # fmt: skip
-        return ActivityReport(tuple(layers), steps, samples, self.dt, self._unfinished(done))
+        return Counted(self._layers, *counts, steps, samples, self.dt, self._unfinished(done))
 
     def _unfinished(self, done: int) -> tuple[str, ...]:
         """A note, if the steps since the last reset are fewer than the longest delay."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from .._types import Array, Floats
 from ..runtime.summary import quantity
 from ..streams.answers import Answering, Display, Recorded, Sent, as_picture, class_name
-from .activity import ActivityReport, PopulationCounts, seconds
+from .activity import ActivityReport, Counted, PopulationCounts, seconds
 
 #: A spike of a traced run.  ``step`` counts from 1, as moments do; neurons by row, column, channel; ``sign`` -1: spikes
 #: were taken back.
@@ -27,6 +28,7 @@ class Run:
     a run of several, whose arrays are (T, N, *shape), and whose report counts all together; None: one.  ``so_far``:
     the first output sends sums so far (rule ``sum``), not what is to be summed.  ``taken``: the steps that each sample
     took, int64 (N,), or () of one: T, or fewer of a run until the first spike; from there on arrays are 0.
+    ``counted``: what ``report`` is made of.
     """
 
     steps: int
@@ -34,10 +36,15 @@ class Run:
     recorded: dict[str, Array]
     membranes: dict[str, Floats]
     currents: dict[str, Floats]
-    report: ActivityReport
+    counted: Counted = field(repr=False)
     taken: Array
     samples: int | None = None
     so_far: bool = False
+
+    @cached_property
+    def report(self) -> ActivityReport:
+        """The counts of all samples together."""
+        return self.counted.report()
 
     @property
     def layers(self) -> tuple[PopulationCounts, ...]:

@@ -9,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from .._types import Array
-from .handle import State
+from .handle import Counts, State
 
 #: What a population does (SENT, CURRENT, MEMBRANE), and where it is written, (N, T, ...).
 Record = tuple[int, str, Array]
-#: Per population what it sent, per projection its additions of a weight.
-Counts = tuple[list[int], list[int]]
 
 
 def run_samples(
@@ -62,11 +60,7 @@ def _run(
         state.run(given, steps, until_spike)
     finally:
         state.forget()
-    network = state.opened
-    return (
-        [state.sent(p.index) for p in network.populations],
-        [state.synops(p.index) for p in network.projections],
-    )
+    return state.counts()
 
 
 def _sums(counts: Iterator[list[int]]) -> list[int]:

@@ -554,6 +554,12 @@ def test_wrong_arguments_of_c() -> None:
         assert lib.bnn_snn_record(*arguments, floats, 1) == bad, arguments
     for arguments in ((null, FIRING, floats), (s, FIRING, null), (s, 7, floats), (s, 0, floats)):
         assert lib.bnn_snn_settle(*arguments, 1) == bad, arguments
+    words = ffi.new("uint32_t[]", 9)
+    for arguments in (
+        (null, 0, floats, 1, words), (net, 0, null, 1, words), (net, 0, floats, 1, null), (net, 7, floats, 1, words),
+        (net, LEVELS, floats, 1, words), (net, 0, floats, 1, words),
+    ):  # fmt: skip
+        assert lib.bnn_snn_pack(*arguments) == bad, arguments
     v, level = lib.BNN_SNN_V, lib.BNN_SNN_LEVEL
     for arguments in (
         (null, FIRING, v, floats), (s, 7, v, floats), (s, FIRING, level + 1, floats), (s, RELAY, v, floats),

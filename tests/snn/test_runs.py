@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections import UserDict
 from collections.abc import Callable
@@ -417,6 +418,31 @@ def test_a_value_that_an_input_cannot_send_is_named(emits: Emits, wrong: float, 
     x[1, 2] = wrong
     with pytest.raises(bnn.InputError, match=rf"input in0: found {re.escape(str(x[1, 2]))} at \(1, 2\), .*{expected}"):
         relays((4,), emits).run(x)
+
+
+@pytest.mark.parametrize("shape", [(70,), (64,), (3, 5, 2)])
+def test_spikes_are_the_same_in_any_type_and_layout(shape: tuple[int, ...]) -> None:
+    """Contiguous float32 is packed in C; it and everything else as NumPy packs it."""
+    model = relays(shape, Emits.SPIKES)
+    shape = model.input_shapes["in0"]
+    x = np.random.default_rng(SEED).random((9, *shape)) < 0.3
+    wide = np.zeros((9, *shape[:-1], 2 * shape[-1]), np.float32)
+    wide[..., ::2] = x
+    for given in (x, x.astype(np.uint8), x.astype(np.float32), x.astype(float), -np.float32(0) + x, wide[..., ::2]):
+        run = model.run(given, record=["in0"])
+        assert (run.recorded["in0"] == x).all() and (run.output == x).all() and run.report.layers[0].spikes == x.sum()
+    for wrong in (0.5, -1, np.nan, np.inf, 1e-45):
+        x = wide[..., ::2].copy()
+        x[(7, *(n - 1 for n in shape))] = wrong
+        with pytest.raises(bnn.InputError, match="input in0: found .* expected spikes, 0 or 1"):
+            model.run(x)
+
+
+def test_a_run_travels_with_its_report(model: SpikingModel) -> None:
+    """The report is made when it is asked for, of the run's own counts, wherever the run is then."""
+    run = model.run(spikes(1))
+    model.run(spikes(2))
+    assert pickle.loads(pickle.dumps(run)).report == run.report == model.run(spikes(1)).report
 
 
 def test_a_mapping_is_as_good_as_a_dict(tmp_path: Path) -> None:
