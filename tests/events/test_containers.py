@@ -223,6 +223,12 @@ def test_hdf5(rng: np.random.Generator, tmp_path: Path) -> None:
     with pytest.raises(bnn.InputError, match="'events/x' is stored in another file"):
         recordings.read(path)
     with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout((4,), "i4")
+        layout[:] = h5py.VirtualSource("secret.h5", "x", (4,), "i4")
+        file.create_virtual_dataset("events/x", layout)
+    with pytest.raises(bnn.InputError, match="'events/x' is stored in another file"):
+        recordings.read(path)
+    with h5py.File(path, "w") as file:
         for name in "xypt":
             file.create_dataset(name, (10**10,), "i8", chunks=(2**20,), compression="gzip")
     with pytest.raises(bnn.InputError, match=r"bytes that unpack to 320,000,000,000, expected at most"):
