@@ -18,7 +18,7 @@ int bnn_snn_update(struct bnn_snn_state *s, uint32_t population)
         .learning = s->learning != 0,
         .parameters = p->parameters,
         .variables = neurons->variables,
-        .current = neurons->current,
+        .current = neurons->settles_on,
         .own = neurons->own,
         .words = (uint32_t *)(void *)frame,
         .values = (float *)(void *)frame,

@@ -64,7 +64,7 @@ static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_sn
         if (m->at != NULL)
             n.visits = (uint32_t *)(void *)(n.frames + frames_bytes(p));
         if (p->rule != RULE_INPUT)
-            n.current = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
+            n.settles_on = n.current = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         if (kept_end(net, p) > p->first)
             n.kept = bnn_supply_take(m, floats, sizeof(float));
         if (bnn_snn_recurrent(p))
@@ -142,6 +142,14 @@ static void visit(const struct bnn_snn_population *p, struct bnn_snn_neurons *n,
     bnn_snn_mark_all(n->visits, p->n, p->rule != RULE_INPUT && (all || !p->skips));
 }
 
+/* A parameter's value of each neuron.  The last block of lanes has room for all of them. */
+static void spread(const struct bnn_per_neuron *parameter, uint32_t n, float *to)
+{
+    struct bnn_per_neuron_walk walk = bnn_per_neuron_from(parameter, 0);
+    for (uint32_t first = 0; first < n; first += BNN_SNN_LANES, bnn_per_neuron_next(&walk))
+        memcpy(to + first, walk.data + walk.at, BNN_SNN_LANES * sizeof *to);
+}
+
 bnn_status bnn_snn_reset(bnn_snn_state *s)
 {
     if (s == NULL)
@@ -167,8 +175,10 @@ bnn_status bnn_snn_reset(bnn_snn_state *s)
             const struct bnn_per_neuron *begin = initial(p, v);
             if (v == BNN_SNN_ADAPTED) /* what was learned stays, as weights do */
                 continue;
-            for (uint32_t i = 0; n->variables[v] != NULL && i < p->n; i++)
-                n->variables[v][i] = begin == NULL ? 0 : begin->data[i % begin->period];
+            if (n->variables[v] != NULL && begin == NULL)
+                memset(n->variables[v], 0, p->n * sizeof *n->variables[v]);
+            else if (n->variables[v] != NULL)
+                spread(begin, p->n, n->variables[v]);
         }
     }
     for (uint32_t j = 0; j < s->net->projection_count; j++) {
@@ -237,7 +247,7 @@ static void finish(struct bnn_snn_state *s, uint32_t k)
     unsigned char *frame = bnn_snn_frame(s, k, s->time);
     uint32_t *marks = bnn_snn_marks(p, frame);
     record(n, BNN_SNN_SENT, frame, bnn_snn_frame_bytes(p));
-    record(n, BNN_SNN_CURRENT, n->current, (size_t)p->n * sizeof(float));
+    record(n, BNN_SNN_CURRENT, n->settles_on, (size_t)p->n * sizeof(float));
     record(n, BNN_SNN_MEMBRANE, n->variables[BNN_SNN_V], (size_t)p->n * sizeof(float));
     if (!p->skips && p->emits == BNN_SNN_SPIKES) { /* its words are few */
         const uint64_t sent = bnn_snn_set_bits((const uint32_t *)(const void *)frame, p->n);
@@ -310,13 +320,18 @@ static BNN_APART uint32_t scatter_first(struct bnn_snn_state *s, uint32_t k)
     struct bnn_snn_neurons *n = &s->neurons[k];
     const uint32_t end = kept_end(s->net, p);
     if (brings_the_same(s, k, end)) {
-        memcpy(n->current, n->kept, p->n * sizeof *n->kept);
+        if (end == p->end && !p->skips)
+            n->settles_on = n->kept;
+        else
+            memcpy(n->current, n->kept, p->n * sizeof *n->kept);
         for (uint32_t j = p->first; j < end; j++)
             s->synops[j] += s->kept_synops[j];
         if (p->skips)
             bnn_snn_mark_all(n->visits, p->n, 1);
         return end;
     }
+    if (!p->skips)
+        begin(p, n->current);
     for (uint32_t j = p->first; j < end; j++) {
         const uint64_t before = s->synops[j];
         bnn_snn_scatter(s, j);
@@ -332,7 +347,8 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
     const struct bnn_snn_population *p = &s->net->populations[k];
     float *current = s->neurons[k].current;
     uint32_t *visits = s->neurons[k].visits;
-    if (!p->skips)
+    s->neurons[k].settles_on = current;
+    if (!p->skips && s->neurons[k].kept == NULL)
         begin(p, current);
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
@@ -376,10 +392,13 @@ static void step_events(struct bnn_snn_state *s, uint32_t k, const unsigned char
 static int same_values(const unsigned char *frame, uint32_t n)
 {
     const float *values = (const float *)(const void *)frame, *before = values - n;
-    uint32_t i = 0;
-    while (i < n && values[i] == before[i])
-        i++;
-    return i == n;
+    int differ = 0;
+    for (; !differ && n >= BNN_SNN_LANES; n -= BNN_SNN_LANES, values += BNN_SNN_LANES, before += BNN_SNN_LANES)
+        for (uint32_t i = 0; i < BNN_SNN_LANES; i++) /* a fixed length, which compilers vectorize */
+            differ |= values[i] != before[i];
+    for (uint32_t i = 0; i < n; i++)
+        differ |= values[i] != before[i];
+    return !differ;
 }
 
 static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
@@ -524,6 +543,7 @@ bnn_status bnn_snn_settle(bnn_snn_state *s, uint32_t population, const float *cu
         memset(s->neurons[population].own, 0, n * sizeof *currents);
     for (size_t t = 0; t < steps && !s->stopped; t++, currents += n) {
         memcpy(s->neurons[population].current, currents, n * sizeof *currents);
+        s->neurons[population].settles_on = s->neurons[population].current;
         visit(&s->net->populations[population], &s->neurons[population], 1);
         update(s, population);
         if (s->overflowed != 0)

@@ -167,18 +167,27 @@ static void convolve(struct bnn_snn_state *s, uint32_t projection, const struct 
     const struct bnn_snn_reach *const rows = s->reach[projection], *const columns = rows + at.from->h;
     const size_t width = at.to->c, line = at.to->w * width;
     const size_t kernel = p->kernel[0], taps = p->kernel[1] * width, stride = p->stride[0] * taps;
+    uint32_t *const index = s->index;
     uint64_t synops = 0;
-    for (size_t k = 0; k < n && !s->stopped; k++) {
-        move_to(&at, s->index[k]);
+    for (size_t k = 0, same; k < n && !s->stopped; k += same) {
+        move_to(&at, index[k]);
         const struct bnn_snn_reach down = rows[at.y], right = columns[at.x];
-        const size_t count = right.count * width;
+        const size_t count = right.count * width, first = down.tap * taps + right.place * width;
+        size_t to = down.target * line + (right.target + 1 - right.count) * width;
+        for (same = 1; k + same < n && index[k + same] < at.pixel + at.from->c; same++)
+            ;
         if (count == 0 || down.count == 0)
             continue;
-        add_runs(sums, down.target * line + (right.target + 1 - right.count) * width, -(ptrdiff_t)line, p,
-                 (at.channel * kernel + down.tap) * taps + right.place * width, (ptrdiff_t)stride, down.count, count,
-                 values == NULL ? NULL : values + k);
-        synops += down.count * count;
-        (void)bnn_snn_pause(s, down.count * count + kernel);
+        const uint32_t *value = values == NULL ? NULL : values + k;
+        if (same == 1)
+            add_runs(sums, to, -(ptrdiff_t)line, p, at.channel * kernel * taps + first, (ptrdiff_t)stride, down.count,
+                     count, value);
+        for (size_t j = 0; same > 1 && j < same; j++) /* channels of a pixel have the same targets */
+            index[k + j] -= at.pixel;
+        for (uint32_t i = 0; same > 1 && i < down.count; i++, to -= line)
+            add(sums, to, p, first + i * stride, kernel * taps, index + k, value, same, count);
+        synops += same * down.count * count;
+        (void)bnn_snn_pause(s, same * (down.count * count + kernel));
     }
     s->synops[projection] += synops;
 }

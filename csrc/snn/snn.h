@@ -79,6 +79,7 @@ struct bnn_snn_neurons {
     uint64_t still; /* an input's steps since it was given another frame */
     float *kept;    /* currents after the projections that come first and from inputs of values; NULL: there are none */
     uint64_t kept_at;            /* the step that they are of, counted from 1; 0: none */
+    const float *settles_on;     /* this step's currents: `current`, or `kept` if nothing else arrives */
     struct bnn_changes *changes; /* NULL: not an event population */
 };
 

@@ -708,13 +708,39 @@ def test_stopped_by_any_question() -> None:
     assert compare(network, expected, run(state.opened, [x], state), SEED) > 100
 
 
-def test_sums_of_bytes_have_32_bits() -> None:
-    """And wrap around, in every kernel family; docs/reference/snn-format.md says so."""
-    inputs = Population("in", (300,), input_emits=Emits.COUNTS)
-    sums = population("out", (40,), "relay", Reset.NONE, Emits.VALUES, output=True)
-    network = Network([inputs, sums], [Projection(0, 1, "dense", np.full((300, 40), 127, np.int8), name="w")])
-    x = np.full((1, 300), 2.0**24, np.float32)
-    expected = (300 * 127 * 2**24 + 2**31) % 2**32 - 2**31
+@pytest.mark.parametrize(("emits", "weight", "sent"), [(Emits.COUNTS, 127, 2.0**24), (Emits.SPIKES, -128, 1)])
+def test_sums_of_bytes_have_32_bits(emits: Emits, weight: int, sent: float) -> None:
+    """And wrap around, in every kernel family; docs/reference/snn-format.md says so.  600 times -128
+    needs more than 16."""
+    inputs = Population("in", (600,), input_emits=emits)
+    sums = population("out", (590,), "relay", Reset.NONE, Emits.VALUES, output=True)
+    network = Network([inputs, sums], [Projection(0, 1, "dense", np.full((600, 590), weight, np.int8), name="w")])
+    x = np.full((1, 600), sent, np.float32)
+    expected = (600 * weight * int(sent) + 2**31) % 2**32 - 2**31
     assert (Oracle(network).run([x]).sent[1] == expected).all()
     for family in available_kernels():
         assert (SpikingModel.from_bytes(encode(network), kernels=family).run(x).output == expected).all(), family
+
+
+@pytest.mark.parametrize("at_least", [False, True])
+@pytest.mark.parametrize("reset", [Reset.VALUE, Reset.SUBTRACT])
+@pytest.mark.parametrize(
+    "rule", ["integrate", "approach", "decay", "decay_scaled", "divide_all", "divide", "approach_rest", "leak_rest"]
+)
+def test_membranes_alone_equal_the_oracle(rule: str, reset: Reset, at_least: bool) -> None:
+    """Neurons with the same parameters and nothing but a membrane: families keep it in registers, and multiply by the
+    inverse of a power of two, which is exact.  Blocks of 32, and what is left of one; ties at the threshold."""
+    rng = np.random.default_rng([SEED, at_least])
+    x = np.append(rng.normal(0, 1, (20, 70)), rng.integers(-2, 5, (20, 70)) / 4, axis=0).astype(np.float32)
+    tau = [0.5, 2, 3, 2.0**20, 2.0**126, 2.0**127] if rule.startswith("divide") else [0.9]
+    for number in tau:
+        given = {"tau": number, "rest": -0.1, "rate": 0.3, "leak": 0.1, "beta": 0.9, "gain": 0.4, "threshold": 0.75}
+        out = population("out", (70,), rule, reset, output=True, **given)
+        out.parameters["reset"] = np.full(1, -0.2, np.float32)
+        out.dynamics = replace(out.dynamics, at_least=at_least)
+        projections = [Projection(0, 1, "diagonal", np.ones(1, np.float32))]
+        network = Network([Population("in", (70,), input_emits=Emits.VALUES), out], projections)
+        expected = Oracle(network).run([x])
+        for kernels in available_kernels():
+            found = run(opened(encode(network), kernels), [x])
+            assert compare(network, expected, found, (SEED, rule, number, kernels)) > 100

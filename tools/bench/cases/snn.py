@@ -248,7 +248,7 @@ def snn(bench: Bench, cnn: Path | None, batch: int) -> Found:
     rng = np.random.default_rng(1)
     found = []
     with torch.no_grad():
-        for steps, rate in ((20, 0.02), (100, 0.05), (100, 0.1)):
+        for steps, rate in ((20, 0.02), (100, 0.05), (100, 0.1), (100, 1.0)):
             x = (rng.random((steps, batch, SIZES[0])) < rate).astype(np.float32)
             models = {"bnn float32": dense(False), "bnn int8": dense(True)}
             found.append(compare(bench, f"784-400-10, T = {steps}, {rate:.0%} spikes", models, peers_dense, x))
