@@ -11,7 +11,7 @@
 enum {
     BNN_SNN_LANES = 32,     /* neurons that settle together: a word of spikes */
     BNN_SNN_PARAMETERS = 8, /* of a population; the first three are common */
-    BNN_SNN_VARIABLES = 6,  /* bnn_snn_variable */
+    BNN_SNN_VARIABLES = 7,  /* bnn_snn_variable */
     BNN_SNN_MOST = 1 << 24, /* the largest number of spikes, change or level: whole numbers below it are floats */
 };
 enum { THRESHOLD, RESET, INITIAL, OWN, SIGN = OWN, EVERY = OWN, LOWEST };

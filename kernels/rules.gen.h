@@ -30,6 +30,8 @@
     X(SYNAPTIC_JUMP_RECURRENT, 22, 3, 3, 0, 0) \
     X(ALPHA, 23, 3, 35, 0, 0) \
     X(INTEGRATE_RECTIFIED, 24, 0, 1, 0, 0) \
-    X(REFRACTORY_LIF, 25, 2, 5, 0, 0)
+    X(REFRACTORY_LIF, 25, 2, 5, 0, 0) \
+    X(LSNN, 26, 5, 67, 0, 0) \
+    X(LSNN_RECURRENT, 27, 5, 67, 0, 0)
 
 #endif

@@ -162,7 +162,7 @@ SLOT_TEXT = {
 
 def rule_header() -> str:
     """The records of neurons' rules."""
-    variables = ("v", "i", "refractory", "adapted", "level", "inhibition")
+    variables = ("v", "i", "refractory", "adapted", "level", "inhibition", "b")
     rows = []
     for rule in BY_OPCODE.values():
         kept = sum(1 << variables.index(name) for name in rule.states)

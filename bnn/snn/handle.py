@@ -24,7 +24,7 @@ SENT, CURRENT, MEMBRANE = "sent", "current", "membrane"
 _WHAT = {SENT: lib.BNN_SNN_SENT, CURRENT: lib.BNN_SNN_CURRENT, MEMBRANE: lib.BNN_SNN_MEMBRANE}
 _VARIABLES = {
     "v": lib.BNN_SNN_V, "i": lib.BNN_SNN_I, "refractory": lib.BNN_SNN_REFRACTORY, "adapted": lib.BNN_SNN_ADAPTED,
-    "level": lib.BNN_SNN_LEVEL, "inhibition": lib.BNN_SNN_INHIBITION,
+    "level": lib.BNN_SNN_LEVEL, "inhibition": lib.BNN_SNN_INHIBITION, "b": lib.BNN_SNN_B,
 }  # fmt: skip
 _KINDS = {
     lib.BNN_SNN_DENSE: "dense", lib.BNN_SNN_CONV: "conv", lib.BNN_SNN_DIAGONAL: "diagonal",
@@ -277,7 +277,7 @@ class State:
         self._polled("settle", lib.bnn_snn_settle, population, ffi.from_buffer("float[]", currents), len(currents))
 
     def get(self, population: int, variable: str) -> Floats:
-        """A state variable (n,): v, i, refractory, adapted, level or inhibition."""
+        """A state variable (n,): v, i, refractory, adapted, level, inhibition or b."""
         number = self._number(population, variable)
         values = np.empty(self.opened.populations[population].size, np.float32)
         check(lib.bnn_snn_get(self.pointer, population, number, ffi.from_buffer("float[]", values)), variable)

@@ -413,8 +413,8 @@ class SpikingModel:
         return np.asarray(self._sent(*self._given(x, None), [output], learn)[0][output][0])
 
     def state(self, population: str, variable: str = "v") -> Floats:
-        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted, level or
-        inhibition."""
+        """A state variable of a population after the last step, (*shape): v, i, refractory, adapted, level,
+        inhibition or b."""
         (p,) = self._named([population], SENT, "population")
         return np.asarray(self._to_outer(self._state.get(p.index, variable)[None], p)[0])
 

@@ -367,6 +367,7 @@ def longest_step(p: Population) -> float:
 _SHARES = {
     **dict.fromkeys(("approach", "approach_rest", "leak_rest"), ("rate",)),
     **dict.fromkeys(("synaptic_approach", "synaptic_jump", "synaptic_jump_recurrent"), ("alpha", "rate")),
+    **dict.fromkeys(("lsnn", "lsnn_recurrent"), ("alpha", "rate", "fade")),
 }
 
 

@@ -137,7 +137,7 @@ class _Follower:
         assert dynamics is not None
         currents = [c for c in oracle.arriving(i) if c is not None]
         radii = self._radii(i)
-        before = dict(state)
+        before, threshold = dict(state), dynamics.compared(values, state)
         late = dynamics.late(values, before)
         sent = dynamics.settle(values, state, *currents)
         # A box: the states that may be off, and the currents.
@@ -163,13 +163,13 @@ class _Follower:
         high = np.max([corner[2] for corner in corners], axis=0) + pad
         risky = np.zeros_like(loose)
         if dynamics.emits != Emits.VALUES:
-            risky = _turns(dynamics, values, state, low, high)
+            risky = _turns(dynamics, values, threshold, low, high)
         if late is not None and (dynamics.floored or dynamics.reset == Reset.CORRECTED_SUBTRACT):
             # What follows a spike changes the membrane, so whether a reset is due is not what the step before decided.
             due = [dynamics.late(values, {**before, "v": _outward(before["v"], s, off["v"])}) for s in (-1, 1)]
             risky = risky | (due[0] != due[1])
         values_sent = dynamics.emits == Emits.VALUES
-        for name in off:
+        for name in off.keys() - {"b"}:  # which follows from decisions alone
             # A decision that went the other way is at risk, and so is all that follows from it.
             reach = [np.where(values_sent | (there == sent), np.abs(moved[name].astype(np.float64) - state[name]), 0)
                      for there, moved, _ in corners]  # fmt: skip
@@ -243,15 +243,15 @@ def _corner(
     return sent, state, v
 
 
-def _turns(dynamics: Dynamics, values: Values, state: dict[str, Floats], low: Array, high: Array) -> Array:
+def _turns(dynamics: Dynamics, values: Values, compared: Floats, low: Array, high: Array) -> Array:
     """Whose decisions differ between two membranes."""
     if dynamics.emits != Emits.SPIKES:
         offset = values.get("offset", np.float32(0)).astype(np.float64)
         most = values.get("most", np.float32(2**24))
-        share = [np.clip((v + offset) / values["threshold"], 0, most) for v in (low, high)]
+        share = [np.clip((v + offset) / compared, 0, most) for v in (low, high)]
         slack = _PADS * UNIT * np.abs(share[1])
         return np.asarray(np.trunc(share[0] - slack) != np.trunc(share[1] + slack))
-    threshold = values["threshold"].astype(np.float64) + state.get("adapted", np.float32(0))
+    threshold = compared.astype(np.float64)
     fires = [v >= threshold if dynamics.at_least else v > threshold for v in (low, high)]
     turns = np.asarray(fires[0] != fires[1])
     if dynamics.winner and fires[1].any():  # others may win

@@ -280,6 +280,23 @@ def _refractory_lif(p: Values, s: State, x: Floats) -> Floats:
     return s["v"] - (x - s["v"]) * (part * _polynomial(part, _EXP))
 
 
+@_rule("lsnn", 26, "alpha rate rest fade rise", "v i b")
+def _lsnn(p: Values, s: State, x: Floats) -> Floats:
+    """v = v + rate * ((rest - v) + i); i = (i - alpha * i) + x; b = b + fade * (threshold - b), fade = dt / tau_adapt:
+    Norse's LSNNCell. It fires above b, which each spike raises by `rise`."""
+    v: Floats = s["v"] + p["rate"] * ((p["rest"] - s["v"]) + s["i"])
+    s["i"] = (s["i"] - p["alpha"] * s["i"]) + x
+    return v
+
+
+@_rule("lsnn_recurrent", 27, "alpha rate rest fade rise", "v i b", recurrent=True)
+def _lsnn_recurrent(p: Values, s: State, x: Floats, own: Floats) -> Floats:
+    """as lsnn; i = ((i - alpha * i) + x) + own: Norse's LSNNRecurrentCell."""
+    v: Floats = s["v"] + p["rate"] * ((p["rest"] - s["v"]) + s["i"])
+    s["i"] = ((s["i"] - p["alpha"] * s["i"]) + x) + own
+    return v
+
+
 #: Of rates up to 1, what these leave out is below float32's rounding: (1 - exp(-z)) / z of -z, artanh(s) / s of s * s.
 _EXP = [np.float32(1 / math.factorial(k)) for k in range(12, 0, -1)]
 _LOG = [np.float32(1 / k) for k in range(23, 0, -2)]
@@ -333,6 +350,8 @@ class Dynamics:
             state["v"] = (np.zeros(size, np.float32) + p["initial"]).astype(np.float32)
         if "i" in state and "leak" in p:
             state["i"] = state["i"] + p["leak"]
+        if "b" in state:
+            state["b"] = state["b"] + p["threshold"]
         return state
 
     def settle(
@@ -355,11 +374,11 @@ class Dynamics:
         late = np.zeros(1, np.bool_) if asked is None else asked
         if self.reset == Reset.LATE_ZERO:
             s["v"] = np.where(late, ZERO, s["v"])
-        threshold = p["threshold"]
-        if "adapted" in s:
-            if learning:
-                s["adapted"] = s["adapted"] * p["fall"]
-            threshold = threshold + s["adapted"]
+        if "adapted" in s and learning:
+            s["adapted"] = s["adapted"] * p["fall"]
+        threshold = self.compared(p, s)
+        if "b" in s:
+            s["b"] = threshold
         v = self.rule.charge(p, s, *currents)
         charged(v)
         if self.reset in (Reset.LATE_SUBTRACT, Reset.CORRECTED_SUBTRACT):
@@ -372,7 +391,7 @@ class Dynamics:
             s["v"] = v
             return v
         if self.emits == Emits.COUNTS:
-            return self._count(p, s, v)
+            return self._count(threshold, s, v)
         if self.emits == Emits.CHANGES:
             before, s["level"], s["v"] = s["level"], self._level(p, v), v
             return s["level"] - before
@@ -395,8 +414,16 @@ class Dynamics:
             s["refractory"] = np.where(fired, period, s["refractory"])
         if "adapted" in s and learning:
             s["adapted"] = np.where(fired, s["adapted"] + p["step"], s["adapted"])
+        if "b" in s:
+            s["b"] = np.where(fired, s["b"] + p["rise"], s["b"])
         s["v"] = v
         return sent.astype(np.float32)
+
+    def compared(self, p: Values, s: State) -> Floats:
+        """What membranes are compared with in a step that begins with this state, but for late resets."""
+        if "b" in s:
+            return np.asarray(s["b"] + p["fade"] * (p["threshold"] - s["b"]))
+        return np.asarray(p["threshold"] + s["adapted"] if "adapted" in s else p["threshold"])
 
     def late(self, p: Values, s: State) -> Array | None:
         """The neurons for which a late reset is due in this step; None if the rule has no late reset."""
@@ -413,9 +440,9 @@ class Dynamics:
         level = np.where(share > 0, np.where(share < p["most"], np.trunc(share), p["most"]), ZERO)
         return level.astype(np.float32)
 
-    def _count(self, p: Values, s: State, v: Floats) -> Floats:
+    def _count(self, threshold: Floats, s: State, v: Floats) -> Floats:
         """Counts are at most MOST_SPIKES, so that each is a float32 and an int32."""
-        share = v / p["threshold"]
+        share = v / threshold
         count = np.where(v > 0, np.where(share < MOST_SPIKES, np.trunc(share), MOST_SPIKES), ZERO).astype(np.float32)
-        s["v"] = v - count * p["threshold"]
+        s["v"] = v - count * threshold
         return count

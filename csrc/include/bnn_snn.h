@@ -156,7 +156,8 @@ typedef enum bnn_snn_variable {
     BNN_SNN_REFRACTORY = 2,
     BNN_SNN_ADAPTED = 3,
     BNN_SNN_LEVEL = 4, /* whole numbers from 0 to 2^24 */
-    BNN_SNN_INHIBITION = 5
+    BNN_SNN_INHIBITION = 5,
+    BNN_SNN_B = 6 /* the threshold that moves, of LSNN */
 } bnn_snn_variable;
 /* Those of event populations (the level; v of a sum, or of a counter with weights) can be read, and not be set. */
 bnn_status bnn_snn_get(const bnn_snn_state *state, uint32_t population, bnn_snn_variable variable, float *values);

@@ -132,6 +132,8 @@ static const struct bnn_per_neuron *initial(const struct bnn_snn_population *p, 
 {
     if (variable == BNN_SNN_V)
         return &p->parameters[INITIAL];
+    if (variable == BNN_SNN_B)
+        return &p->parameters[THRESHOLD];
     return variable == BNN_SNN_I && p->rule == RULE_SYNAPTIC_APPROACH ? &p->parameters[OWN + 2] : NULL; /* leak */
 }
 

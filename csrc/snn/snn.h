@@ -160,7 +160,7 @@ static inline float bnn_of(const struct bnn_per_neuron *a, size_t neuron)
 static inline int bnn_snn_recurrent(const struct bnn_snn_population *p)
 {
     return p->rule == RULE_DECAY_RECURRENT || p->rule == RULE_SYNAPTIC_RECURRENT ||
-           p->rule == RULE_SYNAPTIC_JUMP_RECURRENT;
+           p->rule == RULE_SYNAPTIC_JUMP_RECURRENT || p->rule == RULE_LSNN_RECURRENT;
 }
 
 static inline size_t bnn_snn_words(uint32_t n)

@@ -179,7 +179,7 @@ static void settle(struct pair *p)
 static void exchange(struct pair *p)
 {
     uint32_t population = (uint32_t)fuzz_draw(p->script, bnn_snn_population_count(p->net) + 1u);
-    bnn_snn_variable variable = (bnn_snn_variable)fuzz_draw(p->script, 5);
+    bnn_snn_variable variable = (bnn_snn_variable)fuzz_draw(p->script, 7);
     bnn_snn_population_info info = {.neurons = 1};
     (void)bnn_snn_get_population(p->net, population, &info);
     float *values = fuzz_block(info.neurons * sizeof(float));

@@ -127,6 +127,8 @@ NEURONS = {
         "LILinearCell",
         "LIFRecurrentCell",
         "LIFRecurrent",
+        "LSNNCell",
+        "LSNNRecurrentCell",
     ),
     "sinabs": ("IAF", "IAFSqueeze", "LIF", "LIFSqueeze", "ExpLeak"),
 }
@@ -977,7 +979,7 @@ def recurrent_cells() -> Any:
     return _memory(norse.LIFRecurrentCell(60, 60, p=norse.LIFParameters(v_th=torch.tensor(0.5))))
 
 
-@case("norse", 20, called="steps", refused="'layer' (LSNNRecurrentCell): found a result that cannot be followed")
+@case("norse", 20, called="steps")
 def adaptive_cells() -> Any:
     """https://github.com/norse/norse/blob/main/norse/task/memory.py
 
@@ -987,6 +989,21 @@ def adaptive_cells() -> Any:
     import torch
 
     return _memory(norse.LSNNRecurrentCell(20, 20, p=norse.LSNNParameters(v_th=torch.tensor(0.5))))
+
+
+@case("norse", 40)
+def adaptive_without_recurrence() -> Any:
+    """https://norse.github.io/norse/generated/norse.torch.module.lsnn.html
+
+    Thresholds that adapt, and fade within the run.
+    """
+    import norse.torch as norse
+    import torch
+
+    fades = norse.LSNNParameters(tau_adapt_inv=torch.tensor(50.0), beta=torch.tensor(0.3), v_th=torch.tensor(0.4))
+    return norse.SequentialState(
+        torch.nn.Linear(40, 60), norse.LSNNCell(p=fades), torch.nn.Linear(60, 20), norse.LSNNCell(),
+    )  # fmt: skip
 
 
 @case("norse", 50, called="steps")

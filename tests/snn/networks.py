@@ -50,7 +50,7 @@ def draw_population(
         "threshold": (0.25, 2), "tau": (1, 8), "period": (0, 4), "gain": (0.1, 1), "alpha": (0.1, 0.9),
         "beta": (0.1, 1),
         "rate": (0.1, 0.9), "decay": (0.1, 1), "weight": (0.5, 2), "resistance": (0.5, 2), "step": (0, 0.5),
-        "fall": (0.5, 1),
+        "fall": (0.5, 1), "fade": (0.05, 0.5), "rise": (0, 1),
     }  # fmt: skip
     probe = Population(name, shape, dynamics)
     parameters = {p: draw(*ranges.get(p, (-0.25, 0.25))) for p in probe.parameter_names}

@@ -563,7 +563,7 @@ def test_wrong_arguments_of_c() -> None:
     v, level = lib.BNN_SNN_V, lib.BNN_SNN_LEVEL
     for arguments in (
         (null, FIRING, v, floats), (s, 7, v, floats), (s, FIRING, level + 1, floats), (s, RELAY, v, floats),
-        (s, FIRING, v, null), (s, FIRING, lib.BNN_SNN_INHIBITION + 1, floats),
+        (s, FIRING, v, null), (s, FIRING, lib.BNN_SNN_B + 1, floats),
     ):  # fmt: skip
         assert lib.bnn_snn_get(*arguments) == lib.bnn_snn_set(*arguments) == bad, arguments
     assert lib.bnn_snn_set(s, LEVELS, level, floats) == bad  # halves

@@ -286,7 +286,6 @@ def test_maxima_of_currents_and_counts() -> None:
 
 @pytest.mark.parametrize(("simulator", "where", "name", "options", "title"), [
     ("spikingjelly", "spikingjelly.activation_based.neuron", "KLIFNode", {}, "SpikingJelly 2.0"),
-    ("norse", "norse.torch", "LSNNRecurrentCell", {"input_size": 6, "hidden_size": 6}, "Norse 1.1"),
     ("sinabs", "sinabs.layers", "ALIF", {"tau_mem": 5.0, "tau_adapt": 5.0}, "sinabs 3.1"),
 ])  # fmt: skip
 def test_neurons_without_a_rule_are_named(simulator: str, where: str, name: str, options: Any, title: str) -> None:

@@ -85,6 +85,12 @@ CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, l
     "integrate_rectified": ([1.5, -3], [], {"initial": 0.25}, {"v": [1.75, 1.75]}),
     "refractory_lif": ([1, 1], [], {"rate": 0.5, "period": 2},
                        {"v": [np.float32(1 - math.exp(-t)).item() for t in (0.5, 1)], "refractory": [-1, -2]}),
+    # The membrane sees the current of the step before.
+    "lsnn": ([1, 0], [], {"alpha": 0.5, "rate": 0.25, "rest": 0.5, "fade": 0.5, "rise": 2, "initial": 0.5},
+             {"v": [0.5, 0.75], "i": [1, 0.5], "b": [1, 1]}),
+    "lsnn_recurrent": ([1, 0], [0.25, 1],
+                       {"alpha": 0.5, "rate": 0.25, "rest": 0.5, "fade": 0.5, "rise": 2, "initial": 0.5},
+                       {"v": [0.5, 0.8125], "i": [1.25, 1.625], "b": [1, 1]}),
 }  # fmt: skip
 
 
@@ -92,6 +98,13 @@ CHARGES: dict[str, tuple[list[float], list[float], dict[str, float], dict[str, l
 def test_charges(rule: str) -> None:
     currents, own, parameters, expected = CHARGES[rule]
     assert values_of(rule, currents, own, **parameters) == expected
+
+
+def test_a_threshold_moves_at_inference() -> None:
+    """b rises with a spike, after the comparison, and goes back to the threshold by half of the way in a step."""
+    parameters = {"alpha": 1, "rate": 1, "rest": 0, "fade": 0.5, "rise": 2}
+    sent, seen = run(Dynamics(RULES["lsnn"], Reset.VALUE), [2, 4, 2, 5, 0], **parameters)
+    assert sent == [0, 1, 1, 0, 1] and seen["b"] == [1, 3, 4, 2.5, 3.75]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +311,7 @@ def test_what_skips_changes_nothing_without_a_current(name: str) -> None:
 
 
 def test_opcodes_are_those_of_the_file_format() -> None:
-    assert sorted(rule.opcode for rule in (RULES | EVENT_RULES).values()) == list(range(1, 26))
+    assert sorted(rule.opcode for rule in (RULES | EVENT_RULES).values()) == list(range(1, 28))
     assert list(RULES) == list(CHARGES)  # above, in their order
     names = ["NONE", "VALUE", "SUBTRACT", "LATE_ZERO", "LATE_SUBTRACT", "LATE_DISCARD", "CORRECTED_SUBTRACT",
              "LATE_ALL"]  # fmt: skip

@@ -40,6 +40,7 @@ RATES: dict[str, dict[str, float]] = {
     "approach": {"leak": 0}, "approach_rest": {"rest": 0}, "leak_rest": {"rest": 0},
     "synaptic_approach": {"alpha": 0.5, "leak": 0, "weight": 1, "resistance": 1},
     **dict.fromkeys(("synaptic_jump", "synaptic_jump_recurrent"), {"alpha": 0.5, "rest": 0}),
+    **dict.fromkeys(("lsnn", "lsnn_recurrent"), {"alpha": 0.5, "rest": 0, "fade": 0.5, "rise": 1}),
 }  # fmt: skip
 
 

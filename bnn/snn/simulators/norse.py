@@ -161,6 +161,11 @@ def _jump(found: Found, rule: str = "synaptic_jump") -> Neuron:
     return _module(found, rule, rest=numbers(found["module"].p.v_leak), **rates)
 
 
+def _adapting(found: Found, rule: str = "lsnn") -> Neuron:
+    p, rates = found["module"].p, _rates(found, alpha="tau_syn", rate="tau_mem", fade="tau_adapt")
+    return _module(found, rule, rest=numbers(p.v_leak), rise=numbers(p.beta), **rates)
+
+
 def _box(rule: str, leak: str) -> Callable[[Found], Neuron]:
     """``leak``: the rule's name for it."""
 
@@ -173,6 +178,7 @@ def _box(rule: str, leak: str) -> Callable[[Found], Neuron]:
 _CELLS = {
     "IAF": lambda f: _module(f, "integrate", "v_reset"), "LIF": _jump, "LI": _jump,
     "LIFRecurrent": lambda f: _jump(f, "synaptic_jump_recurrent"),
+    "LSNN": _adapting, "LSNNRecurrent": lambda f: _adapting(f, "lsnn_recurrent"),
     "LIFBox": _box("approach", "leak"), "LIBox": _box("approach_rest", "rest"),
 }  # fmt: skip
 _MODULES = {**_CELLS, **{f"{name}Cell": made for name, made in _CELLS.items()}, "LILinearCell": _jump}

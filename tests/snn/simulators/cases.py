@@ -188,6 +188,27 @@ def norse_lif_cell(draw: Draw, n: int) -> Neurons:
 
 
 @case("norse")
+def norse_lsnn_cell(draw: Draw, n: int) -> Neurons:
+    from norse.torch.functional.lsnn import LSNNFeedForwardState, LSNNParameters
+    from norse.torch.module.lsnn import LSNNCell
+
+    dt, inverse, rate, leak = norse_box(draw, n)
+    synapse, adapt = 1 / (dt * draw.steps(n, 16)), 1 / (dt * draw.steps(n, 64))
+    threshold, reset, beta = draw.tensor(n, 0.3, 1), draw.tensor(n, -0.5, 0.2), draw.tensor(n, 0.1, 1)
+    cell = LSNNCell(LSNNParameters(synapse, inverse, adapt, leak, threshold, reset, beta), dt=dt)
+    state = LSNNFeedForwardState(leak, torch.zeros(n), threshold)  # its own takes one leak for all
+
+    def step(x: Any) -> tuple[Any, States]:
+        nonlocal state
+        z, state = cell(x, state)
+        return z, {"i": state.i, "v": state.v, "b": state.b}
+
+    values = {"threshold": threshold, "reset": reset, "initial": leak, "rest": leak, "rate": rate, "rise": beta}
+    values |= {"alpha": dt * synapse, "fade": dt * adapt}
+    return Neurons(dynamics("lsnn", Reset.VALUE), values, step, 3.0)
+
+
+@case("norse")
 def norse_li(draw: Draw, n: int) -> Neurons:
     from norse.torch.functional.leaky_integrator_box import LIBoxParameters
     from norse.torch.module.leaky_integrator_box import LIBoxCell

@@ -72,29 +72,37 @@ def check(name: str, draw: Draw, kind: str, mechanism: str, delay: bool, reset: 
     assert 0.02 < share < 0.9
 
 
-def check_norse(draw: Draw, n: int, steps: int) -> None:
+def check_norse(draw: Draw, n: int, steps: int, name: str) -> None:
     norse = pytest.importorskip("norse.torch", reason="norse is not installed")
     weights = np.round(draw.rng.normal(0, 3, (n, n))).astype(np.float32) / 64
     inverse = {"tau_syn_inv": 1000 / draw.steps(n, 16), "tau_mem_inv": 1000 / draw.steps(n, 64)}
     threshold, reset, leak = draw.tensor(n, 0.3, 1), draw.tensor(n, -0.5, 0.2), draw.tensor(1, -0.3, 0.2)[0]
-    parameters = norse.LIFParameters(v_th=threshold, v_reset=reset, v_leak=leak, **inverse)
+    adapts, more = name == "LSNN", {}
+    if adapts:
+        more = {"tau_adapt_inv": 1000 / draw.steps(n, 64), "beta": draw.tensor(n, 0.1, 0.5)}
+    made = getattr(norse, f"{name}Parameters")
+    parameters = made(v_th=threshold, v_reset=reset, v_leak=leak, **inverse, **more)
     own = torch.from_numpy(weights)
-    cell = norse.LIFRecurrentCell(n, n, parameters, input_weights=torch.eye(n), recurrent_weights=own, autapses=True)
+    cell = getattr(norse, f"{name}RecurrentCell")(
+        n, n, parameters, input_weights=torch.eye(n), recurrent_weights=own, autapses=True
+    )
     values = {"threshold": threshold, "reset": reset, "initial": leak, "rest": leak}
     values |= {"alpha": 0.001 * inverse["tau_syn_inv"], "rate": 0.001 * inverse["tau_mem_inv"]}
     projection = Projection(1, 1, "dense", np.ascontiguousarray(weights.T), delay=1)
-    rule = Dynamics(RULES["synaptic_jump_recurrent"], Reset.VALUE)
+    if adapts:
+        values |= {"fade": 0.001 * more["tau_adapt_inv"], "rise": more["beta"]}
+    rule = Dynamics(RULES["lsnn_recurrent" if adapts else "synaptic_jump_recurrent"], Reset.VALUE)
     oracle, state, sent = oracle_of(values, projection, rule, n), None, 0
     for t in range(steps):
         x = draw.currents(n, 2)
         oracle.step([x])
         z, state = cell(torch.from_numpy(x).reshape(1, -1), state)
         equal(f"step {t}: sent", oracle.sent[1][-1], z[0])
-        for what in ("i", "v"):
-            equal(f"step {t}: {what}", oracle.states[1][what], getattr(state, what)[0])
+        for what in ("i", "v", "b") if adapts else ("i", "v"):
+            equal(f"step {t}: {what}", oracle.states[1][what], getattr(state, what).expand(1, n)[0])
         sent += int(np.count_nonzero(oracle.sent[1][-1]))
     share = sent / (n * steps)
-    print(f"LIFRecurrentCell: {n * steps} decisions, {share:.1%} sent, 0 differ")
+    print(f"{name}RecurrentCell: {n * steps} decisions, {share:.1%} sent, 0 differ")
     assert 0.02 < share < 0.9
 
 
@@ -128,9 +136,12 @@ def test_millions_of_recurrent_decisions_equal_the_simulator(
 
 
 @pytest.mark.parametrize("size", [SIZES["dense"], pytest.param(MANY["dense"], marks=pytest.mark.slow)])
-def test_recurrent_neurons_of_norse_equal_the_simulator(size: tuple[int, int], rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("name", ["LIF", "LSNN"])
+def test_recurrent_neurons_of_norse_equal_the_simulator(
+    name: str, size: tuple[int, int], rng: np.random.Generator
+) -> None:
     with torch.no_grad():
-        check_norse(Draw(rng), *size)
+        check_norse(Draw(rng), *size, name)
 
 
 def test_rsynaptic_without_reset_delay_cannot_be_called_without_states() -> None:
