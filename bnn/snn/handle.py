@@ -13,7 +13,7 @@ import numpy as np
 from .._arguments import check_count, check_text
 from .._types import Array, Floats
 from ..errors import BnnError, InputError
-from ..runtime.handles import FLOATS, Contents, Memory, OpenedFile, Pulse, check, text_of
+from ..runtime.handles import Contents, Memory, OpenedFile, Pulse, check, text_of
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
 from .rules import BY_OPCODE, Emits, overflow_text
@@ -162,10 +162,13 @@ class OpenedNetwork(OpenedFile):
         )  # fmt: skip
 
     def packed(self, population: int, x: Floats) -> Array | None:
-        """:func:`frames` of contiguous float32 (T, n), the neurons in C's order; None: one is neither 0 nor 1."""
+        """:func:`frames` of float32 (T, ...), the neurons of a step side by side in C's order; None: one is neither 0
+        nor 1."""
         words = np.empty((len(x), self.populations[population].frame // 4), np.uint32)
-        values, to = ffi.from_buffer(FLOATS, x), ffi.from_buffer(_WORDS, words)
-        status = lib.bnn_snn_pack(self.pointer, population, values, len(x), to)
+        # A sample of several has gaps between its steps; a buffer may have none, and an empty array's has no strides.
+        values = ffi.cast("float *", x.__array_interface__["data"][0])
+        stride, to = x.strides[0] // 4, ffi.from_buffer(_WORDS, words)
+        status = lib.bnn_snn_pack(self.pointer, population, values, stride, len(x), to)
         return words if status == lib.BNN_OK else None
 
 

@@ -278,8 +278,8 @@ class SpikingModel:
             records += [(p.index, what, values) for p, values in floats[what].items()]
 
         def given(i: int) -> list[Array]:
-            """The frames of a sample, made where they are used; of a copy that is in the cache."""
-            frames = [self._frames(np.ascontiguousarray(x[p.name][:, i]), p, 0) for p in self._inputs]
+            """The frames of a sample, made where they are used."""
+            frames = [self._frames(x[p.name][:, i], p, 0) for p in self._inputs]
             for p, own in zip(self._inputs, frames, strict=True):
                 if p in sent:
                     sent[p][i] = own
@@ -712,10 +712,12 @@ class SpikingModel:
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
         x = check_numbers(x, f"input {p.name}")
-        if x.dtype == FLOAT32 and p.emits == Emits.SPIKES and x.flags.c_contiguous and not self._moves(p):
+        dense = x.flags.c_contiguous or (len(x) > 0 and x[0].flags.c_contiguous and x.strides[0] % 4 == 0)
+        if x.dtype == FLOAT32 and p.emits == Emits.SPIKES and dense and x.flags.aligned and not self._moves(p):
             packed = self._opened.packed(p.index, x)
             if packed is not None:  # otherwise a message says where
                 return packed
+        x = np.ascontiguousarray(x)  # several passes follow
         if x.dtype == np.float16:  # which has no 2^24
             x = x.astype(np.float32)
         if p.emits == Emits.SPIKES and x.dtype != bool:

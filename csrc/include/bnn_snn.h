@@ -109,9 +109,10 @@ bnn_status bnn_snn_record(bnn_snn_state *state, uint32_t population, bnn_snn_wha
  * called, or `value` more (counts, values, changes).  BNN_ERROR_ARGUMENT: no such neuron, or it cannot send the sum. */
 bnn_status bnn_snn_send(bnn_snn_state *state, uint32_t population, uint32_t neuron, float value);
 
-/* Frames of a population of spikes from `steps` times its neurons' values.  BNN_ERROR_ARGUMENT: no such population, or a
- * value that is neither 0 nor 1. */
-bnn_status bnn_snn_pack(const bnn_snn *net, uint32_t population, const float *values, size_t steps, uint32_t *frames);
+/* Frames of a population of spikes from `steps` times its neurons' values, `stride` floats from one step to the next.
+ * BNN_ERROR_ARGUMENT: no such population, or a value that is neither 0 nor 1. */
+bnn_status bnn_snn_pack(const bnn_snn *net, uint32_t population, const float *values, ptrdiff_t stride, size_t steps,
+                        uint32_t *frames);
 
 /* Runs steps.  inputs[i]: the frames of the i-th input population (in their order), step after step, instead of what
  * bnn_snn_send gave; NULL: what bnn_snn_send gave for the first step, nothing later.  inputs itself may be NULL.

@@ -556,8 +556,8 @@ def test_wrong_arguments_of_c() -> None:
         assert lib.bnn_snn_settle(*arguments, 1) == bad, arguments
     words = ffi.new("uint32_t[]", 9)
     for arguments in (
-        (null, 0, floats, 1, words), (net, 0, null, 1, words), (net, 0, floats, 1, null), (net, 7, floats, 1, words),
-        (net, LEVELS, floats, 1, words), (net, 0, floats, 1, words),
+        (null, 0, floats, 5, 1, words), (net, 0, null, 5, 1, words), (net, 0, floats, 5, 1, null),
+        (net, 7, floats, 5, 1, words), (net, LEVELS, floats, 5, 1, words), (net, 0, floats, 5, 1, words),
     ):  # fmt: skip
         assert lib.bnn_snn_pack(*arguments) == bad, arguments
     v, level = lib.BNN_SNN_V, lib.BNN_SNN_LEVEL

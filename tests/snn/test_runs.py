@@ -431,6 +431,9 @@ def test_spikes_are_the_same_in_any_type_and_layout(shape: tuple[int, ...]) -> N
     for given in (x, x.astype(np.uint8), x.astype(np.float32), x.astype(float), -np.float32(0) + x, wide[..., ::2]):
         run = model.run(given, record=["in0"])
         assert (run.recorded["in0"] == x).all() and (run.output == x).all() and run.report.layers[0].spikes == x.sum()
+    several = np.stack([x, ~x, x[::-1]], axis=1).astype(np.float32)
+    assert (model.run(several, threads=2).output == several).all()
+    assert (model.run(several[::-1, 1]).output == ~x[::-1]).all()
     for wrong in (0.5, -1, np.nan, np.inf, 1e-45):
         x = wide[..., ::2].copy()
         x[(7, *(n - 1 for n in shape))] = wrong
