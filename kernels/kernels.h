@@ -35,6 +35,13 @@ struct bnn_epilogue {
     int clamp0, clamp1;       /* whether there is a clamp */
 };
 
+/* From integer sums to bytes: see `requantize` of bnn/ir/ops.  A multiplier and a shift per channel, which may be read up
+ * to the full width of the last block; the others are bytes. */
+struct bnn_requantizer {
+    const int32_t *multiplier, *shift;
+    int32_t zero, low, high;
+};
+
 /* The places of a call's pixels: an offset per array and pixel, in elements.  Lists are made once for a layer and serve
  * all its rows, which differ only in their first elements. */
 struct bnn_places {
@@ -60,9 +67,11 @@ struct bnn_tile {
     const int32_t *whole;     /* of bytes, instead: the table of numbers that are added before the sum is a float */
     size_t first, channels;   /* the block's first channel, and the number of channels: 1 to the block's width */
     uint32_t *bits;           /* output words; bits of the last word beyond the channels become zero */
-    float *values;            /* output values; either may be NULL */
-    const float *residual;    /* or NULL */
-    const struct bnn_epilogue *epilogue; /* floats only */
+    uint8_t *bytes;           /* output bytes at the places of values, of sums by int8 weights; then both are NULL */
+    const struct bnn_requantizer *requantizer; /* of bytes */
+    float *values;                             /* output values; either may be NULL */
+    const float *residual;                     /* or NULL */
+    const struct bnn_epilogue *epilogue;       /* floats only */
     struct bnn_places at;
 };
 
@@ -120,6 +129,10 @@ struct bnn_byte_kernels {
     void (*pack)(uint32_t *dst, const struct bnn_byte_filters *filters);
     /* correction + the sum of products.  Nothing beyond a segment's length is read except slack. */
     bnn_tile_kernel *values;
+    /* For int8 weights alone.  As of floats: weights are int32_t [segment][length], and length is a multiple of lanes. */
+    bnn_tile_kernel *depthwise;
+    /* dst[i] = the byte of sums[i], by the first multiplier and shift */
+    void (*requantize)(uint8_t *dst, const int32_t *sums, size_t count, const struct bnn_requantizer *requantizer);
 };
 
 /* A float's byte: see `quantize` of bnn/ir/ops. */

@@ -101,8 +101,25 @@ def unary(op: str, x: int = F32, out: int = F32, **attrs: Any) -> Callable[[], C
     return lambda: Case(op, [data(x, *SHAPE)], data(out, *SHAPE), dict(attrs))
 
 
-def pool(op: str) -> Callable[[], Case]:
-    return lambda: Case(op, [data(F32, 4, 6, 3)], data(F32, 2, 3, 3), dict(POOL))
+def pool(op: str, dtype: int = F32) -> Callable[[], Case]:
+    return lambda: Case(op, [data(dtype, 4, 6, 3)], data(dtype, 2, 3, 3), dict(POOL))
+
+
+def pair(op: str) -> Callable[[], Case]:
+    attrs = {"multiplier": 2**30, "shift": -3, "zero": 128, "high": 255}
+    tables = (9, -9)
+    return lambda: Case(
+        op,
+        [data(U8, *SHAPE), data(U8, *SHAPE), *(const(I32, 256, value=v) for v in tables)],
+        data(U8, *SHAPE),
+        dict(attrs),
+    )
+
+
+def mean(height: int, width: int) -> Case:
+    """Of all bytes of an image."""
+    window = {"kernel_h": height, "kernel_w": width, "stride_h": 1, "stride_w": 1}
+    return Case("avg_pool", [data(U8, height, width, 1)], data(U8, 1, 1, 1), window)
 
 
 def two(op: str) -> Callable[[], Case]:
@@ -135,6 +152,27 @@ CASES: dict[str, Callable[[], Case]] = {
     "qconv2d": lambda: conv(
         "qconv2d", U8, 3, const(I8, 4, 2, 3, 3), F32, const(F32, 3, value=[0, 7, 255]), slots=SLOTS["zeros"]
     ),
+    "qconv2d to bytes": lambda: conv(
+        "qconv2d",
+        U8,
+        3,
+        const(I8, 4, 2, 3, 3),
+        U8,
+        const(F32, 3, value=[0, 7, 255]),
+        const(I32, 4),
+        const(I32, 4, value=2**30),
+        const(I32, 4, value=-8),
+        const(I32, 3, value=[128, 0, 255]),
+        slots=sum(SLOTS[slot] for slot in ("zeros", "bias", "multiplier", "shift", "range")),
+    ),  # fmt: skip
+    "lookup": lambda: Case("lookup", [data(U8, *SHAPE), const(U8, 256)], data(U8, *SHAPE)),
+    **{op: pair(op) for op in ("qadd", "qmul")},
+    "max_pool of bytes": pool("max_pool", U8),
+    "avg_pool of bytes": pool("avg_pool", U8),
+    "concat of bytes": lambda: Case("concat", [data(U8, *SHAPE), data(U8, 2, 3, 1)], data(U8, 2, 3, 6)),
+    "slice of bytes": lambda: Case("slice", [data(U8, *SHAPE)], data(U8, 2, 3, 2), {"begin": 1, "end": 3}),
+    "pad of bytes": lambda: Case("pad", [data(U8, *SHAPE)], data(U8, 3, 3, 5), {"pad_bottom": 1, "value": 255.0}),
+    "pad_channels of bytes": lambda: Case("pad_channels", [data(U8, *SHAPE)], data(U8, 2, 3, 6), {"before": 1}),
     "quantize": unary("quantize", F32, U8, scale=2.0, zero=255),
     "quantize at thresholds": lambda: Case(
         "quantize",
@@ -180,6 +218,8 @@ LONG: dict[str, Callable[[], Case]] = {
     "longer of bits": lambda: big("bconv2d", B1, (512, 512), 64),
     "longest of bytes": lambda: big("iconv2d", U8, (257, 64), 2),
     "longer of bytes": lambda: big("iconv2d", U8, (67, 491), 1),
+    "longest mean": lambda: mean(4096, 2048),
+    "longer mean": lambda: mean(4096, 2049),
     "longest of planes": lambda: big("bconv2d", B1, (257, 4), 32, planes=8),
     "longer of planes": lambda: big("bconv2d", B1, (3, 343), 32, planes=8),
 }

@@ -17,6 +17,7 @@ from bnn.ir.ops import (
     CONVOLUTIONS,
     MOST_PLANES,
     OPS,
+    REQUANTIZATION,
     SLOTS,
     BatchSizeAttrs,
     ClampAttrs,
@@ -27,6 +28,7 @@ from bnn.ir.ops import (
     PoolAttrs,
     PowAttrs,
     QuantizeAttrs,
+    RequantizeAttrs,
     ReshapeAttrs,
     ResizeAttrs,
     RoundAttrs,
@@ -104,7 +106,8 @@ def _makers(dtype: DType, kind: str = "whole") -> dict[str, Maker]:
     """The makers of the ops that take such data, by what they make of whole numbers."""
 
     def kind_of(op: Op) -> str:
-        return "function" if op.library else "mean" if op.attrs is PoolAttrs and op.sums else "whole"
+        mean = op.attrs is PoolAttrs and op.sums and dtype is DType.f32
+        return "function" if op.library else "mean" if mean else "whole"
 
     return {
         op.name: op.maker for op in OPS.values() if op.maker is not None and dtype in op.takes and kind == kind_of(op)
@@ -177,7 +180,8 @@ def _channels(rng: Rng, binary: bool) -> tuple[int, int, int]:
 def _slots(rng: Rng, binary: bool, out: DType) -> tuple[str, ...]:
     if binary and out is DType.b1 and rng.random() < 0.6:
         return ("threshold", "negated") if rng.random() < 0.5 else ("threshold",)
-    return tuple(s for s in SLOTS if s not in ("zeros", "threshold", "negated") and rng.random() < 0.4)
+    left_out = ("zeros", "threshold", "negated", *REQUANTIZATION)
+    return tuple(s for s in SLOTS if s not in left_out and rng.random() < 0.4)
 
 
 def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
@@ -308,6 +312,25 @@ def taker(rng: Rng, conv: Node) -> Node:
     return make("max_pool", conv, *operands, attrs=attrs)
 
 
+def of_bytes(rng: Rng) -> Graph:
+    """A small network of all ops from bytes to bytes; its output is the numbers of the last, by a table."""
+    x = input_node("x", (6, 6, 4), DType.u8)
+    value: Node = x
+    for name in ("qconv2d", "max_pool", "qadd", "pad", "avg_pool", "slice", "qmul", "pad_channels", "concat", "lookup"):
+        made = value
+        while made is value or made.type.dtype is not DType.u8 or np.prod(made.type.shape) > 1000:
+            made = BYTE_OPS[name](rng, value)
+        value = made
+    c = value.type.shape[2]
+    attrs = ConvAttrs(groups=c, slots=("zeros", *REQUANTIZATION), out=DType.u8)
+    whole = (np.zeros(c), np.full(c, 2**30 + 5), np.full(c, -6), [128, 1, 254])
+    weights = constant(rng.integers(-128, 128, (c, 1, 1, 1)), DType.i8)
+    value = make(
+        "qconv2d", value, weights, constant(np.full(c, 128)), *(constant(v, DType.i32) for v in whole), attrs=attrs
+    )
+    return plan([x], [make("cast", value, constant(np.arange(256) - 128))])
+
+
 def every_op(*, whole_batch: bool = True) -> Graph:
     """A small graph with every op of the runtime and every encoding of filters in it: inputs of floats and of bytes.
 
@@ -355,6 +378,15 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     eight = make("qconv2d", make("quantize", d, attrs=QuantizeAttrs(16.0, 0.5, 100)),
                  constant(rng.integers(-128, 128, (5, 2, 1, 8)), DType.i8), constant(np.full(8, 100)),
                  attrs=ConvAttrs(pads=(1, 0, 0, 0), slots=("zeros",)))  # fmt: skip
+    whole = make("qconv2d", z, constant(rng.integers(-128, 128, (4, 2, 2, 2)), DType.i8), constant([128, 3]),
+                 *(constant(v, DType.i32) for v in ([9, -9, 0, 99], [2**30] * 4, [-9, -6, 0, 2], [128, 0, 255])),
+                 attrs=ConvAttrs(slots=("zeros", *REQUANTIZATION), out=DType.u8))  # fmt: skip
+    whole = make("lookup", whole, constant(np.arange(256)[::-1], DType.u8))
+    tables = [constant(np.arange(256) - zero, DType.i32) for zero in (128, 100)]
+    for pair in ("qadd", "qmul"):
+        whole = make(pair, whole, whole, *tables, attrs=RequantizeAttrs(2**30 + 1, -3, 120, 1, 254))
+    both = [make("reshape", v, attrs=ReshapeAttrs((int(np.prod(v.type.shape)),))) for v in (eight, make("cast", whole))]
+    eight = make("concat", *both)
     signed = input_node("signed", (3, 3, 2), DType.i8)
     scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted),
                   make("cast", make("excess_128", signed)))  # fmt: skip

@@ -138,9 +138,12 @@ def struct_name(attrs: type) -> str:
 
 def op_table() -> str:
     rows = []
+    first: dict[type, str] = {}  # the op whose row has them
     for op in OPS.values():
         if op.opcode is not None:
             names = ", ".join(f"{name} ({kind[0]}32)" for kind, name in attribute_fields(op.attrs)) or "none"
+            if names != "none" and first.setdefault(op.attrs, op.name) != op.name:
+                names = f"those of `{first[op.attrs]}`"
             rows.append([str(op.opcode), f"`{op.name}`", names])
     return table(["opcode", "op", "attributes"], rows, numbers=False)
 
@@ -157,6 +160,10 @@ SLOT_TEXT = {
     "clamp1": "min(max(v, clamp1_lo), clamp1_hi)",
     "threshold": "i32 operand[o]; see below",
     "negated": "b1 operand[o]; see below",
+    "bias": "i32: accumulator + operand[o], a whole number; this and the next three see below",
+    "multiplier": "i32 operand[o]",
+    "shift": "i32 operand[o]",
+    "range": "i32 operand[3]: zero, low, high",
 }
 
 

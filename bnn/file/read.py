@@ -70,7 +70,7 @@ class _Reader:
             if tensor.storage is Storage.INPUT:
                 attrs: Attrs = InputAttrs(tensor.name, tensor.shape, tensor.dtype)
                 nodes[tensor.number] = make("input", attrs=attrs, name=tensor.name, origin=tensor.origin)
-            elif tensor.storage is Storage.CONSTANT and tensor.dtype is not DType.u8:
+            elif tensor.storage is Storage.CONSTANT:
                 attrs = ConstantAttrs(Value(self._constant(tensor)), tensor.dtype)
                 nodes[tensor.number] = make("constant", attrs=attrs, name=tensor.name)
         schedule = []
@@ -132,7 +132,7 @@ class _Reader:
         raw = self.file.data[at : at + size]
         if tensor.dtype is DType.b1:
             return unpack(np.frombuffer(raw, "<u4").reshape(*shape[:-1], pixel), shape[-1])
-        kind = {DType.f32: "<f4", DType.i8: "i1"}.get(tensor.dtype, "<i4")
+        kind = {DType.f32: "<f4", DType.i8: "i1", DType.u8: "u1"}.get(tensor.dtype, "<i4")
         return np.frombuffer(raw, kind).astype(tensor.dtype.numpy).reshape(shape)
 
     def _op(

@@ -12,6 +12,8 @@ import numpy as np
 from ..errors import CompileError, VerifierError
 from .graph import DType, Graph, Halo, Node, Storage
 from .ops import CONVOLUTIONS, OPS, Level, conv_attrs, replaced, takes_rows
+from .ops.conv import requantization
+from .ops.requantize import MOST_ADDED, MOST_MULTIPLIED
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,16 @@ class Requirement:
 
 
 _BYTES = np.arange(256, dtype=np.float32)
-_SOURCE_TYPES = (("constant", DType.i32), ("input", DType.u8), ("input", DType.i8), ("excess_128", DType.u8))
+_SOURCE_TYPES = (("constant", DType.i32), ("constant", DType.i8), ("input", DType.i8))
 
 REQUIREMENTS = (
     Requirement(
-        "source graphs hold only float32, indices, and byte inputs",
+        "source graphs hold only float32, bytes, and constants of integers",
         Level.SOURCE,
-        lambda n: n.type.dtype is not DType.f32 and (n.op, n.type.dtype) not in _SOURCE_TYPES,
+        lambda n: n.type.dtype not in (DType.f32, DType.u8) and (n.op, n.type.dtype) not in _SOURCE_TYPES,
     ),
     Requirement(
-        "bytes are inputs, quantized floats, or copies of them, perhaps in another shape; they are read as bytes, or "
-        "converted",
+        "bytes come from ops that give them, and go to ops that take them",
         Level.ALL,
         lambda n: (
             n.type.dtype is DType.u8
@@ -55,8 +56,16 @@ REQUIREMENTS = (
     ),
     Requirement(
         "the zeros of quantized data are bytes",
-        Level.BINARY | Level.RUNTIME,
+        Level.ALL,
         lambda n: n.op == "qconv2d" and not np.isin(n.inputs[2].value, _BYTES).all(),
+    ),
+    Requirement(
+        "the numbers by which sums are requantized are inside their bounds",
+        Level.ALL,
+        lambda n: n.op == "qconv2d" and bool(requantization(n)),
+    ),
+    Requirement(
+        "tables are constants, and what is looked up is inside its bounds", Level.ALL, lambda n: not _tables_fit(n)
     ),
     Requirement(
         "32-bit integers are constants only", Level.ALL, lambda n: n.type.dtype is DType.i32 and not n.is_constant
@@ -97,6 +106,12 @@ REQUIREMENTS = (
 def _operands_constant(node: Node) -> bool:
     operands = zip(conv_attrs(node).operands, node.inputs[2:], strict=True)
     return node.inputs[1].is_constant and all(i.is_constant for slot, i in operands if slot != "residual")
+
+
+def _tables_fit(node: Node) -> bool:
+    most = {"lookup": 255, "qadd": MOST_ADDED, "qmul": MOST_MULTIPLIED}.get(node.op)
+    tables = node.inputs[1:] if node.op == "lookup" else node.inputs[2:]
+    return most is None or all(t.is_constant and np.abs(t.value.astype(np.int64)).max() <= most for t in tables)
 
 
 def _indices_inside(node: Node) -> bool:

@@ -229,6 +229,8 @@ static inline int bnn_is_conv(const struct bnn_op *op)
  * file's operands. */
 uint32_t bnn_slot_input(const struct bnn_op *op, uint32_t slot);
 struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_op *op);
+/* The numbers by which a convolution requantizes its sums, in the file: all NULL and 0 if it does not. */
+struct bnn_requantizer bnn_op_requantizer(const struct bnn_model *m, const struct bnn_op *op);
 /* Without those that are not in `keep`. */
 struct bnn_epilogue bnn_keep_slots(struct bnn_epilogue epilogue, uint32_t keep);
 

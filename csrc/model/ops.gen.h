@@ -9,8 +9,8 @@
 #define BNN_OP_LIST(X) \
     X(1, conv2d, bnn_conv_attrs, 17, 0, 0) \
     X(2, bconv2d, bnn_conv_attrs, 17, 0, 0) \
-    X(3, max_pool, bnn_pool_attrs, 8, 0, 0) \
-    X(4, avg_pool, bnn_pool_attrs, 8, 0, 0) \
+    X(3, max_pool, bnn_pool_attrs, 8, 1, 0) \
+    X(4, avg_pool, bnn_pool_attrs, 8, 1, 0) \
     X(5, binarize, bnn_no_attrs, 0, 0, 0) \
     X(6, unpack, bnn_no_attrs, 0, 0, 0) \
     X(7, add, bnn_no_attrs, 0, 0, 0) \
@@ -22,15 +22,15 @@
     X(13, clamp, bnn_clamp_attrs, 2, 0, 0) \
     X(14, sign, bnn_no_attrs, 0, 0, 0) \
     X(15, softmax, bnn_no_attrs, 0, 0, 0) \
-    X(16, concat, bnn_no_attrs, 0, 0, 0) \
-    X(17, pad, bnn_pad_attrs, 5, 0, 0) \
+    X(16, concat, bnn_no_attrs, 0, 1, 0) \
+    X(17, pad, bnn_pad_attrs, 5, 1, 0) \
     X(18, reshape, bnn_no_attrs, 0, 1, 0) \
     X(19, copy, bnn_no_attrs, 0, 1, 0) \
-    X(20, slice, bnn_slice_attrs, 2, 0, 0) \
+    X(20, slice, bnn_slice_attrs, 2, 1, 0) \
     X(21, prelu, bnn_no_attrs, 0, 0, 0) \
     X(22, sigmoid, bnn_no_attrs, 0, 0, 0) \
     X(23, round, bnn_round_attrs, 1, 0, 0) \
-    X(24, pad_channels, bnn_pad_channels_attrs, 3, 0, 0) \
+    X(24, pad_channels, bnn_pad_channels_attrs, 3, 1, 0) \
     X(25, dequantize, bnn_dequantize_attrs, 1, 0, 0) \
     X(26, gather, bnn_no_attrs, 0, 0, 0) \
     X(27, affine, bnn_clamp_attrs, 2, 0, 0) \
@@ -52,7 +52,10 @@
     X(43, pow, bnn_pow_attrs, 1, 0, 0) \
     X(44, erf, bnn_no_attrs, 0, 0, 0) \
     X(45, qconv2d, bnn_conv_attrs, 17, 1, 0) \
-    X(46, quantize, bnn_quantize_attrs, 3, 0, 0)
+    X(46, quantize, bnn_quantize_attrs, 3, 0, 0) \
+    X(47, lookup, bnn_no_attrs, 0, 1, 0) \
+    X(48, qadd, bnn_requantize_attrs, 5, 1, 0) \
+    X(49, qmul, bnn_requantize_attrs, 5, 1, 0)
 
 /* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */
 #define BNN_CURVES(X) \
@@ -85,8 +88,12 @@
 #define BNN_SLOT_CLAMP1 256u
 #define BNN_SLOT_THRESHOLD 512u
 #define BNN_SLOT_NEGATED 1024u
-#define BNN_SLOT_COUNT 11
-#define BNN_SLOTS_WITH_OPERAND 1783u
+#define BNN_SLOT_BIAS 2048u
+#define BNN_SLOT_MULTIPLIER 4096u
+#define BNN_SLOT_SHIFT 8192u
+#define BNN_SLOT_RANGE 16384u
+#define BNN_SLOT_COUNT 15
+#define BNN_SLOTS_WITH_OPERAND 32503u
 #define BNN_MOST_PLANES 8
 
 struct bnn_conv_attrs {
@@ -175,6 +182,14 @@ struct bnn_quantize_attrs {
     float scale;
     float offset;
     int32_t zero;
+};
+
+struct bnn_requantize_attrs {
+    int32_t multiplier;
+    int32_t shift;
+    int32_t zero;
+    int32_t low;
+    int32_t high;
 };
 
 #endif

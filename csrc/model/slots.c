@@ -9,7 +9,7 @@ uint32_t bnn_slot_input(const struct bnn_op *op, uint32_t slot)
     return slots & slot ? 2 + bnn_popcount(slots & BNN_SLOTS_WITH_OPERAND & (slot - 1)) : 0;
 }
 
-static const float *operand(const struct bnn_model *m, const struct bnn_op *op, uint32_t slot)
+static const void *operand(const struct bnn_model *m, const struct bnn_op *op, uint32_t slot)
 {
     uint32_t input = bnn_slot_input(op, slot);
     return input != 0 ? bnn_op_input(m, op, input)->data : NULL;
@@ -31,6 +31,15 @@ struct bnn_epilogue bnn_op_epilogue(const struct bnn_model *m, const struct bnn_
         .clamp0 = ((uint32_t)a->slots & BNN_SLOT_CLAMP0) != 0,
         .clamp1 = ((uint32_t)a->slots & BNN_SLOT_CLAMP1) != 0,
     };
+}
+
+struct bnn_requantizer bnn_op_requantizer(const struct bnn_model *m, const struct bnn_op *op)
+{
+    const int32_t *range = operand(m, op, BNN_SLOT_RANGE);
+    if (range == NULL)
+        return (struct bnn_requantizer){.multiplier = NULL};
+    return (struct bnn_requantizer){operand(m, op, BNN_SLOT_MULTIPLIER), operand(m, op, BNN_SLOT_SHIFT), range[0],
+                                    range[1], range[2]};
 }
 
 struct bnn_epilogue bnn_keep_slots(struct bnn_epilogue e, uint32_t keep)

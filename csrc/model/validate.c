@@ -49,8 +49,7 @@ static bnn_status read_kind(const unsigned char *record, struct bnn_tensor *t, c
     WANT(dtype <= BNN_I8, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_I8);
     WANT(storage <= BNN_PASSED, BNN_ERROR_FORMAT, "storage (at most)", storage, BNN_PASSED);
     WANT(dtype != BNN_I32 || constant, BNN_ERROR_FORMAT, "storage of an i32", storage, BNN_CONSTANT);
-    WANT(dtype != BNN_U8 || storage == BNN_INPUT || storage == BNN_ARENA, BNN_ERROR_FORMAT, "storage of a u8", storage,
-         BNN_INPUT);
+    WANT(dtype != BNN_U8 || storage != BNN_OUTPUT, BNN_ERROR_FORMAT, "storage of a u8", storage, BNN_INPUT);
     WANT(dtype != BNN_I8 || storage == BNN_INPUT || constant, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
     WANT(dtype != BNN_B1 || storage > BNN_OUTPUT, BNN_ERROR_FORMAT, "dtype of an input or output", dtype, BNN_F32);
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);

@@ -57,3 +57,18 @@ bnn_status bnn_check_unary(struct bnn_prepare *p, const struct bnn_op *op, bnn_d
     BNN_TRY(bnn_check_types(p, op, 1, from, to));
     return bnn_check_same_shape(p, op);
 }
+
+bnn_status bnn_check_scale(struct bnn_prepare *p, const struct bnn_op *op, int32_t multiplier, int32_t shift)
+{
+    BNN_CHECK(multiplier >= 0, "multiplier (at least)", multiplier, 0);
+    BNN_CHECK(shift >= -31 && shift <= 30, "shift (from -31 to)", shift, 30);
+    return BNN_OK;
+}
+
+bnn_status bnn_check_range(struct bnn_prepare *p, const struct bnn_op *op, int32_t zero, int32_t low, int32_t high)
+{
+    BNN_CHECK(zero >= 0 && zero <= 255, "zero (from 0 to)", zero, 255);
+    BNN_CHECK(low >= 0 && low <= high, "lowest byte (from 0 to)", low, high);
+    BNN_CHECK(high <= 255, "highest byte (at most)", high, 255);
+    return BNN_OK;
+}

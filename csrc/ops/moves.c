@@ -25,11 +25,23 @@ static bnn_status prepare_concat(struct bnn_prepare *p, struct bnn_op *op)
 
 /* Channels `first` to first + count - 1 of every pixel of a row, into those of another from `at` on.  Bits are shifted to
  * their places, which hold zeros. */
-static void place(const struct bnn_tensor *to, uint32_t *out, size_t at, const struct bnn_tensor *from,
-                  const uint32_t *in, size_t first, size_t count)
+static void place(const struct bnn_tensor *to, void *into, size_t at, const struct bnn_tensor *from, const void *source,
+                  size_t first, size_t count)
 {
     size_t w = to->w, to_words = to->words, from_words = from->words;
     int bits = to->dtype == BNN_B1;
+    uint32_t *out = into;
+    const uint32_t *in = source;
+    if (to->element == 1) {
+        uint8_t *byte = (uint8_t *)into + at;
+        const uint8_t *from_byte = (const uint8_t *)source + first;
+        for (size_t x = 0; x < w; x++, byte += to_words, from_byte += from_words)
+            if (count == 1)
+                *byte = *from_byte;
+            else
+                memcpy(byte, from_byte, count);
+        return;
+    }
     if (!bits && count == 1) { /* without calls */
         for (size_t x = 0; x < w; x++)
             out[x * to_words + at] = in[x * from_words + first];
@@ -43,23 +55,23 @@ static void place(const struct bnn_tensor *to, uint32_t *out, size_t at, const s
 }
 
 /* A row of the output, zero if it holds bits. */
-static uint32_t *begin_row(const struct bnn_run *r, size_t image, size_t y)
+static void *begin_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor;
-    uint32_t *out = bnn_row_words(&r->output, image, y);
+    void *out = bnn_row_bytes(&r->output, image, y);
     if (t->dtype == BNN_B1)
-        memset(out, 0, (size_t)t->w * t->words * sizeof *out);
+        memset(out, 0, (size_t)t->w * t->words * sizeof(uint32_t));
     return out;
 }
 
 static void concat_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_tensor *t = r->output.tensor;
-    uint32_t *out = begin_row(r, image, y);
+    void *out = begin_row(r, image, y);
     size_t at = 0;
     for (uint32_t k = 0; k < r->op->input_count; k++) {
         const struct bnn_tensor *from = r->inputs[k].tensor;
-        place(t, out, at, from, bnn_row_words(&r->inputs[k], image, y), 0, from->c);
+        place(t, out, at, from, bnn_row_bytes(&r->inputs[k], image, y), 0, from->c);
         at += from->c;
     }
 }
@@ -86,7 +98,7 @@ static void slice_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_slice_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *from = r->inputs[0].tensor;
-    place(t, begin_row(r, image, y), 0, from, bnn_row_words(&r->inputs[0], image, y), (size_t)a->begin, t->c);
+    place(t, begin_row(r, image, y), 0, from, bnn_row_bytes(&r->inputs[0], image, y), (size_t)a->begin, t->c);
 }
 
 const struct bnn_op_row bnn_op_row_slice = {
@@ -197,9 +209,28 @@ const struct bnn_op_row bnn_op_row_gather = {
     .row = gather_row,
 };
 
-static void fill(float *out, float value, size_t count)
+static void fill(float *restrict out, float value, size_t count)
 {
     BNN_FOR_BLOCKS(k, count, out[k] = value;);
+}
+
+/* `count` elements from number `at` on. */
+static void fill_elements(const struct bnn_tensor *t, unsigned char *out, size_t at, float value, size_t count)
+{
+    if (t->dtype == BNN_U8)
+        memset(out + at, (int)value, count);
+    else
+        fill((float *)(void *)out + at, value, count);
+}
+
+/* The value of padding is one of bits, of bytes, or any float. */
+static bnn_status check_value(struct bnn_prepare *p, const struct bnn_op *op, float value)
+{
+    bnn_dtype dtype = bnn_op_output(p->model, op)->dtype;
+    BNN_CHECK(dtype != BNN_B1 || value == 1.0f || value == -1.0f, "padding of bits is +1 or -1 (1: yes)", 0, 1);
+    int byte = value >= 0.0f && value <= 255.0f && value == (float)(uint8_t)value;
+    BNN_CHECK(dtype != BNN_U8 || byte, "padding of bytes is a whole number from 0 to 255 (1: yes)", 0, 1);
+    return BNN_OK;
 }
 
 /* pad: pixels of one value around the image (bits: +1 or -1). */
@@ -213,17 +244,17 @@ static bnn_status prepare_pixels(struct bnn_prepare *p, struct bnn_op *op)
         BNN_CHECK(pads[i] >= 0, "padding (at least)", pads[i], 0);
     BNN_CHECK(in->rank == 3, "rank of the input", in->rank, 3);
     BNN_TRY(bnn_check_dtype(p, op, in, out->dtype, "dtype of the input"));
-    BNN_CHECK(in->dtype != BNN_B1 || a->value == 1.0f || a->value == -1.0f, "padding of bits is +1 or -1 (1: yes)", 0,
-              1);
+    BNN_TRY(check_value(p, op, a->value));
     return bnn_check_output(p, op, 3, (uint64_t)in->h + (uint64_t)pads[0] + (uint64_t)pads[2],
                             (uint64_t)in->w + (uint64_t)pads[1] + (uint64_t)pads[3], in->c);
 }
 
 /* The padding of one row. */
-static void fill_pixels(const struct bnn_tensor *t, uint32_t *out, size_t pixels, float value)
+static void fill_pixels(const struct bnn_tensor *t, unsigned char *row, size_t first, size_t pixels, float value)
 {
+    uint32_t *out = (uint32_t *)(void *)row + first * t->words;
     if (t->dtype != BNN_B1) {
-        fill((float *)(void *)out, value, pixels * t->c);
+        fill_elements(t, row, first * t->c, value, pixels * t->c);
         return;
     }
     uint32_t word = value > 0.0f ? UINT32_MAX : 0, last = word >> (31 - (t->c - 1) % 32);
@@ -239,15 +270,15 @@ static void pad_row(const struct bnn_run *r, size_t image, size_t y)
     const struct bnn_pad_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     size_t top = (size_t)a->pad_top, left = (size_t)a->pad_left, right = (size_t)a->pad_right;
-    uint32_t *out = bnn_row_words(&r->output, image, y);
+    unsigned char *out = bnn_row_bytes(&r->output, image, y);
     if (y < top || y - top >= in->h) {
-        fill_pixels(t, out, t->w, a->value);
+        fill_pixels(t, out, 0, t->w, a->value);
         return;
     }
-    fill_pixels(t, out, left, a->value);
-    memcpy(out + left * t->words, bnn_row_words(&r->inputs[0], image, y - top),
-           (size_t)in->w * in->words * sizeof *out);
-    fill_pixels(t, out + (left + in->w) * t->words, right, a->value);
+    fill_pixels(t, out, 0, left, a->value);
+    memcpy(out + left * t->words * t->element, bnn_row_bytes(&r->inputs[0], image, y - top),
+           (size_t)in->w * in->words * t->element);
+    fill_pixels(t, out, left + in->w, right, a->value);
 }
 
 const struct bnn_op_row bnn_op_row_pad = {
@@ -260,8 +291,11 @@ const struct bnn_op_row bnn_op_row_pad = {
 static bnn_status prepare_channels(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_pad_channels_attrs *a = op->attrs;
-    BNN_TRY(bnn_check_types(p, op, 1, BNN_F32, BNN_F32));
+    BNN_TRY(bnn_check_inputs(p, op, 1, 1, 1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
+    bnn_dtype dtype = in->dtype == BNN_U8 ? BNN_U8 : BNN_F32;
+    BNN_TRY(bnn_check_types(p, op, 1, dtype, dtype));
+    BNN_TRY(check_value(p, op, a->value));
     BNN_CHECK(a->before >= 0, "channels of padding (at least)", a->before, 0);
     BNN_CHECK(a->after >= 0, "channels of padding (at least)", a->after, 0);
     return bnn_check_output(p, op, in->rank, in->h, in->w, (uint64_t)in->c + (uint64_t)a->before + (uint64_t)a->after);
@@ -272,12 +306,13 @@ static void pad_channels_row(const struct bnn_run *r, size_t image, size_t y)
     const struct bnn_pad_channels_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *from = r->inputs[0].tensor;
     size_t before = (size_t)a->before, inside = before + from->c;
-    const float *in = bnn_row_floats(&r->inputs[0], image, y);
-    float *out = bnn_row_floats(&r->output, image, y);
-    for (size_t x = 0; x < t->w; x++, in += from->c, out += t->c) {
-        fill(out, a->value, before);
-        memcpy(out + before, in, from->c * sizeof *out);
-        fill(out + inside, a->value, t->c - inside);
+    const size_t size = t->element;
+    const unsigned char *in = bnn_row_bytes(&r->inputs[0], image, y);
+    unsigned char *out = bnn_row_bytes(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, in += from->c * size, out += t->c * size) {
+        fill_elements(t, out, 0, a->value, before);
+        memcpy(out + before * size, in, from->c * size);
+        fill_elements(t, out, inside, a->value, t->c - inside);
     }
 }
 

@@ -99,12 +99,20 @@ static void pool_row(const struct bnn_run *r, const struct pooling *pooling, siz
     }
 }
 
+enum { MOST_BYTES = 1 << 23 }; /* so that their sums are below 2^31 */
+
 /* sum_pool, and avg_pool, which divides the sum by the number of taps. */
 static bnn_status prepare_sums(struct bnn_prepare *p, struct bnn_op *op)
 {
-    BNN_CHECK_KERNELS(p->model->kernels->compute != NULL);
-    BNN_TRY(bnn_check_types(p, op, 1, BNN_F32, BNN_F32));
-    return check_windows(p, op);
+    BNN_TRY(bnn_check_inputs(p, op, 1, 1, 1));
+    const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
+    int bytes = in->dtype == BNN_U8 && op->row->opcode == BNN_OP_avg_pool;
+    BNN_TRY(bnn_check_types(p, op, 1, bytes ? BNN_U8 : BNN_F32, bytes ? BNN_U8 : BNN_F32));
+    BNN_CHECK_KERNELS(bytes || p->model->kernels->compute != NULL);
+    BNN_TRY(check_windows(p, op));
+    uint64_t taps = bnn_pool_window(op->attrs, in);
+    BNN_CHECK(!bytes || taps <= MOST_BYTES, "bytes of a mean (at most)", taps, MOST_BYTES);
+    return BNN_OK;
 }
 
 static uint64_t sums_work(const struct bnn_model *m, const struct bnn_op *op)
@@ -133,11 +141,54 @@ static void sum_columns(float *restrict out, const float *restrict in, size_t wi
     }
 }
 
+/* The byte of each channel, from the taps of a window. */
+typedef void pool_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+                        struct bnn_taps xs);
+
+static void bytes_row(const struct bnn_run *r, size_t image, size_t y, pool_bytes *pool)
+{
+    const struct bnn_pool_attrs *a = r->op->attrs;
+    const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
+    struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
+    uint8_t *out = bnn_row_bytes(&r->output, image, y);
+    for (size_t x = 0; x < t->w; x++, out += t->c)
+        pool(out, &r->inputs[0], image, ys, bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w));
+}
+
+static void add_bytes(int32_t *restrict sums, const uint8_t *restrict in, size_t channels)
+{
+    BNN_FOR_BLOCKS(k, channels, sums[k] += in[k];);
+}
+
+/* The mean of numbers in excess 128, rounded to the nearest, halves away from zero. */
+static void mean_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+                       struct bnn_taps xs)
+{
+    enum { CHANNELS = 64 };
+    const size_t c = in->tensor->c;
+    const int32_t count = (int32_t)((ys.end - ys.begin) * (xs.end - xs.begin));
+    for (size_t first = 0; first < c; first += CHANNELS) {
+        size_t channels = c - first < CHANNELS ? c - first : CHANNELS;
+        int32_t sums[CHANNELS];
+        for (size_t k = 0; k < channels; k++)
+            sums[k] = -128 * count;
+        for (size_t y = ys.begin; y < ys.end; y++)
+            for (size_t x = xs.begin; x < xs.end; x++)
+                add_bytes(sums, bnn_row_bytes(in, image, y) + x * c + first, channels);
+        for (size_t k = 0; k < channels; k++)
+            out[first + k] = (uint8_t)((sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count + 128);
+    }
+}
+
 static void sums_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     int divides = r->op->row->opcode == BNN_OP_avg_pool;
+    if (t->dtype == BNN_U8) {
+        bytes_row(r, image, y, mean_bytes);
+        return;
+    }
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
     if (in->c == 1 && ys.end - ys.begin == 1 && a->stride_w == a->kernel_w && !a->pad_left && !a->pad_right) {
         sum_columns(bnn_row_floats(&r->output, image, y), bnn_row_floats(&r->inputs[0], image, ys.begin), t->w,
@@ -162,7 +213,7 @@ const struct bnn_op_row bnn_op_row_sum_pool = {
     .row = sums_row,
 };
 
-/* max_pool: the maximum.
+/* max_pool: the maximum; of bytes, too.
  *
  * Floats: like TensorFlow's, starts at the lowest finite float, and skips NaN; the first of equal numbers, column by
  * column, as zeros have signs.
@@ -197,6 +248,21 @@ static void any(uint32_t *restrict out, const struct bnn_view *in, size_t image,
         out[k] ^= mask[k];
 }
 
+static void highest_byte(uint8_t *restrict out, const uint8_t *restrict in, size_t channels)
+{
+    BNN_FOR_BLOCKS(k, channels, out[k] = in[k] > out[k] ? in[k] : out[k];);
+}
+
+static void highest_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+                          struct bnn_taps xs)
+{
+    const size_t c = in->tensor->c;
+    memset(out, 0, c);
+    for (size_t y = ys.begin; y < ys.end; y++)
+        for (size_t x = xs.begin; x < xs.end; x++)
+            highest_byte(out, bnn_row_bytes(in, image, y) + x * c, c);
+}
+
 static void any_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
@@ -223,6 +289,8 @@ static void max_pool_row(const struct bnn_run *r, size_t image, size_t y)
     static const struct pooling highest = {BNN_STEP_raise, -FLT_MAX, 1, 0};
     if (r->output.tensor->dtype == BNN_B1)
         any_row(r, image, y);
+    else if (r->output.tensor->dtype == BNN_U8)
+        bytes_row(r, image, y, highest_bytes);
     else
         pool_row(r, &highest, image, y);
 }

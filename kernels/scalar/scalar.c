@@ -123,12 +123,27 @@ static void pack_wide(uint32_t *dst, const struct bnn_byte_filters *filters)
     bnn_pack_wide(dst, filters, LANES, 1);
 }
 
+/* Bytes, values or bits of channels `first` of the block on, by their sums. */
+static int store_whole(const struct bnn_tile *t, size_t i, const uint32_t *sums, size_t first, size_t channels)
+{
+    const struct bnn_requantizer *q = t->requantizer;
+    float values[LANES];
+    if (t->bytes == NULL) {
+        for (size_t lane = 0; lane < channels; lane++)
+            values[lane] = (float)(int32_t)sums[lane];
+        return bnn_store(values, t->epilogue, first, channels, PLACE(bits), PLACE(values), PLACE(residual));
+    }
+    for (size_t c = first; c < first + channels; c++)
+        t->bytes[t->at.values[i] + (ptrdiff_t)c] =
+            bnn_requantize((int32_t)sums[c - first], q->multiplier[c], q->shift[c], q);
+    return 0;
+}
+
 static int wide_values(const struct bnn_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++) {
         uint32_t count[LANES]; /* modulo 2^32: only the whole sum needs to be below 2^31 */
-        float sum[LANES];
         const uint32_t *weights = t->weights;
         memcpy(count, t->whole + t->at.table[i] + t->first, sizeof count);
         for (size_t s = 0; s < t->segments; s++) {
@@ -137,11 +152,34 @@ static int wide_values(const struct bnn_tile *t)
                 for (size_t lane = 0; lane < LANES; lane++)
                     count[lane] += a[k] * weights[lane];
         }
-        for (size_t lane = 0; lane < LANES; lane++)
-            sum[lane] = (float)(int32_t)count[lane];
-        nan |= bnn_store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
+        nan |= store_whole(t, i, count, t->first, t->channels);
     }
     return nan;
+}
+
+static int wide_depthwise(const struct bnn_tile *t)
+{
+    int nan = 0;
+    for (size_t i = 0; i < t->pixels; i++)
+        for (size_t first = 0; first < t->channels; first += LANES) {
+            size_t channels = t->channels - first < LANES ? t->channels - first : LANES;
+            uint32_t count[LANES];
+            memcpy(count, t->whole + t->at.table[i] + first, sizeof count);
+            for (size_t s = 0; s < t->segments; s++) {
+                const uint8_t *a = (const uint8_t *)t->a + t->at.a[i] + t->segment[s] + first;
+                const uint32_t *weights = (const uint32_t *)t->weights + s * t->length + first;
+                for (size_t lane = 0; lane < channels; lane++)
+                    count[lane] += a[lane] * weights[lane];
+            }
+            nan |= store_whole(t, i, count, first, channels);
+        }
+    return nan;
+}
+
+static void requantize(uint8_t *dst, const int32_t *sums, size_t count, const struct bnn_requantizer *q)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = bnn_requantize(sums[i], *q->multiplier, *q->shift, q);
 }
 
 static void quantize(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer,
@@ -313,8 +351,13 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
     return bnn_find_bits(index, words, count);
 }
 
-static const struct bnn_byte_kernels wide[3] = {
-    {.pixels = 1, .lanes = LANES, .taps = 1, .pack = pack_wide, .values = wide_values}};
+static const struct bnn_byte_kernels wide[3] = {{.pixels = 1,
+                                                 .lanes = LANES,
+                                                 .taps = 1,
+                                                 .pack = pack_wide,
+                                                 .values = wide_values,
+                                                 .depthwise = wide_depthwise,
+                                                 .requantize = requantize}};
 
 static const struct bnn_spike_kernels spikes = {
     .settle = settle,

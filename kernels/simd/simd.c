@@ -3,6 +3,8 @@
  * vector.  It uses the compiler's vector extensions, except where intrinsics are better. */
 #include "../kernels.h"
 
+#include <string.h>
+
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__) || defined(__wasm_simd128__))
 
 #ifdef __aarch64__
@@ -13,6 +15,9 @@
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
 #define FUSED
 #define ADD_FOURS(sum, bytes) add_fours(sum, bytes)
+#define MULTIPLY_HIGH(v, m) ((int_vector)vqrdmulhq_s32((int32x4_t)(v), (int32x4_t)(m)))
+#define INT_MAX_OF(x, y) ((int_vector)vmaxq_s32((int32x4_t)(x), (int32x4_t)(y)))
+#define INT_MIN_OF(x, y) ((int_vector)vminq_s32((int32x4_t)(x), (int32x4_t)(y)))
 #elif defined(__wasm_simd128__)
 #include <wasm_simd128.h>
 #define FAMILY simd128
@@ -31,6 +36,10 @@
 #define BYTES_ADD(s, x, w) ((s) + (word_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
 #define MAX(x, y) ((float_vector)_mm_max_ps((__m128)(x), (__m128)(y)))
 #define MIN(x, y) ((float_vector)_mm_min_ps((__m128)(x), (__m128)(y)))
+#define MULTIPLY_HIGH(v, m) multiply_high(v, m)
+#define NARROW(v) narrow(v)
+#define WIDEN_UNSIGNED(p) widen_four(p)
+#define MULTIPLY_BYTES(x, w) ((int_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
 #endif
 
 #define TARGET
@@ -76,6 +85,33 @@ static inline words_4 add_fours(words_4 sum, const byte_counts *bytes)
 #endif
 
 #ifdef __x86_64__
+typedef uint8_t bytes_4 __attribute__((vector_size(4)));
+
+/* By products of unsigned numbers: a negative v is 2^32 less, and so is its product 2^32 m. */
+static inline ints_4 multiply_high(ints_4 v, ints_4 m)
+{
+    const __m128i half = _mm_set1_epi64x(1 << 30), low = _mm_set1_epi64x(0xffffffff);
+    __m128i even = _mm_mul_epu32((__m128i)v, (__m128i)m);
+    __m128i odd = _mm_mul_epu32(_mm_srli_epi64((__m128i)v, 32), _mm_srli_epi64((__m128i)m, 32));
+    even = _mm_and_si128(_mm_srli_epi64(_mm_add_epi64(even, half), 31), low);
+    odd = _mm_andnot_si128(low, _mm_slli_epi64(_mm_add_epi64(odd, half), 1));
+    return (ints_4)((words_4)_mm_or_si128(even, odd) - (((words_4)m << 1) & (words_4)(v >> 31)));
+}
+
+static inline bytes_4 narrow(ints_4 v)
+{
+    const __m128i pairs = _mm_packs_epi32((__m128i)v, (__m128i)v);
+    return (bytes_4)_mm_cvtsi128_si32(_mm_packus_epi16(pairs, pairs));
+}
+
+static inline ints_4 widen_four(const uint8_t *p)
+{
+    int four;
+    memcpy(&four, p, sizeof four);
+    const __m128i pairs = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), _mm_setzero_si128());
+    return (ints_4)_mm_unpacklo_epi16(pairs, _mm_setzero_si128());
+}
+
 static inline words_4 count_bytes(words_4 v)
 {
     v -= (v >> 1) & 0x55555555u;

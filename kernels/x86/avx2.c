@@ -53,8 +53,33 @@
     ((s) + (word_vector)_mm256_add_epi32(_mm256_madd_epi16(EVEN_BYTES(x), EVEN_WEIGHTS(w)), \
                                          _mm256_madd_epi16(ODD_BYTES(x), ODD_WEIGHTS(w))))
 #define WIDE_LT(count, limit) compare_wide(count, limit)
+#define MULTIPLY_HIGH(v, m) multiply_high(v, m)
+#define INT_MAX_OF(x, y) ((int_vector)_mm256_max_epi32((__m256i)(x), (__m256i)(y)))
+#define INT_MIN_OF(x, y) ((int_vector)_mm256_min_epi32((__m256i)(x), (__m256i)(y)))
+#define NARROW(v) narrow(v)
+#define WIDEN_UNSIGNED(p) ((int_vector)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)(const void *)(p))))
+#define MULTIPLY_BYTES(x, w) ((int_vector)_mm256_madd_epi16((__m256i)(x), (__m256i)(w)))
 
 typedef unsigned mask;
+typedef int ints_8 __attribute__((vector_size(32)));
+typedef uint8_t bytes_8 __attribute__((vector_size(8)));
+
+TARGET static inline __attribute__((always_inline)) bytes_8 narrow(ints_8 v)
+{
+    __m128i pairs = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+    return (bytes_8)_mm_cvtsi128_si64(_mm_packus_epi16(pairs, pairs));
+}
+
+/* Products of even lanes and of odd ones, 64 bits wide: of the first the result is moved down, of the others up. */
+TARGET static inline __attribute__((always_inline)) ints_8 multiply_high(ints_8 v, ints_8 m)
+{
+    const __m256i half = _mm256_set1_epi64x(1 << 30);
+    __m256i even = _mm256_mul_epi32((__m256i)v, (__m256i)m);
+    __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64((__m256i)v, 32), _mm256_srli_epi64((__m256i)m, 32));
+    even = _mm256_srli_epi64(_mm256_add_epi64(even, half), 31);
+    odd = _mm256_slli_epi64(_mm256_add_epi64(odd, half), 1);
+    return (ints_8)_mm256_blend_epi32(even, odd, 0xaa);
+}
 
 /* Stores with masks are slow in some processors. */
 TARGET static BNN_APART void store_some(float *p, __m256 v, size_t n)

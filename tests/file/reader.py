@@ -26,9 +26,11 @@ INPUT, OUTPUT, ARENA, CONSTANT, PASSED = 0, 1, 2, 3, 4
 def documented_ops() -> dict[int, tuple[str, list[tuple[str, str]]]]:
     """Opcode -> name and attributes (name, type), from the document's table."""
     table = DOCUMENT.read_text().split("<!-- generated: ops -->")[1].split("<!-- end -->")[0]
-    ops = {}
+    ops, known = {}, {}
     for code, name, attributes in re.findall(r"^\| (\d+) \| `(\w+)` \| (.*) \|$", table, re.M):
-        ops[int(code)] = (name, re.findall(r"(\w+) \((i32|f32)\)", attributes))
+        same = re.fullmatch(r"those of `(\w+)`", attributes)
+        known[name] = known[same[1]] if same else re.findall(r"(\w+) \((i32|f32)\)", attributes)
+        ops[int(code)] = (name, known[name])
     return ops
 
 

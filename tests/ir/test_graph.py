@@ -21,7 +21,6 @@ from bnn.ir.ops import (
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
-    SliceAttrs,
     constant,
     input_node,
     make,
@@ -280,16 +279,16 @@ def test_operands_of_layers_are_constants_but_the_residual() -> None:
     refused(graph_of(shifted), Level.BINARY, "conv2d of layer 'c'", "are constants (except for the residual)")
 
 
-def test_bytes_are_copied_and_read_and_no_more() -> None:
+def test_bytes_go_where_they_are_taken() -> None:
     x, signed = input_node("x", (4, 5, 3), DType.u8), input_node("x", (4, 5, 3), DType.i8)
     flat = make("reshape", make("copy", make("excess_128", signed)), attrs=ReshapeAttrs((60,)))
     for node in (make("cast", x), make("cast", flat), make("copy", x), make("reshape", x, attrs=ReshapeAttrs((60,)))):
         spec.verify(graph_of(node), Level.RUNTIME)
-    index = constant([0], DType.i32)
-    for node in (
-        make("concat", x, x), make("slice", x, attrs=SliceAttrs(0, 1)), make("gather", x, index), make("max_pool", x),
-    ):  # fmt: skip
-        refused(graph_of(node), Level.RUNTIME, "bytes are inputs, quantized floats, or copies of them")
+    refused(graph_of(make("gather", x, constant([0], DType.i32))), Level.RUNTIME, "bytes come from ops that give them")
+    index = constant([0] * 256, DType.i32)
+    for op, entry in (("qadd", 2**30), ("qmul", 2**15 + 1)):
+        pair = make(op, x, x, index, constant([entry] * 256, DType.i32))
+        refused(graph_of(pair), Level.SOURCE, "what is looked up is inside its bounds")
     for node in (make("copy", signed), make("concat", signed, signed)):
         refused(graph_of(node), Level.RUNTIME, "signed bytes are inputs, and only excess_128 reads them")
 

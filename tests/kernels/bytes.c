@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums of bytes by weights of -1, 0 and +1. */
+/* Sums of bytes by weights of -1, 0 and +1, and by any of eight bits, which become bytes. */
 #include "tester.h"
 
 /* Signs of filters, [channels][segments][pixels][words]: a bit past the last is anything. */
@@ -99,8 +99,122 @@ static void test_group(const struct bnn_byte_kernels *group, size_t planes, size
     check_values(&s, sums, nan, name);
 }
 
+/* The byte of a sum, as gemmlowp's fixed-point functions define it: a quotient rounded towards zero after a nudge, and a
+ * remainder that is compared with a half. */
+static uint8_t byte_of(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
+{
+    int32_t shifted = (int32_t)((uint32_t)sum << (shift > 0 ? shift : 0));
+    int64_t product = (int64_t)shifted * multiplier, nudge = product >= 0 ? 1 << 30 : 1 - (1 << 30);
+    int64_t v = (product + nudge) / ((int64_t)1 << 31);
+    int64_t unit = (int64_t)1 << (shift < 0 ? -shift : 0), rest = (v % unit + unit) % unit;
+    v = (v - rest) / unit + (rest > (unit - 1) / 2 + (v < 0 ? 1 : 0)) + q->zero;
+    return (uint8_t)(v < q->low ? q->low : v > q->high ? q->high : v);
+}
+
+static struct bnn_requantizer random_requantizer(size_t count)
+{
+    int32_t *multiplier = guarded(count, sizeof *multiplier), *shift = guarded(count, sizeof *shift);
+    int moderate = one_in(2);
+    for (size_t i = 0; i < count; i++) {
+        multiplier[i] = one_in(8)   ? (int32_t)between(0, 1) * INT32_MAX
+                        : one_in(4) ? 1 << 30 /* there are ties */
+                                    : (int32_t)(random_bits() >> 33);
+        shift[i] = moderate ? -(int32_t)between(1, 22) : (int32_t)between(0, 61) - 31;
+    }
+    int32_t low = (int32_t)between(0, 255);
+    return (struct bnn_requantizer){multiplier, shift, (int32_t)between(0, 255), one_in(2) ? 0 : low,
+                                    one_in(2) ? 255 : (int32_t)between((size_t)low, 255)};
+}
+
+/* Any sums, and some whose bytes are not all limits. */
+static int32_t random_sum(void)
+{
+    return (int32_t)(uint32_t)random_bits() >> between(0, 31);
+}
+
+static void test_requantize(void)
+{
+    const struct bnn_requantizer q = random_requantizer(1);
+    const size_t count = between(0, 70);
+    int32_t *sums = guarded(count, sizeof *sums);
+    uint8_t *bytes = guarded(count, 1);
+    for (size_t i = 0; i < count; i++)
+        sums[i] = random_sum();
+    kernels->wide->requantize(bytes, sums, count, &q);
+    for (size_t i = 0; i < count; i++)
+        if (bytes[i] != byte_of(sums[i], *q.multiplier, *q.shift, &q))
+            fail("requantize", i, 0, bytes[i], byte_of(sums[i], *q.multiplier, *q.shift, &q));
+}
+
+/* Sums of bytes by int8 weights, depthwise or by filters of ones and zeros, as bytes. */
+static void test_requantized(int depthwise)
+{
+    const struct bnn_byte_kernels *group = kernels->wide;
+    struct shape s = random_shape(group->lanes, depthwise);
+    if (depthwise)
+        s.length = s.padded;
+    const size_t weights = depthwise ? s.segments : s.taps;
+    int8_t *w = guarded(s.channels * weights, 1);
+    for (size_t i = 0; i < s.channels * weights; i++)
+        w[i] = (int8_t)random_bits();
+    size_t block = s.segments * ((s.length + group->taps - 1) / group->taps) * s.lanes;
+    uint32_t *packed = guarded(depthwise ? s.segments * s.padded : block * (s.padded / s.lanes), sizeof *packed);
+    if (!depthwise)
+        group->pack(packed,
+                    &(struct bnn_byte_filters){
+                        .weights = w, .channels = s.channels, .segments = s.segments, .pixels = 1, .bytes = s.length});
+    for (size_t i = 0; depthwise && i < s.segments * s.padded; i++)
+        packed[i] = i % s.padded < s.channels ? (uint32_t)w[i % s.padded * s.segments + i / s.padded] : 0;
+    uint8_t *x = guarded(s.elements, 1);
+    for (size_t i = 0; i < s.elements; i++)
+        x[i] = (uint8_t)random_bits();
+    const struct bnn_requantizer q = random_requantizer(s.padded);
+    ptrdiff_t *a = guarded(s.pixels, sizeof *a), *place = guarded(s.pixels, sizeof *place);
+    int32_t **added = guarded(s.pixels, sizeof *added);
+    uint8_t **out = guarded(s.pixels, sizeof *out);
+    for (size_t i = 0; i < s.pixels; i++) {
+        a[i] = (ptrdiff_t)s.start[i];
+        added[i] = guarded(s.padded, sizeof *added[i]);
+        out[i] = guarded(s.channels, 1);
+        place[i] = (ptrdiff_t)((uintptr_t)out[i] - (uintptr_t)out[0]);
+        for (size_t c = 0; c < s.padded; c++)
+            added[i][c] = random_sum() / 2;
+    }
+    s.at.a = a;
+    s.at.values = place;
+    s.at.table = places((void *const *)added, s.pixels);
+    for (size_t first = 0, step = depthwise ? s.channels : s.lanes; first < s.channels; first += step) {
+        struct bnn_tile tile = {.a = x,
+                                .segment = s.segment,
+                                .segments = s.segments,
+                                .length = s.length,
+                                .pixels = s.pixels,
+                                .weights = depthwise ? packed : packed + first / s.lanes * block,
+                                .whole = added[0],
+                                .first = first,
+                                .channels = s.channels - first < step ? s.channels - first : step,
+                                .bytes = out[0],
+                                .requantizer = &q,
+                                .at = s.at};
+        (depthwise ? group->depthwise : group->values)(&tile);
+    }
+    for (size_t i = 0; i < s.pixels; i++)
+        for (size_t c = 0; c < s.channels; c++) {
+            int32_t sum = added[i][c];
+            for (size_t k = 0; k < weights; k++)
+                sum += w[c * weights + k] * (depthwise ? x[a[i] + s.segment[k] + (ptrdiff_t)c]
+                                                       : x[a[i] + s.segment[k / s.length] + (ptrdiff_t)(k % s.length)]);
+            uint8_t expected = byte_of(sum, q.multiplier[c], q.shift[c], &q);
+            if (out[i][c] != expected)
+                fail(depthwise ? "requantized depthwise" : "requantized", i, c, out[i][c], expected);
+        }
+}
+
 void test_bytes(void)
 {
+    test_requantize();
+    test_requantized(0);
+    test_requantized(1);
     test_group(&kernels->bytes, between(1, 2), 0, 0, "byte_values");
     test_group(kernels->wide, between(1, 2), 0, 1, "wide_values");
     for (size_t planes = 1; planes <= 2; planes++)

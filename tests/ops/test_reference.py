@@ -30,6 +30,7 @@ from bnn.ir.ops import (
     pool,
 )
 from bnn.ir.ops.bits import binarize, binarize_levels, dequantize
+from bnn.ir.ops.requantize import multiply, requantize
 from seed import numbers
 
 SPECIAL = np.array([-np.inf, -1.5, -1.0, -1e-40, -0.0, 0.0, 1e-40, 1.0, np.inf, np.nan], np.float32)
@@ -319,3 +320,26 @@ def test_moving_values(rng: np.random.Generator) -> None:
     assert evaluate(make("unpack", node), [x]).dtype == np.float32
     clamped = evaluate(make("clamp", input_node("f", (4,)), attrs=ClampAttrs(0, 6)), [np.float32([[-1, 0, 5, 7]])])
     assert clamped.tolist() == [[0, 0, 5, 6]]
+
+
+def requantized(v: int, multiplier: int, shift: int) -> int:
+    """As gemmlowp's fixed-point functions define it: a quotient rounded towards zero after a nudge, and a remainder
+    that is compared with a half; in Python's integers."""
+    v = (v << max(shift, 0)) % 2**32
+    product = (v - 2**32 * (v >= 2**31)) * multiplier
+    nudged = product + (2**30 if product >= 0 else 1 - 2**30)
+    high = abs(nudged) // 2**31 * (1 if nudged >= 0 else -1)
+    unit = 2 ** max(-shift, 0)
+    return high // unit + (high % unit > (unit - 1) // 2 + (high < 0))
+
+
+def test_requantization(rng: np.random.Generator) -> None:
+    """Everywhere, and at ties of both roundings."""
+    for _ in range(3000):
+        v = int(rng.integers(-(2**31), 2**31)) >> int(rng.integers(0, 32))
+        multiplier = int(rng.choice([0, 1, 2**30, 2**31 - 1, rng.integers(0, 2**31)]))
+        shift = int(rng.integers(-31, 31))
+        expected = requantized(v, multiplier, shift)
+        assert multiply(np.array(v), multiplier, shift) == expected
+        found = requantize(np.array(v), multiplier, shift, 100, 3, 250)
+        assert found == min(max(expected + 100, 3), 250)

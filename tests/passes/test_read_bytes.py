@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 
 from bnn._types import Array
-from bnn.errors import VerifierError
 from bnn.file.write import encode
 from bnn.ir import interpret, spec
 from bnn.ir.graph import DType, Graph, Node
 from bnn.ir.ops import (
     ClampAttrs,
     ConvAttrs,
-    Level,
     PadAttrs,
     PoolAttrs,
     ReshapeAttrs,
@@ -306,13 +304,6 @@ def test_a_pooled_layer_keeps_its_bits(rng: np.random.Generator) -> None:
     data = every_byte((8, 8, 3), rng)
     assert np.array_equal(*(interpret.outputs(g, [data])[0] for g in (before, after)))
     assert next(n for n in after.nodes() if n.op == "iconv2d").type.dtype is DType.b1
-
-
-def test_what_reads_bytes() -> None:
-    x = input_node("x", (4, 4, 2), DType.u8)
-    bad = make("max_pool", x, attrs=PoolAttrs((2, 2), (2, 2)))
-    with pytest.raises(VerifierError, match="bytes are inputs"):
-        spec.verify(graph(make("cast", bad)), Level.BINARY, "test")
 
 
 def test_ternary_weights_at_the_bound(rng: np.random.Generator) -> None:

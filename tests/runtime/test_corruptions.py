@@ -186,7 +186,7 @@ binary
     tensor [0|1].storage = PASSED & tensor [0|1].[offset|left] = 64
         -> FORMAT tensor [0 (x)|1 (bits)]: [offset of a passed tensor|halo of a tensor outside the arena]; [64|1], 0
     tensor [0|4|5].dtype = I32 -> FORMAT tensor [0 (x)|4 (sums)|5 (z)]: storage of an i32; [0|2|1], 3
-    tensor [2|5].dtype = U8 -> FORMAT tensor [2 (filters)|5 (z)]: storage of a u8; [3|1], 0
+    tensor 5.dtype = U8 -> FORMAT tensor 5 (z): storage of a u8; 1, 0
     tensor [1|5].dtype = I8 -> FORMAT tensor [1 (bits)|5 (z)]: storage of an i8; [2|1], 0
     tensor [0|5].dtype = B1 -> FORMAT tensor [0 (x)|5 (z)]: dtype of an input or output; B1, F32
     tensor 0.rank = 0 -> FORMAT tensor 0 (x): rank (at least); 0, 1
@@ -286,9 +286,6 @@ an_unused_one
     op 0.output = 2 -> FORMAT op 0: storage of its output; 3, 2
     tensor 2.storage = 2 & header.arena = 128 -> FORMAT tensor 2 (unused): ops that write it; 0, 1
 
-byte_input
-    op 0.opcode = CONCAT -> FORMAT op 0: dtype of an input (it reads no u8); 3, 0
-
 one_row
     tensor 2.encoding = 1 -> FORMAT op 0 (conv): encoding of an input that is not a conv2d's filters; 1, 0
     tensor 1.encoding = 0 & tensor 1.o = 6 -> FORMAT tensor 1 (filters): bytes stated for its shape; 64, 128
@@ -320,7 +317,7 @@ table_of_sixteen
     tensor 1.encoding = 6 -> FORMAT tensor 1 (filters): bytes stated for its shape; 128, 1088
 """
 NUMBERS = {
-    "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "PASSED": PASSED, "CONCAT": OPS["concat"][0],
+    "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "PASSED": PASSED,
     "OPCODES": len(OPS),
     "MOST": 2**63 - 1,  # what larger numbers show as
     "SIZE": SIZE, "ARENA": B["header.arena"],

@@ -21,7 +21,6 @@ from raw_model import (
     INPUT,
     OUTPUT,
     PASSED,
-    U8,
     Answer,
     Net,
     Op,
@@ -312,7 +311,6 @@ class TestPassed:
         data = self.net().bytes()
         what = {"tensor 3.offset": 64}
         assert opened(changed(data, what)) == refused("tensor 3 (p): offset of a passed tensor", 64, 0)
-        assert opened(changed(data, {"tensor 3.dtype": U8})) == refused("tensor 3 (p): storage of a u8", PASSED, INPUT)
         assert opened(changed(data, {"tensor 3.top": 1})) == refused(
             "tensor 3 (p): halo of a tensor outside the arena", 1, 0
         )

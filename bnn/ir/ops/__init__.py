@@ -6,25 +6,26 @@ The verifier, the oracle, the file's writer and reader, the C headers and the fo
 
 from __future__ import annotations
 
-from . import batch, bits, conv, elementwise, moves, pool, sources
+from . import batch, bits, conv, elementwise, moves, pool, requantize, sources
 from .batch import BatchSizeAttrs
 from .bits import MOST_PLANES, DequantizeAttrs, QuantizeAttrs
-from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, SLOTS, ConvAttrs, conv_attrs, conv_output
+from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, REQUANTIZATION, SLOTS, ConvAttrs, conv_attrs, conv_output
 from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
 from .pool import PoolAttrs, ResizeAttrs, rows_at_once, takes_rows
 from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make, replaced
+from .requantize import RequantizeAttrs
 from .sources import ConstantAttrs, InputAttrs, constant, input_node, unrepeated
 
 __all__ = [
-    "CONVOLUTIONS", "CURVES", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "SLOTS", "SMALLEST_NORMAL",
-    "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs", "Level", "NoAttrs",
-    "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "QuantizeAttrs", "ReshapeAttrs", "ResizeAttrs",
-    "RoundAttrs", "SliceAttrs", "constant", "conv_attrs", "conv_output", "input_node", "make", "replaced",
-    "rows_at_once", "takes_rows", "unrepeated",
+    "CONVOLUTIONS", "CURVES", "INF", "MOST_BYTE_PRODUCTS", "MOST_PLANES", "OPS", "REQUANTIZATION", "SLOTS",
+    "SMALLEST_NORMAL", "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs",
+    "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "QuantizeAttrs",
+    "RequantizeAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_attrs",
+    "conv_output", "input_node", "make", "replaced", "rows_at_once", "takes_rows", "unrepeated",
 ]  # fmt: skip
 
-_FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves)
+_FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves, requantize)
 # In the order of their numbers in the file, like the generated tables.
 _RECORDS = sorted((op for family in _FAMILIES for op in family.RECORDS), key=lambda op: op.opcode or 0)
 OPS.update((op.name, op) for op in _RECORDS)

@@ -258,8 +258,8 @@ RECORDS = (
         gives_bytes=True, maker=plain_maker("excess_128"), takes=(DType.i8,),
     ),
     Op(
-        "quantize", 46, QuantizeAttrs, _quantize_type, _quantize_reference, Level.BINARY | Level.RUNTIME,
-        bound=_quantize_bound, gives_bytes=True, maker=_make_quantize,
+        "quantize", 46, QuantizeAttrs, _quantize_type, _quantize_reference, bound=_quantize_bound, gives_bytes=True,
+        maker=_make_quantize,
     ),
     Op(
         "dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels),

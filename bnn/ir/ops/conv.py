@@ -9,12 +9,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..._types import Array
+from ...errors import CompileError
 from ..graph import Attrs, DType, Node, TensorType
 from .bits import MOST_PLANES, binarize, level_sums, make_levels, plane_channels
 from .elementwise import clamp
 from .moves import pad_spatial
 from .record import INF, Infer, Level, Op, Operands, Rng, Types, make, stored, want
-from .rounding import TINY, clamped, gamma, magnitude, spacing, step
+from .requantize import (
+    MOST_BIAS,
+    random_multiplier,
+    random_range,
+    requantize,
+    requantized_error,
+    want_requantized,
+)
+from .rounding import NOTHING, TINY, clamped, gamma, magnitude, spacing, step
 from .sources import constant, integers, signs
 
 CONVOLUTIONS = ("conv2d", "bconv2d", "iconv2d", "qconv2d")
@@ -37,7 +46,12 @@ SLOTS: dict[str, bool] = {
     "clamp1": False,  # activation after it
     "threshold": True,  # bit = accumulator >= operand[c]; excludes the other slots
     "negated": True,  # with a threshold: the filters (+1) whose weights the compiler negated; only for reports
+    "bias": True,  # of int8 weights, to bytes: accumulator + operand[c], a whole number; with the next three
+    "multiplier": True,  # requantize: see there
+    "shift": True,
+    "range": True,  # operand[3]: the zero, and the lowest and the highest byte
 }
+REQUANTIZATION = ("bias", "multiplier", "shift", "range")
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ class ConvAttrs(Attrs):
     layer_slots: tuple[str, ...] = stored((), "layer_slots")  # slots of the source layer itself (its bias)
     clamp0: tuple[float, float] = stored((-INF, INF), "clamp0_lo", "clamp0_hi")
     clamp1: tuple[float, float] = stored((-INF, INF), "clamp1_lo", "clamp1_hi")
-    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's
+    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's; u8: what is requantized
     planes: int = stored(1, "planes")  # planes of the data's bits: accumulators add 2**p times the sums of plane p
 
     @property
@@ -134,7 +148,7 @@ def conv_type(data: DType, filters: DType) -> Infer:
             want(oh > 0 and ow > 0, f"the {kh}x{kw} kernel is larger than the padded image {x}")
             shape = (oh, ow, out_c)
         want(("zeros" in a.slots) == integers, f"{'no' if integers else 'found'} operand of zeros for {x}")
-        _slots(types[2:], a, x.shape[-1:], shape, binary or integers)
+        _slots(types[2:], a, x.shape[-1:], shape, binary or integers, filters is DType.i8)
         return TensorType(shape, a.out)
 
     return infer
@@ -155,17 +169,22 @@ def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> 
     want(largest < 2**24, f"sums up to {largest}; at most 2**24 - 1 are exact in float32")
 
 
-def _slots(types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[int, ...], exact: bool) -> None:
+def _slots(
+    types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[int, ...], exact: bool, whole: bool
+) -> None:
     want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
     want(len(a.operands) == len(types), f"slots {a.slots} take {len(a.operands)} operands, found {len(types)}")
     for slot, t in zip(a.operands, types, strict=True):
-        dtype = {"threshold": DType.i32, "negated": DType.b1}.get(slot, DType.f32)
-        expected = TensorType({"zeros": channels, "residual": shape}.get(slot, shape[-1:]), dtype)
+        dtype = DType.i32 if slot in ("threshold", *REQUANTIZATION) else DType.b1 if slot == "negated" else DType.f32
+        expected = TensorType({"zeros": channels, "residual": shape, "range": (3,)}.get(slot, shape[-1:]), dtype)
         want(t == expected, f"slot {slot} expects {expected}, found {t}")
     if "threshold" in a.slots or "negated" in a.slots:
         alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
         want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
-    want(a.out is not DType.i32, "a convolution gives f32 or b1")
+    if a.out is DType.u8 or any(slot in REQUANTIZATION for slot in a.slots):
+        alone = a.slots == ("zeros", *REQUANTIZATION) and a.out is DType.u8
+        want(whole and alone, f"int8 weights give u8 by zeros, {', '.join(REQUANTIZATION)}; found {a.slots}")
+    want(a.out in (DType.f32, DType.b1, DType.u8), "a convolution gives f32, b1 or u8")
 
 
 def conv_accumulate(x: Array, w: Array, a: ConvAttrs, dtype: type = np.float32) -> Array:
@@ -237,11 +256,14 @@ def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array
 
 
 def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: ConvAttrs) -> Array:
-    """The sums of (x - zeros) w are integers below 2**30; a threshold compares them, other slots get them rounded to
-    float32."""
+    """The sums of (x - zeros) w are integers below 2**30; a threshold compares them, or they are requantized with a
+    bias, or other slots get them rounded to float32."""
     acc = conv_accumulate(x.astype(np.float64) - zeros, w, a, np.float64)
     if "threshold" in a.slots:
         return np.where(acc >= operands[0], np.int8(1), np.int8(-1))
+    if "bias" in a.slots:
+        bias, multiplier, shift, range_of = operands
+        return requantize(acc.astype(np.int64) + bias, multiplier, shift, *range_of.tolist())
     v = epilogue(acc, a, (zeros, *operands))
     return binarize(v) if a.out is DType.b1 else v
 
@@ -249,6 +271,8 @@ def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: 
 def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: float = 0.0) -> Array:
     """``own``: how far the other computation rounds where this one does not."""
     attrs = conv_attrs(node)
+    if "bias" in attrs.slots and not errors[0].any() and not own:
+        return NOTHING
     x, w = operands[0], np.abs(operands[1].astype(np.float32))  # in int8, the magnitude of -128 would be -128
     # The magnitudes' own sums are float32 sums too.
     products, plain = int(np.prod(w.shape[1:])), replace(attrs, pad_value=0)
@@ -270,6 +294,8 @@ def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: fl
     if errors[0].any():
         passed = (1 + 2 * g) ** 2 * conv_accumulate(errors[0], w, plain).astype(np.float64)
         size, error = size + passed, error + passed
+    if "bias" in attrs.slots:
+        return requantized_error(error, *operands[attrs.operand("multiplier") : attrs.operand("shift") + 1])
     rest = iter(range(2, len(operands)))
     for slot in attrs.slots:
         if slot in ("clamp0", "clamp1"):
@@ -346,12 +372,14 @@ def _make_iconv2d(rng: Rng, x: Node) -> Node:
 
 
 def _make_qconv2d(rng: Rng, x: Node) -> Node:
-    """Draw int8 filters, in groups or not; results as of iconv2d."""
+    """Draw int8 filters, in groups or not, or depthwise; results as of iconv2d, or requantized sums."""
     kernel = _random_kernel(rng)
     attrs = random_attrs(rng, x.type.shape, kernel, [0])
     channels = x.type.shape[2]
     groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
-    outputs, kind = groups * int(rng.integers(1, 150 // groups + 1)), rng.integers(0, 3)
+    outputs, kind = groups * int(rng.integers(1, 150 // groups + 1)), rng.integers(0, 4)
+    if channels <= 150 and rng.random() < 0.3:
+        groups = outputs = channels
     weights = rng.integers(-128, 128, (outputs, *kernel, channels // groups))
     zeros = (
         np.broadcast_to(rng.choice([0, 1, 128, 255]), channels)
@@ -368,7 +396,28 @@ def _make_qconv2d(rng: Rng, x: Node) -> Node:
         operands += [constant(rng.normal(0, 0.01, outputs)), constant(integers(rng, [outputs]))]
         out = DType.b1 if rng.random() < 0.5 else DType.f32
         attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
+    elif kind == 2:
+        sizes = np.abs(weights).sum(axis=(1, 2, 3)) * 60.0 + 1
+        scales = [random_multiplier(rng, size) for size in sizes]
+        whole = (rng.integers(-sizes, sizes + 1), *zip(*scales, strict=True), random_range(rng))
+        operands += [constant(numbers, DType.i32) for numbers in whole]
+        attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
     return make("qconv2d", *operands, attrs=attrs)
+
+
+def requantization(node: Node) -> str:
+    """What is wrong with the constants by which a convolution requantizes its sums, or nothing."""
+    a = conv_attrs(node)
+    if "bias" not in a.slots:
+        return ""
+    bias, multiplier, shift, range_of = (node.inputs[a.operand(slot)].value for slot in REQUANTIZATION)
+    try:
+        want_requantized(multiplier, shift, *range_of.tolist())
+        most = int(np.abs(bias.astype(np.int64)).max())
+        want(most <= MOST_BIAS, f"a bias of {most} is above 2**30, beyond which sums could leave 32 bits")
+    except CompileError as error:
+        return str(error)
+    return ""
 
 
 RECORDS = (
@@ -385,7 +434,7 @@ RECORDS = (
         bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,), in_place=residual_of,
     ),
     Op(
-        "qconv2d", 45, ConvAttrs, conv_type(DType.u8, DType.i8), _quantized_reference, Level.BINARY | Level.RUNTIME,
-        bound=_convolution_bound, maker=_make_qconv2d, takes=(DType.u8,), in_place=residual_of,
+        "qconv2d", 45, ConvAttrs, conv_type(DType.u8, DType.i8), _quantized_reference, bound=_convolution_bound,
+        maker=_make_qconv2d, takes=(DType.u8,), in_place=residual_of, gives_bytes=True,
     ),
 )  # fmt: skip

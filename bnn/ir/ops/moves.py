@@ -53,7 +53,8 @@ def concat_type(types: Types, _: Attrs) -> TensorType:
 def pad_type(types: Types, a: PadAttrs) -> TensorType:
     (x,) = types
     want(len(x.shape) == 3 and min(a.pads) >= 0, f"padding expects (H, W, C) and pads >= 0, found {x}, {a}")
-    want(x.dtype is DType.f32 or a.value in (-1.0, 1.0), f"bits can be padded with +1 or -1, not {a.value}")
+    want(x.dtype is not DType.b1 or a.value in (-1.0, 1.0), f"bits can be padded with +1 or -1, not {a.value}")
+    want(x.dtype is not DType.u8 or a.value in range(256), f"bytes can be padded with 0 to 255, not {a.value}")
     top, left, bottom, right = a.pads
     return TensorType((x.shape[0] + top + bottom, x.shape[1] + left + right, x.shape[2]), x.dtype)
 
@@ -79,7 +80,8 @@ def gather_type(types: Types, _: Attrs) -> TensorType:
 
 def pad_channels_type(types: Types, a: PadChannelsAttrs) -> TensorType:
     (x,) = types
-    want(x.dtype is DType.f32, f"expected f32, found {x}")
+    want(x.dtype in (DType.f32, DType.u8), f"expected f32 or u8, found {x}")
+    want(x.dtype is not DType.u8 or a.value in range(256), f"bytes can be padded with 0 to 255, not {a.value}")
     want(min(a.before, a.after) >= 0, f"{a.before} channels before and {a.after} after")
     return TensorType(x.shape[:-1] + (x.shape[-1] + a.before + a.after,), x.dtype)
 
@@ -116,7 +118,7 @@ def _make_concat(rng: Rng, x: Node) -> Node:
 
 
 def _make_pad(rng: Rng, x: Node) -> Node:
-    values = [-1.0, 1.0] if x.type.dtype is DType.b1 else [0.0, 2.5, -np.inf]
+    values = {DType.b1: [-1.0, 1.0], DType.u8: [0.0, 128.0, 255.0]}.get(x.type.dtype, [0.0, 2.5, -np.inf])
     top, left, bottom, right = rng.integers(0, 3, 4).tolist()
     return make("pad", x, attrs=PadAttrs((top, left, bottom, right), float(rng.choice(values))))
 
@@ -141,15 +143,18 @@ def _make_gather(rng: Rng, x: Node) -> Node:
 
 def _make_pad_channels(rng: Rng, x: Node) -> Node:
     before, after = rng.integers(0, 5, 2).tolist()
-    return make("pad_channels", x, attrs=PadChannelsAttrs(before, after, 1.5))
+    return make("pad_channels", x, attrs=PadChannelsAttrs(before, after, 1.5 if x.type.dtype is DType.f32 else 200))
 
 
 RECORDS = (
     Op(
         "concat", 16, NoAttrs, concat_type, concat, moves=True, bound=moved, rearranges=True,
-        least=lambda a, of: min(of), maker=_make_concat, takes=(DType.f32, DType.b1),
+        least=lambda a, of: min(of), maker=_make_concat, takes=(DType.f32, DType.b1, DType.u8), gives_bytes=True,
     ),
-    Op("pad", 17, PadAttrs, pad_type, pad, moves=True, bound=moved, maker=_make_pad, takes=(DType.f32, DType.b1)),
+    Op(
+        "pad", 17, PadAttrs, pad_type, pad, moves=True, bound=moved, maker=_make_pad, gives_bytes=True,
+        takes=(DType.f32, DType.b1, DType.u8),
+    ),
     Op(
         "reshape", 18, ReshapeAttrs, reshape_type, lambda x, a: x.reshape((-1,) + a.shape), moves=True, bound=moved,
         rearranges=True, gives_bytes=True, least=least_of_data, maker=_make_reshape,
@@ -162,7 +167,8 @@ RECORDS = (
     ),
     Op(
         "slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], moves=True, bound=moved,
-        rearranges=True, least=least_of_data, maker=_make_slice, takes=(DType.f32, DType.b1),
+        rearranges=True, gives_bytes=True, least=least_of_data, maker=_make_slice,
+        takes=(DType.f32, DType.b1, DType.u8),
     ),
     Op(
         "gather", 26, NoAttrs, gather_type, plain(gather), moves=True, bound=moved, rearranges=True,
@@ -170,6 +176,6 @@ RECORDS = (
     ),
     Op(
         "pad_channels", 24, PadChannelsAttrs, pad_channels_type, lambda x, a: pad_channels(x, a), moves=True,
-        bound=moved, maker=_make_pad_channels,
+        bound=moved, maker=_make_pad_channels, gives_bytes=True, takes=(DType.f32, DType.u8),
     ),
 )  # fmt: skip

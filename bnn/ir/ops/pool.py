@@ -17,6 +17,7 @@ from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, n
 from .rounding import NOTHING, UNIT, gamma, magnitude
 from .sources import signs
 
+MOST_BYTES = 2**23  # of a mean, so that their sums fit into 32 bits
 LOWEST = np.finfo(np.float32).min
 _ONE_BY_ONE = ("quantize", "binarize_levels")
 
@@ -51,7 +52,15 @@ def pool_type(types: Types, a: PoolAttrs) -> TensorType:
 
 
 def avg_pool_type(types: Types, a: PoolAttrs) -> TensorType:
-    want(types[0].dtype is DType.f32, f"average pooling expects f32, found {types[0]}")
+    want(types[0].dtype in (DType.f32, DType.u8), f"average pooling expects f32 or u8, found {types[0]}")
+    result = pool_type(types, a)
+    taps = min(a.kernel[0], types[0].shape[0]) * min(a.kernel[1], types[0].shape[1])
+    want(types[0].dtype is DType.f32 or taps <= MOST_BYTES, f"a mean of {taps} bytes; at most {MOST_BYTES}")
+    return result
+
+
+def sum_pool_type(types: Types, a: PoolAttrs) -> TensorType:
+    want(types[0].dtype is DType.f32, f"sums of pixels expect f32, found {types[0]}")
     return pool_type(types, a)
 
 
@@ -78,6 +87,8 @@ def max_pool(x: Array, a: PoolAttrs, mask: Array | None = None) -> Array:
     """
     if x.dtype == np.float32:
         return np.asarray(np.fmax.reduce(windows(x, a, float(LOWEST)), axis=(4, 5), initial=LOWEST))
+    if x.dtype == np.uint8:
+        return np.asarray(windows(x, a, 0).max(axis=(4, 5)))
     high = windows(x, a, -1).max(axis=(4, 5))
     if mask is None:
         return np.asarray(high)
@@ -90,7 +101,12 @@ def sum_pool(x: Array, a: PoolAttrs) -> Array:
 
 
 def avg_pool(x: Array, a: PoolAttrs) -> Array:
-    """Mean over the taps inside the image (TensorFlow's SAME does not count padding)."""
+    """Mean over the taps inside the image (TensorFlow's SAME does not count padding).  The mean of bytes is that of
+    numbers in excess 128, rounded to the nearest, halves away from zero (byte 128), as in TensorFlow Lite."""
+    if x.dtype == np.uint8:
+        sums = windows(x.astype(np.int64) - 128, a, 0).sum(axis=(4, 5))
+        counts = windows(np.ones((1, *x.shape[1:3], 1), np.int64), a, 0).sum(axis=(4, 5))
+        return (np.sign(sums) * ((np.abs(sums) + counts // 2) // counts) + 128).astype(np.uint8)
     return np.asarray(sum_pool(x, a) / sum_pool(np.ones_like(x[:1, :, :, :1]), a))
 
 
@@ -136,6 +152,9 @@ def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 def _pooled_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     attrs = node.attrs
     assert isinstance(attrs, PoolAttrs)
+    if operands[0].dtype == np.uint8:
+        off = windows(np.broadcast_to(errors[0], operands[0].shape), attrs, 0.0).max(axis=(4, 5))
+        return np.where(off > 0, np.ceil(off) + 1, 0.0)
     g = gamma(int(np.prod(attrs.kernel)) + 1)
     size, passed = (
         OPS[node.op].reference(x, a=attrs) if x.any() else NOTHING for x in (magnitude(operands[0]), errors[0])
@@ -189,18 +208,18 @@ def _make_resize(rng: Rng, x: Node) -> Node:
 RECORDS = (
     Op(
         "max_pool", 3, PoolAttrs, pool_type, lambda *x, a: max_pool(x[0], a, *x[1:]), moves=True, bound=_max_pool_bound,
-        least=least_of_data, maker=_make_max_pool, takes=(DType.f32, DType.b1),
+        least=least_of_data, maker=_make_max_pool, takes=(DType.f32, DType.b1, DType.u8), gives_bytes=True,
     ),
     Op(
         "avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), bound=_pooled_bound, scales=True,
-        least=least_of_data, maker=_make_pool("avg_pool"), sums=True,
+        least=least_of_data, maker=_make_pool("avg_pool"), sums=True, takes=(DType.f32, DType.u8), gives_bytes=True,
     ),
     Op(
         "resize_bilinear", 36, ResizeAttrs, resize_bilinear_type, lambda x, a: resize_bilinear(x, a),
         bound=_resize_bound, scales=True, least=least_of_data, maker=_make_resize,
     ),
     Op(
-        "sum_pool", 37, PoolAttrs, avg_pool_type, lambda x, a: sum_pool(x, a), bound=_pooled_bound, scales=True,
+        "sum_pool", 37, PoolAttrs, sum_pool_type, lambda x, a: sum_pool(x, a), bound=_pooled_bound, scales=True,
         least=not_negative_like_it, maker=_make_pool("sum_pool"), sums=True,
     ),
 )  # fmt: skip

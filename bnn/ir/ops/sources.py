@@ -88,5 +88,5 @@ def per_channel(rng: Rng, x: Node) -> Node:
 
 RECORDS = (
     Op("input", None, InputAttrs, input_type, lambda a: None, gives_bytes=True),
-    Op("constant", None, ConstantAttrs, constant_type, lambda a: a.value.array),
+    Op("constant", None, ConstantAttrs, constant_type, lambda a: a.value.array, gives_bytes=True),
 )

@@ -38,15 +38,16 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
 {
     const struct bnn_tensor *y = shape->y;
     uint32_t slots = (uint32_t)shape->attrs->slots, input = 2;
+    const uint32_t whole = BNN_SLOT_BIAS | BNN_SLOT_MULTIPLIER | BNN_SLOT_SHIFT | BNN_SLOT_RANGE;
     for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
         uint32_t slot = 1u << bit;
         if (!(slots & slot & BNN_SLOTS_WITH_OPERAND))
             continue;
         BNN_CHECK(input < op->input_count, "number of inputs for the slots", op->input_count, input + 1);
         const struct bnn_tensor *t = bnn_op_input(p->model, op, input++);
-        bnn_dtype dtype = slot == BNN_SLOT_THRESHOLD ? BNN_I32 : slot == BNN_SLOT_NEGATED ? BNN_B1 : BNN_F32;
+        bnn_dtype dtype = slot & (BNN_SLOT_THRESHOLD | whole) ? BNN_I32 : slot == BNN_SLOT_NEGATED ? BNN_B1 : BNN_F32;
         BNN_CHECK(t->dtype == dtype, "element type of a slot's operand", t->dtype, dtype);
-        uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : y->c;
+        uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : slot == BNN_SLOT_RANGE ? 3 : y->c;
         BNN_CHECK(t->o == 1 && t->c == channels, "channels of a slot's operand", t->c, channels);
         if (slot == BNN_SLOT_RESIDUAL) {
             BNN_CHECK(t->rank == y->rank, "rank of the residual", t->rank, y->rank);
@@ -64,6 +65,10 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
                   "slots beside a threshold, which stands alone", slots, BNN_SLOT_THRESHOLD);
         BNN_CHECK(shape->binary || shape->bytes, "threshold on sums of floats (1: there is one)", 1, 0);
         BNN_CHECK(y->dtype == BNN_B1, "output of a threshold (1: bits)", y->dtype, BNN_B1);
+    }
+    if (y->dtype == BNN_U8 || (slots & whole) != 0) {
+        BNN_CHECK(slots == (BNN_SLOT_ZEROS | whole), "slots of requantized sums", slots, BNN_SLOT_ZEROS | whole);
+        BNN_CHECK(y->dtype == BNN_U8, "output of requantized sums (3: u8)", y->dtype, BNN_U8);
     }
     return BNN_OK;
 }
@@ -83,7 +88,8 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_TRY(check_attrs(p, op, a, shape));
     BNN_CHECK(x->dtype == dtype, "element type of the data", x->dtype, dtype);
     BNN_CHECK(w->dtype == filters, "element type of the filters", w->dtype, filters);
-    BNN_CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1, "element type of the output", y->dtype, BNN_F32);
+    BNN_CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1 || (quantized && y->dtype == BNN_U8),
+              "element type of the output", y->dtype, BNN_F32);
     BNN_CHECK(w->storage == BNN_CONSTANT, "storage of the filters (3: constant)", w->storage, BNN_CONSTANT);
     BNN_CHECK(w->rank == 4, "rank of the filters", w->rank, 4);
     BNN_CHECK(x->rank == 1 || x->rank == 3, "rank of the data", x->rank, 3);
@@ -119,7 +125,7 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_CHECK(x->bottom >= (uint32_t)a->pad_bottom, "halo below the data", x->bottom, a->pad_bottom);
     BNN_CHECK(x->right >= (uint32_t)a->pad_right, "halo right of the data", x->right, a->pad_right);
 
-    int depthwise = !binary && !bytes && w->c == 1 && groups > 1 && w->o == groups;
+    int depthwise = (quantized || (!binary && !bytes)) && w->c == 1 && groups > 1 && w->o == groups;
     shape->x = x;
     shape->w = w;
     shape->y = y;

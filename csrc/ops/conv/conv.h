@@ -23,7 +23,7 @@
  *
  * and with a threshold t the bit is s + (correction - t) >= 0.  All of these are exact as floats: integers below 2^24,
  * or, if z is not an integer, multiples of a fraction, below 2^24 times the fraction.  With int8 weights they are
- * integers of 32 bits, and their sum is rounded to a float.
+ * integers of 32 bits, and their sum is rounded to a float; or requantized, with the bias in the correction.
  *
  * Several planes.  If the data are binary numbers, the accumulator is the sum over planes i of 2^i times the
  * accumulator of plane i.  A kernel runs once per plane, from the highest to the lowest, over the same weights.  With T
@@ -88,10 +88,11 @@ struct bnn_conv {
     const int32_t *limits; /* the same, if there is a threshold */
     union {
         const float *margins; /* likewise, for bytes: corrections minus thresholds */
-        const int32_t *whole; /* by int8 weights: corrections minus thresholds */
+        const int32_t *whole; /* by int8 weights: corrections minus thresholds, or plus biases */
     };
     struct bnn_epilogue epilogue, raw_epilogue;
-    int residual, raw_residual; /* input number, or 0 */
+    struct bnn_requantizer requantizer; /* of bytes */
+    int residual, raw_residual;         /* input number, or 0 */
 };
 
 /* Its operands begin at a later channel. */

@@ -3,8 +3,24 @@
  * corrects sums is a number of 32 bits.  See conv.h. */
 #include "ops/conv/conv.h"
 
+/* [tap][channel], missing channels zero. */
+static void pack_depthwise(struct bnn_prepare *p, struct bnn_conv *conv)
+{
+    const struct bnn_tensor *w = conv->shape.w;
+    const size_t taps = (size_t)w->h * w->w;
+    const int8_t *weights = w->data;
+    int32_t *dst = bnn_conv_reserve_weights(p, conv, taps);
+    for (size_t tap = 0; dst != NULL && tap < taps; tap++)
+        for (size_t c = 0; c < conv->padded; c++)
+            *dst++ = c < w->o ? weights[c * taps + tap] : 0;
+}
+
 static void pack(struct bnn_prepare *p, struct bnn_conv *conv)
 {
+    if (conv->shape.depthwise) {
+        pack_depthwise(p, conv);
+        return;
+    }
     const struct bnn_conv_shape *s = &conv->shape;
     const struct bnn_byte_kernels *kernels = p->model->kernels->wide;
     size_t segments = s->w->h * conv->row_segments;
@@ -38,10 +54,10 @@ static void sum_taps(const struct bnn_conv_shape *s, const float *zeros, const i
     }
 }
 
-/* What is added to the sums: [row class][column class][group][padded].  `thresholds` may be NULL.  Sums are below 2^30, so a
- * threshold that none reaches may become 2^30. */
-static void fill_whole(const struct bnn_conv *conv, const float *zeros, const int32_t *thresholds, int32_t *whole,
-                       int32_t *sums)
+/* What is added to the sums: [row class][column class][group][padded].  `thresholds` and `biases` may be NULL.  Sums are
+ * below 2^30, so a threshold that none reaches may become 2^30. */
+static void fill_whole(const struct bnn_conv *conv, const float *zeros, const int32_t *thresholds,
+                       const int32_t *biases, int32_t *whole, int32_t *sums)
 {
     const struct bnn_conv_shape *s = &conv->shape;
     const int32_t most = 1 << 30;
@@ -52,16 +68,34 @@ static void fill_whole(const struct bnn_conv *conv, const float *zeros, const in
         size_t group = o / s->outputs, i = group * conv->padded + o % s->outputs;
         int32_t threshold = thresholds != NULL ? thresholds[o] : 0;
         threshold = threshold > most ? most : threshold < -most ? -most : threshold;
-        sum_taps(s, zeros + group * s->group_words, (const int8_t *)s->w->data + o * s->w->image, sums);
+        int32_t added = biases != NULL ? biases[o] : -threshold;
+        sum_taps(s, zeros + (s->depthwise ? o : group * s->group_words), (const int8_t *)s->w->data + o * s->w->image,
+                 sums);
         for (size_t rc = 0; rc < conv->row_classes; rc++)
             for (size_t cc = 0; cc < conv->column_classes; cc++, i += step) {
                 const struct bnn_conv_range rows = conv->rows[rc], columns = conv->columns[cc];
                 const int32_t *above = sums + rows.begin * width, *below = sums + rows.end * width;
                 int32_t inside =
                     below[columns.end] - below[columns.begin] - (above[columns.end] - above[columns.begin]);
-                whole[i] = -inside - threshold;
+                whole[i] = added - inside;
             }
     }
+}
+
+/* Numbers per channel: the file's own if every group fills its blocks, otherwise a copy, with a number where there is no
+ * channel. */
+static const int32_t *pad_whole(struct bnn_prepare *p, const struct bnn_conv *conv, const int32_t *operand,
+                                int32_t missing)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    if (conv->padded == s->outputs)
+        return operand;
+    int32_t *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
+    if (copy != NULL)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++)
+                copy[g * conv->padded + c] = c < s->outputs ? operand[g * s->outputs + c] : missing;
+    return copy;
 }
 
 static void correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
@@ -70,17 +104,39 @@ static void correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_c
     const float *zeros = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data;
     uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
     const int32_t *thresholds = threshold != 0 ? bnn_op_input(p->model, op, threshold)->data : NULL;
+    uint32_t bias = bnn_slot_input(op, BNN_SLOT_BIAS);
+    const int32_t *biases = bias != 0 ? bnn_op_input(p->model, op, bias)->data : NULL;
+    conv->requantizer = bnn_op_requantizer(p->model, op);
+    if (biases != NULL) {
+        conv->requantizer.multiplier = pad_whole(p, conv, conv->requantizer.multiplier, 0);
+        conv->requantizer.shift = pad_whole(p, conv, conv->requantizer.shift, -1); /* as most shifts */
+    }
+    int plain = thresholds == NULL && biases == NULL;
     size_t count = bnn_conv_table(p, conv);
     int32_t *sums = bnn_reserve(p, ((size_t)w->h + 1) * ((size_t)w->w + 1), sizeof *sums);
     int32_t *whole = bnn_reserve(p, count, sizeof *whole);
-    int32_t *raw = thresholds != NULL ? bnn_reserve(p, count, sizeof *raw) : whole;
+    int32_t *raw = plain ? whole : bnn_reserve(p, count, sizeof *raw);
     conv->whole = whole;
     conv->raw_whole = raw;
     if (sums == NULL || whole == NULL || raw == NULL || conv->rows == NULL || conv->columns == NULL)
         return;
-    fill_whole(conv, zeros, thresholds, whole, sums);
+    fill_whole(conv, zeros, thresholds, biases, whole, sums);
     if (raw != whole)
-        fill_whole(conv, zeros, NULL, raw, sums);
+        fill_whole(conv, zeros, NULL, NULL, raw, sums);
+}
+
+/* The numbers of requantization are inside their bounds; sums are below 2^31 with a bias up to 2^30. */
+static bnn_status check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, uint32_t channels)
+{
+    const struct bnn_requantizer q = bnn_op_requantizer(p->model, op);
+    if (q.multiplier == NULL)
+        return BNN_OK;
+    const int32_t *biases = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, most = 1 << 30;
+    for (uint32_t o = 0; o < channels; o++) {
+        BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
+        BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
+    }
+    return bnn_check_range(p, op, q.zero, q.low, q.high);
 }
 
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
@@ -95,7 +151,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         int byte = zeros[c] >= 0.0f && zeros[c] <= 255.0f && zeros[c] == (float)(uint8_t)zeros[c];
         BNN_CHECK(byte, "zero of a channel, a whole number from 0 to 255 (1: yes)", byte, 1);
     }
-    return BNN_OK;
+    return check_requantizer(p, op, bnn_op_output(p->model, op)->c);
 }
 
 /* Convolutions of bytes by int8 filters, any groups. */

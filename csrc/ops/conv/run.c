@@ -34,6 +34,7 @@ struct job {
     void *planes;        /* scratch of bnn_conv_planes */
     const float *table;  /* corrections or margins */
     int bits, threshold; /* the output is bits; by limits */
+    int requantizes;     /* it is bytes */
     size_t staged;       /* words of a group to stage, or 0 */
     const struct bnn_view *x, *residual;
     size_t output_row, output_image, output_pixel; /* strides in elements */
@@ -87,6 +88,7 @@ struct call {
     size_t group, first;
     const void *weights;
     struct bnn_epilogue epilogue; /* from the group's first channel on */
+    struct bnn_requantizer requantizer;
 };
 
 /* Whether three more bytes of the same image follow its last pixel: an image of bytes fills whole lines of memory. */
@@ -103,7 +105,7 @@ static bnn_tile_kernel *choose_kernel(const struct bnn_kernels *k, const struct 
     if (s->binary)
         return threshold ? k->binary.bits : k->binary.values;
     if (bnn_conv_is_quantized(s))
-        return k->wide->values;
+        return s->depthwise ? k->wide->depthwise : k->wide->values;
     return s->bytes ? k->bytes.values : s->depthwise ? k->floats.depthwise : k->floats.values;
 }
 
@@ -133,6 +135,10 @@ static int call(const struct job *job, const struct call *c, const struct pixels
     } else if (job->bits) {
         tile.bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
         tile.at.bits = p->at.out + place;
+    } else if (job->requantizes) {
+        tile.bytes = (uint8_t *)job->run->output.data + p->from.out + before;
+        tile.at.values = p->at.out + place;
+        tile.requantizer = &c->requantizer;
     } else {
         tile.values = (float *)job->run->output.data + p->from.out + before;
         tile.at.values = p->at.out + place;
@@ -206,8 +212,12 @@ static void run_pixels(const struct job *job, const struct pixels *p)
     size_t blocks = group_blocks(conv);
     for (size_t group = r->block_begin / blocks; group * blocks < r->block_end; group++) {
         size_t before = group * blocks, end = r->block_end - before; /* the run's blocks that are in this group */
-        struct call c = {.group = group, .epilogue = epilogue};
+        struct call c = {.group = group, .epilogue = epilogue, .requantizer = conv->requantizer};
         bnn_conv_move_epilogue(&c.epilogue, group * conv->padded);
+        if (job->requantizes) {
+            c.requantizer.multiplier += group * conv->padded;
+            c.requantizer.shift += group * conv->padded;
+        }
         c.first = r->block_begin > before ? (r->block_begin - before) * conv->lanes : 0;
         call_group(job, &c, p, end < blocks ? end * conv->lanes : conv->shape.outputs);
         if (job->staged)
@@ -298,6 +308,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .chunk = r->scratch,
         .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
+        .requantizes = y->dtype == BNN_U8 && !r->raw,
         .threshold = (bnn_conv_is_quantized(&conv->shape) ? conv->whole != conv->raw_whole
                                                           : conv->limits != NULL || conv->margins != NULL) &&
                      !r->raw,

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mcu/requantize.h"
+#include "mcu/taps.h"
+
+void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
+                        size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < channels; c++)
+            *out++ = bnn_requantize(*sums++, requantizer->multiplier[c], requantizer->shift[c], requantizer);
+}
+
+void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = table[in[i]];
+}
+
+/* Of elements whose second bytes follow each other. */
+static void pair_run(int32_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair, size_t count)
+{
+    const int32_t *first = pair->first, *second = pair->second;
+    if (pair->multiplies)
+        for (size_t i = 0; i < count; i++)
+            out[i] = first[x[i]] * second[y[i]];
+    else
+        for (size_t i = 0; i < count; i++)
+            out[i] = first[x[i]] + second[y[i]];
+}
+
+void bnn_mcu_pair_sums(int32_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair, size_t begin,
+                       size_t count)
+{
+    for (size_t at = begin % pair->period, run; count > 0; at = 0, begin += run, out += run, count -= run) {
+        run = pair->period - at < count ? pair->period - at : count;
+        pair_run(out, x + begin, y + at, pair, run);
+    }
+}
+
+void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair,
+                  const struct bnn_requantizer *requantizer, size_t count)
+{
+    int32_t sums[BNN_MCU_SUMS];
+    for (size_t k = 0; k < count; k += BNN_MCU_SUMS) {
+        size_t some = count - k < BNN_MCU_SUMS ? count - k : BNN_MCU_SUMS;
+        bnn_mcu_pair_sums(sums, x, y, pair, k, some);
+        for (size_t i = 0; i < some; i++)
+            out[k + i] = bnn_requantize(sums[i], *requantizer->multiplier, *requantizer->shift, requantizer);
+    }
+}
+
+/* The highest byte, or the mean, of a window in channel c. */
+static uint8_t pool(const struct bnn_mcu_windows *w, struct bnn_mcu_taps ys, struct bnn_mcu_taps xs, const uint8_t *x,
+                    int mean)
+{
+    const int32_t count = (int32_t)((ys.end - ys.begin) * (xs.end - xs.begin));
+    int32_t sum = 0, most = 0;
+    for (size_t i = ys.begin; i < ys.end; i++)
+        for (size_t k = xs.begin; k < xs.end; k++) {
+            const int32_t v = x[i * w->row + k * w->channels];
+            sum += v - 128;
+            most = v > most ? v : most;
+        }
+    return (uint8_t)(mean ? (sum + (sum > 0 ? count / 2 : -(count / 2))) / count + 128 : most);
+}
+
+static void pool_row(const struct bnn_mcu_windows *w, size_t row, const uint8_t *x, uint8_t *out, int mean)
+{
+    struct bnn_mcu_taps ys = bnn_mcu_taps_inside(row, w->stride_h, w->kernel_h, w->pad_top, w->height);
+    for (size_t column = 0; column < w->out_width; column++) {
+        struct bnn_mcu_taps xs = bnn_mcu_taps_inside(column, w->stride_w, w->kernel_w, w->pad_left, w->width);
+        for (size_t c = 0; c < w->channels; c++)
+            *out++ = pool(w, ys, xs, x + c, mean);
+    }
+}
+
+void bnn_mcu_max_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out)
+{
+    pool_row(windows, row, x, out, 0);
+}
+
+void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out)
+{
+    pool_row(windows, row, x, out, 1);
+}

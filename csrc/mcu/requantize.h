@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes of integer sums and of bytes, without floats, for firmware.  Arrays do not overlap, except as stated. */
+#ifndef BNN_MCU_REQUANTIZE_H
+#define BNN_MCU_REQUANTIZE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mcu/values.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* out[pixel][channel] = the byte of sums[pixel][channel], by the channel's multiplier and shift. */
+void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
+                        size_t channels);
+
+/* out[i] = table[in[i]] of 256 bytes; out and in may be the same memory. */
+void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count);
+
+enum { BNN_MCU_SUMS = 128 };
+
+/* The numbers of two bytes, of tables of 256, which are added or multiplied.  `period`: how many of the second there are,
+ * again and again. */
+struct bnn_mcu_pair {
+    const int32_t *first, *second;
+    int multiplies;
+    uint32_t period;
+};
+
+/* The sums or products of elements from `begin` on, which are bytes from x[begin] and y[begin % period] on. */
+void bnn_mcu_pair_sums(int32_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair, size_t begin,
+                       size_t count);
+/* The bytes of all elements, by the first multiplier and shift; out may be the memory of x, or of y where it is not
+ * repeated. */
+void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair,
+                  const struct bnn_requantizer *requantizer, size_t count);
+
+/* Windows of bytes, as bnn_mcu_windows of floats has them; the rows of the image are `row` bytes apart.  max: the
+ * maximum; mean: of numbers in excess 128, rounded to the nearest, halves away from zero (byte 128). */
+void bnn_mcu_max_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);
+void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
