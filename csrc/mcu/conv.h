@@ -155,6 +155,8 @@ struct bnn_mcu_int8 {
 };
 
 void bnn_mcu_int8_sums(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out);
+/* Every channel by itself, as below; weights are [row][tap][output]. */
+void bnn_mcu_depthwise_int8(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out);
 
 /* Floats.  A sum begins with zero, and products are added in the window's order, each rounded once: the bytes of the
  * runtime's portable kernels, if the compiler does not contract (see functions.h). */

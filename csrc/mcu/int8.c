@@ -63,3 +63,22 @@ void bnn_mcu_int8_sums(const struct bnn_mcu_int8 *layer, size_t row, const uint8
             out[o] += add[o];
     }
 }
+
+void bnn_mcu_depthwise_int8(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out)
+{
+    const struct bnn_mcu_shape *shape = &layer->shape;
+    x += row * shape->row;
+    for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
+        const int32_t *add = layer->table + bnn_mcu_class(layer->classes, layer->height, row, column) * shape->outputs;
+        const int8_t *weights = layer->weights;
+        const uint8_t *window = x;
+        for (size_t o = 0; o < shape->outputs; o++)
+            out[o] = add[o];
+        for (size_t i = 0; i < shape->rows; i++, window += shape->window_row) {
+            const uint8_t *run = window;
+            for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap, weights += shape->outputs)
+                for (size_t o = 0; o < shape->outputs; o++)
+                    out[o] += run[o] * weights[o];
+        }
+    }
+}

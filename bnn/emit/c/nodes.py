@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..._types import Array
 from ...file.bits import pack, words
 from ...ir.graph import DType, Node, Storage
-from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, conv_attrs
+from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, RequantizeAttrs, conv_attrs
 from ...ir.ops.record import replaced
 from .program import WORD, Program, View, number, refuse
 
@@ -326,7 +326,7 @@ def _finish(
         _rows(program, out.height, *calls)
         return
     pixels = out.width * out.channels
-    apart = out.dtype is DType.b1 or _replaces(program, node)
+    apart = out.dtype in (DType.b1, DType.u8) or _replaces(program, node)
     row = program.reserve(pixels * WORD) if apart else 0
     values = program.behind("float", row) if apart else _output(program, node)
     lines = []
@@ -344,6 +344,12 @@ def _finish(
         )
         lines.append(f"for (size_t column = 0; column < {out.width}; column++)")
         lines.append(f"    {correct};")
+    if out.dtype is DType.u8:
+        multiplier, shift, spread = (node.inputs[a.operand(s)].value for s in ("multiplier", "shift", "range"))
+        requantizer = _requantizer(program, multiplier, shift, spread.tolist())
+        arguments = (_output(program, node), sums, requantizer, out.width, out.channels)
+        _rows(program, out.height, *lines, program.call("bnn_mcu_requantize", *arguments) + ";")
+        return
     epilogue = _epilogue(program, node)
     residual = "NULL"
     if "residual" in a.slots:
@@ -364,6 +370,15 @@ def _finish(
         lines.append(f"nan |= {signs};")
         program.nan, program.layer.signs = True, out.height * pixels
     _rows(program, out.height, *lines)
+
+
+def _requantizer(program: Program, multiplier: Array, shift: Array, limits: Sequence[int]) -> str:
+    """C: a struct bnn_requantizer; ``limits``: zero, low, high."""
+    tables = [
+        program.table("int32_t", name, v.astype(np.int32)) for name, v in (("multiplier", multiplier), ("shift", shift))
+    ]
+    text = f"{{{', '.join([*tables, *map(str, limits)])}}}"
+    return "&" + program.struct("bnn_requantizer", "requantizer", text, 2 * WORD + 12)
 
 
 def _no_epilogue() -> str:
@@ -462,9 +477,17 @@ def _qconv2d(program: Program, node: Node) -> None:
     table = np.array([-(products * inside[:, :, None]).sum(axis=(1, 2, 3)) for inside in classes])
     if "threshold" in a.slots:  # the bit is sum - threshold >= 0; sums are below 2^30
         table = table - np.clip(node.inputs[a.operand("threshold")].value, -(2**30), 2**30)
+    if "bias" in a.slots:
+        table = table + node.inputs[a.operand("bias")].value
     class_name = "NULL" if (one := bool((table == table[0]).all())) else _classes(program, node, rows, columns)
-    table = np.moveaxis((table[:1] if one else table).reshape(-1, a.groups, window.outputs), 1, 0)
+    groups, function = a.groups, "bnn_mcu_int8_sums"
+    if a.groups > 1 and weights.shape[3] == window.outputs == 1:
+        groups, function = 1, "bnn_mcu_depthwise_int8"
+        window.outputs = window.length = out.channels
+    table = np.moveaxis((table[:1] if one else table).reshape(-1, groups, window.outputs), 1, 0)
     _count(program, out, "int8", weights[0].size, weights[0].size)
+    if groups != a.groups:
+        weights = np.moveaxis(weights, 0, 2)  # (kh, kw, O, 1)
     of_weights = program.table("int8_t", "weights", weights)
     of_table = program.table("int32_t", "table", table.astype(np.int32))
     if a.groups == 1:
@@ -472,17 +495,17 @@ def _qconv2d(program: Program, node: Node) -> None:
     shape = window.text(node, out.width, out.channels)
     rest = f"{class_name}, {_short(node, out.height)}, {shape}"
     descriptors = []
-    for g in range(a.groups):
-        places = (_from(of_weights, g * weights.size // a.groups), _from(of_table, g * table[0].size))
+    for g in range(groups):
+        places = (_from(of_weights, g * weights.size // groups), _from(of_table, g * table[0].size))
         text = f"{{{', '.join(places)}, {rest}}}"
         descriptors.append(program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES))
     _clear_halo(program, node)
 
     def run(group: int, pointer: str, scratch: int | None) -> str:
         source = program.at(x_node, window.first + group * window.channels)
-        return program.call("bnn_mcu_int8_sums", f"&{descriptors[group]}", "row", source, pointer)
+        return program.call(function, f"&{descriptors[group]}", "row", source, pointer)
 
-    _finish(program, node, a.groups, False, run, 0, 0)
+    _finish(program, node, groups, False, run, 0, 0)
 
 
 def _conv2d(program: Program, node: Node) -> None:
@@ -538,9 +561,8 @@ def _pool(program: Program, node: Node) -> None:
     else:
         numbers = _short(node, height, x.width, x.channels, out.width, *window)
         kind = "bnn_mcu_windows"
-        function = {"max_pool": "bnn_mcu_max_floats", "avg_pool": "bnn_mcu_mean_floats"}.get(
-            node.op, "bnn_mcu_sum_floats"
-        )
+        what = {"max_pool": "max", "avg_pool": "mean", "sum_pool": "sum"}[node.op]
+        function = f"bnn_mcu_{what}_{'bytes' if out.dtype is DType.u8 else 'floats'}"
         text = f"{{{numbers}, {x.row}}}"
     descriptor = program.struct(kind, "", text, 28)
     _clear_halo(program, node)
@@ -772,6 +794,35 @@ def _of_bytes(program: Program, node: Node) -> None:
     program.line(f"        ({_row(target, out.row)})[i] = {text};")
 
 
+def _lookup(program: Program, node: Node) -> None:
+    x, out = program.view(node.inputs[0]), program.view(node)
+    table = program.table("uint8_t", "table", node.inputs[1].value)
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    _rows(program, out.height, program.call("bnn_mcu_lookup", target, source, table, out.width * out.channels) + ";")
+
+
+def _pair(program: Program, node: Node) -> None:
+    """qadd and qmul."""
+    a, (x_node, y_node, *tables) = node.attrs, node.inputs
+    assert isinstance(a, RequantizeAttrs)
+    x, out, repeated = program.view(x_node), program.view(node), y_node.type.shape != x_node.type.shape
+    if y_node.is_constant:
+        second = program.table("uint8_t", "operand", y_node.value)
+        second = second if repeated else _row(second, out.width * out.channels)
+    else:
+        second = program.inside(y_node) if repeated else _row(program.inside(y_node), program.view(y_node).row)
+    names = [program.table("int32_t", "numbers", t.value) for t in tables]
+    period = y_node.type.shape[-1] if repeated else out.width * out.channels
+    pair = program.struct("bnn_mcu_pair", "pair", f"{{{', '.join(names)}, {int(node.op == 'qmul')}, {period}}}", 16)
+    limits = (a.zero, a.low, a.high)
+    requantizer = _requantizer(program, np.array([a.multiplier]), np.array([a.shift]), limits)
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(x_node), x.row)
+    arguments = (target, source, second, f"&{pair}", requantizer, out.width * out.channels)
+    _rows(program, out.height, program.call("bnn_mcu_pair", *arguments) + ";")
+
+
 # -- moves -------------------------------------------------------------------------------------------------------------
 
 
@@ -823,31 +874,34 @@ def _slice(program: Program, node: Node) -> None:
     _channels(program, node, node.inputs[0], a.begin, a.end - a.begin, 0)  # type: ignore[attr-defined]
 
 
+def _fill(program: Program, node: Node, value: float) -> None:
+    """Every element of the output inside its halo becomes the value."""
+    out = program.view(node)
+    target = _row(program.inside(node), out.row)
+    if out.dtype is DType.u8:
+        _rows(program, out.height, f"memset({target}, {int(value)}, {out.width * out.channels});")
+        return
+    full = np.full(out.channels, value, np.float32)
+    table = program.table("uint32_t", "pixel", pack(full) if out.dtype is DType.b1 else full.view(np.uint32))
+    _rows(program, out.height, program.call("bnn_mcu_fill", target, table, out.words, out.width) + ";")
+
+
 def _pad(program: Program, node: Node) -> None:
     a, x, out = node.attrs, program.view(node.inputs[0]), program.view(node)
     value, pads = a.value, a.pads  # type: ignore[attr-defined]
-    if out.dtype is DType.b1:
-        pixel = pack(np.full(out.channels, value))
-    else:
-        pixel = np.full(out.channels, value, np.float32).view(np.uint32)
-    table = program.table("uint32_t", "pixel", pixel)
     _clear_halo(program, node)
-    call = program.call("bnn_mcu_fill", _row(program.inside(node), out.row), table, out.words, out.width)
-    _rows(program, out.height, call + ";")
+    _fill(program, node, value)
     target = program.at(node, out.interior + pads[0] * out.row + pads[1] * out.words)
-    size = x.width * x.words * WORD
-    runs = _runs(program, x.height, 1, size, (x.row * WORD, 0, out.row * WORD, 0))
+    element = out.dtype.element
+    size = x.width * x.words * element
+    runs = _runs(program, x.height, 1, size, (x.row * element, 0, out.row * element, 0))
     program.line(program.call("bnn_mcu_copy", target, program.inside(node.inputs[0]), runs) + ";")
 
 
 def _pad_channels(program: Program, node: Node) -> None:
-    a, out = node.attrs, program.view(node)
-    pixel = np.full(out.channels, a.value, np.float32).view(np.uint32)  # type: ignore[attr-defined]
-    table = program.table("uint32_t", "pixel", pixel)
+    a, part = node.attrs, node.inputs[0]
     _clear_halo(program, node)
-    call = program.call("bnn_mcu_fill", _row(program.inside(node), out.row), table, out.words, out.width)
-    _rows(program, out.height, call + ";")
-    part = node.inputs[0]
+    _fill(program, node, a.value)  # type: ignore[attr-defined]
     _channels(program, node, part, 0, part.type.shape[-1], a.before)  # type: ignore[attr-defined]
 
 
@@ -910,5 +964,6 @@ _EMITTERS: dict[str, Callable[[Program, Node], None]] = {
     "avg_pool": _pool, "sum_pool": _pool, "resize_bilinear": _resize, "binarize": _binarize,
     "binarize_levels": _binarize, "unpack": _unpack, "quantize": _quantize, "dequantize": _dequantize,
     "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat, "slice": _slice, "pad": _pad,
-    "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather,
+    "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather, "lookup": _lookup,
+    "qadd": _pair, "qmul": _pair,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import op_graphs
 from bnn.file.write import encode
 from bnn.runtime import Model
+from sanitized import call
 from targets import TARGETS, networks
 from targets.emitted import code_size, emitted, own_name, random_images, run_on
 
@@ -41,6 +43,20 @@ def test_a_cortex_m0_with_16_kilobytes(rng: Rng, tmp_path: Path) -> None:
     images = random_images(model, 1, rng)
     emitted(model, tmp_path, images, target="cortex-m0")
     run_on(TARGETS["microbit"], tmp_path, FLAGS)
+
+
+def test_integers_need_no_floats(rng: Rng, tmp_path: Path) -> None:
+    """A network of bytes on a Cortex-M0, which has no unit for floats: the host's bytes, and no function that emulates
+    an operation on floats."""
+    model = Model.from_bytes(encode(op_graphs.of_bytes(rng)))
+    emitted(model, tmp_path, random_images(model, 2, rng), target="cortex-m0")
+    run_on(TARGETS["microbit"], tmp_path, FLAGS)
+    code = [str(tmp_path / name) for name in ("net.c", "net_kernels.c")]
+    cortex_m0 = ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m0", *FLAGS)
+    call(*cortex_m0, "-r", "-nostdlib", *code, "-o", str(tmp_path / "net.o"))
+    wanted = call("arm-none-eabi-nm", "--undefined-only", str(tmp_path / "net.o")).split()
+    assert "__aeabi_lmul" in wanted  # products of 64 bits
+    assert not [name for name in wanted if re.match(r"__aeabi_(f|d|[a-z]+2[fd])|__\w+[sd]f\w*$", name)]
 
 
 @pytest.mark.slow
