@@ -167,6 +167,7 @@ CASES: dict[str, Callable[[], Case]] = {
     ),  # fmt: skip
     "lookup": lambda: Case("lookup", [data(U8, *SHAPE), const(U8, 256)], data(U8, *SHAPE)),
     **{op: pair(op) for op in ("qadd", "qmul")},
+    "qsoftmax": lambda: Case("qsoftmax", [data(U8, *SHAPE), const(I32, 256, value=2**11)], data(U8, *SHAPE)),
     "max_pool of bytes": pool("max_pool", U8),
     "avg_pool of bytes": pool("avg_pool", U8),
     "concat of bytes": lambda: Case("concat", [data(U8, *SHAPE), data(U8, 2, 3, 1)], data(U8, 2, 3, 6)),

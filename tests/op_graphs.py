@@ -385,6 +385,7 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     tables = [constant(np.arange(256) - zero, DType.i32) for zero in (128, 100)]
     for pair in ("qadd", "qmul"):
         whole = make(pair, whole, whole, *tables, attrs=RequantizeAttrs(2**30 + 1, -3, 120, 1, 254))
+    whole = make("qsoftmax", whole, constant(2**31 - 1 >> np.arange(256).clip(0, 31), DType.i32))
     both = [make("reshape", v, attrs=ReshapeAttrs((int(np.prod(v.type.shape)),))) for v in (eight, make("cast", whole))]
     eight = make("concat", *both)
     signed = input_node("signed", (3, 3, 2), DType.i8)

@@ -14,6 +14,7 @@ from .graph import DType, Graph, Halo, Node, Storage
 from .ops import CONVOLUTIONS, OPS, Level, conv_attrs, replaced, takes_rows
 from .ops.conv import requantization
 from .ops.requantize import MOST_ADDED, MOST_MULTIPLIED
+from .ops.softmax import fits
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def _operands_constant(node: Node) -> bool:
 def _tables_fit(node: Node) -> bool:
     most = {"lookup": 255, "qadd": MOST_ADDED, "qmul": MOST_MULTIPLIED}.get(node.op)
     tables = node.inputs[1:] if node.op == "lookup" else node.inputs[2:]
+    if node.op == "qsoftmax":
+        return node.inputs[1].is_constant and fits(node.inputs[1].value)
     return most is None or all(t.is_constant and np.abs(t.value.astype(np.int64)).max() <= most for t in tables)
 
 

@@ -83,3 +83,47 @@ void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const
 {
     pool_row(windows, row, x, out, 1);
 }
+
+/* The product of fractions of 31 bits, rounded to the nearest, halves up. */
+static int32_t product(int32_t a, int32_t b)
+{
+    const int64_t p = (int64_t)a * b + (INT64_C(1) << 30);
+    return (int32_t)(p < 0 ? ~(~p >> 31) : p >> 31);
+}
+
+/* 2^31 / (1 + x / 2^31), by three of Newton's steps for half of the denominator: y has 2 bits above the fraction. */
+static int32_t reciprocal(uint32_t x)
+{
+    const int32_t half = (int32_t)((x + UINT32_C(0x80000000)) >> 1);
+    int32_t y = product(half, -1010580540) + 1515870810; /* 48/17 - 32/17 half */
+    for (int i = 0; i < 3; i++)
+        y += 4 * product(y, (1 << 29) - product(half, y));
+    return y >= 1 << 30 ? INT32_MAX : 2 * y;
+}
+
+static uint8_t largest(const uint8_t *in, size_t count)
+{
+    uint8_t most = 0;
+    for (size_t i = 0; i < count; i++)
+        most = in[i] > most ? in[i] : most;
+    return most;
+}
+
+void bnn_mcu_softmax(uint8_t *out, const uint8_t *in, const int32_t *table, size_t pixels, size_t channels)
+{
+    for (; pixels > 0; pixels--, in += channels, out += channels) {
+        const uint8_t most = largest(in, channels);
+        uint32_t sum = 0, spare = 0; /* the sum has 12 bits above the fraction */
+        for (size_t i = 0; i < channels; i++)
+            sum += ((uint32_t)table[most - in[i]] + (1u << 11)) >> 12;
+        while ((sum << spare & UINT32_C(0x80000000)) == 0)
+            spare++;
+        const int32_t inverse = reciprocal((sum << spare) - UINT32_C(0x80000000));
+        const uint32_t bits = 12 - spare + 31 - 8; /* at least 4 */
+        for (size_t i = 0; i < channels; i++) {
+            const uint32_t share = (uint32_t)product(table[most - in[i]], inverse);
+            const uint32_t v = bits > 31 ? 0 : (share + (UINT32_C(1) << (bits - 1))) >> bits;
+            out[i] = (uint8_t)(v > 255 ? 255 : v);
+        }
+    }
+}

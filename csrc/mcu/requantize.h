@@ -37,6 +37,12 @@ void bnn_mcu_pair_sums(int32_t *out, const uint8_t *x, const uint8_t *y, const s
 void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair,
                   const struct bnn_requantizer *requantizer, size_t count);
 
+/* out[pixel][channel] = 256 times the share that the term table[largest byte of the pixel - byte] has in their sum, at
+ * most 255; out and in may be the same memory.  Terms are fractions of 31 bits, not below 0, and table[0] is at least
+ * BNN_MCU_LEAST_TERM; there are at most BNN_MCU_MOST_TERMS channels. */
+enum { BNN_MCU_LEAST_TERM = 1 << 11, BNN_MCU_MOST_TERMS = (1 << 12) - 1 };
+void bnn_mcu_softmax(uint8_t *out, const uint8_t *in, const int32_t *table, size_t pixels, size_t channels);
+
 /* Windows of bytes, as bnn_mcu_windows of floats has them; the rows of the image are `row` bytes apart.  max: the
  * maximum; mean: of numbers in excess 128, rounded to the nearest, halves away from zero (byte 128). */
 void bnn_mcu_max_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);

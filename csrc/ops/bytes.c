@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes of bytes, by tables: lookup, qadd and qmul. */
+/* Bytes of bytes, by tables: lookup, qadd, qmul and qsoftmax. */
 #include "mcu/requantize.h"
 #include "ops/check.h"
 
@@ -94,4 +94,29 @@ const struct bnn_op_row bnn_op_row_qadd = {
 
 const struct bnn_op_row bnn_op_row_qmul = {
     BNN_ROW(qmul), .in_place = 1, .cost = 4, .prepare = prepare_pair, .row = pair_row,
+};
+
+/* qsoftmax: the table's terms of the differences from the largest byte of a pixel, divided by their sum. */
+static bnn_status prepare_softmax(struct bnn_prepare *p, struct bnn_op *op)
+{
+    const struct bnn_tensor *x = bnn_op_input(p->model, op, 0), *table = bnn_op_input(p->model, op, 1);
+    BNN_TRY(bnn_check_types(p, op, 2, BNN_U8, BNN_U8));
+    BNN_TRY(bnn_check_operand(p, op, table, BNN_I32, VALUES, "values of the table"));
+    const int32_t *terms = table->data;
+    for (size_t i = 0; i < VALUES; i++)
+        BNN_CHECK(terms[i] >= 0, "term of a softmax (at least)", terms[i], 0);
+    BNN_CHECK(terms[0] >= BNN_MCU_LEAST_TERM, "first term of a softmax (at least)", terms[0], BNN_MCU_LEAST_TERM);
+    BNN_CHECK(x->c <= BNN_MCU_MOST_TERMS, "terms of a softmax (at most)", x->c, BNN_MCU_MOST_TERMS);
+    return bnn_check_same_shape(p, op);
+}
+
+static void softmax_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    bnn_mcu_softmax(bnn_row_bytes(&r->output, image, y), bnn_row_bytes(&r->inputs[0], image, y), r->inputs[1].data,
+                    t->w, t->c);
+}
+
+const struct bnn_op_row bnn_op_row_qsoftmax = {
+    BNN_ROW(qsoftmax), .in_place = 1, .cost = 10, .prepare = prepare_softmax, .row = softmax_row,
 };

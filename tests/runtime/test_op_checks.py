@@ -109,6 +109,15 @@ qadd
 qmul
     in [2|3].value = [2**15|-2**15] -> OK
     in [2|3].value = 2**15 + 1 -> FORMAT size of a table's number (at most); 2**15 + 1, 2**15
+qsoftmax
+    inputs = 1 -> FORMAT number of inputs; 1, 2
+    out.dtype = F32 -> FORMAT dtype of the output; F32, U8
+    in 1.dtype = U8 -> FORMAT dtype of an operand; U8, I32
+    in 1.shape = (255,) -> FORMAT values of the table; 255, 256
+    in 1.value = -1 -> FORMAT term of a softmax (at least); -1, 0
+    in 1.value = 2**11 - 1 -> FORMAT first term of a softmax (at least); 2**11 - 1, 2**11
+    in 0.shape = (1, 1, 4095) & out.shape = (1, 1, 4095) -> OK
+    in 0.shape = (1, 1, 4096) & out.shape = (1, 1, 4096) -> FORMAT terms of a softmax (at most); 4096, 4095
 [max_pool of bytes|avg_pool of bytes]
     kernel_w = 0 -> FORMAT window (at least); 0, 1
 pad of bytes

@@ -802,6 +802,16 @@ def _lookup(program: Program, node: Node) -> None:
     _rows(program, out.height, program.call("bnn_mcu_lookup", target, source, table, out.width * out.channels) + ";")
 
 
+def _softmax(program: Program, node: Node) -> None:
+    """qsoftmax"""
+    x, out = program.view(node.inputs[0]), program.view(node)
+    table = program.table("int32_t", "terms", node.inputs[1].value)
+    _clear_halo(program, node)
+    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    call = program.call("bnn_mcu_softmax", target, source, table, out.width, out.channels)
+    _rows(program, out.height, call + ";")
+
+
 def _pair(program: Program, node: Node) -> None:
     """qadd and qmul."""
     a, (x_node, y_node, *tables) = node.attrs, node.inputs
@@ -965,5 +975,6 @@ _EMITTERS: dict[str, Callable[[Program, Node], None]] = {
     "binarize_levels": _binarize, "unpack": _unpack, "quantize": _quantize, "dequantize": _dequantize,
     "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat, "slice": _slice, "pad": _pad,
     "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather, "lookup": _lookup,
+    "qsoftmax": _softmax,
     "qadd": _pair, "qmul": _pair,
 }  # fmt: skip

@@ -6,7 +6,7 @@ The verifier, the oracle, the file's writer and reader, the C headers and the fo
 
 from __future__ import annotations
 
-from . import batch, bits, conv, elementwise, moves, pool, requantize, sources
+from . import batch, bits, conv, elementwise, moves, pool, requantize, softmax, sources
 from .batch import BatchSizeAttrs
 from .bits import MOST_PLANES, DequantizeAttrs, QuantizeAttrs
 from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, REQUANTIZATION, SLOTS, ConvAttrs, conv_attrs, conv_output
@@ -25,7 +25,7 @@ __all__ = [
     "conv_output", "input_node", "make", "replaced", "rows_at_once", "takes_rows", "unrepeated",
 ]  # fmt: skip
 
-_FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves, requantize)
+_FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves, requantize, softmax)
 # In the order of their numbers in the file, like the generated tables.
 _RECORDS = sorted((op for family in _FAMILIES for op in family.RECORDS), key=lambda op: op.opcode or 0)
 OPS.update((op.name, op) for op in _RECORDS)
