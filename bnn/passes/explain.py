@@ -72,6 +72,8 @@ def _kind(node: Node) -> str:
     if node.op == "iconv2d":
         one = node.inputs[1].type.shape[3] == node.inputs[0].type.shape[-1]
         return f"integer input, {'binary' if one else 'ternary'} weights"
+    if node.op == "qconv2d" and conv_attrs(node).out is DType.u8:
+        return "integers, requantized as in the source"
     if node.op == "qconv2d":
         return "integers: its data and weights were trained to be"
     return why_float(node) if node.op == "conv2d" else ""

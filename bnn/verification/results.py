@@ -83,10 +83,10 @@ def _deviation(values: Array) -> float:
 class LayerCheck(Row):
     """One layer's comparison, summed over the images.
 
-    ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers) or floats
-    (kind "floats": different means not bit-equal); ``beyond`` counts the different ones that rounding does not
-    explain.  ``exact`` is False where weights carry a scale: the source's sums of scaled products round, so a bit may
-    differ within rounding of its threshold.
+    ``compared`` and ``different`` count bits (kind "bits"), accumulators (kind "sums": exact integers), 8-bit numbers
+    of a source that computes with them (kind "bytes": exact, too) or floats (kind "floats": different means not
+    bit-equal); ``beyond`` counts the different ones that rounding does not explain.  ``exact`` is False where weights
+    carry a scale: the source's sums of scaled products round, so a bit may differ within rounding of its threshold.
     """
 
     layer: str = column("layer")
@@ -139,7 +139,7 @@ class VerifyReport(Report):
     source's: this counts as rounding.
     """
 
-    told = ("ok", "different_bits", "different_floats", "verdict")
+    told = ("ok", "different_bits", "different_bytes", "different_floats", "verdict")
     images: int
     layers: list[LayerCheck]
     end_to_end: EndToEnd
@@ -156,7 +156,12 @@ class VerifyReport(Report):
     @property
     def different_bits(self) -> int:
         """Bits and accumulators that should not differ when fed the source's own input, but do."""
-        return sum(check.beyond for check in self.layers if check.kind != "floats")
+        return sum(check.beyond for check in self.layers if check.kind in ("bits", "sums"))
+
+    @property
+    def different_bytes(self) -> int:
+        """8-bit numbers that differ when fed the source's own input."""
+        return sum(check.beyond for check in self.layers if check.kind == "bytes")
 
     @property
     def different_floats(self) -> int:
@@ -192,12 +197,16 @@ class VerifyReport(Report):
     def verdict(self) -> str:
         """The last line."""
         bits, floats = quantity(self.different_bits, "bit"), quantity(self.different_floats, "float")
-        if self.different_bits or self.different_floats:
-            return f"DIFFERENT: {bits} and {floats}, by more than rounding"
+        kinds = {check.kind for check in self.layers}
+        if self.different_bits or self.different_bytes or self.different_floats:
+            whole = f"{bits}, {quantity(self.different_bytes, 'byte')}" if "bytes" in kinds else bits
+            return f"DIFFERENT: {whole} and {floats}, by more than rounding"
         if self.differs:
             return "DIFFERENT: each layer alone is equal, the whole network is not"
         if not self.ok:
             return "SILENT: nothing differs, and a layer was not tested"
-        turned = sum(c.different for c in self.layers if c.kind != "floats") + self.end_to_end.first_differences
+        turned = sum(c.different for c in self.layers if c.kind in ("bits", "sums")) + self.end_to_end.first_differences
         all_bits = "all bits but those within rounding of their thresholds" if turned else "all bits"
+        if "bytes" in kinds:
+            all_bits = f"{all_bits}, all bytes" if kinds & {"bits", "sums"} else "all bytes"
         return f"EQUAL: {all_bits}, and all floats up to rounding"

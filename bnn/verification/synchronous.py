@@ -28,7 +28,7 @@ from ..errors import CompileError, InputError
 from ..file.read import decode
 from ..importers import is_module, open_source, round_plainly
 from ..importers.common.source import SourceModel
-from ..ir.graph import Graph, Node
+from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS, ConvAttrs
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
@@ -147,6 +147,9 @@ class _Verifier:
         self.trained = {node.name for node in binary.nodes() if node.op == "qconv2d"}  # to be integers
         self.levels = {n.origin: n.inputs[1].value for n in binary.nodes() if n.op == "dequantize" and n.origin}
         self.nodes = decode(model.to_bytes()).schedule
+        self.bytes = {
+            n.origin for n in self.source.nodes() if n.type.dtype is DType.u8 and n.origin
+        }  # the source's own
         own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
@@ -188,6 +191,8 @@ class _Verifier:
         curved = by_functions(self.source)
         for op, node in zip(self.model.ops, self.nodes, strict=True):
             out = self.model.tensors[op.output]
+            if out.origin in self.bytes:
+                continue
             if out.origin in curved and out.dtype == "b1":  # how far from the threshold depends on the function
                 own[op.index] = np.inf
             elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in self.exact_layers:
@@ -206,7 +211,8 @@ class _Verifier:
         """Which ops follow from exact sums: sums of binary layers without a scale, and ops that read only these."""
         exact = {t.index: True for t in self.model.tensors}
         for op in self.model.ops:
-            own = op.op not in ("quantize", "qconv2d") and (op.op != "bconv2d" or op.layer in self.sums.origins)
+            whole = op.op not in ("quantize", "qconv2d") or self.model.tensors[op.output].origin in self.bytes
+            own = whole and (op.op != "bconv2d" or op.layer in self.sums.origins)
             exact[op.output] = own and all(exact[i] or bool(self.model.tensors[i].origin) for i in op.inputs)
         return {op.index: exact[op.output] for op in self.model.ops}
 
@@ -351,20 +357,23 @@ class _Verifier:
         return compare_floats(ours, theirs, limit)
 
     def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
-        kind = "bits" if out.dtype == "b1" else "floats"
+        kind = self._kind(out)
         check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index], self.exact[op.index])
         return self.checks.setdefault((op.index, kind), check)
 
+    def _kind(self, out: TensorInfo) -> str:
+        return "bytes" if out.origin in self.bytes and out.dtype == "u8" else "bits" if out.dtype == "b1" else "floats"
+
     def _alone(self, op: OpInfo, out: TensorInfo, found: Comparison, limit: Array, clean: Array) -> Array:
         """Count what differs end to end; returns which images still have no different bit."""
-        kind = "bits" if out.dtype == "b1" else "floats"
+        kind = self._kind(out)
         check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index])
         check = self.end_checks.setdefault(op.index, check)
-        if kind == "floats":
+        if kind != "bits":
             check.add(found.of(clean))
             # Later ops are allowed their input's difference here, as far as rounding explains it.
             allowed = rounded_up(np.minimum(found.amount, limit + TINY))
-            self.alone.errors[out.index] = allowed if found.different.any() else NOTHING
+            self.alone.errors[out.index] = allowed if kind == "floats" and found.different.any() else NOTHING
             return clean & ~_turned(self.nodes[op.index], found) if op.op == "dequantize" else clean
         self.alone.errors[out.index] = NOTHING  # in the images that are judged from here on
         dirty = found.different.reshape(len(clean), -1).any(axis=1)
