@@ -39,7 +39,8 @@ except ImportError:  # replayed, not fuzzed
 # Importers are imported when they are needed; here before, so that coverage guides the fuzzer in them.
 IMPORTERS = (
     "common.hdf5", "onnx.load", "tensorflow.keras_files", "tensorflow.load", "tensorflow.run",
-    "tensorflow.saved_models", "tflite.evaluate", "tflite.larq", "tflite.model", "tflite.ops",
+    "tensorflow.saved_models", "tflite.evaluate", "tflite.integers", "tflite.larq", "tflite.model",
+    "tflite.ops", "tflite.ops_int8", "tflite.quantized", "tflite.softmax", "tflite.tables",
 )  # fmt: skip
 
 with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.nullcontext():

@@ -214,8 +214,9 @@ def _onnx_functions() -> Any:
 
 
 def tflite_networks() -> list[Any]:
-    """Networks as the tests describe them, of Larq's operators and of others, with their outputs set."""
+    """Networks as the tests describe them, of Larq's operators, of int8 ones and of others, with their outputs set."""
     from importers.tflite.build import Net
+    from importers.tflite.test_int8 import Drawn
     from importers.tflite.test_random import Random
 
     found = []
@@ -223,6 +224,12 @@ def tflite_networks() -> list[Any]:
         made = Random(np.random.default_rng([2, i]))
         made.to_bytes()
         found.append(made.net)
+    for i, pieces in enumerate((("filters", "dense"), ("pairs", "pools"), ("unary", "moves"), ("quantizers",))):
+        drawn = Drawn(np.random.default_rng([3, i]))
+        for piece in pieces:
+            getattr(drawn, piece)()
+        drawn.net.to_bytes(*drawn.outputs.values())
+        found.append(drawn.net)
     net = Net()
     x = net.input(4, 4, 3)
     y = net.op("CONV_2D", [x, net.constant(np.ones((2, 2, 2, 3))), net.constant(np.zeros(2))], 1, 2, 2, 2,

@@ -14,11 +14,14 @@ from .recipe import MOST_EDITS, Recipe, damaged
 
 DTYPES = ("FLOAT32", "INT32", "INT8", "UINT8", "INT64", "FLOAT16", "BOOL", "STRING", "INT16", "COMPLEX64", "INT4")
 SIZES = (0, 1, 2, 3, 4, 5, 7, 8, 16, 32, 33, 64, 255, 4096, 65536, 2**20, 2**31 - 1, -1, -2, -(2**31))
+SCALES = (0.5, 1 / 256, 1 / 128, 1e-30, 1e-45, 1e30, 3e38, float("inf"), float("nan"), 0.0, -1.0)
+ZERO_POINTS = (0, -128, 127, 128, 255, -129, 2**40)
 NAMES = ("", "x", "\x1b[31m", "\u202e", "y" * 300, "../written", "x:0")
 OPERATORS = (
     "ADD", "MUL", "SUB", "DIV", "PRELU", "RELU", "RELU6", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED",
     "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESHAPE", "CONCATENATION", "SPLIT", "MEAN", "PAD", "PADV2", "TRANSPOSE",
-    "SOFTMAX", "LOGISTIC", "LEAKY_RELU", "IF", "WHILE", "CALL_ONCE", "READ_VARIABLE", "LceQuantize",
+    "SOFTMAX", "LOGISTIC", "LEAKY_RELU", "TANH", "HARD_SWISH", "QUANTIZE", "DEQUANTIZE", "STRIDED_SLICE", "MAXIMUM",
+    "IF", "WHILE", "CALL_ONCE", "READ_VARIABLE", "LceQuantize",
     "LceDequantize", "LceBconv2d", "LceBMaxPool2d", "FlexWriteFile", "",
 )  # fmt: skip
 
@@ -41,12 +44,16 @@ def edited(net: Any, recipe: Recipe) -> bytes:
 
 
 def _edit(net: Any, outputs: list[int], recipe: Recipe) -> None:
-    kind = recipe.number(12)
+    kind = recipe.number(14)
     tensor, operator = recipe.pick(net.tensors), recipe.pick(net.operators)
     if kind in (0, 1):
         shape = list(tensor["shape"])
         shape[recipe.number(len(shape))] = recipe.pick(SIZES)
         tensor["shape"] = tuple(shape) if kind else (*shape, recipe.pick(SIZES))
+    elif kind > 11:
+        count = recipe.pick((1, 1, 1, recipe.number(9)))
+        scales, zeros = ([recipe.pick(of) for _ in range(count)] for of in (SCALES, ZERO_POINTS))
+        tensor["scale"] = (scales, zeros, recipe.pick((0, 3, *SIZES[:6], -1)))
     elif kind == 2:
         tensor["dtype"] = recipe.pick(DTYPES)
     elif kind == 3:

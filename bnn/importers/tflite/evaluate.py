@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each operator computes, in NumPy: folds constants, and is the reference of ``verify``.
 
-Bits are unpacked: float32 arrays of +1 and -1, with a channel for every bit.
+Bits are unpacked: float32 arrays of +1 and -1, with a channel for every bit.  What operators compute on 8-bit tensors
+is in ``integers.py``, unless they only move numbers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ from ...ir.ops.elementwise import clamp, prelu, sigmoid, softmax
 from ...ir.ops.functions import tanh
 from ...ir.ops.pool import avg_pool, max_pool
 from ..common.table import entering
+from .integers import INTEGERS
 from .larq import binary_convolution, unpacked, words
+from .quantized import check_same, of_result
 from .step import Step, Window
+from .tables import CLAMPS
 
 Evaluator = Callable[[Step, Sequence[Array]], Array]
 EVALUATORS: dict[str, Evaluator] = {}
 evaluator = entering(EVALUATORS)
+MOVES = {"CONCATENATION", "PAD", "PADV2", "RESHAPE", "SPLIT", "STRIDED_SLICE"}
+_HELD = {"INT8": np.int8, "UINT8": np.uint8}
 SUM = "{} (sum)"
 """The name of the sums of a binary convolution, which the file has no tensor for, from that of its output."""
 
@@ -56,7 +62,8 @@ def evaluated(s: Step, operands: Sequence[Array], images: int | None) -> list[Ar
     ``images``: for operands that depend on the data, which come in a batch of this size; None: all are constants.
     """
     with np.errstate(all="ignore"):
-        found = EVALUATORS[s.op](s, operands)
+        run = EVALUATORS[s.op] if not s.integer or s.op in MOVES else INTEGERS[s.op]
+        found = run(s, operands)
         results = np.split(found, len(s.operator.outputs), axis=_split_axis(s)) if s.op == "SPLIT" else [found]
     for i, result in enumerate(results):
         expected = s.output(i).shape if images is None else (images, *s.output(i).shape[1:])
@@ -65,7 +72,7 @@ def evaluated(s: Step, operands: Sequence[Array], images: int | None) -> list[Ar
             shape = (*shape[:-1], words(shape[-1]))
         if shape != expected:
             raise s.misread(expected, shape)
-    return [np.asarray(r, np.float32) for r in results]
+    return [np.asarray(r, _HELD.get(s.output(i).dtype, np.float32)) for i, r in enumerate(results)]
 
 
 def sums(s: Step, x: Array) -> Array:
@@ -142,7 +149,7 @@ def _average_pool(s: Step, operands: Sequence[Array]) -> Array:
 
 def _pair(op: str) -> Evaluator:
     def run(s: Step, operands: Sequence[Array]) -> Array:
-        a, b = aligned(s, operands)
+        a, b = s.aligned(operands)
         return clamp(OPS[op].reference(a, b, a=OPS[op].attrs()), *s.clamp())
 
     return run
@@ -150,27 +157,24 @@ def _pair(op: str) -> Evaluator:
 
 PAIRS = {"ADD": "add", "DIV": "div", "MAXIMUM": "maximum", "MINIMUM": "minimum", "MUL": "mul", "SUB": "sub"}
 EVALUATORS.update((op, _pair(name)) for op, name in PAIRS.items())
-_FOLDED = {*PAIRS, "ABS", "LceDequantize", "LceQuantize", "MEAN", "RELU", "RELU_N1_TO_1", "RESHAPE", "TRANSPOSE"}
+_FOLDED = {
+    *PAIRS,
+    "ABS",
+    "DEQUANTIZE",
+    "LceDequantize",
+    "LceQuantize",
+    "MEAN",
+    "RELU",
+    "RELU_N1_TO_1",
+    "RESHAPE",
+    "TRANSPOSE",
+}
 """Operators that are computed from constants: some files apply them to weights."""
-
-
-def aligned(s: Step, operands: Sequence[Array]) -> list[Array]:
-    """Operands that broadcast: data of fewer dimensions keep the batch first.  (In a batch of one image it may have
-    been any dimension.)"""
-    rank = len(s.output().shape)
-
-    def shaped(i: int, x: Array) -> Array:
-        return x if s.is_constant(i) else x.reshape(len(x), *[1] * (rank - x.ndim), *x.shape[1:])
-
-    return [shaped(i, x) for i, x in enumerate(operands)]
 
 
 @evaluator("ABS")
 def _absolute(s: Step, operands: Sequence[Array]) -> Array:
     return np.abs(operands[0])
-
-
-CLAMPS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 
 
 @evaluator(*CLAMPS)
@@ -186,6 +190,12 @@ def _prelu(s: Step, operands: Sequence[Array]) -> Array:
 @evaluator("LEAKY_RELU")
 def _leaky_relu(s: Step, operands: Sequence[Array]) -> Array:
     return prelu(operands[0], np.asarray(s.option("alpha"), np.float32))
+
+
+@evaluator("HARD_SWISH")
+def _hard_swish(s: Step, operands: Sequence[Array]) -> Array:
+    (x,) = operands
+    return x * clamp(x + np.float32(3), 0.0, 6.0) / np.float32(6)
 
 
 @evaluator("LOGISTIC")
@@ -212,7 +222,7 @@ def _mean(s: Step, operands: Sequence[Array]) -> Array:
 
 @evaluator("PAD", "PADV2")
 def _pad(s: Step, operands: Sequence[Array]) -> Array:
-    return np.pad(operands[0], padding(s), constant_values=pad_value(s))
+    return np.pad(operands[0], padding(s), constant_values=np.asarray(pad_value(s), operands[0].dtype))
 
 
 def padding(s: Step) -> Array:
@@ -225,7 +235,11 @@ def padding(s: Step) -> Array:
 
 
 def pad_value(s: Step) -> float:
-    value = s.constant(2) if s.op == "PADV2" else np.zeros(1, np.float32)
+    """A float, or an 8-bit number."""
+    if s.integer:
+        check_same(s, [0, 2] if s.op == "PADV2" else [0])
+    zero = of_result(s).zero_point if s.integer else 0
+    value = s.constant(2) if s.op == "PADV2" else np.array([zero])
     if value.size != 1:
         raise s.unsupported(f"padding with {value.size} values")
     return float(value.reshape(-1)[0])
@@ -233,6 +247,8 @@ def pad_value(s: Step) -> float:
 
 @evaluator("CONCATENATION")
 def _concatenation(s: Step, operands: Sequence[Array]) -> Array:
+    if s.integer:
+        check_same(s, [*range(len(operands))])
     return np.concatenate(operands, axis=s.axis(s.option("axis"), operands[0].ndim))
 
 
@@ -244,6 +260,30 @@ def _split(s: Step, operands: Sequence[Array]) -> Array:
 def _split_axis(s: Step) -> int:
     (axis,) = s.axes(0, len(s.input(1).shape)) or (0,)
     return axis
+
+
+@evaluator("STRIDED_SLICE")
+def _strided_slice(s: Step, operands: Sequence[Array]) -> Array:
+    index = (slice(None), *slices(s))
+    return operands[0][index]
+
+
+def slices(s: Step) -> list[slice]:
+    """What STRIDED_SLICE takes of each dimension but the batch, of which it must take all: start, end and step."""
+    shape, ends = s.input(0).shape, [s.constant(i).reshape(-1).tolist() for i in (1, 2, 3)]
+    others = [name for name in ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset") if s.option(name)]
+    if others or any(len(e) != len(shape) for e in ends) or min(ends[2], default=0) < 1:
+        raise s.unsupported(
+            f"slices {ends} of {shape}{''.join(f', with {name}' for name in others)}; expected a start, an end and a "
+            "step above 0 for each dimension"
+        )
+    found = []
+    for k, (size, first, last, step) in enumerate(zip(shape, *ends, strict=True)):
+        start, end = (None if s.option(f"{m}_mask") >> k & 1 else n for m, n in (("begin", first), ("end", last)))
+        found.append(slice(*slice(start, end, step).indices(size)))
+    if found[0] != slice(0, shape[0], 1):
+        raise s.unsupported(f"a slice {ends} of the batch of {shape}; only the other dimensions are sliced")
+    return found[1:]
 
 
 @evaluator("RESHAPE")

@@ -29,6 +29,7 @@ MAGIC, VERSION = b"TFL3", 3
 _NUMPY = {
     "FLOAT16": "<f2", "FLOAT32": "<f4", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1",
 }  # fmt: skip
+_RANGES = {"INT8": (-128, 127), "UINT8": (0, 255)}  # types whose scales and zero points are read
 _MOST_DIMENSIONS = 8
 _MOST_NAMES = 2**24  # bytes of all names together
 _MOST_OPTIONS = 2**12  # bytes of the options of one of Larq's operators
@@ -38,9 +39,13 @@ _CLAMP = {"fused_activation_function": "FusedActivationFunction"}
 _WINDOW = {"padding": "Padding", "stride_height": "StrideH", "stride_width": "StrideW", **_CLAMP}
 _DILATED = {"dilation_height_factor": "DilationHFactor", "dilation_width_factor": "DilationWFactor", **_WINDOW}
 _POOL = {"filter_height": "FilterHeight", "filter_width": "FilterWidth", **_WINDOW}
+_MASKS = {"offset": "Offset"} | {
+    f"{name}_mask": f"{name.title().replace('_', '')}Mask"
+    for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+}
 _PLAIN = (
-    "ABS", "LOGISTIC", "MAXIMUM", "MINIMUM", "PAD", "PADV2", "PRELU", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE",
-    "TANH", "TRANSPOSE",
+    "ABS", "DEQUANTIZE", "HARD_SWISH", "LOGISTIC", "MAXIMUM", "MINIMUM", "PAD", "PADV2", "PRELU", "QUANTIZE", "RELU",
+    "RELU6", "RELU_N1_TO_1", "RESHAPE", "TANH", "TRANSPOSE",
 )  # fmt: skip
 _OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     **dict.fromkeys(_PLAIN, ("", {})),
@@ -57,6 +62,7 @@ _OPTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "MUL": ("MulOptions", _CLAMP),
     "SOFTMAX": ("SoftmaxOptions", {"beta": "Beta"}),
     "SPLIT": ("SplitOptions", {}),
+    "STRIDED_SLICE": ("StridedSliceOptions", _MASKS),
     "SUB": ("SubOptions", _CLAMP),
 }
 # Larq's operators, with their options; those that may be missing, with their values then.
@@ -74,14 +80,37 @@ OPERATORS = _OPTIONS.keys() | _LARQ.keys()
 """Operators whose options are read."""
 
 
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """Of a tensor of whole numbers: q stands for scale * (q - zero point), with one of both, or one per channel.
+
+    ``scales`` (n,), float32, finite and above 0.  ``zero_points`` (n,), int64, numbers of the tensor's type.  ``axis``:
+    the dimension that has n channels, where n is not 1.
+    """
+
+    scales: Array
+    zero_points: Array
+    axis: int
+
+    @property
+    def scale(self) -> np.float32:
+        return np.float32(self.scales[0])
+
+    @property
+    def zero_point(self) -> int:
+        return int(self.zero_points[0])
+
+
 @dataclass(frozen=True)
 class Tensor:
-    """``name``: unique in the file.  ``shape``: with the batch.  ``value``: of a constant."""
+    """``name``: unique in the file.  ``shape``: with the batch.  ``value``: of a constant.  ``quantization``: of 8-bit
+    tensors that have one."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str  # as in the schema: "FLOAT32"
     value: Array | None
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -226,7 +255,32 @@ class _Reader:
             )
         if tensor.Sparsity() is not None:
             raise self._wrong(f"tensor '{name}' is sparse, which is not supported")
-        return Tensor(name, tuple(shape), dtype, self._value(tensor, name, dtype, shape))
+        quantization = self._quantization(tensor, name, dtype, shape) if dtype in _RANGES else None
+        return Tensor(name, tuple(shape), dtype, self._value(tensor, name, dtype, shape), quantization)
+
+    def _quantization(self, tensor: Any, name: str, dtype: str, shape: list[int]) -> Quantization | None:
+        """The scales and zero points of an 8-bit tensor; None: it has none."""
+        found = tensor.Quantization()
+        if found is None or not found.ScaleLength():
+            return None
+        counts, axis = (found.ScaleLength(), found.ZeroPointLength()), found.QuantizedDimension()
+        channels = shape[axis] if 0 <= axis < len(shape) else None
+        if counts not in ((1, 1), (channels, channels)):
+            raise self._wrong(
+                f"tensor '{name}' of shape {shape} has {counts[0]:,} scales and {counts[1]:,} zero points along "
+                f"dimension {axis}; expected one of each, or one of each per channel"
+            )
+        self.numbers += counts[0]  # the zero points
+        zero_points = np.array(self._vector(found, "ZeroPoint"))
+        scales = np.array(found.ScaleAsNumpy(), np.float32)
+        low, high = _RANGES[dtype]
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            bad = scales[~(np.isfinite(scales) & (scales > 0))][0]
+            raise self._wrong(f"tensor '{name}' has a scale of {bad:g}; expected finite scales above 0")
+        if zero_points.min() < low or zero_points.max() > high:
+            bad = zero_points[(zero_points < low) | (zero_points > high)][0]
+            raise self._wrong(f"tensor '{name}' has a zero point of {bad:,}; expected {low} to {high} for {dtype}")
+        return Quantization(scales, zero_points, axis)
 
     def _value(self, tensor: Any, name: str, dtype: str, shape: list[int]) -> Array | None:
         """A constant's array, which is a part of the file; None: it has none, or is of another type."""

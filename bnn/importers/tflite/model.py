@@ -15,7 +15,8 @@ import numpy as np
 from ..._types import Array
 from ...errors import CompileError, UnsupportedOpError
 from ...ir.graph import Graph, Node
-from ...ir.ops import input_node
+from ...ir.ops import constant, input_node, make
+from ...ir.ops.bits import excess_128
 from ..common.inputs import InputDType, as_floats, input_dtypes
 from ..common.limits import PERMISSION, Made, most_made
 from ..common.remedies import OUTSIDE
@@ -25,10 +26,14 @@ from .evaluate import SUM, evaluated, folded, from_sums, sums
 from .file import Operator, TfliteNetwork, read_file
 from .larq import words
 from .ops import READERS
-from .step import FRAMEWORK, Step
+from .ops_int8 import BYTE_READERS, as_bytes
+from .step import FRAMEWORK, Step, layer_of
 from .types import FLOATS, check_types, unsupported_type
 
-SUPPORTED = READERS.keys()
+SUPPORTED = READERS.keys() | BYTE_READERS.keys()
+_INPUTS = {"FLOAT32": "float32", "INT8": "int8", "UINT8": "uint8"}
+NUMBER = "{} (number)"
+"""The name of an output's int8 numbers as floats, from that of the output, which names bytes in excess 128."""
 
 
 class TfliteModel(SourceModel):
@@ -51,32 +56,54 @@ class TfliteModel(SourceModel):
         self._check_operators()
         self._fits = False  # whether all operators were read, so that their operands fit
         self.input_names: Sequence[str] = _labels(network, network.inputs)
-        self.outputs: Sequence[str] = [network.tensors[i].name for i in network.outputs]
+        self.outputs: Sequence[str] = [
+            (NUMBER if t.dtype == "INT8" else "{}").format(t.name)
+            for t in (network.tensors[i] for i in network.outputs)
+        ]
 
     def graph(self, input_dtype: InputDType = None) -> Graph:
         network = self.network
         nodes: dict[int, Node] = {}
         inputs = []
-        own = ["float32"] * len(self.input_names)
+        own = [_INPUTS[network.tensors[i].dtype] for i in network.inputs]
         types = input_dtypes(self.input_names, own, input_dtype)
-        for number, label, dtype in zip(network.inputs, self.input_names, types, strict=True):
+        for number, label, kind, dtype in zip(network.inputs, self.input_names, own, types, strict=True):
+            if kind != "float32" and dtype.numpy != np.dtype(kind):
+                raise CompileError(
+                    f"input '{label}' is {kind} in the file, which computes with it; leave out its input_dtype"
+                )
             inputs.append(input_node(label, network.tensors[number].shape[1:], dtype))
-            nodes[number] = as_floats(inputs[-1])
+            nodes[number] = as_floats(inputs[-1]) if kind == "float32" else as_bytes(inputs[-1])
         for operator in self.dependent():
             source = Step(network, operator, self.constants, nodes)
             nodes.update(zip(operator.outputs, _read(source), strict=True))
-        outputs = tuple(nodes[i] for i in network.outputs)
+        outputs = tuple(self._output(i, nodes[i]) for i in network.outputs)
         self._fits = True
         return Graph(tuple(inputs), outputs, tuple(_labels(network, network.outputs)))
+
+    def _output(self, number: int, x: Node) -> Node:
+        """The floats of the same value as an output's numbers."""
+        tensor, layer = self.network.tensors[number], layer_of(self.network, number)
+        if tensor.dtype == "INT8":
+            numbers = constant(np.arange(-128, 128), name=layer)
+            return make("cast", x, numbers, name=layer, origin=NUMBER.format(tensor.name))
+        return make("cast", x, name=layer, origin=tensor.name) if tensor.dtype == "UINT8" else x
 
     def _tensors(self, inputs: Sequence[Array], wanted: Collection[str]) -> Iterator[Mapping[str, Any]]:
         if not self._fits:
             self.graph()
         network, images = self.network, len(inputs[0])
-        given = {i: x.astype(np.float32, copy=False) for i, x in zip(network.inputs, inputs, strict=True)}
+        given = {
+            i: x.astype(_INPUTS[network.tensors[i].dtype], copy=False)
+            for i, x in zip(network.inputs, inputs, strict=True)
+        }
 
         def named(values: Mapping[Any, Array]) -> dict[str, Array]:
-            return {key if isinstance(key, str) else network.tensors[key].name: x for key, x in values.items()}
+            found = {key if isinstance(key, str) else network.tensors[key].name: x for key, x in values.items()}
+            for name, x in [*found.items()]:
+                if x.dtype == np.int8:
+                    found |= {name: excess_128(x), NUMBER.format(name): x.astype(np.float32)}
+            return found
 
         def run(operator: Operator, operands: list[Array | None]) -> dict[Any, Array]:
             step, there = self._step(operator), [x for x in operands if x is not None]
@@ -103,8 +130,8 @@ class TfliteModel(SourceModel):
         network = self.network
         for number in network.inputs:
             tensor = network.tensors[number]
-            if tensor.dtype != "FLOAT32":
-                raise self._unsupported(number, f"an input that {unsupported_type(tensor.dtype, ('FLOAT32',))}")
+            if tensor.dtype not in _INPUTS:
+                raise self._unsupported(number, f"an input that {unsupported_type(tensor.dtype, [*_INPUTS])}")
             if len(tensor.shape) < 2 or min(tensor.shape) < 1:
                 raise self._unsupported(
                     number, f"an input of shape {tensor.shape}; expected the batch, and more", OUTSIDE
@@ -146,7 +173,7 @@ class TfliteModel(SourceModel):
         for number in self.network.outputs:
             if number in self.constants:
                 raise self._unsupported(number, "an output that does not depend on the data", OUTSIDE)
-            if self.network.tensors[number].dtype != "FLOAT32":
+            if self.network.tensors[number].dtype not in _INPUTS:
                 raise self._unsupported(number, "an output of packed bits; expected floats")
 
     def _unsupported(self, number: int, why: str, remedy: str = FLOATS) -> UnsupportedOpError:
@@ -177,6 +204,8 @@ def _needed(network: TfliteNetwork) -> list[Operator]:
     wanted, needed = {*network.outputs}, []
     for operator in reversed(network.operators):
         if wanted & {*operator.outputs}:
+            if operator.op == "RESHAPE":  # by the shape of its result; the file may compute that from the batch's size
+                operator = replace(operator, inputs=operator.inputs[:1])
             wanted.update(i for i in operator.inputs if i is not None)
             needed.append(operator)
     return needed[::-1]
@@ -184,7 +213,8 @@ def _needed(network: TfliteNetwork) -> list[Operator]:
 
 def _read(source: Step) -> list[Node]:
     """An operator's results as nodes; those that its reader made have the tensors' names as their origins."""
-    read = READERS[source.op](source)
+    readers = BYTE_READERS if source.integer else READERS
+    read = readers[source.op](source)
     results = read if isinstance(read, list) else [read]
     given = [source.value(i) for i in range(len(source.operator.inputs)) if source.has(i) and not source.is_constant(i)]
     found = []

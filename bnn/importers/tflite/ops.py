@@ -12,11 +12,13 @@ from ..._types import Array
 from ...ir.graph import Node
 from ...ir.ops import INF, ClampAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, SliceAttrs, constant
 from ..common import elementwise, reduce
+from ..common.moves import arrange, numbers
 from ..common.padding import pad
 from ..common.table import entering
-from .evaluate import CLAMPS, PAIRS, SUM, pad_value, padding
+from .evaluate import PAIRS, SUM, pad_value, padding, slices
 from .larq import binary_convolution
 from .step import Step, Window, layer_of
+from .tables import CLAMPS
 
 Reader = Callable[[Step], "Node | list[Node]"]
 READERS: dict[str, Reader] = {}
@@ -27,7 +29,7 @@ def _clamped(s: Step, x: Node, limits: tuple[float, float]) -> Node:
     return x if limits == (-INF, INF) else s.make("clamp", x, attrs=ClampAttrs(*limits))
 
 
-def _reshaped(s: Step, x: Node, shape: tuple[int, ...]) -> Node:
+def reshaped(s: Step, x: Node, shape: tuple[int, ...]) -> Node:
     return x if x.type.shape == shape else s.make("reshape", x, attrs=ReshapeAttrs(shape))
 
 
@@ -67,7 +69,7 @@ def _binary_convolution(s: Step) -> Node:
 
 @reader("LceBMaxPool2d")
 def _binary_max_pool(s: Step) -> Node:
-    return _pool(s, "max_pool")
+    return pool(s, "max_pool")
 
 
 # -- floats -----------------------------------------------------------------------------------------------------------
@@ -87,41 +89,29 @@ def _with_bias(s: Step, y: Node, filters: int) -> Node:
 
 @reader("CONV_2D", "DEPTHWISE_CONV_2D")
 def _conv2d(s: Step) -> Node:
-    x, w = s.value(0), s.constant(1, rank=4)
-    if s.op == "DEPTHWISE_CONV_2D":  # (1, kh, kw, O)
-        if w.shape[0] != 1:
-            raise s.unsupported(f"filters of shape {w.shape}; expected (1, height, width, channels)")
-        w = w.transpose(3, 1, 2, 0)
-    groups = x.type.shape[-1] // w.shape[3] if w.shape[3] else 0
-    if groups < 1 or groups * w.shape[3] != x.type.shape[-1] or len(w) % groups:
-        raise s.unsupported(f"filters of shape {s.input(1).shape} for {x.type.shape[-1]} channels")
-    y = _convolution(s, x, w, s.window((w.shape[1], w.shape[2])), groups)
+    w, groups = s.filters()
+    y = _convolution(s, s.value(0), w, s.window((w.shape[1], w.shape[2])), groups)
     return _with_bias(s, y, len(w))
 
 
 @reader("FULLY_CONNECTED")
 def _fully_connected(s: Step) -> Node:
-    x, w = s.value(0), s.constant(1, rank=2)
-    if s.option("weights_format"):
-        raise s.unsupported(f"weights in format {s.option('weights_format')}; only the plain one is supported")
-    if np.prod(x.type.shape) != w.shape[1]:
-        raise s.unsupported(f"weights of shape {w.shape} for images of {x.type.shape}; expected one vector an image")
-    x = s.flat(x)
-    y = s.make("conv2d", x, constant(w[:, None, None, :], name=s.layer), attrs=ConvAttrs())
-    return _reshaped(s, _with_bias(s, y, len(w)), s.output().shape[1:])
+    w, _ = s.filters()
+    y = s.make("conv2d", s.flat(s.value(0)), constant(w, name=s.layer), attrs=ConvAttrs())
+    return reshaped(s, _with_bias(s, y, len(w)), s.output().shape[1:])
 
 
-def _pool(s: Step, op: str) -> Node:
+def pool(s: Step, op: str) -> Node:
     w = s.window()
     return s.make(op, s.value(0), attrs=PoolAttrs(w.kernel, w.stride, w.pads))
 
 
 @reader("MAX_POOL_2D", "AVERAGE_POOL_2D")
 def _float_pool(s: Step) -> Node:
-    return _clamped(s, _pool(s, "max_pool" if s.op == "MAX_POOL_2D" else "avg_pool"), s.clamp())
+    return _clamped(s, pool(s, "max_pool" if s.op == "MAX_POOL_2D" else "avg_pool"), s.clamp())
 
 
-def _operand(s: Step, i: int, rank: int) -> Node:
+def operand(s: Step, i: int, rank: int) -> Node:
     """An operand of an elementwise op, whose result has ``rank`` dimensions, the batch included."""
     shape = s.input(i).shape
     if s.is_constant(i):
@@ -134,12 +124,12 @@ def _operand(s: Step, i: int, rank: int) -> Node:
         return constant(value if value.ndim else value.reshape(1), name=s.layer)
     if len(shape) < rank and shape[0] != 1:
         raise s.unsupported(f"operands with {len(shape)} and {rank} dimensions in batches of {shape[0]} images")
-    return _reshaped(s, s.value(i), (1,) * (rank - len(shape)) + shape[1:]) if len(shape) < rank else s.value(i)
+    return reshaped(s, s.value(i), (1,) * (rank - len(shape)) + shape[1:]) if len(shape) < rank else s.value(i)
 
 
 def _pair(op: str) -> Reader:
     def read(s: Step) -> Node:
-        operands = [_operand(s, i, len(s.output().shape)) for i in range(2)]
+        operands = [operand(s, i, len(s.output().shape)) for i in range(2)]
         return _clamped(s, s.make(op, *operands), s.clamp())
 
     return read
@@ -161,6 +151,13 @@ def _relu(s: Step) -> Node:
 @reader("PRELU")
 def _prelu(s: Step) -> Node:
     return _sloped(s, s.constant(1))
+
+
+@reader("HARD_SWISH")
+def _hard_swish(s: Step) -> Node:
+    x = s.value(0)
+    gate = s.make("clamp", s.make("add", x, constant([3.0]), final=False), attrs=ClampAttrs(0.0, 6.0), final=False)
+    return s.make("div", s.make("mul", x, gate, final=False), constant([6.0]))
 
 
 @reader("LEAKY_RELU")
@@ -223,6 +220,15 @@ def _split(s: Step) -> list[Node]:
     return [s.make("slice", x, attrs=SliceAttrs(i * width, (i + 1) * width)) for i in range(count)]
 
 
+@reader("STRIDED_SLICE")
+def _strided_slice(s: Step) -> Node:
+    x, (*outer, last) = s.value(0), slices(s)
+    whole = [slice(0, n, 1) for n in x.type.shape]
+    if outer != whole[:-1] or last.step != 1:
+        return arrange(s, x, numbers(*x.type.shape)[tuple(slices(s))])
+    return x if last == whole[-1] else s.make("slice", x, attrs=SliceAttrs(last.start, last.stop))
+
+
 @reader("RESHAPE")
 def _reshape(s: Step) -> Node:
-    return _reshaped(s, s.value(0), s.output().shape[1:])
+    return reshaped(s, s.value(0), s.output().shape[1:])

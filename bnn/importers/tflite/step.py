@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ from .file import Operator, Tensor, TfliteNetwork
 FRAMEWORK = "TensorFlow Lite"
 # Fused activations by their numbers in the schema, of which Larq has these.
 _CLAMPS = {0: (-INF, INF), 1: (0.0, INF), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
+BYTES = ("INT8", "UINT8")
 _SAME, _VALID = 0, 1
 _BITS = 32  # of a word
 _MOST_SIZE = 2**31 - 1  # of a window, a stride or a dilation: Larq's options may have more bits
@@ -53,6 +54,12 @@ class Step(SourceOp):
     ) -> None:
         self.network, self.operator, self.constants, self.nodes = network, operator, constants, nodes
         super().__init__(layer_of(network, operator.outputs[0]), operator.op, self.output().name)
+
+    @property
+    def integer(self) -> bool:
+        """Whether its data, or its result, have 8 bits."""
+        data = (i for i in self.operator.inputs[self.op == "SPLIT" :][:1] if i is not None)
+        return any(self.network.tensors[i].dtype in BYTES for i in (*data, *self.operator.outputs))
 
     def option(self, name: str) -> Any:
         return self.operator.options[name]
@@ -114,12 +121,46 @@ class Step(SourceOp):
             raise self.unsupported(f"dimension {number} of {rank}")
         return number % rank
 
+    def aligned(self, operands: Sequence[Array]) -> list[Array]:
+        """Operands that broadcast: data of fewer dimensions keep the batch first.  (In a batch of one image it may have
+        been any dimension.)"""
+        rank = len(self.output().shape)
+
+        def shaped(i: int, x: Array) -> Array:
+            return x if self.is_constant(i) else x.reshape(len(x), *[1] * (rank - x.ndim), *x.shape[1:])
+
+        return [shaped(i, x) for i, x in enumerate(operands)]
+
     def clamp(self) -> tuple[float, float]:
         """The limits of the fused activation."""
         number = self.operator.options.get("fused_activation_function", 0)
         if number not in _CLAMPS:
             raise self.unsupported(f"fused activation {number}; supported: none, RELU, RELU_N1_TO_1, RELU6")
         return _CLAMPS[number]
+
+    def filters(self) -> tuple[Array, int]:
+        """The weights (O, kh, kw, I / groups) of a convolution, or a dense layer as that of a pixel; and its groups."""
+        shape = self.input(0).shape
+        if self.op == "FULLY_CONNECTED":
+            w = self.constant(1, rank=2)
+            if self.option("weights_format"):
+                raise self.unsupported(
+                    f"weights in format {self.option('weights_format')}; only the plain one is supported"
+                )
+            if math.prod(shape[1:]) != w.shape[1]:
+                raise self.unsupported(
+                    f"weights of shape {w.shape} for images of {shape[1:]}; expected one vector an image"
+                )
+            return w[:, None, None, :], 1
+        w = self.constant(1, rank=4)
+        if self.op == "DEPTHWISE_CONV_2D":  # (1, kh, kw, O)
+            if w.shape[0] != 1:
+                raise self.unsupported(f"filters of shape {w.shape}; expected (1, height, width, channels)")
+            w = w.transpose(3, 1, 2, 0)
+        groups = shape[-1] // w.shape[3] if w.shape[3] else 0
+        if groups < 1 or groups * w.shape[3] != shape[-1] or len(w) % groups:
+            raise self.unsupported(f"filters of shape {self.input(1).shape} for {shape[-1]} channels")
+        return w, groups
 
     def window(self, kernel: tuple[int, int] | None = None) -> Window:
         """The window over operand 0, an image, with a kernel of this size, or that of a pool."""

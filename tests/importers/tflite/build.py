@@ -17,7 +17,11 @@ from bnn._types import Array
 SAME, VALID = 0, 1
 NONE, RELU, RELU_N1_TO_1, RELU6 = range(4)
 ACTIVATIONS = {NONE: (-np.inf, np.inf), RELU: (0, np.inf), RELU_N1_TO_1: (-1, 1), RELU6: (0, 6)}
-TYPES = {np.dtype(np.float32): "FLOAT32", np.dtype(np.int32): "INT32", np.dtype(np.int64): "INT64"}
+TYPES = {
+    np.dtype(np.float32): "FLOAT32", np.dtype(np.int32): "INT32", np.dtype(np.int64): "INT64",
+    np.dtype(np.int8): "INT8",
+}  # fmt: skip
+Scale = tuple[Any, Any]  # a scale and a zero point, or as many as there are channels; then the dimension of these
 
 
 class Net:
@@ -46,9 +50,11 @@ class Net:
         return self.inputs[-1]
 
     def op(self, op: str, inputs: Sequence[int], *shape: int, table: str = "", **options: Any) -> int:
-        """An operator of TensorFlow Lite with one output of this shape, the batch included; returns the output."""
-        dtype, outputs = options.pop("dtype", "FLOAT32"), options.pop("outputs", 1)
-        made = [self.tensor(*shape, dtype=dtype) for _ in range(outputs)]
+        """An operator of TensorFlow Lite with one output of this shape, the batch included; returns the output.
+        ``scale``: with that, and of int8 numbers unless ``dtype`` says otherwise."""
+        scale, outputs = options.pop("scale", None), options.pop("outputs", 1)
+        dtype = options.pop("dtype", "FLOAT32" if scale is None else "INT8")
+        made = [self.tensor(*shape, dtype=dtype, scale=scale) for _ in range(outputs)]
         self.operators.append({"op": op, "inputs": inputs, "outputs": made, "table": table, "options": options})
         return made[0]
 
@@ -79,6 +85,8 @@ class Net:
             }
             if "signature" in tensor:
                 fields["ShapeSignature"] = _vector(builder, tensor["signature"])
+            if tensor.get("scale") is not None:
+                fields["Quantization"] = _quantization(builder, *tensor["scale"])
             if tensor.get("sparse"):
                 fields["Sparsity"] = _table(builder, "SparsityParameters", {})
             tensors.append(_table(builder, "Tensor", fields))
@@ -127,6 +135,13 @@ def _table(builder: Any, name: str, fields: Mapping[str, Any]) -> int:
     return int(getattr(tflite, f"{name}End")(builder))
 
 
+def _quantization(builder: Any, scales: Any, zero_points: Any, axis: int = 0) -> int:
+    numbers = np.atleast_1d(np.asarray(scales, np.float32)), np.atleast_1d(np.asarray(zero_points, np.int64))
+    scale, zero_point = (builder.CreateNumpyVector(n) for n in numbers)
+    fields = {"Scale": scale, "ZeroPoint": zero_point, "QuantizedDimension": axis}
+    return _table(builder, "QuantizationParameters", fields)
+
+
 def _vector(builder: Any, numbers: Sequence[int]) -> int:
     return int(builder.CreateNumpyVector(np.asarray(numbers, np.int32)))
 
@@ -157,12 +172,15 @@ def packed(bits: Array) -> Array:
     return octets.view(np.int32)
 
 
-def in_tensorflow_lite(data: bytes, inputs: Sequence[Array], numbers: Sequence[int]) -> list[Array]:
-    """These tensors, computed by TensorFlow Lite's own kernels for one image after the other."""
+def in_tensorflow_lite(
+    data: bytes, inputs: Sequence[Array], numbers: Sequence[int], kernels: str = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+) -> list[Array]:
+    """These tensors, computed by TensorFlow Lite's own kernels for one image after the other; of int8 numbers,
+    ``kernels`` BUILTIN_REF define the result."""
     tf = pytest.importorskip("tensorflow")
     interpreter = tf.lite.Interpreter(
         model_content=data,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_op_resolver_type=getattr(tf.lite.experimental.OpResolverType, kernels),
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()

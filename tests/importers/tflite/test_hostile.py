@@ -21,7 +21,7 @@ from bnn.importers import open_source
 from bnn.importers.common import limits
 
 from ..refusals import FOLDER, unmet, without_remedy
-from . import test_larq, test_operators
+from . import test_int8, test_larq, test_operators
 from .build import RELU, SAME, VALID, Net
 from .test_larq import CONV, network, signs
 
@@ -257,6 +257,7 @@ ELSEWHERE = {
     "tflite/file.py _schema: compiling a .tflite file needs the packa": test_no_package,
     "tflite/file.py read_file: : damaged: an offset or a size in it lea": test_truncated,
     "tflite/model.py _check_inputs: ; leave out input_shape": test_operators.test_input_shape,
+    "tflite/model.py graph: in the file, which computes with it; lea": test_int8.test_types_of_inputs,
     "tflite/step.py check_results: use smaller batches, or, if you trust th": test_large_results,
 }
 """Refusals that tests of their own meet."""
@@ -265,7 +266,7 @@ ELSEWHERE = {
 def test_every_refusal_has_a_model(rng: np.random.Generator, tmp_path: Path) -> None:
     """Each ``raise`` of the reader is reached by one of the tables' files."""
     nets: list[Net] = []
-    for make, *_ in test_operators.REFUSED.values():
+    for make, *_ in (*test_operators.REFUSED.values(), *test_int8.REFUSED.values()):
         nets.append(Net())
         make(nets[-1], rng)
     nets += [test_larq.broken(rng, **changes) for changes, *_ in test_larq.BROKEN.values()]
