@@ -67,8 +67,17 @@ def _filtered(s: Step, operands: Sequence[Array]) -> Array:
         y = x.reshape(-1, f.weights.shape[-1]) @ f.weights[:, 0, 0].T.astype(np.float64)
     else:
         y = conv_accumulate(x, f.weights, attributes(f.window, f.groups), np.float64)
-    y = rescaled(y.astype(np.int64) + f.bias, f.multipliers, f.shifts)
-    return _limited(s, y).reshape(len(x), *s.output().shape[1:])
+    sums = y.astype(np.int64) + f.bias
+    once = s.op == "FULLY_CONNECTED"
+    return _limited(s, _rescaled_once(sums, f) if once else rescaled(sums, f.multipliers, f.shifts)).reshape(
+        len(x), *s.output().shape[1:]
+    )
+
+
+def _rescaled_once(y: Array, f: Filters) -> Array:
+    """Rounded once, halves up."""
+    bits = 31 - f.shifts
+    return np.asarray((y * f.multipliers + (np.int64(1) << (bits - 1))) >> bits)
 
 
 def attributes(w: Window, groups: int) -> ConvAttrs:

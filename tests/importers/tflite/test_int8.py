@@ -75,7 +75,7 @@ class Drawn:
         self.add(op, operands, 1, h, w, count, table=table, scale=self.some_scale(self.after), **options)
 
     def weights(self, shape: tuple[int, ...], axis: int, count: int, products: int) -> list[int]:
-        powers = self.rng.uniform(-9, -5, count if self.rng.random() < 0.7 else 1)
+        powers = self.rng.uniform(-9, -5, count if len(shape) == 4 and self.rng.random() < 0.7 else 1)
         scales = 2.0 ** (powers if self.rng.random() < 0.6 else np.round(powers))
         self.after = float(self.scale[0]) * scales.mean() * np.sqrt(products) * 64
         operands = [self.int8(*shape, scale=(scales, np.zeros(len(scales)), axis))]
@@ -199,6 +199,20 @@ def test_operators(number: int, tmp_path: Path) -> None:
             assert ours.shape == theirs.shape and np.array_equal(ours, theirs), (what, name)
     report = bnn.verify(path, model, images)
     assert report.ok and report.different_bytes == 0 and report.verdict.startswith("EQUAL: all bytes")
+
+
+def test_dense_layers_round_once(rng: np.random.Generator, tmp_path: Path) -> None:
+    """Sums that two roundings, as of convolutions, would make other numbers."""
+    net, path, image = Net(), tmp_path / "net.tflite", np.zeros((1, 1), np.int8)
+    sums, (m, bits) = np.arange(-(2**19), 2**19), (int(rng.integers(2**30, 2**31)), 44)
+    found = sums[(sums * m + 2 ** (bits - 1)) >> bits != rescaled(sums, m, 31 - bits)]
+    weights = net.constant(np.ones((len(found), 1), np.int8), scale=HALF)
+    operands = [net.input(1, dtype="INT8", scale=HALF), weights, net.constant(found.astype(np.int32))]
+    scale = np.float32(0.25 * 2.0**bits / m)
+    net.op("FULLY_CONNECTED", operands, 1, len(found), table="FullyConnectedOptions", scale=(scale, 0))
+    path.write_bytes(net.to_bytes())
+    (expected,) = in_tensorflow_lite(path.read_bytes(), [image], net.outputs, "BUILTIN_REF")
+    assert len(found) and np.array_equal(bnn.compile(path)(image), expected)
 
 
 def test_precision_of_scales(rng: np.random.Generator, tmp_path: Path) -> None:
