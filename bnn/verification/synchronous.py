@@ -147,9 +147,8 @@ class _Verifier:
         self.trained = {node.name for node in binary.nodes() if node.op == "qconv2d"}  # to be integers
         self.levels = {n.origin: n.inputs[1].value for n in binary.nodes() if n.op == "dequantize" and n.origin}
         self.nodes = decode(model.to_bytes()).schedule
-        self.bytes = {
-            n.origin for n in self.source.nodes() if n.type.dtype is DType.u8 and n.origin
-        }  # the source's own
+        # Of the source's own bytes.
+        self.bytes = {n.origin for n in self.source.nodes() if n.type.dtype is DType.u8 and n.origin}
         own = self._own_rounding()
         self.fed, self.alone = (_Run(model, self.nodes, images, own) for _ in range(2))
         self.checks: dict[tuple[int, str], LayerCheck] = {}
@@ -191,7 +190,7 @@ class _Verifier:
         curved = by_functions(self.source)
         for op, node in zip(self.model.ops, self.nodes, strict=True):
             out = self.model.tensors[op.output]
-            if out.origin in self.bytes:
+            if _kind(self, out) == "bytes":
                 continue
             if out.origin in curved and out.dtype == "b1":  # how far from the threshold depends on the function
                 own[op.index] = np.inf
@@ -357,16 +356,13 @@ class _Verifier:
         return compare_floats(ours, theirs, limit)
 
     def _check(self, op: OpInfo, out: TensorInfo) -> LayerCheck:
-        kind = self._kind(out)
+        kind = _kind(self, out)
         check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index], self.exact[op.index])
         return self.checks.setdefault((op.index, kind), check)
 
-    def _kind(self, out: TensorInfo) -> str:
-        return "bytes" if out.origin in self.bytes and out.dtype == "u8" else "bits" if out.dtype == "b1" else "floats"
-
     def _alone(self, op: OpInfo, out: TensorInfo, found: Comparison, limit: Array, clean: Array) -> Array:
         """Count what differs end to end; returns which images still have no different bit."""
-        kind = self._kind(out)
+        kind = _kind(self, out)
         check = LayerCheck(out.name or op.layer, op.op, kind, self.binary[op.index])
         check = self.end_checks.setdefault(op.index, check)
         if kind != "bits":
@@ -409,6 +405,13 @@ class _Verifier:
         self.end.outputs_beyond_rounding += int(np.count_nonzero(beyond & clean))
         self.end.classes_different += int(np.count_nonzero(other_class))
         self.end.classes_beyond_rounding += int(np.count_nonzero(other_class & beyond & clean))
+
+
+def _kind(verifier: _Verifier, out: TensorInfo) -> str:
+    """What a value is compared as."""
+    if out.dtype == "u8" and out.origin in verifier.bytes:
+        return "bytes"
+    return "bits" if out.dtype == "b1" else "floats"
 
 
 def _turned(dequantize: Node, found: Comparison) -> Array:

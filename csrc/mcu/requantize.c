@@ -42,7 +42,7 @@ void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct
 {
     int32_t sums[BNN_MCU_SUMS];
     for (size_t k = 0; k < count; k += BNN_MCU_SUMS) {
-        size_t some = count - k < BNN_MCU_SUMS ? count - k : BNN_MCU_SUMS;
+        const size_t left = count - k, most = BNN_MCU_SUMS, some = left < most ? left : most;
         bnn_mcu_pair_sums(sums, x, y, pair, k, some);
         for (size_t i = 0; i < some; i++)
             out[k + i] = bnn_requantize(sums[i], *requantizer->multiplier, *requantizer->shift, requantizer);
@@ -92,7 +92,7 @@ static int32_t product(int32_t a, int32_t b)
 }
 
 /* 2^31 / (1 + x / 2^31), by three of Newton's steps for half of the denominator: y has 2 bits above the fraction. */
-static int32_t reciprocal(uint32_t x)
+static int32_t inverse_of(uint32_t x)
 {
     const int32_t half = (int32_t)((x + UINT32_C(0x80000000)) >> 1);
     int32_t y = product(half, -1010580540) + 1515870810; /* 48/17 - 32/17 half */
@@ -118,7 +118,7 @@ void bnn_mcu_softmax(uint8_t *out, const uint8_t *in, const int32_t *table, size
             sum += ((uint32_t)table[most - in[i]] + (1u << 11)) >> 12;
         while ((sum << spare & UINT32_C(0x80000000)) == 0)
             spare++;
-        const int32_t inverse = reciprocal((sum << spare) - UINT32_C(0x80000000));
+        const int32_t inverse = inverse_of((sum << spare) - UINT32_C(0x80000000));
         const uint32_t bits = 12 - spare + 31 - 8; /* at least 4 */
         for (size_t i = 0; i < channels; i++) {
             const uint32_t share = (uint32_t)product(table[most - in[i]], inverse);

@@ -99,8 +99,8 @@ const struct bnn_op_row bnn_op_row_qmul = {
 /* qsoftmax: the table's terms of the differences from the largest byte of a pixel, divided by their sum. */
 static bnn_status prepare_softmax(struct bnn_prepare *p, struct bnn_op *op)
 {
-    const struct bnn_tensor *x = bnn_op_input(p->model, op, 0), *table = bnn_op_input(p->model, op, 1);
     BNN_TRY(bnn_check_types(p, op, 2, BNN_U8, BNN_U8));
+    const struct bnn_tensor *x = bnn_op_input(p->model, op, 0), *table = bnn_op_input(p->model, op, 1);
     BNN_TRY(bnn_check_operand(p, op, table, BNN_I32, VALUES, "values of the table"));
     const int32_t *terms = table->data;
     for (size_t i = 0; i < VALUES; i++)
