@@ -36,10 +36,10 @@ struct bnn_epilogue {
 };
 
 /* From integer sums to bytes: see `requantize` of bnn/ir/ops.  A multiplier and a shift per channel, which may be read up
- * to the full width of the last block; the others are bytes. */
+ * to the full width of the last block; three bytes; and whether a product is rounded once. */
 struct bnn_requantizer {
     const int32_t *multiplier, *shift;
-    int32_t zero, low, high;
+    int32_t zero, low, high, once;
 };
 
 /* The places of a call's pixels: an offset per array and pixel, in elements.  Lists are made once for a layer and serve

@@ -162,7 +162,7 @@ CASES: dict[str, Callable[[], Case]] = {
         const(I32, 4),
         const(I32, 4, value=2**30),
         const(I32, 4, value=-8),
-        const(I32, 3, value=[128, 0, 255]),
+        const(I32, 4, value=[128, 0, 255, 0]),
         slots=sum(SLOTS[slot] for slot in ("zeros", "bias", "multiplier", "shift", "range")),
     ),  # fmt: skip
     "lookup": lambda: Case("lookup", [data(U8, *SHAPE), const(U8, 256)], data(U8, *SHAPE)),

@@ -163,7 +163,7 @@ SLOT_TEXT = {
     "bias": "i32: accumulator + operand[o], a whole number; this and the next three see below",
     "multiplier": "i32 operand[o]",
     "shift": "i32 operand[o]",
-    "range": "i32 operand[3]: zero, low, high",
+    "range": "i32 operand[4]: zero, low, high, once",
 }
 
 

@@ -38,8 +38,8 @@ struct bnn_requantizer bnn_op_requantizer(const struct bnn_model *m, const struc
     const int32_t *range = operand(m, op, BNN_SLOT_RANGE);
     if (range == NULL)
         return (struct bnn_requantizer){.multiplier = NULL};
-    return (struct bnn_requantizer){operand(m, op, BNN_SLOT_MULTIPLIER), operand(m, op, BNN_SLOT_SHIFT), range[0],
-                                    range[1], range[2]};
+    return (struct bnn_requantizer){
+        operand(m, op, BNN_SLOT_MULTIPLIER), operand(m, op, BNN_SLOT_SHIFT), range[0], range[1], range[2], range[3]};
 }
 
 struct bnn_epilogue bnn_keep_slots(struct bnn_epilogue e, uint32_t keep)

@@ -70,7 +70,7 @@ static void pair_row(const struct bnn_run *r, size_t image, size_t y)
 {
     const struct bnn_requantize_attrs *a = r->op->attrs;
     const struct bnn_tensor *x = r->inputs[0].tensor, *second = r->inputs[1].tensor;
-    const struct bnn_requantizer requantizer = {&a->multiplier, &a->shift, a->zero, a->low, a->high};
+    const struct bnn_requantizer requantizer = {&a->multiplier, &a->shift, a->zero, a->low, a->high, 0};
     const size_t width = (size_t)x->w * x->c;
     int repeated = is_repeated(x, second);
     struct bnn_mcu_pair pair = {.first = r->inputs[2].data,

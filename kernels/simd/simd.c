@@ -15,7 +15,9 @@
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
 #define FUSED
 #define ADD_FOURS(sum, bytes) add_fours(sum, bytes)
-#define MULTIPLY_HIGH(v, m) ((int_vector)vqrdmulhq_s32((int32x4_t)(v), (int32x4_t)(m)))
+#define MULTIPLY_HIGH(v, m, down)                                       \
+    ((int_vector)((down) ? vqdmulhq_s32((int32x4_t)(v), (int32x4_t)(m)) \
+                         : vqrdmulhq_s32((int32x4_t)(v), (int32x4_t)(m))))
 #define INT_MAX_OF(x, y) ((int_vector)vmaxq_s32((int32x4_t)(x), (int32x4_t)(y)))
 #define INT_MIN_OF(x, y) ((int_vector)vminq_s32((int32x4_t)(x), (int32x4_t)(y)))
 #elif defined(__wasm_simd128__)
@@ -36,7 +38,7 @@
 #define BYTES_ADD(s, x, w) ((s) + (word_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
 #define MAX(x, y) ((float_vector)_mm_max_ps((__m128)(x), (__m128)(y)))
 #define MIN(x, y) ((float_vector)_mm_min_ps((__m128)(x), (__m128)(y)))
-#define MULTIPLY_HIGH(v, m) multiply_high(v, m)
+#define MULTIPLY_HIGH(v, m, down) multiply_high(v, m, down)
 #define NARROW(v) narrow(v)
 #define WIDEN_UNSIGNED(p) widen_four(p)
 #define MULTIPLY_BYTES(x, w) ((int_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
@@ -88,9 +90,9 @@ static inline words_4 add_fours(words_4 sum, const byte_counts *bytes)
 typedef uint8_t bytes_4 __attribute__((vector_size(4)));
 
 /* By products of unsigned numbers: a negative v is 2^32 less, and so is its product 2^32 m. */
-static inline ints_4 multiply_high(ints_4 v, ints_4 m)
+static inline ints_4 multiply_high(ints_4 v, ints_4 m, int down)
 {
-    const __m128i half = _mm_set1_epi64x(1 << 30), low = _mm_set1_epi64x(0xffffffff);
+    const __m128i half = _mm_set1_epi64x(down ? 0 : 1 << 30), low = _mm_set1_epi64x(0xffffffff);
     __m128i even = _mm_mul_epu32((__m128i)v, (__m128i)m);
     __m128i odd = _mm_mul_epu32(_mm_srli_epi64((__m128i)v, 32), _mm_srli_epi64((__m128i)m, 32));
     even = _mm_and_si128(_mm_srli_epi64(_mm_add_epi64(even, half), 31), low);

@@ -53,7 +53,7 @@
     ((s) + (word_vector)_mm256_add_epi32(_mm256_madd_epi16(EVEN_BYTES(x), EVEN_WEIGHTS(w)), \
                                          _mm256_madd_epi16(ODD_BYTES(x), ODD_WEIGHTS(w))))
 #define WIDE_LT(count, limit) compare_wide(count, limit)
-#define MULTIPLY_HIGH(v, m) multiply_high(v, m)
+#define MULTIPLY_HIGH(v, m, down) multiply_high(v, m, down)
 #define INT_MAX_OF(x, y) ((int_vector)_mm256_max_epi32((__m256i)(x), (__m256i)(y)))
 #define INT_MIN_OF(x, y) ((int_vector)_mm256_min_epi32((__m256i)(x), (__m256i)(y)))
 #define NARROW(v) narrow(v)
@@ -71,9 +71,9 @@ TARGET static inline __attribute__((always_inline)) bytes_8 narrow(ints_8 v)
 }
 
 /* Products of even lanes and of odd ones, 64 bits wide: of the first the result is moved down, of the others up. */
-TARGET static inline __attribute__((always_inline)) ints_8 multiply_high(ints_8 v, ints_8 m)
+TARGET static inline __attribute__((always_inline)) ints_8 multiply_high(ints_8 v, ints_8 m, int down)
 {
-    const __m256i half = _mm256_set1_epi64x(1 << 30);
+    const __m256i half = _mm256_set1_epi64x(down ? 0 : 1 << 30);
     __m256i even = _mm256_mul_epi32((__m256i)v, (__m256i)m);
     __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64((__m256i)v, 32), _mm256_srli_epi64((__m256i)m, 32));
     even = _mm256_srli_epi64(_mm256_add_epi64(even, half), 31);

@@ -104,7 +104,13 @@ static void test_group(const struct bnn_byte_kernels *group, size_t planes, size
 static uint8_t byte_of(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
 {
     int32_t shifted = (int32_t)((uint32_t)sum << (shift > 0 ? shift : 0));
-    int64_t product = (int64_t)shifted * multiplier, nudge = product >= 0 ? 1 << 30 : 1 - (1 << 30);
+    int64_t product = (int64_t)shifted * multiplier;
+    if (q->once) { /* a quotient rounded down */
+        int64_t whole = (int64_t)1 << (31 - (shift < 0 ? shift : 0)), sum = product + whole / 2;
+        int64_t once = sum / whole - (sum % whole < 0) + q->zero;
+        return (uint8_t)(once < q->low ? q->low : once > q->high ? q->high : once);
+    }
+    int64_t nudge = product >= 0 ? 1 << 30 : 1 - (1 << 30);
     int64_t v = (product + nudge) / ((int64_t)1 << 31);
     int64_t unit = (int64_t)1 << (shift < 0 ? -shift : 0), rest = (v % unit + unit) % unit;
     v = (v - rest) / unit + (rest > (unit - 1) / 2 + (v < 0 ? 1 : 0)) + q->zero;
@@ -122,8 +128,12 @@ static struct bnn_requantizer random_requantizer(size_t count)
         shift[i] = moderate ? -(int32_t)between(1, 22) : (int32_t)between(0, 61) - 31;
     }
     int32_t low = (int32_t)between(0, 255);
-    return (struct bnn_requantizer){multiplier, shift, (int32_t)between(0, 255), one_in(2) ? 0 : low,
-                                    one_in(2) ? 255 : (int32_t)between((size_t)low, 255)};
+    return (struct bnn_requantizer){multiplier,
+                                    shift,
+                                    (int32_t)between(0, 255),
+                                    one_in(2) ? 0 : low,
+                                    one_in(2) ? 255 : (int32_t)between((size_t)low, 255),
+                                    one_in(3)};
 }
 
 /* Any sums, and some whose bytes are not all limits. */

@@ -343,3 +343,6 @@ def test_requantization(rng: np.random.Generator) -> None:
         assert multiply(np.array(v), multiplier, shift) == expected
         found = requantize(np.array(v), multiplier, shift, 100, 3, 250)
         assert found == min(max(expected + 100, 3), 250)
+        shifted = int(np.int32(np.uint32((v << max(shift, 0)) % 2**32)))
+        once = (2 * shifted * multiplier + 2 ** (bits := 31 + max(-shift, 0))) // 2 ** (bits + 1)
+        assert multiply(np.array(v), multiplier, shift, once=1) == once

@@ -373,12 +373,12 @@ def _finish(
 
 
 def _requantizer(program: Program, multiplier: Array, shift: Array, limits: Sequence[int]) -> str:
-    """C: a struct bnn_requantizer; ``limits``: zero, low, high."""
+    """C: a struct bnn_requantizer; ``limits``: zero, low, high, once."""
     tables = [
         program.table("int32_t", name, v.astype(np.int32)) for name, v in (("multiplier", multiplier), ("shift", shift))
     ]
     text = f"{{{', '.join([*tables, *map(str, limits)])}}}"
-    return "&" + program.struct("bnn_requantizer", "requantizer", text, 2 * WORD + 12)
+    return "&" + program.struct("bnn_requantizer", "requantizer", text, 2 * WORD + 16)
 
 
 def _no_epilogue() -> str:
@@ -825,7 +825,7 @@ def _pair(program: Program, node: Node) -> None:
     names = [program.table("int32_t", "numbers", t.value) for t in tables]
     period = y_node.type.shape[-1] if repeated else out.width * out.channels
     pair = program.struct("bnn_mcu_pair", "pair", f"{{{', '.join(names)}, {int(node.op == 'qmul')}, {period}}}", 16)
-    limits = (a.zero, a.low, a.high)
+    limits = (a.zero, a.low, a.high, 0)
     requantizer = _requantizer(program, np.array([a.multiplier]), np.array([a.shift]), limits)
     _clear_halo(program, node)
     target, source = _row(program.inside(node), out.row), _row(program.inside(x_node), x.row)

@@ -15,7 +15,6 @@ from ..._types import Array
 from ...ir.graph import DType, Node
 from ...ir.monotone import floats, order
 from ...ir.ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, RequantizeAttrs, constant, make
-from ...ir.ops.bits import MOST_OFF, off_halves
 from ..common import elementwise
 from ..common.padding import pad
 from ..common.table import entering
@@ -88,36 +87,14 @@ def _bits(s: Step) -> Node:
 def _filtered(s: Step) -> Node:
     f = Filters(s)
     x = s.flat(s.value(0)) if s.op == "FULLY_CONNECTED" else s.value(0)
-    once = _rounded_once(s, x, f) if s.op == "FULLY_CONNECTED" else None
-    if once is not None:
-        return reshaped(s, once, s.output().shape[1:])
     y = _requantized(s, x, f, attributes(f.window, f.groups))
     return reshaped(s, y, s.output().shape[1:])
 
 
-def _rounded_once(s: Step, x: Node, f: Filters) -> Node | None:
-    """A dense layer, whose reference kernel rounds its sums once: these as floats, which are exact, and for each number
-    the least sum that gives it; None: several scales, large sums, or steps that are not even."""
-    most = np.abs(f.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * 255 + np.abs(f.bias)
-    m, shift = int(f.multipliers[0]), int(f.shifts[0])
-    if (f.multipliers != m).any() or (f.shifts != shift).any() or not m > 0 or shift > 0 or most.max() >= 2**24:
-        return None
-    zero = of_result(s).zero_point
-    steps = [-(-((2 * (k - zero) - 1) << (30 - shift)) // m) for k in range(LOW + 1, HIGH + 1)]
-    thresholds = np.array(steps, np.float64).astype(np.float32)
-    attrs = QuantizeAttrs(float(np.float32(m / 2 ** (31 - shift))), float(zero + _EXCESS), 0)
-    if off_halves(thresholds, attrs) > MOST_OFF:
-        return None
-    zeros = constant(np.full(x.type.shape[-1], of(s, 0).zero_point + _EXCESS), name=s.layer)
-    slots = ConvAttrs(slots=("zeros", "pre_add"), layer_slots=("zeros", "pre_add"))
-    weights, bias = constant(f.weights, DType.i8, s.layer), constant(f.bias, name=s.layer)
-    sums = s.make("qconv2d", x, weights, zeros, bias, attrs=slots, final=False)
-    return _limited(s, s.make("quantize", sums, constant(thresholds, name=s.layer), attrs=attrs))
-
-
 def _requantized(s: Step, x: Node, f: Filters, attrs: ConvAttrs) -> Node:
     zeros = constant(np.full(x.type.shape[-1], of(s, 0).zero_point + _EXCESS), name=s.layer)
-    numbers = (f.bias, f.multipliers, f.shifts, _range(s, limits(s)))
+    once = int(s.op == "FULLY_CONNECTED")
+    numbers = (f.bias, f.multipliers, f.shifts, (*_range(s, limits(s)), once))
     operands = [constant(n, DType.i32, s.layer) for n in numbers]
     slots = ("zeros", *REQUANTIZATION)
     attrs = replace(attrs, slots=slots, layer_slots=slots, out=DType.u8)
@@ -196,7 +173,7 @@ def _mean(s: Step) -> Node:
     ones = np.ones((channels, height, width, 1), np.int8)
     zeros = constant(np.full(channels, of(s, 0).zero_point + _EXCESS), name=s.layer)
     each = [np.full(channels, n) for n in (0, number, shift)]
-    operands = [constant(n, DType.i32, s.layer) for n in (*each, _range(s, (LOW, HIGH)))]
+    operands = [constant(n, DType.i32, s.layer) for n in (*each, (*_range(s, (LOW, HIGH)), 0))]
     attrs = ConvAttrs(groups=channels, slots=("zeros", *REQUANTIZATION), out=DType.u8)
     y = s.make("qconv2d", x, constant(ones, DType.i8, s.layer), zeros, *operands, attrs=attrs)
     return reshaped(s, y, s.output().shape[1:])
@@ -226,7 +203,7 @@ def _strided_slice(s: Step) -> Node | list[Node]:
     filters[:, rows.start, columns.start] = 1
     zeros = constant(np.full(shape[2], _EXCESS), name=s.layer)
     each = [constant(np.full(shape[2], n), DType.i32, s.layer) for n in (0, 2**30, 1)]
-    limits_of = constant((_EXCESS, 0, 255), DType.i32, s.layer)
+    limits_of = constant((_EXCESS, 0, 255, 0), DType.i32, s.layer)
     attrs = ConvAttrs(stride=(stride[0], stride[1]), groups=shape[2], slots=("zeros", *REQUANTIZATION), out=DType.u8)
     return s.make("qconv2d", x, constant(filters, DType.i8, s.layer), zeros, *each, limits_of, attrs=attrs)
 

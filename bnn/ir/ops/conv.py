@@ -49,7 +49,7 @@ SLOTS: dict[str, bool] = {
     "bias": True,  # of int8 weights, to bytes: accumulator + operand[c], a whole number; with the next three
     "multiplier": True,  # requantize: see there
     "shift": True,
-    "range": True,  # operand[3]: the zero, and the lowest and the highest byte
+    "range": True,  # operand[4]: the zero, the lowest and the highest byte; 1: rounded once
 }
 REQUANTIZATION = ("bias", "multiplier", "shift", "range")
 
@@ -176,7 +176,7 @@ def _slots(
     want(len(a.operands) == len(types), f"slots {a.slots} take {len(a.operands)} operands, found {len(types)}")
     for slot, t in zip(a.operands, types, strict=True):
         dtype = DType.i32 if slot in ("threshold", *REQUANTIZATION) else DType.b1 if slot == "negated" else DType.f32
-        expected = TensorType({"zeros": channels, "residual": shape, "range": (3,)}.get(slot, shape[-1:]), dtype)
+        expected = TensorType({"zeros": channels, "residual": shape, "range": (4,)}.get(slot, shape[-1:]), dtype)
         want(t == expected, f"slot {slot} expects {expected}, found {t}")
     if "threshold" in a.slots or "negated" in a.slots:
         alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
@@ -399,7 +399,11 @@ def _make_qconv2d(rng: Rng, x: Node) -> Node:
     elif kind == 2:
         sizes = np.abs(weights).sum(axis=(1, 2, 3)) * 60.0 + 1
         scales = [random_multiplier(rng, size) for size in sizes]
-        whole = (rng.integers(-sizes, sizes + 1), *zip(*scales, strict=True), random_range(rng))
+        whole = (
+            rng.integers(-sizes, sizes + 1),
+            *zip(*scales, strict=True),
+            (*random_range(rng), int(rng.integers(2))),
+        )
         operands += [constant(numbers, DType.i32) for numbers in whole]
         attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
     return make("qconv2d", *operands, attrs=attrs)

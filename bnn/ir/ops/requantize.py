@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requantization of integer sums to bytes, and the ops of bytes that no float is part of.
 
-The arithmetic is that of TensorFlow Lite's reference kernels (``MultiplyByQuantizedMultiplier`` with two roundings,
-whose parts come from gemmlowp's fixedpoint.h).  Bytes hold int8 in excess 128: an int8 v is the byte v + 128.
+The arithmetic is that of TensorFlow Lite's reference kernels (``MultiplyByQuantizedMultiplier`` with two roundings or
+one, whose parts come from gemmlowp's fixedpoint.h).  Bytes hold int8 in excess 128: an int8 v is the byte v + 128.
 """
 
 from __future__ import annotations
@@ -35,25 +35,29 @@ class RequantizeAttrs(Attrs):
     high: int = stored(255, "high")
 
 
-def multiply(x: Array, multiplier: Array | int, shift: Array | int) -> Array:
+def multiply(x: Array, multiplier: Array | int, shift: Array | int, once: int = 0) -> Array:
     """int32 numbers times multiplier * 2**(shift - 31), as int64.
 
     In whole numbers: v = x * 2**shift, modulo 2**32, if the shift is positive; v = v * multiplier / 2**31, rounded to
     the nearest, halves up; then, if the shift is negative, v = v / 2**-shift, rounded to the nearest, halves away from
-    zero.
+    zero.  ``once``: v * multiplier / 2**(31 - shift) instead, halves up, if the shift is not positive.
     """
     left, right = np.maximum(shift, 0), np.maximum(np.negative(shift), 0).astype(np.int64)
     v = (np.asarray(x).astype(np.int64) << left).astype(np.int32).astype(np.int64)
-    v = (v * np.asarray(multiplier, np.int64) + 2**30) >> 31
+    v = v * np.asarray(multiplier, np.int64)
+    if once:
+        bits = 31 + right
+        return np.asarray((v + np.left_shift(np.int64(1), bits - 1)) >> bits)
+    v = (v + 2**30) >> 31
     half = np.left_shift(np.int64(1), right) >> 1
     return np.asarray((v + half - ((v < 0) & (half > 0))) >> right)
 
 
 def requantize(
-    accumulator: Array, multiplier: Array | int, shift: Array | int, zero: int, low: int, high: int
+    accumulator: Array, multiplier: Array | int, shift: Array | int, zero: int, low: int, high: int, once: int = 0
 ) -> Array:
     """The bytes of int32 accumulators: :func:`multiply`, plus zero, at least low and at most high."""
-    return np.asarray(np.clip(multiply(accumulator, multiplier, shift) + zero, low, high)).astype(np.uint8)
+    return np.asarray(np.clip(multiply(accumulator, multiplier, shift, once) + zero, low, high)).astype(np.uint8)
 
 
 def requantized_error(error: Array, multiplier: Array | int, shift: Array | int) -> Array:
@@ -62,13 +66,16 @@ def requantized_error(error: Array, multiplier: Array | int, shift: Array | int)
     return np.where(error > 0, np.minimum(np.ceil(error * scale) + 1, 255), 0.0)
 
 
-def want_requantized(multiplier: Array | int, shift: Array | int, zero: int, low: int, high: int) -> None:
+def want_requantized(
+    multiplier: Array | int, shift: Array | int, zero: int, low: int, high: int, once: int = 0
+) -> None:
     """Raise :class:`CompileError` unless :func:`requantize` is defined for these."""
     m, s = np.asarray(multiplier), np.asarray(shift)
     want(bool((m >= 0).all()) and int(m.max()) <= MOST_MULTIPLIER, f"multipliers are from 0 to 2**31 - 1, found {m}")
     inside = SHIFTS[0] <= int(s.min()) and int(s.max()) <= SHIFTS[1]
     want(inside, f"shifts are from {SHIFTS[0]} to {SHIFTS[1]}, found {s}")
     want(0 <= zero <= 255, f"a zero is a byte, found {zero}")
+    want(once in (0, 1), f"once is 0 or 1, found {once}")
     want(0 <= low <= high <= 255, f"limits are bytes, the lowest first, found {low} and {high}")
 
 

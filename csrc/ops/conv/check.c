@@ -47,7 +47,7 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         const struct bnn_tensor *t = bnn_op_input(p->model, op, input++);
         bnn_dtype dtype = slot & (BNN_SLOT_THRESHOLD | whole) ? BNN_I32 : slot == BNN_SLOT_NEGATED ? BNN_B1 : BNN_F32;
         BNN_CHECK(t->dtype == dtype, "element type of a slot's operand", t->dtype, dtype);
-        uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : slot == BNN_SLOT_RANGE ? 3 : y->c;
+        uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : slot == BNN_SLOT_RANGE ? 4 : y->c;
         BNN_CHECK(t->o == 1 && t->c == channels, "channels of a slot's operand", t->c, channels);
         if (slot == BNN_SLOT_RESIDUAL) {
             BNN_CHECK(t->rank == y->rank, "rank of the residual", t->rank, y->rank);

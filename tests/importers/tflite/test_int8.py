@@ -75,7 +75,7 @@ class Drawn:
         self.add(op, operands, 1, h, w, count, table=table, scale=self.some_scale(self.after), **options)
 
     def weights(self, shape: tuple[int, ...], axis: int, count: int, products: int) -> list[int]:
-        powers = self.rng.uniform(-9, -5, count if len(shape) == 4 and self.rng.random() < 0.7 else 1)
+        powers = self.rng.uniform(-9, -5, count if self.rng.random() < 0.7 else 1)
         scales = 2.0 ** (powers if self.rng.random() < 0.6 else np.round(powers))
         self.after = float(self.scale[0]) * scales.mean() * np.sqrt(products) * 64
         operands = [self.int8(*shape, scale=(scales, np.zeros(len(scales)), axis))]
