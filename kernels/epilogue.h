@@ -25,24 +25,30 @@ static inline uint8_t bnn_quantize(float v, const struct bnn_quantizer *q)
     return (uint8_t)((int32_t)(v - BNN_ROUNDS) + q->zero);
 }
 
-static inline int32_t bnn_limited(int32_t v, const struct bnn_requantizer *q)
+static inline uint8_t bnn_limited(int32_t v, const struct bnn_requantizer *q)
 {
-    return v < q->low - q->zero ? q->low : v > q->high - q->zero ? q->high : v + q->zero;
+    return (uint8_t)(v < q->low - q->zero ? q->low : v > q->high - q->zero ? q->high : v + q->zero);
+}
+
+/* v / 2^bits, rounded down. */
+static inline int32_t bnn_shifted(int32_t v, uint32_t bits)
+{
+    return v < 0 ? ~(~v >> bits) : v >> bits;
 }
 
 /* A byte of a sum, in whole numbers: halves of the quotient by 2^31 are rounded up, those by 2^right away from zero; or
- * once, halves of the quotient by both, up. */
+ * once, halves of the quotient by both, up: then the first is rounded down. */
 static inline uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
 {
     const uint32_t left = shift > 0 ? (uint32_t)shift : 0, right = shift > 0 ? 0 : (uint32_t)-shift;
-    const uint32_t bits = q->once ? 31 + right : 31;
-    const int64_t product = (int64_t)(int32_t)((uint32_t)sum << left) * multiplier + (INT64_C(1) << (bits - 1));
-    const int32_t high = (int32_t)(product < 0 ? ~(~product >> bits) : product >> bits); /* rounded down */
-    if (q->once)
-        return (uint8_t)bnn_limited(high, q);
+    const int down = q->once && right > 0;
+    const int64_t product = (int64_t)(int32_t)((uint32_t)sum << left) * multiplier + (down ? 0 : INT64_C(1) << 30);
+    const int32_t high = (int32_t)(product < 0 ? ~(~product >> 31) : product >> 31);
+    if (down)
+        return bnn_limited(bnn_shifted(bnn_shifted(high, right - 1) + 1, 1), q);
     const uint32_t size = high < 0 ? (uint32_t)-high : (uint32_t)high; /* at most 2^31 - 1, as half is 2^30 */
     const int32_t rounded = (int32_t)((size + (right > 0 ? UINT32_C(1) << (right - 1) : 0)) >> right);
-    return (uint8_t)bnn_limited(high < 0 ? -rounded : rounded, q);
+    return bnn_limited(high < 0 ? -rounded : rounded, q);
 }
 
 /* The quantizer's number, or the one beside it. */
