@@ -372,17 +372,19 @@ qconv2d to bytes
     inputs = 6 -> FORMAT number of inputs for the slots; 6, 7
     in [3|4|5|6].dtype = F32 -> FORMAT element type of a slot's operand; F32, I32
     in [3|4|5].shape = (5,) -> FORMAT channels of a slot's operand; 5, 4
-    in 6.shape = (4,) -> FORMAT channels of a slot's operand; 4, 3
+    in 6.shape = (3,) -> FORMAT channels of a slot's operand; 3, 4
     in 3.value = [2**30|-2**30] -> OK
     in 3.value = [2**30 + 1|-2**30 - 1] -> FORMAT size of a bias (at most); [2**30 + 1|-2**30 - 1], 2**30
     in 4.value = [0|2**31 - 1] -> OK
     in 4.value = -1 -> FORMAT multiplier (at least); -1, 0
     in 5.value = [-31|30] -> OK
     in 5.value = [-32|31] -> FORMAT shift (from -31 to); [-32|31], 30
-    in 6.value = ([-1|256], 0, 255) -> FORMAT zero (from 0 to); [-1|256], 255
-    in 6.value = (0, -1, 255) -> FORMAT lowest byte (from 0 to); -1, 255
-    in 6.value = (0, 9, 8) -> FORMAT lowest byte (from 0 to); 9, 8
-    in 6.value = (0, 9, 256) -> FORMAT highest byte (at most); 256, 255
+    in 6.value = ([-1|256], 0, 255, 0) -> FORMAT zero (from 0 to); [-1|256], 255
+    in 6.value = (0, -1, 255, 1) -> FORMAT lowest byte (from 0 to); -1, 255
+    in 6.value = (0, 9, 8, 0) -> FORMAT lowest byte (from 0 to); 9, 8
+    in 6.value = (0, 9, 256, 0) -> FORMAT highest byte (at most); 256, 255
+    in 6.value = (0, 0, 255, 1) -> OK
+    in 6.value = (0, 0, 255, [-1|2]) -> FORMAT once (0 or); [-1|2], 1
     slots = ZEROS & inputs = 3 -> FORMAT slots of requantized sums; ZEROS, ZEROS + BIAS + MULTIPLIER + SHIFT + RANGE
 dense
     in 1.shape = (4, 2, 1, 3) -> FORMAT filter taps of a dense layer; 2, 1

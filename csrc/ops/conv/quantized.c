@@ -136,7 +136,7 @@ static bnn_status check_requantizer(struct bnn_prepare *p, const struct bnn_op *
         BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
         BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
     }
-    BNN_CHECK(q.once == 0 || q.once == 1, "once (at most)", q.once, 1);
+    BNN_CHECK(q.once == 0 || q.once == 1, "once (0 or)", q.once, 1);
     return bnn_check_range(p, op, q.zero, q.low, q.high);
 }
 
