@@ -689,6 +689,8 @@ def test_stopped_within_a_window() -> None:
         assert lib.bnn_snn_run(state.pointer, given, len(x)) == lib.BNN_ERROR_STOPPED and asked == [1], (work, SEED)
     lib.bnn_snn_set_poll(state.pointer, ffi.NULL, ffi.NULL)
     state.reset()
+    state.settle(2, np.zeros((lib.BNN_POLL_WORK // BALLAST + 1, BALLAST), np.float32))  # nobody is asked
+    state.reset()
     assert np.array_equal(run(state.opened, [x], state).sent[1], expected.sent[1])
 
 
