@@ -120,7 +120,7 @@ def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> Non
     flags = [*FLAGS, *SMALL]
     code = added_size(target, tmp_path, flags, f'#include "bnn_ops.h"\n{rows}', sources("core", "kernels"), names)
     print(f"code {code}")
-    assert code <= 22_000
+    assert code <= 22_400
 
 
 @pytest.mark.slow
