@@ -165,7 +165,7 @@ class OpenedNetwork(OpenedFile):
         """:func:`frames` of float32 (T, ...), the neurons of a step side by side in C's order; None: one is neither 0
         nor 1."""
         words = np.empty((len(x), self.populations[population].frame // 4), np.uint32)
-        # A sample of several has gaps between its steps; a buffer may have none, and an empty array's has no strides.
+        # cffi takes no array with gaps, and the steps of one sample of a batch have gaps between them.
         values = ffi.cast("float *", x.__array_interface__["data"][0])
         stride, to = x.strides[0] // 4, ffi.from_buffer(_WORDS, words)
         status = lib.bnn_snn_pack(self.pointer, population, values, stride, len(x), to)

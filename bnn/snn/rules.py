@@ -420,7 +420,7 @@ class Dynamics:
         return sent.astype(np.float32)
 
     def compared(self, p: Values, s: State) -> Floats:
-        """What membranes are compared with in a step that begins with this state, but for late resets."""
+        """The threshold of a step that begins with this state, except for late resets."""
         if "b" in s:
             return np.asarray(s["b"] + p["fade"] * (p["threshold"] - s["b"]))
         return np.asarray(p["threshold"] + s["adapted"] if "adapted" in s else p["threshold"])

@@ -44,7 +44,7 @@ TESTED = 1000  # validation images at the end of an interval
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run depends on besides the code.  ``taught``: it learns from so many steps, the last of an image."""
+    """All that a run depends on besides the code.  ``taught``: how many of an image's last steps it learns from."""
 
     dataset: str
     out: Path

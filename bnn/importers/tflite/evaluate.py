@@ -158,17 +158,8 @@ def _pair(op: str) -> Evaluator:
 PAIRS = {"ADD": "add", "DIV": "div", "MAXIMUM": "maximum", "MINIMUM": "minimum", "MUL": "mul", "SUB": "sub"}
 EVALUATORS.update((op, _pair(name)) for op, name in PAIRS.items())
 _FOLDED = {
-    *PAIRS,
-    "ABS",
-    "DEQUANTIZE",
-    "LceDequantize",
-    "LceQuantize",
-    "MEAN",
-    "RELU",
-    "RELU_N1_TO_1",
-    "RESHAPE",
-    "TRANSPOSE",
-}
+    *PAIRS, "ABS", "DEQUANTIZE", "LceDequantize", "LceQuantize", "MEAN", "RELU", "RELU_N1_TO_1", "RESHAPE", "TRANSPOSE",
+}  # fmt: skip
 """Operators that are computed from constants: some files apply them to weights."""
 
 
@@ -269,7 +260,7 @@ def _strided_slice(s: Step, operands: Sequence[Array]) -> Array:
 
 
 def slices(s: Step) -> list[slice]:
-    """What STRIDED_SLICE takes of each dimension but the batch, of which it must take all: start, end and step."""
+    """Start, end and step of STRIDED_SLICE in each dimension but the batch, which it must take whole."""
     shape, ends = s.input(0).shape, [s.constant(i).reshape(-1).tolist() for i in (1, 2, 3)]
     others = [name for name in ("ellipsis_mask", "new_axis_mask", "shrink_axis_mask", "offset") if s.option(name)]
     if others or any(len(e) != len(shape) for e in ends) or min(ends[2], default=0) < 1:

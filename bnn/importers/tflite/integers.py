@@ -14,10 +14,11 @@ from ..._types import Array
 from ...ir.ops import ConvAttrs
 from ...ir.ops.conv import conv_accumulate
 from ...ir.ops.moves import pad_spatial
+from ...ir.ops.requantize import multiply
 from ...ir.ops.softmax import qsoftmax
 from ..common.table import entering
 from . import quantized
-from .quantized import HIGH, LOW, Filters, limits, of, of_result, rescaled
+from .quantized import HIGH, LOW, Filters, limits, of, of_result
 from .softmax import exponentials
 from .step import Step, Window
 from .tables import TABLES, table
@@ -67,17 +68,8 @@ def _filtered(s: Step, operands: Sequence[Array]) -> Array:
         y = x.reshape(-1, f.weights.shape[-1]) @ f.weights[:, 0, 0].T.astype(np.float64)
     else:
         y = conv_accumulate(x, f.weights, attributes(f.window, f.groups), np.float64)
-    sums = y.astype(np.int64) + f.bias
-    once = s.op == "FULLY_CONNECTED"
-    return _limited(s, _rescaled_once(sums, f) if once else rescaled(sums, f.multipliers, f.shifts)).reshape(
-        len(x), *s.output().shape[1:]
-    )
-
-
-def _rescaled_once(y: Array, f: Filters) -> Array:
-    """Rounded once, halves up."""
-    bits = 31 - f.shifts
-    return np.asarray((y * f.multipliers + (np.int64(1) << (bits - 1))) >> bits)
+    y = multiply(y.astype(np.int64) + f.bias, f.multipliers, f.shifts, f.once)
+    return _limited(s, y).reshape(len(x), *s.output().shape[1:])
 
 
 def attributes(w: Window, groups: int) -> ConvAttrs:
@@ -89,17 +81,17 @@ def _sum(s: Step, operands: Sequence[Array]) -> Array:
     a, b = s.aligned(operands)
     scales, result = quantized.summed(s)
     x, y = (
-        rescaled((v.astype(np.int64) - of(s, i).zero_point) << quantized.SUM_BITS, *scales[i])
+        multiply((v.astype(np.int64) - of(s, i).zero_point) << quantized.SUM_BITS, *scales[i])
         for i, v in enumerate((a, b))
     )
-    return _limited(s, rescaled(x + y if s.op == "ADD" else x - y, *result))
+    return _limited(s, multiply(x + y if s.op == "ADD" else x - y, *result))
 
 
 @evaluator("MUL")
 def _product(s: Step, operands: Sequence[Array]) -> Array:
     a, b = s.aligned(operands)
     y = (a.astype(np.int64) - of(s, 0).zero_point) * (b.astype(np.int64) - of(s, 1).zero_point)
-    return _limited(s, rescaled(y, *quantized.product(s)))
+    return _limited(s, multiply(y, *quantized.product(s)))
 
 
 @evaluator("MAXIMUM", "MINIMUM")
@@ -139,7 +131,7 @@ def _average_pool(s: Step, operands: Sequence[Array]) -> Array:
 def _mean(s: Step, operands: Sequence[Array]) -> Array:
     x, axes = operands[0].astype(np.int64) - of(s, 0).zero_point, tuple(s.axes(1, operands[0].ndim))
     count = int(np.prod([x.shape[i] for i in axes]))
-    y = _limited(s, rescaled(x.sum(axis=axes), *quantized.mean(s, count)), (LOW, HIGH))
+    y = _limited(s, multiply(x.sum(axis=axes), *quantized.mean(s, count)), (LOW, HIGH))
     return y.reshape(len(x), *s.output().shape[1:])
 
 

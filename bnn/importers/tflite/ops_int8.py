@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..._types import Array
 from ...ir.graph import DType, Node
 from ...ir.monotone import floats, order
 from ...ir.ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, RequantizeAttrs, constant, make
+from ...ir.ops.requantize import multiply
 from ..common import elementwise
 from ..common.padding import pad
 from ..common.table import entering
@@ -22,7 +24,7 @@ from . import quantized
 from .evaluate import MOVES, pad_value, padding, slices
 from .integers import attributes, quantized_floats
 from .ops import READERS, Reader, operand, pool, reshaped
-from .quantized import HIGH, LOW, Filters, limits, of, of_result, rescaled
+from .quantized import HIGH, LOW, Filters, limits, of, of_result
 from .softmax import exponentials
 from .step import Step
 from .tables import TABLES, table
@@ -87,18 +89,21 @@ def _bits(s: Step) -> Node:
 def _filtered(s: Step) -> Node:
     f = Filters(s)
     x = s.flat(s.value(0)) if s.op == "FULLY_CONNECTED" else s.value(0)
-    y = _requantized(s, x, f, attributes(f.window, f.groups))
+    attrs = replace(attributes(f.window, f.groups), layer_slots=("zeros", *REQUANTIZATION))
+    numbers, range_of = (f.bias, f.multipliers, f.shifts), (*_range(s, limits(s)), f.once)
+    y = _requantized(s, x, f.weights, of(s, 0).zero_point + _EXCESS, numbers, range_of, attrs)
     return reshaped(s, y, s.output().shape[1:])
 
 
-def _requantized(s: Step, x: Node, f: Filters, attrs: ConvAttrs) -> Node:
-    zeros = constant(np.full(x.type.shape[-1], of(s, 0).zero_point + _EXCESS), name=s.layer)
-    once = int(s.op == "FULLY_CONNECTED")
-    numbers = (f.bias, f.multipliers, f.shifts, (*_range(s, limits(s)), once))
-    operands = [constant(n, DType.i32, s.layer) for n in numbers]
-    slots = ("zeros", *REQUANTIZATION)
-    attrs = replace(attrs, slots=slots, layer_slots=slots, out=DType.u8)
-    return s.make("qconv2d", x, constant(f.weights, DType.i8, s.layer), zeros, *operands, attrs=attrs)
+def _requantized(
+    s: Step, x: Node, weights: Array, zero: int, numbers: Sequence[Any], range_of: Sequence[int], attrs: ConvAttrs
+) -> Node:
+    """A convolution of bytes, of which ``zero`` stands for 0; ``numbers``: bias, multiplier and shift."""
+    zeros = constant(np.full(x.type.shape[-1], zero), name=s.layer)
+    each = [np.broadcast_to(n, len(weights)) for n in numbers]
+    operands = [constant(n, DType.i32, s.layer) for n in (*each, range_of)]
+    attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
+    return s.make("qconv2d", x, constant(weights, DType.i8, s.layer), zeros, *operands, attrs=attrs)
 
 
 def _range(s: Step, limits_of: tuple[int, int]) -> tuple[int, int, int]:
@@ -132,7 +137,7 @@ def _numbers(s: Step, i: int) -> Array:
 @reader("ADD", "SUB")
 def _sum(s: Step) -> Node:
     scales, result = quantized.summed(s)
-    first, second = (rescaled(_numbers(s, i) << quantized.SUM_BITS, *scales[i]) for i in range(2))
+    first, second = (multiply(_numbers(s, i) << quantized.SUM_BITS, *scales[i]) for i in range(2))
     return _pair(s, "qadd", (first, second if s.op == "ADD" else -second), result)
 
 
@@ -169,14 +174,10 @@ def _mean(s: Step) -> Node:
     if len(x.type.shape) != 3 or axes != [1, 2]:
         raise s.unsupported(f"dimensions {axes} of {s.input(0).shape}; supported: height and width of images (1, 2)")
     height, width, channels = x.type.shape
-    number, shift = quantized.mean(s, height * width)
     ones = np.ones((channels, height, width, 1), np.int8)
-    zeros = constant(np.full(channels, of(s, 0).zero_point + _EXCESS), name=s.layer)
-    each = [np.full(channels, n) for n in (0, number, shift)]
-    operands = [constant(n, DType.i32, s.layer) for n in (*each, (*_range(s, (LOW, HIGH)), 0))]
-    attrs = ConvAttrs(groups=channels, slots=("zeros", *REQUANTIZATION), out=DType.u8)
-    y = s.make("qconv2d", x, constant(ones, DType.i8, s.layer), zeros, *operands, attrs=attrs)
-    return reshaped(s, y, s.output().shape[1:])
+    numbers, range_of = (0, *quantized.mean(s, height * width)), (*_range(s, (LOW, HIGH)), 0)
+    zero, attrs = of(s, 0).zero_point + _EXCESS, ConvAttrs(groups=channels)
+    return reshaped(s, _requantized(s, x, ones, zero, numbers, range_of, attrs), s.output().shape[1:])
 
 
 @reader("PAD", "PADV2")
@@ -201,11 +202,8 @@ def _strided_slice(s: Step) -> Node | list[Node]:
         stride.append(cut.step)
     filters = np.zeros((shape[2], *kernel, 1), np.int8)
     filters[:, rows.start, columns.start] = 1
-    zeros = constant(np.full(shape[2], _EXCESS), name=s.layer)
-    each = [constant(np.full(shape[2], n), DType.i32, s.layer) for n in (0, 2**30, 1)]
-    limits_of = constant((_EXCESS, 0, 255, 0), DType.i32, s.layer)
-    attrs = ConvAttrs(stride=(stride[0], stride[1]), groups=shape[2], slots=("zeros", *REQUANTIZATION), out=DType.u8)
-    return s.make("qconv2d", x, constant(filters, DType.i8, s.layer), zeros, *each, limits_of, attrs=attrs)
+    attrs = ConvAttrs(stride=(stride[0], stride[1]), groups=shape[2])
+    return _requantized(s, x, filters, _EXCESS, (0, 2**30, 1), (_EXCESS, 0, 255, 0), attrs)
 
 
 @reader("CONCATENATION")

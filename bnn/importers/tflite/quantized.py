@@ -12,11 +12,11 @@ import math
 import numpy as np
 
 from ..._types import Array
+from ...ir.ops.requantize import MOST_BIAS
 from .file import Quantization
 from .step import Step, Window
 
 LOW, HIGH = -128, 127
-MOST_BIAS = 2**30  # with it, sums have 32 bits
 _MOST_LEFT = 29  # bits that a sum is shifted to the left
 SCALES = "convert the model again, with other data for its calibration"
 
@@ -97,14 +97,6 @@ def check_same(s: Step, numbers: list[int]) -> None:
             )
 
 
-def rescaled(x: Array, m: Array | int, shift: Array | int) -> Array:
-    """x * m * 2**(shift - 31) as TensorFlow Lite rounds it: x (int64, of 32 bits) is shifted to the left first; the
-    product is rounded to a multiple of 2**31, halves up, and what is shifted to the right, halves away from zero."""
-    left, right = np.maximum(shift, 0), np.maximum(-np.asarray(shift), 0)
-    high = ((x << left) * m + 2**30) >> 31
-    return np.sign(high) * ((np.abs(high) + ((1 << right) >> 1)) >> right)
-
-
 SUM_BITS = 20  # by which both operands of a sum are shifted to the left
 
 
@@ -136,11 +128,13 @@ def range_of_result(s: Step) -> tuple[int, int]:
 class Filters:
     """The constants of a convolution or a dense layer of bytes.
 
-    ``weights`` (O, kh, kw, I / groups) int8; ``bias`` (O), ``multipliers`` (O) and ``shifts`` (O), int64; ``window``.
+    ``weights`` (O, kh, kw, I / groups) int8; ``bias`` (O), ``multipliers`` (O) and ``shifts`` (O), int64; ``once``: 1
+    if a product is rounded once; ``window``.
     """
 
     def __init__(self, s: Step) -> None:
         dense = s.op == "FULLY_CONNECTED"
+        self.once = int(dense)  # as the reference kernels do it
         self.weights, self.groups = s.filters()
         w, count = self.weights, len(self.weights)
         self.bias = s.per_filter(2, count).astype(np.int64) if s.has(2) else np.zeros(count, np.int64)

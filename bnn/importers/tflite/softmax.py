@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from ..._types import Array
-from ...ir.ops.softmax import product, shifted
+from ...ir.ops.requantize import shifted
+from ...ir.ops.softmax import product
 from .quantized import LOW, multiplier, of, of_result
 from .step import Step
 

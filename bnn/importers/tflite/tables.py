@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 
 from ..._types import Array
+from ...ir.ops.requantize import multiply, shifted
 from ..common.table import entering
 from . import quantized
-from .quantized import LOW, multiplier, of, of_result, rescaled
+from .quantized import LOW, multiplier, of, of_result
 from .step import Step
 
 Table = Callable[[Step, Array], Array]
 TABLES: dict[str, Table] = {}
-"""From all numbers of the operand to those of the result, of which only the limits of 8 bits may be missing."""
+"""Each gives the result for every number of the operand, not yet limited to 8 bits."""
 of_op = entering(TABLES)
 CLAMPS = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
 _LEAST = {"INT8": LOW, "UINT8": 0}
@@ -32,7 +33,7 @@ def table(s: Step) -> Array:
 @of_op(*CLAMPS)
 def _relu(s: Step, x: Array) -> Array:
     before, after = of(s, 0), of_result(s)
-    y = rescaled(x - before.zero_point, *multiplier(s, float(before.scale / after.scale))) + after.zero_point
+    y = multiply(x - before.zero_point, *multiplier(s, float(before.scale / after.scale))) + after.zero_point
     return np.clip(y, *quantized.limits(s, CLAMPS[s.op]))
 
 
@@ -42,15 +43,15 @@ def _leaky_relu(s: Step, x: Array) -> Array:
     slope = float(before.scale * alpha / after.scale)
     m, shift = multiplier(s, abs(slope))
     v = x - before.zero_point
-    plain = rescaled(v, *multiplier(s, float(before.scale / after.scale)))
-    return np.where(v >= 0, plain, rescaled(v, m if slope >= 0 else -m, shift)) + after.zero_point
+    plain = multiply(v, *multiplier(s, float(before.scale / after.scale)))
+    return np.where(v >= 0, plain, multiply(v, m if slope >= 0 else -m, shift)) + after.zero_point
 
 
 @of_op("QUANTIZE")
 def _requantize(s: Step, x: Array) -> Array:
     before, after = of(s, 0), of_result(s)
     real = float(before.scale) / float(after.scale)
-    return rescaled(x - before.zero_point, *multiplier(s, real)) + after.zero_point
+    return multiply(x - before.zero_point, *multiplier(s, real)) + after.zero_point
 
 
 def _of_floats(s: Step, x: Array, function: Callable[[Array], Array]) -> Array:
@@ -90,11 +91,6 @@ def _sixteen(x: Array) -> Array:
     return np.clip(x, -(2**15), 2**15 - 1)
 
 
-def _shifted_right(x: Array, bits: int) -> Array:
-    """Rounded, halves away from zero."""
-    return np.sign(x) * ((np.abs(x) + ((1 << bits) >> 1)) >> bits)
-
-
 @of_op("HARD_SWISH")
 def _hard_swish(s: Step, x: Array) -> Array:
     """x * clip(x + 3, 0, 6) / 6 in 16 bits: x at 128 times its scale, the other factor as a fraction of 15 bits."""
@@ -110,7 +106,7 @@ def _hard_swish(s: Step, x: Array) -> Array:
     if left > 0:
         gate = _sixteen(_sixteen(gate << (left - 1)).astype(np.int64))
     gate = _high(gate, third)
-    gate = _sixteen(gate << 1) if left > 0 else _shifted_right(gate, -left)
+    gate = _sixteen(gate << 1) if left > 0 else shifted(gate, -left)
     product = ((gate + 2**15) >> 1) * wide
     truncated = np.sign(product) * (np.abs(product) >> 15)
-    return _shifted_right(truncated, -shift) + after.zero_point
+    return shifted(truncated, -shift) + after.zero_point

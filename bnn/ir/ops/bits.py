@@ -10,7 +10,7 @@ import numpy as np
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .record import SMALLEST_NORMAL, Infer, Level, NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
-from .rounding import moved, no_difference, passed_on
+from .rounding import looked_up, moved, no_difference, passed_on
 from .sources import constant, integers, plain_maker
 
 MOST_PLANES = 8  # bits of one number
@@ -199,10 +199,7 @@ def _cast_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     """Bytes are exactly the source's; or they number levels, and may be off by whole ones."""
     if len(operands) == 1 or not errors[0].any():
         return errors[0]
-    x, off = operands[0].astype(np.int64), np.ceil(errors[0]).astype(np.int64)
-    path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(operands[1].astype(np.float64))))])  # from the table's start
-    low, here, high = (path[np.clip(i, 0, 255)] for i in (x - off, x, x + off))
-    return np.asarray(np.maximum(here - low, high - here))
+    return looked_up(operands[0], operands[1], errors[0])
 
 
 def _dequantize_bound(node: Node, operands: Operands, errors: Operands) -> Array:

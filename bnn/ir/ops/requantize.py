@@ -14,7 +14,7 @@ import numpy as np
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
 from .record import NoAttrs, Op, Operands, Rng, Types, make, plain, stored, want
-from .rounding import NOTHING
+from .rounding import NOTHING, looked_up
 from .sources import constant
 
 # Of a bias, beside sums below 2**30; of a table's entries that are added, and of those that are multiplied: every
@@ -35,6 +35,11 @@ class RequantizeAttrs(Attrs):
     high: int = stored(255, "high")
 
 
+def shifted(x: Array, bits: Array | int) -> Array:
+    """x / 2**bits, rounded to the nearest, halves away from zero."""
+    return np.sign(x) * ((np.abs(x) + ((1 << bits) >> 1)) >> bits)
+
+
 def multiply(x: Array, multiplier: Array | int, shift: Array | int, once: int = 0) -> Array:
     """int32 numbers times multiplier * 2**(shift - 31), as int64.
 
@@ -48,9 +53,7 @@ def multiply(x: Array, multiplier: Array | int, shift: Array | int, once: int = 
     if once:
         bits = 31 + right
         return np.asarray((v + np.left_shift(np.int64(1), bits - 1)) >> bits)
-    v = (v + 2**30) >> 31
-    half = np.left_shift(np.int64(1), right) >> 1
-    return np.asarray((v + half - ((v < 0) & (half > 0))) >> right)
+    return np.asarray(shifted((v + 2**30) >> 31, right))
 
 
 def requantize(
@@ -119,16 +122,8 @@ def _product(*operands: Array, a: RequantizeAttrs) -> Array:
     return requantize(p * q, a.multiplier, a.shift, a.zero, a.low, a.high)
 
 
-def _steps(x: Array, table: Array, error: Array) -> Array:
-    """How far a table's numbers may differ of bytes that differ by ``error``."""
-    off = np.ceil(error).astype(np.int64)
-    path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(table.astype(np.float64))))])  # from the table's start
-    low, here, high = (path[np.clip(x.astype(np.int64) + d, 0, 255)] for d in (-off, np.zeros_like(off), off))
-    return np.asarray(np.maximum(here - low, high - here))
-
-
 def _lookup_bound(node: Node, operands: Operands, errors: Operands) -> Array:
-    return _steps(operands[0], operands[1], errors[0]) if errors[0].any() else NOTHING
+    return looked_up(operands[0], operands[1], errors[0]) if errors[0].any() else NOTHING
 
 
 def _pair_bound(node: Node, operands: Operands, errors: Operands) -> Array:
@@ -138,7 +133,7 @@ def _pair_bound(node: Node, operands: Operands, errors: Operands) -> Array:
         return NOTHING
     x, y, first, second = operands
     off = [
-        _steps(data, table, np.broadcast_to(e, data.shape))
+        looked_up(data, table, np.broadcast_to(e, data.shape))
         for data, table, e in zip((x, y), (first, second), errors, strict=False)
     ]
     if node.op == "qmul":

@@ -70,6 +70,14 @@ def moved(node: Node, operands: Operands, errors: Operands) -> Array:
     return np.asarray(OPS[node.op].reference(*moved, a=attrs))
 
 
+def looked_up(x: Array, table: Array, errors: Array) -> Array:
+    """By table (256): differences of bytes are whole, and every entry between is possible."""
+    off = np.ceil(errors).astype(np.int64)
+    path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(table.astype(np.float64))))])  # from the table's start
+    low, here, high = (path[np.clip(x.astype(np.int64) + d, 0, 255)] for d in (-off, np.zeros_like(off), off))
+    return np.asarray(np.maximum(here - low, high - here))
+
+
 def passed_on(node: Node, operands: Operands, errors: Operands) -> Array:
     """Bits: the verifier judges a flip by the values that the bit compares."""
     return errors[0]

@@ -11,6 +11,7 @@ import numpy as np
 from ..._types import Array
 from ..graph import DType, Node, TensorType
 from .record import NoAttrs, Op, Operands, Rng, Types, make, plain, want
+from .requantize import shifted
 from .rounding import NOTHING
 from .sources import constant
 
@@ -23,11 +24,6 @@ _MOST = 2**31 - 1
 def product(a: Array, b: Array | int) -> Array:
     """Of fractions, rounded to the nearest, halves up."""
     return np.minimum((a * b + 2**30) >> 31, _MOST)
-
-
-def shifted(x: Array, bits: Array | int) -> Array:
-    """x / 2**bits, rounded to the nearest, halves away from zero."""
-    return np.sign(x) * ((np.abs(x) + ((1 << bits) >> 1)) >> bits)
 
 
 def reciprocal(x: Array) -> Array:

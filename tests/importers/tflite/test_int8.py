@@ -15,9 +15,9 @@ import bnn
 from bnn._types import Array
 from bnn.errors import CompileError
 from bnn.importers import open_source
-from bnn.importers.tflite.quantized import rescaled
 from bnn.importers.tflite.types import INTEGER
 from bnn.ir import interpret
+from bnn.ir.ops.requantize import multiply
 from seed import SEED, numbers
 
 from .build import NONE, RELU, RELU6, RELU_N1_TO_1, Net, in_tensorflow_lite
@@ -30,7 +30,7 @@ UNARY = ("HARD_SWISH", "LOGISTIC", "RELU", "RELU6", "RELU_N1_TO_1", "TANH")
 
 
 class Drawn:
-    """Operators on one input, each of which gives an output of the network."""
+    """Operators that read one input; the result of each is an output of the network."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng, self.net, self.outputs = rng, Net(), dict[str, int]()
@@ -170,7 +170,7 @@ class Drawn:
 
 
 def every_number(rng: np.random.Generator) -> Array:
-    """Images in each channel of which all 256 numbers are, in another order; and one of extremes."""
+    """Images whose channels each hold all 256 numbers, in random order; and one of extremes."""
     images = rng.integers(-128, 128, (IMAGES, H, W, C)).astype(np.int8)
     images.reshape(-1)[: 256 * C] = np.stack([rng.permutation(256) - 128 for _ in range(C)], axis=-1).reshape(-1)
     images[-1] = rng.choice([-128, 127], (H, W, C))
@@ -205,7 +205,7 @@ def test_dense_layers_round_once(rng: np.random.Generator, tmp_path: Path) -> No
     """Sums that two roundings, as of convolutions, would make other numbers."""
     net, path, image = Net(), tmp_path / "net.tflite", np.zeros((1, 1), np.int8)
     sums, (m, bits) = np.arange(-(2**19), 2**19), (int(rng.integers(2**30, 2**31)), 44)
-    found = sums[(sums * m + 2 ** (bits - 1)) >> bits != rescaled(sums, m, 31 - bits)]
+    found = sums[(sums * m + 2 ** (bits - 1)) >> bits != multiply(sums, m, 31 - bits)]
     weights = net.constant(np.ones((len(found), 1), np.int8), scale=HALF)
     operands = [net.input(1, dtype="INT8", scale=HALF), weights, net.constant(found.astype(np.int32))]
     scale = np.float32(0.25 * 2.0**bits / m)
@@ -222,7 +222,7 @@ def test_precision_of_scales(rng: np.random.Generator, tmp_path: Path) -> None:
         x, w = rng.uniform(0.001, 0.01, 2).astype(np.float32)
         y = np.float32(x * w * 2**20 / 100)
         both = (float(x * w) / float(y), float(x) * float(w) / float(y))
-        one, other = (rescaled(sums, round(m * 2**44), -13) for m in both)
+        one, other = (multiply(sums, round(m * 2**44), -13) for m in both)
         found = np.flatnonzero(one != other)
     count, net, path = len(found), Net(), tmp_path / "net.tflite"
     weights = net.constant(np.ones((count, 1, 1, 1), np.int8), scale=(w, 0))
