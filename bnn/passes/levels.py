@@ -262,6 +262,8 @@ def sign_planes(w: Array, most: int = 2) -> tuple[Array, list[Array]] | None:
     Weights +-alpha take one plane; with zero, two planes.  n evenly spaced values from -alpha to alpha, the same in all
     filters, take n - 1, if ``most`` allows it.  None for any other weights.
     """
+    if most < 3 and len(np.unique(w[:1])) > 3:
+        return None  # as most floats are, before all are looked at
     magnitude = np.abs(w.reshape(w.shape[0], -1))
     alpha = magnitude.max(axis=1)
     if not np.all(np.isfinite(alpha)):
@@ -299,9 +301,10 @@ class ShiftedSigns:
 def shifted_signs(w: Array) -> ShiftedSigns | None:
     """OHWI weights of two to 32 evenly spaced values, others in each filter; None for any other weights, and for
     filters so short that random numbers could look so."""
-    rows = w.reshape(len(w), -1).astype(np.float64)
-    if rows.shape[1] < WORD or not np.isfinite(rows).all():
+    rows = w.reshape(len(w), -1)
+    if rows.shape[1] < WORD or len(np.unique(rows[:1])) > 2**_MOST_WEIGHT_PLANES or not np.isfinite(rows).all():
         return None
+    rows = rows.astype(np.float64)
     steps, low = np.ones(len(rows)), rows.min(axis=1)
     span = rows.max(axis=1) - low
     for i, row in enumerate(rows):

@@ -186,6 +186,7 @@ def test_scaled_sums(rng: Rng) -> None:
 
 
 def test_spacing() -> None:
-    x = np.float32([[0, 0.75, -2], [3, 1e-3, 0], [0, 0, 0], [np.inf, 8, 24]])
+    least = np.float32(2.0**-149)
+    x = np.float32([[0, 0.75, -2], [3, 1e-3, 0], [0, 0, 0], [np.inf, 8, -24], [6 * least, 4 * least, 1]])
     lowest = spacing(x)
-    assert lowest[0] == 0.25 and lowest[1] < 1e-9 and np.isinf(lowest[2]) and lowest[3] == 8
+    assert lowest[0] == 0.25 and lowest[1] < 1e-9 and np.isinf(lowest[2]) and lowest[3] == 8 and lowest[4] == 2 * least

@@ -44,11 +44,14 @@ def rounded(error: Array, size: Array) -> Array:
 
 
 def spacing(x: Array) -> Array:
-    """Per row, the largest power of two that divides all its numbers; infinity where all are zero."""
-    fraction, exponent = np.frexp(magnitude(x).reshape(len(x), math.prod(x.shape[1:])))
-    whole = (fraction * 2.0**24).astype(np.int64)
-    lowest = np.where(whole > 0, np.ldexp((whole & -whole).astype(np.float64), exponent - 24), np.inf)
-    return np.asarray(lowest.min(axis=1, initial=np.inf))
+    """Per row of float32 numbers, the largest power of two that divides them all; infinity where all are zero."""
+    size = np.abs(x.reshape(len(x), math.prod(x.shape[1:])).astype(np.float32))
+    size[~np.isfinite(size)] = 0
+    bits = size.view(np.uint32)
+    # Without the lowest bit of its fraction a number is smaller by the power that is asked for.
+    rest = np.where(bits & 0x7FFFFF, bits & (bits - 1), 0).view(np.float32)
+    lowest = np.subtract(size, rest, dtype=np.float64)
+    return np.asarray(lowest.min(axis=1, initial=np.inf, where=lowest > 0))
 
 
 def step(size: Array, error: Array, operand: Array, passed: Array, scales: bool) -> tuple[Array, Array]:
