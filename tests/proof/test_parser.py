@@ -20,8 +20,8 @@ OTHERS = ("csrc/model/problem.c", "csrc/model/coding.c")  # what the parser call
 PRODUCT = "bnn_times"
 CHECKS = ("bounds", "pointer", "pointer-overflow", "signed-overflow", "div-by-zero", "undefined-shift")
 KINDS = sum(op.opcode is not None for op in OPS.values())
-# What is proven, the most bytes of the file, and how often a loop may turn: over the kinds of op, and over an op's inputs
-# (32 at most).
+# What is proven, the most bytes of the file, and how often a loop may turn: over the kinds of op, and over an op's
+# inputs (32 at most).
 PROOFS = {"CONTAINER": (512, 11), "HEADER": (512, 9), "TENSORS": (512, 9), "OPS": (448, KINDS + 2)}
 
 pytestmark = [

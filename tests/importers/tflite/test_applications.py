@@ -23,7 +23,7 @@ IMAGES = 4
 APPLICATIONS: dict[str, tuple[int, dict[str, Any], tuple[int, int]]] = {
     "MobileNet": (64, {"alpha": 0.25}, (-1, 1)), "MobileNetV2": (64, {"alpha": 0.35}, (-1, 1)),
     "MobileNetV3Small": (64, {"alpha": 0.35}, (0, 255)), "EfficientNetB0": (32, {}, (0, 255)),
-    "DenseNet121": (32, {}, (-1, 1)), "NASNetMobile": (64, {}, (-1, 1)), "ResNet50": (32, {}, (-100, 100)),
+    "DenseNet121": (32, {}, (-1, 1)), "ResNet50": (32, {}, (-100, 100)),
 }  # fmt: skip
 
 
