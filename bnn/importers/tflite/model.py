@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A .tflite file of Larq Compute Engine as a source model: its graph, and its values operator by operator."""
+"""A .tflite file as a source model: its graph, and its values operator by operator."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class TfliteModel(SourceModel):
         check_types(network, self._steps)
         self.constants = self._known_values(unsafe)
         self._check_operators()
+        self.metadata = _meanings(network)
         self._fits = False  # whether all operators were read, so that their operands fit
         self.input_names: Sequence[str] = _labels(network, network.inputs)
         self.outputs: Sequence[str] = [
@@ -233,3 +234,13 @@ def _labels(network: TfliteNetwork, numbers: Sequence[int]) -> list[str]:
     """Names of inputs or outputs: the signature's, or, if it has none, the tensors'."""
     names = [network.labels.get(i, network.tensors[i].name) for i in numbers]
     return names if len({*names}) == len(names) else [network.tensors[i].name for i in numbers]
+
+
+def _meanings(network: TfliteNetwork) -> dict[str, str]:
+    """{input or output: the scale and the zero point of its 8-bit numbers}, where all of them have one."""
+    found = dict[str, str]()
+    for ends in (network.inputs, network.outputs):
+        for name, meaning in zip(_labels(network, ends), (network.tensors[i].quantization for i in ends), strict=True):
+            if meaning is not None and len(meaning.scales) == 1:
+                found |= {f"{name}.scale": str(meaning.scale), f"{name}.zero_point": str(meaning.zero_point)}
+    return found
