@@ -44,7 +44,8 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help hello demo test test-all test-kernels fuzz coverage proof lint lint-c format bench docs install clean
 
 hello: | $(VENV)/made
-	@$(PY) -c 'import bnn' 2>/dev/null || $(PY) -m pip install -q --no-build-isolation --editable .
+	@$(PY) -c 'import bnn' 2>/dev/null || { \
+	    echo "compiling the C runtime: up to a minute"; $(PY) -m pip install -q --no-build-isolation --editable .; }
 	@$(PY) examples/hello.py
 
 demo: install

@@ -64,7 +64,7 @@ def compile(
     dump: Callable[[str], object] = print,
 ) -> Model:
     """Compile a Keras model, an ONNX model or a PyTorch module, or the file or folder it was saved to, or a .tflite
-    file of Larq Compute Engine.
+    file of TensorFlow Lite or Larq Compute Engine.
 
     A file is loaded in this process.  Its contents are checked, but the memory and time that TensorFlow needs for it
     are not limited: use the command `bnn compile` for untrusted files.  It loads them in a separate process with limits

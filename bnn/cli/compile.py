@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bnn compile: compile a Keras or ONNX model, or a .tflite file of Larq Compute Engine, to a .bnn file."""
+"""bnn compile: compile a Keras or ONNX model, or a .tflite file, to a .bnn file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from ..calibration import calibrate as quantized
+from ..errors import InputError
 from ..events import populations
 from ..importers.common.kinds import check_kind
 from ..runtime import Model
+from ..runtime.arrays import Inputs
 from ..runtime.progress import note, note_lines, waiting
 from ..runtime.use import PRESETS
 from .apart import Limits, limit_options, run_apart
@@ -46,6 +48,18 @@ def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
     return {key: text for key, _, text in pairs}
 
 
+def _images(compiled: Model, path: str) -> list[Inputs]:
+    """The images of --calibrate.  Errors of reading name options that this command does not have."""
+    try:
+        return read_arrays(compiled, [path], InputOptions(None, 0.0, False))
+    except InputError as error:
+        found, named, _ = str(error).partition("; give --")
+        if not named:
+            raise
+        how = "give --preprocess, how a picture becomes the input; or leave out --calibrate and run bnn calibrate"
+        raise InputError(f"{found}; {how}, which has --scale and --resize") from None
+
+
 @click.command("compile", short_help="Compile a Keras, Larq, ONNX or .tflite model to a .bnn file.")
 @model_argument
 @click.option("-o", "--output", metavar="NET.bnn", type=click.Path(dir_okay=False, path_type=str),
@@ -75,8 +89,8 @@ def _parse_meta(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
 def compile_command(
     model: str, output: str | None, calibrate: str | None, limits: Limits, as_json: bool, **options: Any
 ) -> None:
-    """Compile MODEL, a .keras, .h5 or .onnx file, a SavedModel folder, or a .tflite file of Larq Compute Engine, and
-    report how each layer was compiled.
+    """Compile MODEL, a .keras, .h5, .onnx or .tflite file or a SavedModel folder, and report how each layer was
+    compiled.
 
     Layers that are not binary are listed with the reason.  The last lines are warnings: what the author of the model
     probably did not mean.
@@ -102,7 +116,7 @@ def compile_command(
     compiled = Model.from_bytes(base64.b64decode(data))
     if calibrate is not None:
         with waiting(f"calibrating {model}"):
-            compiled = quantized(compiled, read_arrays(compiled, [calibrate], InputOptions(None, 0.0, False))).model
+            compiled = quantized(compiled, _images(compiled, calibrate)).model
     saved = compiled if not target.endswith(".snn") else populations(compiled)
     saved.save(target)
     if as_json:

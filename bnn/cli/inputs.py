@@ -324,6 +324,11 @@ def _picture(
     if content is None and path.suffix in _TEXTS and path.is_file():
         read = f"np.loadtxt({str(path)!r}, dtype=np.float32{_TEXTS[path.suffix]}).reshape{(-1, *shape)}"
         raise Unusable(f"{path}: a text file, expected {EXPECTED}; numbers: np.save({f'{path.stem}.npy'!r}, {read})")
+    if model.input_dtypes[0] == np.int8:
+        raise InputError(
+            f"{path}: the model reads int8, which pictures are not; convert the .tflite file with inference_input_type="
+            "tf.float32 or tf.uint8, or give a .npy file of int8"
+        )
     first = model.layout == "NCHW" and len(shape) == 3
     try:
         image = decode(path, (*shape[1:], shape[0]) if first else shape, made, losses, content)
@@ -417,7 +422,8 @@ def _fit(
         if array.dtype != dtype:
             hint = ", the type of image files"
             if dtype == np.int8:
-                hint = "; convert it like the training data, and give a .npy file of int8 (often the bytes minus 128)"
+                meant = "of a .tflite file, round(x / scale) + zero point (bnn inspect shows both)"
+                hint = f"; give a .npy file of int8: {meant}"
             raise InputTypeError(f"{file}: contains {array.dtype} but the model reads {dtype}{hint}")
         if reading.scales:
             raise InputTypeError(f"{file}: the model scales the bytes itself; leave out --scale and --offset")

@@ -25,7 +25,8 @@ INPUT_DTYPES: dict[str, np.dtype[Any]] = {"f32": FLOAT32, "u8": np.dtype(np.uint
 _HINTS = {
     FLOAT32: "convert with x.astype(np.float32), scaled as the network's training data were",
     INPUT_DTYPES["u8"]: "pass images as they are read, whole numbers from 0 to 255 that nothing has scaled",
-    INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127, as the network was trained on",
+    INPUT_DTYPES["i8"]: "pass whole numbers from -128 to 127; of a .tflite file, round(x / scale) + zero point "
+    "(model.metadata has both)",
 }
 
 _LOAD = "; read the file first: np.load(path)"

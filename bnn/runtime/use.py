@@ -195,7 +195,9 @@ def check_preprocessing(value: Any, inputs: Sequence[TensorInfo]) -> Preprocessi
     number for all."""
     if len(inputs) != 1 or inputs[0].dtype == "i8":
         found = f"{len(inputs)} inputs" if len(inputs) != 1 else "an input of int8"
-        raise InputError(f"preprocessing: the network has {found}, expected one input of float32 or uint8")
+        raise InputError(
+            f"preprocessing: the network has {found}, expected one input of float32 or uint8; leave it out"
+        )
     shape, floats = inputs[0].shape, inputs[0].dtype == "f32"
     if isinstance(value, str):
         value = _preset(check_choice(value, "preprocessing", list(PRESETS)), shape, floats)

@@ -122,6 +122,8 @@ def read_nir(path: str | os.PathLike[str]) -> NirGraph:
                 raise ModelFormatError(
                     f"{where}: is a zip file, probably a Keras model, and not a NIR file; convert it: bnn snn convert"
                 )
+            if where.endswith((".onnx", ".tflite")):
+                raise ModelFormatError(f"{where}: is not a NIR file; a ReLU network can be converted: bnn snn convert")
             raise ModelFormatError(f"{where}: is not an HDF5 file, which NIR files are; copy or write it again")
         with h5py.File(where, "r") as file:
             return _Reader(where).file(file)

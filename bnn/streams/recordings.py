@@ -182,7 +182,9 @@ def decode_nmnist(data: bytes, source: str = "N-MNIST data") -> Array:
     t += np.cumsum(overflow) * _NMNIST_OVERFLOW
     falls = int(np.count_nonzero(np.diff(t) < 0))
     if falls > 0.01 * len(t) + 1:
-        raise InputError(f"{source}: time decreases {falls} times in {len(t)} events: damaged, or not N-MNIST")
+        raise InputError(
+            f"{source}: time decreases {falls} times in {len(t)} events: damaged, or not N-MNIST; copy it again"
+        )
     keep = ~overflow
     return from_fields(raw[keep, 0], raw[keep, 1], raw[keep, 2] >> 7, t[keep], source=source)
 
@@ -232,10 +234,14 @@ def decode_aedat3(data: bytes, source: str = "AEDAT data") -> Array:
         kind, _, size, _, overflow, _, number, _ = _AEDAT3_HEADER.unpack_from(data, at)
         at += _AEDAT3_HEADER.size
         if size <= 0 or number < 0 or at + size * number > len(data):
-            raise InputError(f"{source}: the packet before byte {at} claims {number} events of {size} bytes: damaged")
+            raise InputError(
+                f"{source}: the packet before byte {at} claims {number} events of {size} bytes: damaged; copy it again"
+            )
         if kind == _AEDAT3_POLARITY and number:
             if size != 8:
-                raise InputError(f"{source}: polarity events of {size} bytes before byte {at}, expected 8: damaged")
+                raise InputError(
+                    f"{source}: polarity events of {size} bytes before byte {at}, expected 8: damaged; copy it again"
+                )
             words = np.frombuffer(data, "<u4", 2 * number, at).reshape(-1, 2).astype(np.int64)
             words = words[words[:, 0] & 1 == 1]  # valid ones
             address, t = words[:, 0], words[:, 1] + overflow * 2**31
@@ -370,9 +376,11 @@ def _body(path: Path, data: bytes, encoding: str) -> int:
             raise InputError(f"{path}: ends after its header: truncated")
         kind, size, at = data[at], data[at + 1], at + 2
         if kind == _COMMENT[0]:  # expelliarmus would take it for an endless header
-            raise InputError(f"{path}: events of type {kind:#x}, expected one of Prophesee's: damaged")
+            raise InputError(f"{path}: events of type {kind:#x}, expected one of Prophesee's: damaged; copy it again")
         if size != _PROPHESEE_WORDS["dat"]:
-            raise InputError(f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged")
+            raise InputError(
+                f"{path}: events of {size} bytes, expected {_PROPHESEE_WORDS['dat']}: damaged; copy it again"
+            )
     if (len(data) - at) % _PROPHESEE_WORDS[encoding]:
         found = f"{len(data) - at:,} bytes of events"
         raise InputError(f"{path}: {found}, expected a multiple of {_PROPHESEE_WORDS[encoding]}; copy it again")

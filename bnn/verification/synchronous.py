@@ -92,6 +92,13 @@ def verify(
     return replace(report, allow_silent=allow_silent)
 
 
+def _from_another(source: SourceModel, why: str) -> InputError:
+    return InputError(
+        f"the file was not compiled from this {source.framework} model, {why}; compile the model, or give the one that "
+        "the file came from"
+    )
+
+
 def images_of(model: Model, values: int, most: int) -> int:
     """How many images have that many ``values`` in the layers that are compared; at least 1, at most ``most``."""
     own = sum(math.prod(t.shape) for t in model.tensors if t.origin)
@@ -167,7 +174,12 @@ class _Verifier:
         if len(names) != len(dtypes):
             kind = self.original.framework
             raise InputError(f"found a {kind} model with {len(names)} inputs, expected {len(dtypes)} like the file")
-        source = self.original.graph(dict(zip(names, dtypes, strict=True)))
+        try:
+            source = self.original.graph(dict(zip(names, dtypes, strict=True)))
+        except CompileError as error:
+            if "input_dtype" not in str(error):  # whose remedy is for bnn.compile
+                raise
+            raise _from_another(self.original, "whose inputs have another type") from error
         stored = [t.shape for t in _stored(self.model, "input")]
         for node, shape, name in zip(source.inputs, stored, names, strict=True):
             if node.type.shape != shape:
@@ -254,10 +266,7 @@ class _Verifier:
         try:
             return self.original.evaluate(chunk, self.wanted)
         except KeyError as error:  # with the tensor's name, which is of no use to a user
-            raise InputError(
-                f"the file was not compiled from this {self.original.framework} model, which lacks one of its layers; "
-                "compile the model, or give the one that the file came from"
-            ) from error
+            raise _from_another(self.original, "which lacks one of its layers") from error
 
     def _numbers(self, chunk: list[Array], values: dict[str, Array]) -> Array:
         """The images in which no quantizer meets NaN; in the others all outputs must be NaN.

@@ -112,7 +112,7 @@ class TestScale:
         (np.array([[1.0, np.nan]]), F32, PLAIN, None),
         (np.array([[0, 7.0]]), F32, PLAIN, "contains float64, whole numbers like pixels, but the model reads float32"),
         (np.array([[True, False]]), F32, PLAIN, "contains bool but the model reads float32; give --scale"),
-        (np.zeros((1, 2), np.uint8), I8, PLAIN, "convert it like the training data"),
+        (np.zeros((1, 2), np.uint8), I8, PLAIN, "give a .npy file of int8: of a .tflite file, round(x"),
         (np.zeros((1, 2), np.int8), U8, PLAIN, "the type of image files"),
         *((np.zeros((1, 2), dtype), dtype, reading, "scales the bytes itself; leave out --scale and --offset")
           for dtype in (U8, I8) for reading in (InputOptions(1.0, 0.0, False), InputOptions(None, 1.0, False))),

@@ -241,6 +241,8 @@ compile net.onnx --input-shape 5,5,x | found '5,5,x', expected something like 32
 compile net.onnx --labels labels.txt | labels.txt: labels: found 2, expected one for each of 5 classes
 compile net.onnx --preprocess imagnet | --preprocess imagnet: expected imagenet, torchvision, tf, caffe, or a .json file
 compile net.onnx --preprocess broken.json | broken.json: not JSON: ...; expected an object like {"scale": 255}
+compile net.onnx --calibrate a.png | the model reads 5 x 5 (width x height); give --preprocess, how a picture becomes
+compile net.onnx --calibrate bits.npy | contains int8 but the model reads float32; give --preprocess
 compile net.onnx --meta =me | Invalid value for '--meta': found '=me', expected KEY=TEXT
 compile net.onnx --max-memory lots | found 'lots', expected something like 512M or 8G; 0: no limit
 verify net.bnn net.bnn | net.bnn: is a compiled network; expected: bnn verify MODEL NET.bnn
@@ -322,6 +324,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     for name, data in contents.items():
         Path(name).write_bytes(data)
     arrays = {"x": x, "nchw": x.transpose(0, 3, 1, 2), "three": np.arange(3), "s": w.s, "objects": np.array([None])}
+    arrays["bits"] = np.ones((4, 1, 5, 5), np.int8)
     arrays["nan"] = np.where(np.arange(len(x)).reshape(-1, 1, 1, 1) == 1, np.float32(np.nan), x)
     for name, array in arrays.items():
         np.save(f"{name}.npy", array, allow_pickle=True)

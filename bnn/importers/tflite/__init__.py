@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Larq Compute Engine's .tflite files.  Imports the packages tflite and flatbuffers only when called."""
+"""The .tflite files of TensorFlow Lite and Larq Compute Engine; imports tflite and flatbuffers only when called."""

@@ -154,8 +154,8 @@ def read_file(path: str | os.PathLike[str], *, unsafe: bool = False) -> TfliteNe
         data = file.read()
     if data[4:8] != MAGIC:
         raise CompileError(
-            f"{where}: not a .tflite file: found {data[4:8]!r} at byte 4, expected {MAGIC!r}; give the file that Larq "
-            "Compute Engine's converter wrote"
+            f"{where}: not a .tflite file: found {data[4:8]!r} at byte 4, expected {MAGIC!r}; give the file that "
+            "TensorFlow Lite's or Larq Compute Engine's converter wrote"
         )
     schema = _schema()
     try:
@@ -164,7 +164,7 @@ def read_file(path: str | os.PathLike[str], *, unsafe: bool = False) -> TfliteNe
         raise
     except Exception as error:  # the packages raise anything on offsets that lead nowhere
         raise CompileError(
-            f"{where}: damaged: an offset or a size in it leads nowhere ({type(error).__name__}: {error})"
+            f"{where}: damaged: an offset or a size in it leads nowhere ({error}); copy or convert it again"
         ) from error
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import bnn
+from bnn.cli import main
 
 from .build import Net
 from .test_larq import CONV, network, signs
 
 pytest.importorskip("click")
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 RUN = "import sys; sys.path.insert(0, sys.argv[1]); from bnn.cli import main; sys.exit(main(sys.argv[2:]))"
 
 
@@ -56,6 +58,46 @@ def test_errors(folder: Path) -> None:
     done = run(folder, "compile", "net.tflite", "--max-memory", "1M")
     assert done.returncode == 2 and "memory" in done.stderr
     assert not (folder / "damaged.bnn").exists() and not (folder / "net.bnn").exists()
+
+
+def test_what_eight_bits_stand_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file keeps scales and zero points as TensorFlow Lite gives them; errors say where they are."""
+    monkeypatch.chdir(tmp_path)
+    net, numbers = Net(), np.arange(-8, 8, dtype=np.int8).reshape(1, 4, 4, 1)
+    net.op("TANH", [net.input(4, 4, 1, dtype="INT8", scale=(0.3, -3))], 1, 4, 4, 1, scale=(1 / 128, 0))
+    Path("net.tflite").write_bytes(net.to_bytes())
+    model = bnn.compile("net.tflite")
+    tf = pytest.importorskip("tensorflow")
+    interpreter = tf.lite.Interpreter("net.tflite")
+    ends = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+    assert len(model.metadata) == 4
+    for name, end in zip((*model.input_names, *model.output_names), ends, strict=True):
+        found = np.float32(model.metadata[f"{name}.scale"]), int(model.metadata[f"{name}.zero_point"])
+        assert found == end["quantization"], name
+
+    model.save("net.bnn")
+    np.save("floats.npy", numbers.astype(np.float32))
+    Path("one.png").write_bytes((EXAMPLES / "seven.png").read_bytes())
+    where = "of a .tflite file, round(x / scale) + zero point (bnn inspect shows both)"
+    for arguments, said in (
+        ("run net.bnn floats.npy", f"give a .npy file of int8: {where}"),
+        ("run net.bnn one.png --resize", "convert the .tflite file with inference_input_type=tf.float32 or tf.uint8"),
+        (
+            "compile net.tflite --preprocess tf -o a.bnn",
+            "an input of int8, expected one input of float32 or uint8; lea",
+        ),
+        ("compile net.tflite --calibrate floats.npy -o a.bnn", where),
+        (f"verify net.tflite {EXAMPLES / 'digits.bnn'}", "whose inputs have another type; compile the model, or give"),
+        ("snn compile net.tflite --simulator norse", "is not a NIR file; a ReLU network can be converted: bnn snn con"),
+        ("compile one.tflite", "expected b'TFL3'; give the file that TensorFlow Lite's or Larq Compute Engine's"),
+    ):
+        Path("one.tflite").write_bytes(b"x" * 99)
+        assert main(arguments.split()) == 2
+        assert said in capsys.readouterr().err, arguments
+    with pytest.raises(bnn.InputError, match="convert the .tflite file with inference_input_type"):
+        bnn.read_picture(model, "one.png")
 
 
 def test_compiling_imports_only_what_it_needs(folder: Path) -> None:
