@@ -135,9 +135,9 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None
         taken[target] = option
 
 
-def check_picture(option: str, path: str | None, kinds: Sequence[str]) -> None:
+def check_picture(option: str, path: str | None) -> None:
     """Refuse a picture that nothing could draw: before a command begins."""
-    check_suffix(option, path, kinds)
+    check_suffix(option, path, (".png", ".svg", ".pdf", ".jpg"))
     if path is not None:
         try:
             import_module("matplotlib")

@@ -38,13 +38,13 @@ Worst = tuple[float, str, int, int]  # score, file, right class, answer
               help="Also count how often the right class is among the K best.")  # fmt: skip
 @click.option("--worst", "most", metavar="N", type=click.IntRange(0), default=10, show_default=True,
               help="Number of wrong answers to list, those with the highest scores.")  # fmt: skip
-@click.option("--png", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
-              help="Picture of the confusion matrix.")  # fmt: skip
+@click.option("--plot", "--png", "plot", metavar="FILE", type=click.Path(dir_okay=False, path_type=str),
+              help="Picture of the confusion matrix (.png, .svg, .pdf, .jpg).")  # fmt: skip
 @click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="Threads to use.  Default: BNN_THREADS, or 1.")
 @json_option
 def evaluate(
     net: str, data: str, targets: str | None, reading: InputOptions, labels: str | None, top: int, most: int,
-    png: str | None, threads: int | None, as_json: bool,
+    plot: str | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Count how often NET.bnn is right on INPUT: a folder with one folder of pictures per class, or images.npy with
     --targets.
@@ -57,8 +57,8 @@ def evaluate(
     are the classes, as in Keras and torchvision; a note says which is which.  Pictures and arrays are read as by
     `bnn run`.
     """
-    check_outputs({"--png": png}, [net, data, targets, labels])
-    check_picture("--png", png, (".png",))
+    check_outputs({"--plot": plot}, [net, data, targets, labels])
+    check_picture("--plot", plot)
     model = load(net)
     classes = classes_of(model.output_shapes)
     names = model.labels if labels is None else read_labels(labels, {classes})
@@ -77,12 +77,12 @@ def evaluate(
     skipped: dict[str, str] = {}
     worst = _count(model, files, folders, right, reading, counter, most, threads, skipped)
     result = counter.result()
-    if png is not None:
-        _draw(result, png)
+    if plot is not None:
+        _draw(result, plot)
     if as_json:
         wrong = [{"file": f, "target": t, "answer": a, "score": s} for s, f, t, a in worst]
         left_out = [{"file": file, "reason": reason} for file, reason in skipped.items()]
-        more = {"folders": folders, "classes_by_order": by_order, "png": png}
+        more = {"folders": folders, "classes_by_order": by_order, "plot": plot}
         print_json({**result.as_dict(), "worst": wrong, "skipped": left_out, **more})
     else:
         print(result)
@@ -90,8 +90,8 @@ def evaluate(
             header = ["file", "class", "answer", "score"]
             rows = [[f, result.name(t), result.name(a), f"{s:.4g}"] for s, f, t, a in worst]
             print(f"\nWrong, with the highest scores\n\n{table(header, rows, header[:3])}")
-        if png is not None:
-            print_line(f"wrote {png}")
+        if plot is not None:
+            print_line(f"wrote {plot}")
     if skipped:
         note(f"bnn: {quantity(len(skipped), 'picture')} of {len(skipped) + result.images} skipped")
         click.get_current_context().exit(2)
@@ -181,4 +181,4 @@ def _draw(result: Evaluation, path: str) -> None:
                               color="white" if shares[i, j] > 0.5 else "black")  # fmt: skip
         axes.set(xlabel="answer", ylabel="right class", title=f"{result.accuracy:.2%} of {result.images:,} images")
         with replacing(path) as file:
-            canvas.print_figure(file, dpi=120, format="png")
+            canvas.print_figure(file, dpi=120, format=os.path.splitext(path)[1][1:] or "png")

@@ -44,7 +44,7 @@ class Watching:
     def check(self, inputs: Iterable[str | None]) -> None:
         """Refuse outputs that could not be written, before anything runs."""
         check_outputs({"--plot": self.plot, "--html": self.html}, [*inputs, self.labels])
-        check_picture("--plot", self.plot, (".png", ".svg", ".pdf", ".jpg"))
+        check_picture("--plot", self.plot)
         check_suffix("--html", self.html, (".html", ".htm"))
 
     def classes(self, count: int, names: Sequence[str] | None = None) -> tuple[Sequence[str] | None, int | None]:

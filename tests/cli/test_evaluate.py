@@ -53,7 +53,9 @@ def net(tmp_path: Path) -> Path:
 def test_folders_need_no_options(call: Any, net: Path, folder: Path) -> None:
     images, targets = (part[-COUNT:] for part in digits())
     scores = bnn.load(net)(images / 16)
-    record = call("evaluate", net, folder, "--json", "--top", 2, "--png", net.with_suffix(".png")).json
+    record = call("evaluate", net, folder, "--json", "--top", 2, "--plot", net.with_suffix(".png")).json
+    again = call("evaluate", net, folder, "--plot", net.with_suffix(".svg"))  # and by the suffix
+    assert again.out.endswith(".svg\n") and net.with_suffix(".svg").read_text().startswith("<?xml")
     assert record["accuracy"] == metrics.accuracy_score(targets, scores.argmax(1)) > 0.9
     assert record["folders"] == {str(folder / name): i for i, name in enumerate(NAMES)}
     assert not record["classes_by_order"]

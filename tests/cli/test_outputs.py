@@ -223,6 +223,6 @@ def test_without_what_draws(call: Any, net: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.chdir(tmp_path)
     Path("empty.npy").touch()
-    for command in ("evaluate", "--png"), ("events", "--plot"), ("snn run", "--data", "--plot"):
+    for command in ("evaluate", "--plot"), ("events", "--plot"), ("snn run", "--data", "--plot"):
         done = call(*command[0].split(), net, *command[1:-1], "empty.npy", command[-1], "a.png")
         assert done.status == 2 and "a.png: pictures need matplotlib (" in done.err and "pip install" in done.err
