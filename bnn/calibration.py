@@ -340,6 +340,10 @@ def _compare(
     for old, new in made.items():
         x = values[_data_of(old)]
         sums = theirs.sums(old, _data_of(old), x), ours.sums(new, _data_of(new).inputs[0], x)
+        if not np.isfinite(sums[0]).all():
+            raise InputError(
+                f"images: the sums of layer '{old.name}' are infinite on them; give images it was trained for"
+            )
         noise, signal = ((sums[0] - sums[1]) ** 2).sum(), (sums[0] ** 2).sum()
         found[old] = 10 * math.log10(signal / noise) if noise and signal else math.inf
     return found

@@ -191,3 +191,6 @@ def test_what_is_wrong_is_said(rng: Rng) -> None:
     for given, options, said in cases:
         with pytest.raises(bnn.InputError, match=said):
             calibrate(model, given, **options)
+    digits = Path(__file__).resolve().parents[1] / "examples" / "digits.bnn"  # its sums meet a sign alone
+    with pytest.raises(bnn.InputError, match="the sums of layer 'conv1' are infinite on them; give images it was"):
+        calibrate(digits, np.full((2, 8, 8, 1), 3e38, np.float32))
