@@ -17,7 +17,7 @@ from .ir.no_spike import not_counted, of_the_batch, refusal, to_blame
 from .ir.ops import ConvAttrs, Level, PoolAttrs, conv_attrs
 from .runtime import Model
 from .snn.file import encode as write
-from .snn.lowered import lowered
+from .snn.lowered import NOTHING, lowered
 from .snn.network import Network
 
 _NEURON = 4  # bytes at least
@@ -40,12 +40,18 @@ class EventForm:
 def event_populations(model: Model) -> bytes:
     """The .snn file of a model's own event populations or, where it has none, of another network's that equals it.
 
-    Raises UnsupportedOpError as :func:`network_of_events` does.
+    Raises UnsupportedOpError as :func:`network_of_events` does, and where nothing spikes.
     """
     try:
-        return write(lowered(decode(model.to_bytes())))
+        made = lowered(decode(model.to_bytes()))
     except UnsupportedOpError:
         return network_of_events(model, lambda needed: None).file
+    if [p.name for p in made.populations] == [NOTHING]:
+        raise UnsupportedOpError(
+            "no layer of this network gives bits or levels, so nothing in it spikes; train it with quantizers, or turn "
+            "its ReLUs into counters: bnn snn convert"
+        )
+    return write(made)
 
 
 def network_of_events(model: Model, check: Callable[[int], None]) -> EventForm:

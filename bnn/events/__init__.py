@@ -32,7 +32,7 @@ def populations(model: Model) -> SpikingModel:
     Its inputs are the changes of the encoder's bits or levels, or, where the encoder is one convolution or quantizer on
     real inputs, changes of these.
 
-    Raises :class:`bnn.UnsupportedOpError` as :class:`EventEngine` does.
+    Raises :class:`bnn.UnsupportedOpError` as :class:`EventEngine` does, and where nothing spikes.
     """
     from ..lowering import event_populations  # the compiler's part: imported only if needed
     from ..snn.model import SpikingModel

@@ -40,16 +40,16 @@ class Kind(NamedTuple):
     suffix: str
     noun: str  # what is in it
     maker: str  # what makes one
-    others: Mapping[bytes, tuple[str, str]]  # how files of other kinds begin, what they are, and the remedy
+    # How files of other kinds begin, or what comes after four bytes, what they are, and the remedy.
+    others: Mapping[bytes, tuple[str, str]]
 
 
-_KERAS = (
-    "a zip or HDF5 file, probably a Keras model",
-    "compile it first: bnn compile {0} -o net.bnn, or bnn.compile({0!r})",
-)
+_COMPILE = "compile it first: bnn compile {0} -o net.bnn, or bnn.compile({0!r})"
+_KERAS = ("a zip or HDF5 file, probably a Keras model", _COMPILE)
 BNN = Kind(".bnn", "model", "bnn compile MODEL -o NET.bnn, or bnn.compile(model).save(path)", {
     b"PK\x03\x04": _KERAS,
     b"\x89HDF": _KERAS,
+    b"TFL3": ("a TensorFlow Lite file", _COMPILE),
     b"\x89SNN": (
         "a .snn file, a network over time", "use bnn snn inspect, bnn snn run or bnn snn verify, or bnn.snn.load"
     ),
@@ -186,7 +186,8 @@ class Contents:
 
     def __init__(self, owner: object, data: CData, size: int, label: str, kind: Kind) -> None:
         self.owner, self.data, self.size, self.label, self.kind = owner, data, size, label, kind
-        found = kind.others.get(bytes(ffi.buffer(data, min(size, 4))))
+        head = bytes(ffi.buffer(data, min(size, 8)))
+        found = kind.others.get(head[:4]) or kind.others.get(head[4:])
         if found is not None:
             what, remedy = found
             raise ModelFormatError(f"{label}: is {what}, and not a {kind.suffix} file; {remedy.format(label)}")

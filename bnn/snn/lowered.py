@@ -28,6 +28,7 @@ from .rules import EVENT_RULES, Dynamics, Emits
 #: Sums that are one; the compiler makes a few of weights of several values.
 _MOST_ADDED = 16
 _MOST_FUNCTIONS = 64
+NOTHING = "nothing"  # the population of a network in which nothing spikes
 _LANES = 2**15 - 1  # the largest sum of an int16 membrane
 _EXACT = 2**24
 _MOVES = ("concat", "copy", "gather", "pad", "reshape", "slice")
@@ -98,7 +99,7 @@ class _Lowering:
             elif node.type.dtype is DType.b1:
                 self._moved(node)
         if not self._populations:
-            self._populations.append(Population("nothing", (1,), input_emits=Emits.CHANGES, steps=1))
+            self._populations.append(Population(NOTHING, (1,), input_emits=Emits.CHANGES, steps=1))
         if not any(p.output for p in self._populations):
             self._populations[-1].output = True
         return Network(self._populations, self._projections, channels_first=self._graph.channels_first)

@@ -231,6 +231,7 @@ evaluate net.bnn photos --targets three.npy | --targets is for arrays; a folder'
 evaluate net.bnn photos | found 2 folders, and the model has 10 classes without names; give --labels FILE, the names
 evaluate net.bnn photos --labels ten.txt | 'cat' is not a label, expected one of ...; rename the folder, or give
 evaluate single.bnn x.npy --targets three.npy | of a sigmoid, compare model.predict(x) > 0.5 with the classes
+inspect fake.tflite | fake.tflite: is a TensorFlow Lite file, and not a .bnn file; compile it first: bnn compile fake.
 bench net.bnn --batch a,b | found 'a,b', expected numbers from 1 to 1048576 like 1,8
 compile missing.keras | Path 'missing.keras' does not exist; give a .keras, .h5, .onnx or .tflite file
 compile folder | a folder without saved_model.pb is not a SavedModel; expected ...; model.export(folder) makes one
@@ -243,6 +244,7 @@ compile net.onnx --preprocess imagnet | --preprocess imagnet: expected imagenet,
 compile net.onnx --preprocess broken.json | broken.json: not JSON: ...; expected an object like {"scale": 255}
 compile net.onnx --calibrate a.png | the model reads 5 x 5 (width x height); give --preprocess, how a picture becomes
 compile net.onnx --calibrate bits.npy | contains int8 but the model reads float32; give --preprocess
+compile net.onnx -o a.snn | so nothing in it spikes; train it with quantizers, or turn its ReLUs into counters: bnn snn
 compile net.onnx --meta =me | Invalid value for '--meta': found '=me', expected KEY=TEXT
 compile net.onnx --max-memory lots | found 'lots', expected something like 512M or 8G; 0: no limit
 verify net.bnn net.bnn | net.bnn: is a compiled network; expected: bnn verify MODEL NET.bnn
@@ -319,7 +321,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         **dict.fromkeys(("empty.bnn", "empty.npy", "empty.png", "code.py"), b""),
         "net.snn": snn.build(small_network()).to_bytes(), "labels.txt": b"cat\ndog\n",
         "ten.txt": b"".join(b"c%d\n" % i for i in range(10)), "broken.json": b"{", "net.onnx": b"",
-        **{f"fake.{kind}": b"hello" for kind in ("npy", "onnx", "keras", "nir")},
+        "fake.tflite": b"\x1c\0\0\0TFL3", **{f"fake.{kind}": b"hello" for kind in ("npy", "onnx", "keras", "nir")},
     }  # fmt: skip
     for name, data in contents.items():
         Path(name).write_bytes(data)
