@@ -124,6 +124,7 @@ def write(model: Path, out: Path) -> None:
     help="Folder for the page and its parts.",
 )
 def _command(model: Path, out: Path) -> None:
+    print("compiling two WebAssembly modules: a minute or two", file=sys.stderr)
     write(model, out)
     for path in sorted(out.iterdir()):
         print(f"{path}: {path.stat().st_size:,} bytes", file=sys.stderr)
