@@ -28,7 +28,7 @@ from ..errors import BnnError, InputError, SetupError
 from ..runtime import Model, load
 from ..runtime.arrays import Inputs
 from ..runtime.evaluation import class_count
-from ..runtime.files import replacing
+from ..runtime.files import file_error, replacing
 from ..runtime.handles import PORTABLE
 from .inputs import InputOptions, images_together, joined, note_losses, read_file
 from .pictures import Unusable, files_in, in_folder, unreadable
@@ -122,7 +122,7 @@ def _opened(file: str) -> Any:
     try:
         return pq.ParquetFile(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{file}: not a Parquet file that can be read: {error}") from None
+        raise InputError(f"{file}: not a Parquet file that can be read: {error}; write it again") from None
 
 
 def go_on(job: Job, parts: Sequence[ScorePart], rows_per_part: int) -> list[ScorePart]:
@@ -145,7 +145,10 @@ def go_on(job: Job, parts: Sequence[ScorePart], rows_per_part: int) -> list[Scor
         "options": json.loads(json.dumps(options)),
     }  # fmt: skip
     path = os.path.join(job.output, PLAN)
-    os.makedirs(job.output, exist_ok=True)
+    try:
+        os.makedirs(job.output, exist_ok=True)
+    except OSError as error:
+        raise file_error(job.output, error.errno or 0, "made", hint="give another folder") from None
     if os.path.exists(path):
         try:
             before = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -257,7 +260,7 @@ class Scorer:
 
     def _write(self, part: ScorePart, scores: Floats, errors: dict[int, str]) -> None:
         pyarrow, pq = parquet()
-        good = np.array([i not in errors for i in range(part.rows)])
+        good = np.array([i not in errors for i in range(part.rows)], bool)
         decided = good.copy()
         decided[good] = ~np.isnan(scores).any(axis=1)
         texts = [errors.get(i, None if ok else "its scores are not numbers") for i, ok in enumerate(decided)]
@@ -336,7 +339,8 @@ def totals(job: Job, parts: Sequence[ScorePart]) -> tuple[int, int]:
         metadata = _opened(job.path(part.number)).metadata
         rows += metadata.num_rows
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            wrong += group.num_rows - group.column(group.num_columns - 1).statistics.null_count
+            if group.num_rows:  # of no rows there are no statistics
+                wrong += group.num_rows - group.column(group.num_columns - 1).statistics.null_count
     return rows, wrong
 
 

@@ -65,7 +65,7 @@ def check_image(image: Floats, coding: str, emits: Emits, name: str, *, once: bo
         if emits != Emits.VALUES and not ((image == np.floor(image)) & (image >= 0)).all():
             remedy = "use coding 'rate' or 'latency', or compile the network for an input of values"
             raise InputError(
-                f"input {name}: sends {sends} and takes no real values; {ONCE if emits in WHOLE else remedy}"
+                f"input {name}: sends {sends} and takes whole numbers from 0 on; {ONCE if emits in WHOLE else remedy}"
             )
         return
     low, high = float(image.min(initial=0)), float(image.max(initial=0))

@@ -112,6 +112,8 @@ def test_what_is_refused(call: Any, net: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((3, 8, 8, 1), np.float32))
     out, other = tmp_path / "out", tmp_path / "other"
     assert call("score", net, "--input", file, "--output", out).status == 0
+    none = write(tmp_path / "none.parquet", [], pyarrow.binary(), 4)
+    assert "wrote 0 rows" in call("score", net, "--input", none, "--output", tmp_path / "nothing").out
     for arguments, message in (
         ([file, "--output", out, "--scores"], "another run (other: options); give another folder"),
         ([tmp_path / "a.png", "--output", out], "another run (other: input, rows"),
@@ -123,6 +125,10 @@ def test_what_is_refused(call: Any, net: Path, tmp_path: Path) -> None:
         ([tmp_path / "a.npy", "--output", other], "found an array, expected pictures or Parquet files; use bnn run"),
         ([tmp_path, "--output", other], "lies inside the input"),
         ([tmp_path / "bad.parquet", "--output", other], "not a Parquet file that can be read"),
+        (
+            [file, "--output", "/proc/none"],
+            "/proc/none: cannot be made: No such file or directory; give another folder",
+        ),
         ([file, "--output", other, "--column", "key"], "found picture, expected 'key'"),
     ):
         done = call("score", net, "--input", *arguments)

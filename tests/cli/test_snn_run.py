@@ -225,7 +225,7 @@ def test_pictures_and_pages(call: Any, folder: Path) -> None:
         ("net.snn --data names.txt", "expected .npy or .npz; for image files add --coding and --steps"),
         ("net.snn --data bytes.npy --coding rate --steps 3", "give --scale DIVISOR"),
         ("net.snn --data bytes.npy --scale 1 --coding rate --steps 3", "expected 0 to 1; divide them"),
-        ("net.snn --data images.npy --coding constant --steps 3", "takes no real values; use coding 'rate'"),
+        ("net.snn --data images.npy --coding constant --steps 3", "takes whole numbers from 0 on; use coding 'rate'"),
         ("net.snn --data x.npy --coding rate --steps 3 --scale 1", "found shape (20, 3, 2, 8, 8)"),
         ("nodt.snn --recording events.npy", "does not say how long a step is"),
         ("net.snn --recording events.npy --origin 50 50", "none of the 400 events lies on the network's 8 x 8 pixels"),

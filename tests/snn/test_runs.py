@@ -360,7 +360,7 @@ def one_wrong(value: float, steps: int = 3) -> Array:
         (lambda m: m.run_stream(X[:0]), "x: found no step, expected at least one"),
         (lambda m: m.run_stream(X, label=4), "label: found 4, expected 0 to 3"),
         (lambda m: m.run_image(X[0], 0), "steps: found 0, expected 1 to"),
-        (lambda m: m.run_image(X[0] + 0.5, 5), "takes no real values; use coding 'rate'"),
+        (lambda m: m.run_image(X[0] + 0.5, 5), "takes whole numbers from 0 on; use coding 'rate'"),
         (lambda m: m.run_image(X[0] + 2, 5, coding="rate"), "values from 0 to 2, expected 0 to 1"),
         (lambda m: m.run_image(X[0] * np.nan, 5, coding="rate"), "expected finite numbers"),
         (lambda m: m.run_image(X[0], 5, coding="phase"), "found 'phase', expected one of constant, rate, latency"),
