@@ -93,7 +93,9 @@ def check_text(value: object, what: str, expected: str = "a text") -> str:
 def check_kind(value: object, what: str, kind: type[T], expected: str) -> T:
     """An object of a class; ``expected``: in words, with how to get one."""
     if not isinstance(value, kind):
-        raise InputTypeError(f"{what}: found {shown(value)}, expected {expected}")
+        has = isinstance(getattr(value, "__dict__", {}).get("model"), kind)  # as what bnn.calibrate returns
+        hint = "; give its .model" if has else ""
+        raise InputTypeError(f"{what}: found {shown(value)}, expected {expected}{hint}")
     return value
 
 

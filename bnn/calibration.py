@@ -124,8 +124,10 @@ def calibrate(
     before = None if y is None else opened.evaluate(images, y).accuracy
     graph = decode(opened.to_bytes())
     layers = [node for node in graph.schedule if node.op == "conv2d"]
-    if not isinstance(keep_float, list | tuple) or not all(isinstance(name, str) for name in keep_float):
-        raise InputTypeError(f"keep_float: found {shown(keep_float)}, expected a list of layers' names")
+    named = isinstance(keep_float, list | tuple)
+    if not named or not all(isinstance(name, str) for name in keep_float):
+        wrong = next(name for name in keep_float if not isinstance(name, str)) if named else keep_float
+        raise InputTypeError(f"keep_float: found {shown(wrong)}, expected a list of layers' names")
     names = {node.name for node in layers}
     if unknown := [name for name in keep_float if name not in names]:
         known = ", ".join(sorted(names)) or "none"

@@ -80,6 +80,8 @@ model.predict(x, threads=-1) | threads: found -1, expected 1 to 256
 model.predict(x, threads=True) | threads: found True, expected a whole number
 model.predict(x, batch_size=1.5) | batch_size: found 1.5, expected a whole number
 model.predict(x, progress="no") | progress: found 'no', expected True or False
+bnn.calibrate(model, x, keep_float=[None]) | keep_float: found None, expected a list of layers' names
+bnn.verify("net.onnx", bnn.calibrate(model, x), x) | found Calibration, expected a compiled model: ...; give its .model
 bnn.calibrate(model, 5) | input 'image': found a single value, of shape (), expected (N, 12, 12, 1)
 model.evaluate(x) | y: found None, expected the right classes, or an x that gives batches
 model.evaluate(x, y[:3]) | y: found shape (3,), expected (4,), a class for each image
