@@ -118,10 +118,14 @@ class Interface:
     digest: str
     version: str
     lanes: int
+    meanings: Mapping[str, str]  # what 8-bit numbers of parameters stand for, where the file says it
 
     @property
     def prefix(self) -> str:
         return self.name.upper()
+
+    def meaning(self, parameter: str) -> str:
+        return f"; {self.meanings[parameter]}" if parameter in self.meanings else ""
 
     def place_function(self, parameter: str) -> str:
         """The name of the function that gives an input's place in the arena."""

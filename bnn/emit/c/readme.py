@@ -105,9 +105,11 @@ def text(
     buffers += ["    uint16_t label;"] * label
     values = {DType.u8: "bytes from 0 to 255", DType.i8: "bytes from -128 to 127", DType.f32: "floats as in training"}
     inputs = [
-        f"`{p}`: {values[node.type.dtype]}, {' x '.join(map(str, node.type.shape))}, row by row, channels last."
+        f"`{p}`: {values[node.type.dtype]}, {' x '.join(map(str, node.type.shape))}, row by row, channels last"
+        f"{interface.meaning(p)}."
         for node, p in interface.inputs
     ]
+    inputs += [f"`{p}`: floats{interface.meaning(p)}." for _, p in interface.outputs if interface.meaning(p)]
     layers = []
     for x in summary.layers:
         macs = f"{x.macs:,} of {x.kind}" if x.macs else ""

@@ -111,12 +111,12 @@ def _header(interface: Interface, body: str) -> str:
     ]
     for node, parameter in interface.inputs:
         shape = "".join(f"[{n}]" for n in node.type.shape)
-        lines.append(f"/* {parameter}: {C_TYPES[node.type.dtype]} {shape} */")
+        lines.append(f"/* {parameter}: {C_TYPES[node.type.dtype]} {shape}{interface.meaning(parameter)} */")
         size = int(np.prod(node.type.shape)) * node.type.dtype.element
         lines.append(f"#define {prefix}_{parameter.upper()}_BYTES {size}")
     for node, parameter in interface.outputs:
         shape = "".join(f"[{n}]" for n in node.type.shape)
-        lines.append(f"/* {parameter}: float {shape} */")
+        lines.append(f"/* {parameter}: float {shape}{interface.meaning(parameter)} */")
         lines.append(f"#define {prefix}_{parameter.upper()}_COUNT {int(np.prod(node.type.shape))}")
     lines += [
         "",

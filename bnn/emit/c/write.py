@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -78,6 +79,11 @@ def last_values(graph: Graph, output: str) -> Graph:
     (last,) = graph.outputs
     if output == "class" and last.type.shape[0] > 2**16:
         raise UnsupportedOpError(f"a class is a number of 16 bits; this network has {last.type.shape[0]:,}")
+    if output == "logits" and last.op == "cast" and last.inputs[0].op == "qsoftmax":
+        raise UnsupportedOpError(
+            "output 'logits': the softmax of this network is of bytes, and reads no floats; use 'values', or 'class', "
+            "which is the same"
+        )
     places, schedule = dict(graph.placements), graph.schedule
     if last.op == "softmax" and output != "probabilities":
         schedule = tuple(node for node in schedule if node is not last)
@@ -86,6 +92,22 @@ def last_values(graph: Graph, output: str) -> Graph:
             raise UnsupportedOpError("the network is nothing but a softmax; ask for its values")
     places[last] = Placement(Storage.ARENA if output == "class" else Storage.OUTPUT)
     return replace(graph, outputs=(last,), schedule=schedule, placements=places)
+
+
+def _meanings(
+    graph: Graph, inputs: Sequence[tuple[Node, str]], outputs: Sequence[tuple[Node, str]], names: Sequence[str]
+) -> dict[str, str]:
+    """What the numbers of parameters stand for, where the file's metadata have a scale and a zero point."""
+    said: Mapping[str, str] = json.loads(graph.use or "{}").get("metadata") or {}
+    found = {}
+    ends = [*((node.name, parameter) for node, parameter in inputs), *zip(names, (p for _, p in outputs), strict=False)]
+    for name, parameter in ends:
+        try:
+            scale, zero = float(said[f"{name}.scale"]), int(said[f"{name}.zero_point"])
+        except (KeyError, ValueError):  # no such texts, or somebody's own
+            continue
+        found[parameter] = f"a number q stands for {scale:.9g} * (q {'+' if zero < 0 else '-'} {abs(zero)})"
+    return found
 
 
 def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | None) -> tuple[CSummary, dict[str, str]]:
@@ -113,7 +135,7 @@ def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | Non
     offsets, arena = _input_places(program)
     interface = Interface(
         options.name, options.output, inputs, outputs, offsets, arena, program, ending, digest, __version__,
-        target.lanes,
+        target.lanes, _meanings(graph, inputs, outputs, names),
     )  # fmt: skip
     part = sources.part(program.functions)
     files = texts.files(interface, part, options.single_file)

@@ -77,6 +77,23 @@ def test_what_eight_bits_stand_for(
         found = np.float32(model.metadata[f"{name}.scale"]), int(model.metadata[f"{name}.zero_point"])
         assert found == end["quantization"], name
 
+    bnn.emit_c(model, "c", name="net")
+    for file in ("c/net.h", "c/README.md"):
+        said = Path(file).read_text()
+        assert "; a number q stands for 0.3 * (q + 3)" in said
+        assert "; a number q stands for 0.0078125 * (q - 0)" in said
+    metadata = {**model.metadata, f"{model.input_names[0]}.scale": "*/ int bad;"}
+    bnn.emit_c(bnn.compile("net.tflite", metadata=metadata), "other", name="net")
+    assert "stands for" in Path("other/net.h").read_text() and "bad" not in Path("other/net.h").read_text()
+    classes = Net()
+    softmax = {"table": "SoftmaxOptions", "Beta": 1.0, "scale": (1 / 256, -128)}
+    classes.op("SOFTMAX", [classes.input(3, dtype="INT8", scale=(0.3, -3))], 1, 3, **softmax)
+    Path("classes.tflite").write_bytes(classes.to_bytes())
+    with pytest.raises(
+        bnn.UnsupportedOpError, match="the softmax of this network is of bytes, .* use 'values', or 'class'"
+    ):
+        bnn.emit_c(bnn.compile("classes.tflite"), "logits", name="net", output="logits")
+
     model.save("net.bnn")
     np.save("floats.npy", numbers.astype(np.float32))
     Path("one.png").write_bytes((EXAMPLES / "seven.png").read_bytes())
