@@ -40,7 +40,7 @@ except ImportError:  # replayed, not fuzzed
 IMPORTERS = (
     "common.hdf5", "onnx.load", "tensorflow.keras_files", "tensorflow.load", "tensorflow.run",
     "tensorflow.saved_models", "tflite.evaluate", "tflite.integers", "tflite.larq", "tflite.model",
-    "tflite.ops", "tflite.ops_int8", "tflite.quantized", "tflite.softmax", "tflite.tables",
+    "tflite.ops", "tflite.ops_int8", "tflite.quantized", "tflite.tables",
 )  # fmt: skip
 
 with atheris.instrument_imports(include=["bnn"]) if atheris else contextlib.nullcontext():

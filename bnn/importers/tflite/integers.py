@@ -16,10 +16,10 @@ from ...ir.ops.conv import conv_accumulate
 from ...ir.ops.moves import pad_spatial
 from ...ir.ops.requantize import multiply
 from ...ir.ops.softmax import qsoftmax
+from ...ir.quantization import SUM_BITS
 from ..common.table import entering
 from . import quantized
-from .quantized import HIGH, LOW, Filters, limits, of, of_result
-from .softmax import exponentials
+from .quantized import HIGH, LOW, Filters, exponentials, limits, of, of_result
 from .step import Step, Window
 from .tables import TABLES, table
 
@@ -80,10 +80,7 @@ def attributes(w: Window, groups: int) -> ConvAttrs:
 def _sum(s: Step, operands: Sequence[Array]) -> Array:
     a, b = s.aligned(operands)
     scales, result = quantized.summed(s)
-    x, y = (
-        multiply((v.astype(np.int64) - of(s, i).zero_point) << quantized.SUM_BITS, *scales[i])
-        for i, v in enumerate((a, b))
-    )
+    x, y = (multiply((v.astype(np.int64) - of(s, i).zero_point) << SUM_BITS, *scales[i]) for i, v in enumerate((a, b)))
     return _limited(s, multiply(x + y if s.op == "ADD" else x - y, *result))
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from ..._types import Array
+from ...errors import CompileError
 from ...ir.graph import DType, Node
 from ...ir.monotone import floats, order
-from ...ir.ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, RequantizeAttrs, constant, make
-from ...ir.ops.requantize import multiply
+from ...ir.ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, constant, make
+from ...ir.quantization import BYTES, Bytes, convolution, lookup, pair, sum_tables
 from ..common import elementwise
 from ..common.padding import pad
 from ..common.table import entering
@@ -24,15 +24,13 @@ from . import quantized
 from .evaluate import MOVES, pad_value, padding, slices
 from .integers import attributes, quantized_floats
 from .ops import READERS, Reader, operand, pool, reshaped
-from .quantized import HIGH, LOW, Filters, limits, of, of_result
-from .softmax import exponentials
+from .quantized import HIGH, LOW, Filters, exponentials, limits, of, of_result
 from .step import Step
 from .tables import TABLES, table
 
 BYTE_READERS: dict[str, Reader] = {}
 reader = entering(BYTE_READERS)
 _EXCESS = 128
-_BYTES = np.arange(256, dtype=np.int64)
 
 
 def as_bytes(x: Node) -> Node:
@@ -40,15 +38,15 @@ def as_bytes(x: Node) -> Node:
     return make("excess_128", x, name=x.name) if x.type.dtype is DType.i8 else x
 
 
-def _lookup(s: Step, x: Node, results: Array) -> Node:
-    """``results`` (256,): bytes."""
-    return x if (results == _BYTES).all() else s.make("lookup", x, constant(results, DType.u8, s.layer))
+def _bytes(s: Step, i: int) -> Bytes:
+    """What the bytes of operand i stand for."""
+    return Bytes(float(of(s, i).scale), of(s, i).zero_point + _EXCESS)
 
 
 def _limited(s: Step, x: Node) -> Node:
     """The fused activation, of results whose scale is that of the operand."""
     low, high = limits(s)
-    return _lookup(s, x, np.clip(_BYTES, low + _EXCESS, high + _EXCESS))
+    return lookup(x, np.clip(BYTES, low + _EXCESS, high + _EXCESS), s.layer)
 
 
 @reader(*TABLES)
@@ -56,7 +54,7 @@ def _unary(s: Step) -> Node:
     if s.input(0).dtype == "FLOAT32":
         return _quantize(s)
     results = table(s).astype(np.int64)
-    return _lookup(s, s.value(0), results + (_EXCESS if s.output().dtype == "INT8" else 0))
+    return lookup(s.value(0), results + (_EXCESS if s.output().dtype == "INT8" else 0), s.layer)
 
 
 def _quantize(s: Step) -> Node:
@@ -75,13 +73,13 @@ def _quantize(s: Step) -> Node:
 @reader("DEQUANTIZE")
 def _dequantize(s: Step) -> Node:
     q, least = of(s, 0), LOW if s.input(0).dtype == "INT8" else 0
-    values = (_BYTES + least - q.zero_point) * float(q.scale)
+    values = (BYTES + least - q.zero_point) * float(q.scale)
     return s.make("cast", s.value(0), constant(values.astype(np.float32), name=s.layer))
 
 
 @reader("LceQuantize")
 def _bits(s: Step) -> Node:
-    numbers = constant(_BYTES + LOW - of(s, 0).zero_point, name=s.layer)
+    numbers = constant(BYTES + LOW - of(s, 0).zero_point, name=s.layer)
     return elementwise.step(s, s.make("cast", s.value(0), numbers, final=False))
 
 
@@ -91,19 +89,8 @@ def _filtered(s: Step) -> Node:
     x = s.flat(s.value(0)) if s.op == "FULLY_CONNECTED" else s.value(0)
     attrs = replace(attributes(f.window, f.groups), layer_slots=("zeros", *REQUANTIZATION))
     numbers, range_of = (f.bias, f.multipliers, f.shifts), (*_range(s, limits(s)), f.once)
-    y = _requantized(s, x, f.weights, of(s, 0).zero_point + _EXCESS, numbers, range_of, attrs)
+    y = convolution(x, f.weights, _bytes(s, 0).zero, numbers, range_of, attrs, s.layer)
     return reshaped(s, y, s.output().shape[1:])
-
-
-def _requantized(
-    s: Step, x: Node, weights: Array, zero: int, numbers: Sequence[Any], range_of: Sequence[int], attrs: ConvAttrs
-) -> Node:
-    """A convolution of bytes, of which ``zero`` stands for 0; ``numbers``: bias, multiplier and shift."""
-    zeros = constant(np.full(x.type.shape[-1], zero), name=s.layer)
-    each = [np.broadcast_to(n, len(weights)) for n in numbers]
-    operands = [constant(n, DType.i32, s.layer) for n in (*each, range_of)]
-    attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
-    return s.make("qconv2d", x, constant(weights, DType.i8, s.layer), zeros, *operands, attrs=attrs)
 
 
 def _range(s: Step, limits_of: tuple[int, int]) -> tuple[int, int, int]:
@@ -112,38 +99,33 @@ def _range(s: Step, limits_of: tuple[int, int]) -> tuple[int, int, int]:
     return of_result(s).zero_point + _EXCESS, low + _EXCESS, high + _EXCESS
 
 
-def _pair(s: Step, op: str, numbers: Sequence[Array], scale: tuple[int, int]) -> Node:
+def _pair(s: Step, op: str, tables: Sequence[Array], scale: tuple[int, int]) -> Node:
     """A sum or a product of what tables have for both operands."""
     rank = len(s.output().shape)
     operands = [operand(s, i, rank) for i in range(2)]
     operands = [constant(x.value + _EXCESS, DType.u8, s.layer) if x.is_constant else x for x in operands]
-    parts = [(x, constant(n, DType.i32, s.layer)) for x, n in zip(operands, numbers, strict=True)]
-    if parts[0][0].is_constant or parts[0][0].type.shape != s.output().shape[1:]:
-        parts.reverse()
-    (x, first), (y, second) = parts
-    repeated = len(y.type.shape) <= len(x.type.shape) and not any(n != 1 for n in y.type.shape[:-1])
-    if y.type.shape != x.type.shape and not (repeated and y.type.shape[-1] in (1, x.type.shape[-1])):
+    try:
+        found = pair(op, operands, tables, scale, _range(s, limits(s)), s.layer)
+    except CompileError:
+        found = None
+    if found is None or found.type.shape != s.output().shape[1:]:
         raise s.unsupported(
             f"operands of shapes {s.input(0).shape} and {s.input(1).shape}; expected equal ones, or one pixel, or one "
             "number, for the whole of the other"
         )
-    return s.make(op, x, y, first, second, attrs=RequantizeAttrs(*scale, *_range(s, limits(s))))
-
-
-def _numbers(s: Step, i: int) -> Array:
-    return _BYTES + LOW - of(s, i).zero_point
+    return found
 
 
 @reader("ADD", "SUB")
 def _sum(s: Step) -> Node:
     scales, result = quantized.summed(s)
-    first, second = (multiply(_numbers(s, i) << quantized.SUM_BITS, *scales[i]) for i in range(2))
+    first, second = sum_tables([_bytes(s, i) for i in range(2)], scales)
     return _pair(s, "qadd", (first, second if s.op == "ADD" else -second), result)
 
 
 @reader("MUL")
 def _product(s: Step) -> Node:
-    return _pair(s, "qmul", [_numbers(s, i) for i in range(2)], quantized.product(s))
+    return _pair(s, "qmul", [_bytes(s, i).numbers for i in range(2)], quantized.product(s))
 
 
 @reader("SOFTMAX")
@@ -158,7 +140,7 @@ def _extreme(s: Step) -> Node:
     if known is None or s.constant(known).size != 1:
         raise s.unsupported("operands that both depend on the data, or several constants; expected one number")
     function = np.maximum if s.op == "MAXIMUM" else np.minimum
-    return _lookup(s, s.value(1 - known), function(_BYTES, int(s.constant(known).item()) + _EXCESS))
+    return lookup(s.value(1 - known), function(BYTES, int(s.constant(known).item()) + _EXCESS), s.layer)
 
 
 @reader("MAX_POOL_2D", "AVERAGE_POOL_2D")
@@ -176,8 +158,8 @@ def _mean(s: Step) -> Node:
     height, width, channels = x.type.shape
     ones = np.ones((channels, height, width, 1), np.int8)
     numbers, range_of = (0, *quantized.mean(s, height * width)), (*_range(s, (LOW, HIGH)), 0)
-    zero, attrs = of(s, 0).zero_point + _EXCESS, ConvAttrs(groups=channels)
-    return reshaped(s, _requantized(s, x, ones, zero, numbers, range_of, attrs), s.output().shape[1:])
+    y = convolution(x, ones, _bytes(s, 0).zero, numbers, range_of, ConvAttrs(groups=channels), s.layer)
+    return reshaped(s, y, s.output().shape[1:])
 
 
 @reader("PAD", "PADV2")
@@ -203,7 +185,7 @@ def _strided_slice(s: Step) -> Node | list[Node]:
     filters = np.zeros((shape[2], *kernel, 1), np.int8)
     filters[:, rows.start, columns.start] = 1
     attrs = ConvAttrs(stride=(stride[0], stride[1]), groups=shape[2])
-    return _requantized(s, x, filters, _EXCESS, (0, 2**30, 1), (_EXCESS, 0, 255, 0), attrs)
+    return convolution(x, filters, _EXCESS, (0, 2**30, 1), (_EXCESS, 0, 255, 0), attrs, s.layer)
 
 
 @reader("CONCATENATION")

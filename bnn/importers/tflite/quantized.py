@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of quantized tensors: from scales and zero points to the integers that TensorFlow Lite computes with.
+"""Numbers of quantized tensors: an operator's scales and zero points, and the integers that come of them.
 
 A tensor's number q stands for scale * (q - zero point).  What is a float here is one in TensorFlow Lite, too, and has
 the same precision: float32 scales, and multipliers in float64.
@@ -8,16 +8,20 @@ the same precision: float32 scales, and multipliers in float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from ..._types import Array
+from ...errors import CompileError
+from ...ir import quantization
 from ...ir.ops.requantize import MOST_BIAS
 from .file import Quantization
 from .step import Step, Window
 
 LOW, HIGH = -128, 127
-_MOST_LEFT = 29  # bits that a sum is shifted to the left
+Made = TypeVar("Made")
 SCALES = "convert the model again, with other data for its calibration"
 
 
@@ -57,17 +61,16 @@ def _some(numbers: Array) -> str:
     return ", ".join(map(str, numbers[:4].tolist())) + (", ..." if len(numbers) > 4 else "")
 
 
-def multiplier(s: Step, real: float) -> tuple[int, int]:
-    """(m, shift) with real about m * 2**(shift - 31), m from 2**30 to 2**31 - 1, or (0, 0) for less than 2**-32."""
-    if not real <= 2**_MOST_LEFT:
-        raise s.unsupported(f"its scales make a multiplier of {real:g}; at most 2**{_MOST_LEFT} is read", SCALES)
-    fraction, shift = math.frexp(real)
-    number = math.floor(fraction * 2**31 + 0.5)  # exact: fraction has 53 bits
-    if number == 2**31:
-        number, shift = 2**30, shift + 1
-    if shift < -31 or number == 0:
-        return 0, 0
-    return number, shift
+def multiplier(s: Step, real: float) -> quantization.Multiplier:
+    """:func:`bnn.ir.quantization.multiplier`, whose errors name the operator."""
+    return _named(s, lambda: quantization.multiplier(real))
+
+
+def _named(s: Step, made: Callable[[], Made]) -> Made:
+    try:
+        return made()
+    except CompileError as error:
+        raise s.unsupported(str(error), SCALES) from None
 
 
 def quantized(value: float, q: Quantization) -> int:
@@ -97,28 +100,33 @@ def check_same(s: Step, numbers: list[int]) -> None:
             )
 
 
-SUM_BITS = 20  # by which both operands of a sum are shifted to the left
+def _scale(s: Step, i: int) -> float:
+    return float(of(s, i).scale)
 
 
-def summed(s: Step) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """Of ADD and SUB: the multipliers of both operands, as twice the larger scale stands for 1, and of their sum."""
-    scales, after = [of(s, i).scale for i in range(2)], of_result(s).scale
-    most = 2 * float(max(scales))
-    result = multiplier(s, most / (2**SUM_BITS * float(after)))
-    return [multiplier(s, float(scale) / most) for scale in scales], result
+def summed(s: Step) -> tuple[list[quantization.Multiplier], quantization.Multiplier]:
+    """Of ADD and SUB."""
+    return _named(s, lambda: quantization.summed(_scale(s, 0), _scale(s, 1), float(of_result(s).scale)))
 
 
-def product(s: Step) -> tuple[int, int]:
-    """Of MUL: two operations of float32."""
-    with np.errstate(all="ignore"):
-        return multiplier(s, float(of(s, 0).scale * of(s, 1).scale / of_result(s).scale))
+def product(s: Step) -> quantization.Multiplier:
+    """Of MUL."""
+    return _named(s, lambda: quantization.multiplied(_scale(s, 0), _scale(s, 1), float(of_result(s).scale)))
 
 
-def mean(s: Step, count: int) -> tuple[int, int]:
-    """Of MEAN, of a sum of ``count`` numbers: the multiplier of the scales, divided by it."""
-    number, shift = multiplier(s, float(of(s, 0).scale) / float(of_result(s).scale))
-    spare = min(count.bit_length() - 1, 32, 31 + shift)
-    return (number << spare) // count, shift - spare
+def mean(s: Step, count: int) -> quantization.Multiplier:
+    """Of MEAN, of a sum of ``count`` numbers."""
+    return _named(s, lambda: quantization.mean(_scale(s, 0), float(of_result(s).scale), count))
+
+
+def exponentials(s: Step) -> Array:
+    """The terms of SOFTMAX."""
+    q, beta = of_result(s), float(np.float32(s.option("beta")))
+    if (float(q.scale), q.zero_point) != (1 / 256, LOW):
+        raise s.unsupported(f"a result of scale {q.scale:g} and zero point {q.zero_point}; expected 1/256 and -128")
+    if not beta > 0 or math.isinf(beta):
+        raise s.unsupported(f"beta {beta:g}; expected a finite number above 0")
+    return _named(s, lambda: quantization.exponentials(_scale(s, 0), beta))
 
 
 def range_of_result(s: Step) -> tuple[int, int]:
@@ -142,8 +150,7 @@ class Filters:
             raise s.unsupported(f"a bias of {self.bias[np.abs(self.bias).argmax()]:,}; at most 2**30 is read")
         one = (1, 1)
         self.window = Window(one, one, one, (0, 0, 0, 0)) if dense else s.window((w.shape[1], w.shape[2]))
-        before, after = of(s, 0).scale, of_result(s).scale
+        before, after = _scale(s, 0), float(of_result(s).scale)
         scales = per_filter(s, 1, count, 3 if s.op == "DEPTHWISE_CONV_2D" else 0)
-        with np.errstate(all="ignore"):
-            found = [multiplier(s, float(before) * float(scale) / float(after)) for scale in scales]
-        self.multipliers, self.shifts = np.array(found, np.int64).T
+        found = _named(s, lambda: quantization.filters_multipliers(before, scales, after))
+        self.multipliers, self.shifts = found

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From scales and zeros of quantized tensors to the whole numbers that ops of bytes compute with.
+
+The byte u of a tensor stands for (u - zero) * scale.  The whole numbers are those of TensorFlow Lite: multipliers are
+made in float64, products of scales in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._types import Array
+from ..errors import CompileError
+from .graph import DType, Node
+from .ops import REQUANTIZATION, ConvAttrs, RequantizeAttrs, constant, make
+from .ops.requantize import multiply, shifted
+from .ops.softmax import product as fraction
+
+BYTES = np.arange(256, dtype=np.int64)
+SUM_BITS = 20  # by which both operands of a sum are shifted to the left
+_MOST_LEFT = 29  # bits that a sum is shifted to the left
+Multiplier = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """What the bytes of a tensor stand for: u for (u - zero) * scale."""
+
+    scale: float  # a float32
+    zero: int
+
+    @property
+    def numbers(self) -> Array:
+        """u - zero of every byte u (256), int64."""
+        return BYTES - self.zero
+
+    @property
+    def values(self) -> Array:
+        """What every byte stands for (256), float32."""
+        return (self.numbers * float(self.scale)).astype(np.float32)
+
+    def of(self, values: Any) -> Array:
+        """The bytes, uint8, that stand for these values, the nearest ones; halves to even."""
+        with np.errstate(all="ignore"):
+            numbers = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero
+        return np.clip(np.nan_to_num(numbers), 0, 255).astype(np.uint8)
+
+
+def multiplier(real: float) -> Multiplier:
+    """(m, shift) with real about m * 2**(shift - 31), m from 2**30 to 2**31 - 1, or (0, 0) for less than 2**-32.
+
+    Raises:
+        CompileError: ``real`` is not a number up to 2**29.
+    """
+    if not real <= 2**_MOST_LEFT:
+        raise CompileError(f"its scales make a multiplier of {real:g}; at most 2**{_MOST_LEFT} is read")
+    fraction, shift = math.frexp(real)
+    number = math.floor(fraction * 2**31 + 0.5)  # exact: fraction has 53 bits
+    if number == 2**31:
+        number, shift = 2**30, shift + 1
+    if shift < -31 or number == 0:
+        return 0, 0
+    return number, shift
+
+
+def summed(first: float, second: float, after: float) -> tuple[list[Multiplier], Multiplier]:
+    """Of a sum: the multipliers of both operands, as twice the larger scale stands for 1, and of their sum."""
+    most = 2 * float(max(first, second))
+    result = multiplier(most / (2**SUM_BITS * float(after)))
+    return [multiplier(float(scale) / most) for scale in (first, second)], result
+
+
+def multiplied(first: float, second: float, after: float) -> Multiplier:
+    """Of a product: two operations of float32."""
+    with np.errstate(all="ignore"):
+        return multiplier(float(np.float32(first) * np.float32(second) / np.float32(after)))
+
+
+def mean(before: float, after: float, count: int) -> Multiplier:
+    """Of a sum of ``count`` numbers: the multiplier of the scales, divided by it."""
+    number, shift = multiplier(float(before) / float(after))
+    spare = min(count.bit_length() - 1, 32, 31 + shift)
+    return (number << spare) // count, shift - spare
+
+
+def filters_multipliers(before: float, filters: Array, after: float) -> tuple[Array, Array]:
+    """Of a convolution: the multipliers and the shifts (O), int64, from the scales of data, filters (O) and result."""
+    with np.errstate(all="ignore"):
+        found = [multiplier(float(before) * float(scale) / float(after)) for scale in filters]
+    numbers, shifts = np.array(found, np.int64).reshape(-1, 2).T
+    return numbers, shifts
+
+
+def sum_tables(scales: Sequence[Bytes], multipliers: Sequence[Multiplier]) -> list[Array]:
+    """What a sum adds for the bytes of both operands (256 each)."""
+    return [multiply(q.numbers << SUM_BITS, *m) for q, m in zip(scales, multipliers, strict=True)]
+
+
+# -- nodes ------------------------------------------------------------------------------------------------------------
+
+
+def lookup(x: Node, results: Array, name: str) -> Node:
+    """Bytes by a table (256); ``x`` itself if it changes nothing."""
+    return x if (results == BYTES).all() else make("lookup", x, constant(results, DType.u8, name), name=name)
+
+
+def convolution(
+    x: Node, weights: Array, zeros: Array | int, numbers: Sequence[Any], range_of: Sequence[int], attrs: ConvAttrs,
+    name: str,
+) -> Node:  # fmt: skip
+    """A convolution of bytes to bytes.
+
+    ``weights`` (O, kh, kw, I / groups) int8; ``zeros``: the bytes that stand for 0, one or (C); ``numbers``: bias,
+    multiplier and shift, one or (O); ``range_of``: the result's zero, the lowest and the highest byte, and 1 if
+    products are rounded once.
+    """
+    known = constant(np.broadcast_to(zeros, x.type.shape[-1:]), name=name)
+    each = [np.broadcast_to(n, len(weights)) for n in numbers]
+    operands = [constant(n, DType.i32, name) for n in (*each, range_of)]
+    attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
+    return make("qconv2d", x, constant(weights, DType.i8, name), known, *operands, attrs=attrs, name=name)
+
+
+def pair(
+    op: str, operands: Sequence[Node], tables: Sequence[Array], scale: Multiplier, range_of: Sequence[int], name: str
+) -> Node:
+    """``qadd`` or ``qmul`` of two operands, one of which has the result's shape, by their tables; ``range_of`` as in
+    :func:`convolution`.
+
+    Raises:
+        CompileError: the shapes do not fit.
+    """
+    parts = [(x, constant(n, DType.i32, name)) for x, n in zip(operands, tables, strict=True)]
+    (x, first), (y, second) = parts if not _repeats(*operands) else parts[::-1]
+    return make(op, x, y, first, second, attrs=RequantizeAttrs(*scale, *range_of), name=name)
+
+
+def _repeats(x: Node, y: Node) -> bool:
+    """Whether the first operand is the one that is repeated."""
+    return x.is_constant or not y.is_constant and math.prod(x.type.shape) < math.prod(y.type.shape)
+
+
+# -- softmax: the arithmetic of gemmlowp's fixedpoint.h, where n integer bits hold x as x * 2**(31 - n) ----------------
+
+_INTEGER_BITS = 5  # of the difference from the largest
+_MOST = 2**31 - 1
+# exp(-1/4), exp(-1/2), ... exp(-16) as fractions of 31 bits
+_POWERS = [math.floor(math.exp(-(2.0**k)) * 2**31 + 0.5) for k in range(-2, 5)]
+SHARES = Bytes(1 / 256, 0)  # what softmax gives
+
+
+def exponentials(scale: float, beta: float = 1.0) -> Array:
+    """The terms of softmax: exp of minus 0 to 255 steps of the operand's scale, times beta, as fractions of 31 bits
+    (256,), int64; 0 where TensorFlow Lite's reference kernel does not count it.
+
+    Raises:
+        CompileError: the product of both is not from 2**-26 on.
+    """
+    number, shift = multiplier(min(float(beta) * float(scale) * 2 ** (31 - _INTEGER_BITS), 2.0**31 - 1))
+    if shift < 1:
+        raise CompileError(f"a scale of {scale:g} and beta {beta:g}, whose product is less than 2**-26")
+    radius = math.floor((2**_INTEGER_BITS - 1) * 2 ** (31 - _INTEGER_BITS) / 2**shift)
+    x = np.maximum(-BYTES, -radius) << shift
+    return np.where(radius >= BYTES, _exp(fraction(x, number)), 0)
+
+
+def _exp(x: Array) -> Array:
+    """exp of numbers x <= 0 with 5 integer bits, as fractions: of the remainder, by its series around -1/8; times exp
+    of each power of two in x."""
+    quarter = 2 ** (31 - _INTEGER_BITS - 2)
+    inside = (x & (quarter - 1)) - quarter  # from -1/4
+    v = (inside << _INTEGER_BITS) + 2**28
+    v2 = fraction(v, v)
+    v3, v4 = fraction(v2, v), fraction(v2, v2)
+    rest = shifted(fraction(shifted(v4, 2) + v3, math.floor(2**31 / 3 + 0.5)) + v2, 1)
+    start = math.floor(math.exp(-1 / 8) * 2**31 + 0.5)
+    found = start + fraction(v + rest, start)
+    remainder = inside - x
+    for k, power in enumerate(_POWERS):
+        found = np.where(remainder & (quarter << k), fraction(found, power), found)
+    return np.where(x == 0, _MOST, found)
