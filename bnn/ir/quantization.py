@@ -17,7 +17,7 @@ import numpy as np
 from .._types import Array
 from ..errors import CompileError
 from .graph import DType, Node
-from .ops import REQUANTIZATION, ConvAttrs, RequantizeAttrs, constant, make
+from .ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, RequantizeAttrs, constant, make
 from .ops.requantize import multiply, shifted
 from .ops.softmax import product as fraction
 
@@ -33,6 +33,19 @@ class Bytes:
 
     scale: float  # a float32
     zero: int
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Bytes:
+        """255 steps from ``low`` to ``high``, moved so that 0, which is between them, is a byte; from 0 to 1, if both
+        are equal."""
+        low, high = (low, high) if high > low else (0.0, 1.0)
+        scale = float(np.float32((high - low) / 255))
+        return cls(scale, int(np.clip(np.rint(-low / scale), 0, 255)))
+
+    @property
+    def attrs(self) -> QuantizeAttrs:
+        """Of the op that makes such bytes of floats."""
+        return QuantizeAttrs(float(np.float32(1) / np.float32(self.scale)), 0.0, self.zero)
 
     @property
     def numbers(self) -> Array:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a network that was calibrated."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .._text import printable
+from ..runtime import Model
+from ..runtime.summary import quantity
+
+
+@dataclass(frozen=True)
+class CalibratedLayer:
+    """A layer of floats: what became of it.
+
+    ``scale`` and ``zero``: of its data (a byte u stands for (u - zero) * scale); ``snr``: of its sums on some of the
+    images, in dB, signal over the error that quantizing its own data and weights makes; with integers only, of its
+    results, bytes or bits.  A layer that stays float has none, and says ``why``.
+    """
+
+    layer: str
+    why: str = ""
+    scale: float = 1.0
+    zero: int = 0
+    snr: float = math.inf
+
+    def __str__(self) -> str:
+        name = printable(self.layer)
+        if self.why:
+            return f"'{name}': float: {self.why}"
+        return f"'{name}': int8, scale {self.scale:.4g}, zero {self.zero}, {self.snr:.1f} dB"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibrated network, its layers, and how often it gives the class of the float network: ``same`` of ``images``;
+    None if its outputs are not classes.  ``accuracy``: that of the float network and its own, if classes were given.
+    ``float_ops``: how many ops of the network still compute with floats, beside the one that makes bytes of its input
+    and the table of its output."""
+
+    model: Model
+    layers: tuple[CalibratedLayer, ...]
+    images: int
+    same: int | None
+    accuracy: tuple[float, float] | None = None
+    float_ops: int = 0
+
+    def __str__(self) -> str:
+        made = sum(not layer.why for layer in self.layers)
+        head = f"{made} of {quantity(len(self.layers), 'float layer')} became int8"
+        if not self.layers:
+            head = "there is no convolution or dense layer of floats: nothing changes"
+        if self.same is not None:
+            head += f"; {self.same:,} of {self.images:,} images have the class of the float network"
+        if self.accuracy is not None:
+            before, after = self.accuracy
+            head += f"; accuracy {after:.2%} (before: {before:.2%})"
+        return "\n".join([head, *(f"  {layer}" for layer in self.layers), f"  ops of floats: {self.float_ops}"])

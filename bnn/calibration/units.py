@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network of floats consists of, as integers see it: values that are bytes, and what computes each from others.
+
+A clamp joins the sum, the product or the batch norm before it, and functions of one number become one table each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ir.graph import DType, Graph, Node, topological
+from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, conv_attrs
+from ..ir.quantization import Bytes
+
+_CLAMPED = ("conv2d", "affine", "add", "sub", "mul", "div", "sum_pool")  # which a clamp can join
+_SAME_SCALE = ("max_pool", "reshape", "slice", "copy")
+Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Units:
+    """``base``: the value of which a node is a function, number by number, or the node itself; ``joined``: the clamps
+    that are part of the op before them; ``order``: the values that are made, operands first."""
+
+    base: Mapping[Node, Node]
+    joined: frozenset[Node]
+    order: tuple[Node, ...]
+
+    def core(self, node: Node) -> Node:
+        """The op that computes a value, before its clamp."""
+        return node.inputs[0] if node in self.joined else node
+
+    def limits(self, node: Node) -> Limits:
+        """Between which a value's op, its clamps and the clamp behind it leave its numbers."""
+        low, high = -INF, INF
+        core = self.core(node)
+        found: list[Limits] = []
+        if core.op in ("conv2d", "iconv2d", "qconv2d"):
+            attrs = conv_attrs(core)
+            found += [getattr(attrs, slot) for slot in attrs.slots if slot in ("clamp0", "clamp1")]
+        for clamp in (core, node) if node is not core else (core,):
+            if isinstance(clamp.attrs, ClampAttrs):
+                found.append((clamp.attrs.lo, clamp.attrs.hi))
+        for lo, hi in found:
+            low, high = (float(np.clip(v, lo, hi)) for v in (low, high))
+        return low, high
+
+    def measured(self) -> list[Node]:
+        """The values whose range the images say."""
+        return [node for node in self.order if node.type.dtype is DType.f32 and not self._scale_is_known(node)]
+
+    def _scale_is_known(self, node: Node) -> bool:
+        if node.op in ("pad", "pad_channels"):
+            assert isinstance(node.attrs, PadAttrs | PadChannelsAttrs)
+            return node.attrs.value == 0
+        known = node.op in (*_SAME_SCALE, "softmax", "unpack") or node.op == "cast" and line(node) is not None
+        return self.base[node] is node and (known or node.op == "avg_pool" and not is_mean(node))
+
+
+def units(graph: Graph) -> Units:
+    uses, base, joined = graph.use_counts(), dict[Node, Node](), set[Node]()
+    for node in graph.nodes():
+        base[node] = node
+        if node.op == "clamp" and node.inputs[0].op in _CLAMPED and uses[node.inputs[0]] == 1:
+            if base[node.inputs[0]] is node.inputs[0]:
+                joined.add(node)
+        elif is_pointwise(node):
+            found = {base[x] for x in node.data}
+            base[node] = found.pop() if len(found) == 1 else node
+
+    def operands(node: Node) -> tuple[Node, ...]:
+        return (base[node],) if base[node] is not node else (node.inputs[0] if node in joined else node).data
+
+    return Units(base, frozenset(joined), tuple(topological(graph.outputs, operands)))
+
+
+def is_pointwise(node: Node) -> bool:
+    """Whether every number of the result depends on one of each operand, alike for all."""
+    if not (OPS[node.op].elementwise or node.op == "quantize") or any(
+        x.type.shape != node.type.shape for x in node.data
+    ):
+        return False
+    return node.op == "quantize" or all((i.value == i.value.reshape(-1)[0]).all() for i in node.inputs if i.is_constant)
+
+
+def is_mean(pool: Node) -> bool:
+    """Whether an average is over the whole image."""
+    assert isinstance(pool.attrs, PoolAttrs)
+    return pool.type.shape[:2] == (1, 1) and not any(pool.attrs.pads)
+
+
+def line(cast: Node) -> Bytes | None:
+    """What bytes stand for whose values are evenly spaced around a byte of value 0."""
+    values = cast.inputs[1].value.astype(np.float64) if len(cast.inputs) > 1 else np.arange(256.0)
+    scale = float(np.float32((values[255] - values[0]) / 255))
+    if not np.isfinite(scale) or scale <= 0 or not 0 <= -values[0] / scale <= 255:
+        return None
+    found = Bytes(scale, int(np.rint(-values[0] / scale)))
+    close = np.abs(found.numbers * scale - values).max() <= scale / 1000
+    return found if close and np.array_equal(found.of(values), np.arange(256)) else None
