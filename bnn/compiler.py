@@ -60,6 +60,7 @@ def compile(
     preprocess: str | Mapping[str, Any] | Preprocessing | None = None,
     metadata: Mapping[str, str] | None = None,
     calibrate: object = None,
+    integer_only: bool = False,
     dump_after: str | None = None,
     dump: Callable[[str], object] = print,
 ) -> Model:
@@ -96,6 +97,7 @@ def compile(
             divides its input by 255 or 127.5 (``Rescaling``); otherwise the file does not say.
         metadata: whatever else the file should say, texts by their keys.  The metadata of an ONNX model are kept.
         calibrate: images, for layers that stay float: they become int8, as :func:`bnn.calibrate` does it.
+        integer_only: with ``calibrate``, every op computes with whole numbers alone, as for :func:`bnn.calibrate`.
         dump_after: the name of a pass (or "import" or "all"), after which ``dump`` gets the graph's text.
 
     Returns:
@@ -108,12 +110,15 @@ def compile(
             has more than 65,536 characters.
 
     Raises:
-        UnsupportedOpError: an operation cannot be translated; the message names the op, the layer and the remedy.
+        UnsupportedOpError: an operation cannot be translated, or would stay float with ``integer_only``; the message
+            names the op, the layer and the remedy.
         CompileError: the model or file cannot be read, or ``require_binary`` is not met.
-        InputError: labels, preprocessing or metadata that do not fit the network.
+        InputError: labels, preprocessing or metadata that do not fit the network; ``integer_only`` without images.
         SetupError: TensorFlow, the Keras version that the file needs, onnx, onnxruntime or tflite is not installed.
     """
     check_flag(require_binary, "require_binary")
+    if check_flag(integer_only, "integer_only") and calibrate is None:
+        raise InputError("integer_only: found True without images; give calibrate=images, which say the values' ranges")
     check_text("" if dump_after is None else dump_after, "dump_after", "the name of a pass")
     check_callable(dump, "dump")
     opened = open_source(model, example=example, unsafe=unsafe, input_shape=input_shape, zero=zero)
@@ -129,7 +134,7 @@ def compile(
     if use:
         compiled = Model.from_bytes(encode(replace(graph, use=use)), max_bytes=NO_LIMIT)
     if calibrate is not None:
-        compiled = quantize(compiled, calibrate).model
+        compiled = quantize(compiled, calibrate, integer_only=integer_only).model
     for line in (*opened.said, *compiled.warnings):
         warnings.warn(line.removeprefix(WARNING), CompileWarning, stacklevel=2)
     return compiled

@@ -41,6 +41,7 @@ from ..ir.quantization import (
     pair,
     sum_tables,
     summed,
+    taken,
 )
 from ..ir.rewrite import with_inputs
 from .units import Units, is_mean, line
@@ -399,6 +400,27 @@ def _pad(of: Integers, node: Node, core: Node) -> Made:
     return make(core.op, x, attrs=replace(attrs, value=float(q.of(attrs.value))), name=node.name), q
 
 
+def _gather(of: Integers, node: Node, core: Node) -> Made:
+    """Rows and columns at even distances, as of cropping."""
+    (x, q), index = of.bytes_of[core.inputs[0]], core.inputs[1].value
+    if len(x.type.shape) != 3 or index.ndim != 3 or index.shape[2] != x.type.shape[2]:
+        raise unsupported(core, "it moves numbers as no op of bytes does")
+    places = np.unravel_index(index, x.type.shape)
+    cuts = []
+    for axis, place in enumerate(places):
+        line = np.moveaxis(place, axis, 0)[:, 0, 0]
+        step = int(line[1] - line[0]) if len(line) > 1 else 1
+        cuts.append((int(line[0]), step, len(line)))
+    even = np.meshgrid(*(first + step * np.arange(count) for first, step, count in cuts), indexing="ij")
+    if (
+        min(step for _, step, _ in cuts) < 1
+        or cuts[2][:2] != (0, 1)
+        or any((a != b).any() for a, b in zip(places, even, strict=True))
+    ):
+        raise unsupported(core, "it moves numbers as no op of bytes does")
+    return taken(x, cuts[0], cuts[1], node.name), q
+
+
 def _concat(of: Integers, node: Node, core: Node) -> Made:
     q = of.ranges[node]
     parts = [_rescaled(*of.bytes_of[x], q, node) for x in core.inputs]
@@ -435,6 +457,7 @@ FORMS: dict[str, Callable[[Integers, Node, Node], Made | Node]] = {
     "copy": _copy,
     "pad": _pad,
     "pad_channels": _pad,
+    "gather": _gather,
     "concat": _concat,
     "softmax": _softmax,
 }

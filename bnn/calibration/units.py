@@ -16,7 +16,7 @@ from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs
 from ..ir.quantization import Bytes
 
 _CLAMPED = ("conv2d", "affine", "add", "sub", "mul", "div", "sum_pool")  # which a clamp can join
-_SAME_SCALE = ("max_pool", "reshape", "slice", "copy")
+_SAME_SCALE = ("max_pool", "reshape", "slice", "gather", "copy")
 Limits = tuple[float, float]
 
 
@@ -64,9 +64,9 @@ def units(graph: Graph) -> Units:
     uses, base, joined = graph.use_counts(), dict[Node, Node](), set[Node]()
     for node in graph.nodes():
         base[node] = node
-        if node.op == "clamp" and node.inputs[0].op in _CLAMPED and uses[node.inputs[0]] == 1:
-            if base[node.inputs[0]] is node.inputs[0]:
-                joined.add(node)
+        x = node.inputs[0] if node.op == "clamp" else node
+        if x is not node and x.op in _CLAMPED and uses[x] == 1 and base[x] is x:
+            joined.add(node)
         elif is_pointwise(node):
             found = {base[x] for x in node.data}
             base[node] = found.pop() if len(found) == 1 else node

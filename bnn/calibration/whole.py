@@ -69,6 +69,6 @@ def _compared(
         assert result is not None
         layer = now[result.inputs[1]]
         results = ours.result(layer, data.of(x).astype(x.dtype))
-        snr[layer] = decibels(layer, values[node].astype(float), (results.astype(float) - q.zero) * q.scale)
+        snr[layer] = decibels(conv.name, values[node].astype(float), (results.astype(float) - q.zero) * q.scale)
         found.append(CalibratedLayer(conv.name, "", data.scale, data.zero, snr[layer]))
     return tuple(found), snr

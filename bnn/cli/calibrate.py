@@ -31,11 +31,12 @@ _FEW = 32
 @click.option("--targets", metavar="FILE.npy", type=click.Path(path_type=str),
               help="The right classes: the report then has the accuracy before and after.")  # fmt: skip
 @click.option("--keep-float", metavar="LAYER", multiple=True, help="Leave this layer as it is; may be repeated.")
+@click.option("--integer-only", is_flag=True, help="No op computes with floats; an error names the first that would.")
 @reading_options
 @json_option
 def calibrate_command(
     net: str, files: tuple[str, ...], output: str, method: str, targets: str | None, keep_float: tuple[str, ...],
-    reading: InputOptions, as_json: bool,
+    integer_only: bool, reading: InputOptions, as_json: bool,
 ) -> None:  # fmt: skip
     """Turn the float convolutions and dense layers of NET.bnn into int8: faster, with a quarter of the bytes of
     weights.  IMAGES, a hundred or more of all classes, say which values their data have.
@@ -54,14 +55,14 @@ def calibrate_command(
         images = read_arrays(model, files, reading)
         if right is not None:
             right = class_numbers(right, len(images[0]), classes_of(model.output_shapes), "--targets")
-        found = calibrate(model, images, right, method=method, keep_float=keep_float)
+        found = calibrate(model, images, right, method=method, keep_float=keep_float, integer_only=integer_only)
     if found.images < _FEW:
         note(f"bnn: note: {quantity(found.images, 'image')}; ranges of a hundred or more, of all classes, hold better")
     found.model.save(output)
     if as_json:
         layers = [asdict(layer) for layer in found.layers]
         print_json({"net": net, "output": output, "layers": layers, "images": found.images, "same_class": found.same,
-                    "accuracy": found.accuracy, "bytes": found.model.nbytes})  # fmt: skip
+                    "accuracy": found.accuracy, "float_ops": found.float_ops, "bytes": found.model.nbytes})  # fmt: skip
         return
     print_lines(str(found))
     print_line(f"wrote {output}: {found.model.nbytes:,} bytes (before: {model.nbytes:,})")

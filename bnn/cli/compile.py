@@ -83,12 +83,15 @@ def _images(compiled: Model, path: str) -> list[Inputs]:
               help="Write this into NET.bnn, too; may be repeated.")  # fmt: skip
 @click.option("--calibrate", metavar="IMAGES", type=Place("a picture, a folder of them, or .npy, .npz", exists=True),
               help="Turn layers that stay float into int8, by these images (see `bnn calibrate`).")  # fmt: skip
+@click.option("--integer-only", is_flag=True,
+              help="With --calibrate: no op computes with floats; an error names one that would.")  # fmt: skip
 @limit_options
 @unsafe_option
 @json_option
 def compile_command(
-    model: str, output: str | None, calibrate: str | None, limits: Limits, as_json: bool, **options: Any
-) -> None:
+    model: str, output: str | None, calibrate: str | None, integer_only: bool, limits: Limits, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Compile MODEL, a .keras, .h5, .onnx or .tflite file or a SavedModel folder, and report how each layer was
     compiled.
 
@@ -102,6 +105,8 @@ def compile_command(
     (Rescaling) stay part of the network; what the file says then must not scale a second time.  The metadata of an ONNX
     model are kept, and so are the labels that they name.
     """
+    if integer_only and calibrate is None:
+        raise click.UsageError("--integer-only: needs --calibrate IMAGES, which say the ranges of the values")
     check_kind(model)
     target = output or default_output(model, ".bnn")
     check_outputs({"-o": target}, [model, calibrate, options["labels"], options["preprocess"]])
@@ -116,7 +121,7 @@ def compile_command(
     compiled = Model.from_bytes(base64.b64decode(data))
     if calibrate is not None:
         with waiting(f"calibrating {model}"):
-            compiled = quantized(compiled, _images(compiled, calibrate)).model
+            compiled = quantized(compiled, _images(compiled, calibrate), integer_only=integer_only).model
     saved = compiled if not target.endswith(".snn") else populations(compiled)
     saved.save(target)
     if as_json:

@@ -139,6 +139,22 @@ def convolution(
     return make("qconv2d", x, constant(weights, DType.i8, name), known, *operands, attrs=attrs, name=name)
 
 
+def taken(x: Node, rows: tuple[int, int, int], columns: tuple[int, int, int], name: str) -> Node:
+    """Every so many rows and columns of an image of bytes, each by (first, step, count): a filter with one tap for each
+    channel."""
+    kernel, stride = [], []
+    for (first, step, count), size in zip((rows, columns), x.type.shape, strict=False):
+        after = size - 1 - (first + (count - 1) * step)  # pixels after the last one that is taken
+        kernel.append(first + 1 + max(after, 0))
+        stride.append(step)
+    channels = x.type.shape[2]
+    filters = np.zeros((channels, *kernel, 1), np.int8)
+    filters[:, rows[0], columns[0]] = 1
+    attrs = ConvAttrs(stride=(stride[0], stride[1]), groups=channels)
+    middle = 128  # any byte: what is subtracted comes back
+    return convolution(x, filters, middle, (0, 2**30, 1), (middle, 0, 255, 0), attrs, name)
+
+
 def pair(
     op: str, operands: Sequence[Node], tables: Sequence[Array], scale: Multiplier, range_of: Sequence[int], name: str
 ) -> Node:

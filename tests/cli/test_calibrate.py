@@ -57,6 +57,7 @@ def test_wrong_calls(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
             [str(images), "-o", str(tmp_path / "out.bnn"), "--keep-float", "dense"],
             "found 'dense', expected float layers",
         ),
+        ([str(images), "-o", "out.bnn", "--integer-only"], "would stay float: no op gives bytes of the sums of bits"),
         ([str(images), "-o", "out.bnn", "--targets", "y.txt"], "--targets y.txt: expected a .npy file"),
         ([str(images), "-o", "out.bnn", "--targets", str(images)], "--targets: found shape (100, 8, 8, 1)"),
     ):
@@ -84,3 +85,12 @@ def test_compiled_and_calibrated_at_once(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["compile", *arguments]) == 0
     assert "int8 after training" in capsys.readouterr().out
     assert out.read_bytes() == bnn.compile(str(tmp_path / "m.onnx"), calibrate=images).to_bytes()
+    assert main(["compile", *arguments, "--integer-only"]) == 0
+    whole = bnn.compile(str(tmp_path / "m.onnx"), calibrate=images, integer_only=True)
+    assert out.read_bytes() == whole.to_bytes() and [op.op for op in whole.ops] == ["quantize", "qconv2d", "cast"]
+    assert (
+        main(["calibrate", str(out), str(tmp_path / "x.npy"), "-o", str(tmp_path / "again.bnn"), "--integer-only"]) == 0
+    )
+    assert "ops of floats: 0" in capsys.readouterr().out
+    assert main(["compile", *arguments[:-2], "--integer-only"]) == 2
+    assert "--integer-only: needs --calibrate IMAGES" in capsys.readouterr().err

@@ -56,6 +56,17 @@ def depthwise() -> Model:
     return Model.from_bytes(encode(lower(Graph((image,), (h,), ("logits",)))))
 
 
+def residual() -> Model:
+    """A residual block of floats, with a curve and a softmax behind it, for images of bytes."""
+    build = Builder(1)
+    image = ops.input_node("image", (10, 10, 3), DType.u8)
+    h = _floats(build, ops.make("cast", image, name="image"), 8)
+    h = ops.make("add", _floats(build, _floats(build, h, 8), 8, groups=8), h, name="shortcut")
+    h = ops.make("sigmoid", build.norm(_pooled(h), "norm"), name="curve")
+    h = build.dense(h, 10, "dense")
+    return Model.from_bytes(encode(lower(Graph((image,), (ops.make("softmax", h),), ("classes",)))))
+
+
 def emitted() -> dict[str, tuple[Model, bool]]:
     """By the names of their counts: networks, and whether with `--fast`."""
     models = {"digits": digits(), "plain": plain(), "depthwise": depthwise()}

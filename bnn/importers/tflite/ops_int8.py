@@ -16,7 +16,7 @@ from ...errors import CompileError
 from ...ir.graph import DType, Node
 from ...ir.monotone import floats, order
 from ...ir.ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, constant, make
-from ...ir.quantization import BYTES, Bytes, convolution, lookup, pair, sum_tables
+from ...ir.quantization import BYTES, Bytes, convolution, lookup, pair, sum_tables, taken
 from ..common import elementwise
 from ..common.padding import pad
 from ..common.table import entering
@@ -177,15 +177,8 @@ def _strided_slice(s: Step) -> Node | list[Node]:
     rows, columns, channels = found
     if channels != slice(0, shape[2], 1) or min(s.output().shape[1:]) < 1:
         raise s.unsupported(f"slices {found} of {shape}; supported: of rows and columns, or of channels")
-    kernel, stride = [], []
-    for cut, size, count in zip((rows, columns), shape, s.output().shape[1:], strict=False):
-        after = size - 1 - (cut.start + (count - 1) * cut.step)  # pixels after the last one that is taken
-        kernel.append(cut.start + 1 + max(after, 0))
-        stride.append(cut.step)
-    filters = np.zeros((shape[2], *kernel, 1), np.int8)
-    filters[:, rows.start, columns.start] = 1
-    attrs = ConvAttrs(stride=(stride[0], stride[1]), groups=shape[2])
-    return convolution(x, filters, _EXCESS, (0, 2**30, 1), (_EXCESS, 0, 255, 0), attrs, s.layer)
+    cuts = [(cut.start, cut.step, count) for cut, count in zip((rows, columns), s.output().shape[1:], strict=False)]
+    return taken(x, cuts[0], cuts[1], s.layer)
 
 
 @reader("CONCATENATION")

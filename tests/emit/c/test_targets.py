@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bnn
 import op_graphs
 from bnn.file.write import encode
 from bnn.runtime import Model
@@ -45,10 +46,15 @@ def test_a_cortex_m0_with_16_kilobytes(rng: Rng, tmp_path: Path) -> None:
     run_on(TARGETS["microbit"], tmp_path, FLAGS)
 
 
-def test_integers_need_no_floats(rng: Rng, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_integers_need_no_floats(calibrated: bool, rng: Rng, tmp_path: Path) -> None:
     """A network of bytes on a Cortex-M0, which has no unit for floats: the host's bytes, and no function that emulates
     an operation on floats."""
-    model = Model.from_bytes(encode(op_graphs.of_bytes(rng)))
+    if calibrated:
+        floats = networks.residual()
+        model = bnn.calibrate(floats, random_images(floats, 20, rng), integer_only=True).model
+    else:
+        model = Model.from_bytes(encode(op_graphs.of_bytes(rng)))
     emitted(model, tmp_path, random_images(model, 2, rng), target="cortex-m0")
     run_on(TARGETS["microbit"], tmp_path, FLAGS)
     code = [str(tmp_path / name) for name in ("net.c", "net_kernels.c")]

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration to whole numbers alone: what networks become, how near they stay, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bnn
+from bnn._types import Array
+from bnn.file.read import decode
+from bnn.file.write import encode
+from bnn.ir import interpret
+from bnn.ir.graph import DType, Graph, Node
+from bnn.ir.ops import (
+    INF,
+    ClampAttrs,
+    ConvAttrs,
+    PadAttrs,
+    PadChannelsAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    ResizeAttrs,
+    SliceAttrs,
+    constant,
+    input_node,
+    make,
+)
+from bnn.passes import lower
+from bnn.runtime import Model, available_kernels
+from seed import seeds
+
+Rng = np.random.Generator
+SAME = (1, 1, 1, 1)
+
+
+def rms(x: Array) -> float:
+    return float(np.sqrt((x.astype(np.float64) ** 2).mean()))
+
+
+def compiled(inputs: Sequence[Node], *outputs: Node) -> Model:
+    return Model.from_bytes(encode(lower(Graph(tuple(inputs), outputs, tuple(f"y{i}" for i in range(len(outputs)))))))
+
+
+def check(model: Model, images: Array) -> None:
+    """No tensor of floats but at both ends, the oracle's numbers in every family, and how near the floats they are."""
+    found = bnn.calibrate(model, images, integer_only=True)
+    made, graph = found.model, decode(found.model.to_bytes())
+    assert found.float_ops == 0 and "ops of floats: 0" in str(found) and all(layer.snr > 15 for layer in found.layers)
+    between = [t for t in made.tensors if t.storage in ("arena", "passed")]
+    assert {t.dtype for t in between} <= {"u8", "b1"}, graph
+    check_families(made, images[:6])
+    for ours, floats, output in zip(results_of(made, images), results_of(model, images), graph.outputs, strict=True):
+        step = np.diff(output.inputs[1].value)[0]
+        noise, signal = rms(ours - floats), rms(floats - floats.mean(axis=0))
+        assert noise < signal / 2 + 2 * step, f"{noise}, {signal}, {step}\n{graph}\n{found}"
+
+
+def check_families(model: Model, images: Array) -> None:
+    """The oracle's numbers."""
+    expected = interpret.outputs(decode(model.to_bytes()), [images])
+    for family in available_kernels():
+        found = results_of(Model.from_bytes(model.to_bytes(), kernels=family), images)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def results_of(model: Model, images: Array) -> list[Array]:
+    results = model(images)
+    return results if isinstance(results, list) else [results]
+
+
+class Drawn:
+    """Blocks on images (H, W, C) of floats, drawn at random; each keeps numbers around 1."""
+
+    def __init__(self, rng: Rng) -> None:
+        self.rng, self.count = rng, 0
+
+    def make(self, op: str, *inputs: Node, attrs: Any = None) -> Node:
+        self.count += 1
+        return make(op, *inputs, attrs=attrs, name=f"{op}_{self.count}")
+
+    def numbers(self, x: Node, low: float, high: float) -> Node:
+        return constant(self.rng.uniform(low, high, x.type.shape[-1]))
+
+    def filters(self, x: Node, outputs: int, size: tuple[int, int], **attrs: Any) -> Node:
+        groups = attrs.get("groups", 1)
+        w = self.rng.normal(size=(outputs, *size, x.type.shape[-1] // groups))
+        return self.make("conv2d", x, constant(w / np.sqrt(w[0].size / 2)), attrs=ConvAttrs(**attrs))
+
+    def conv(self, x: Node) -> Node:
+        size = int(self.rng.choice([1, 3]))
+        stride = int(self.rng.choice([1, 1, 2]))
+        outputs = int(self.rng.integers(2, 20))
+        return self.filters(x, outputs, (size, size), pads=(size // 2,) * 4, stride=(stride, stride))
+
+    def conv_like(self, x: Node) -> Node:
+        return self.filters(x, x.type.shape[2], (3, 3), pads=SAME)
+
+    def depthwise(self, x: Node) -> Node:
+        return self.filters(x, x.type.shape[2], (3, 3), pads=SAME, groups=x.type.shape[2])
+
+    def grouped(self, x: Node) -> Node:
+        groups = next(g for g in (3, 2, 1) if x.type.shape[2] % g == 0)
+        return self.filters(x, 2 * groups, (2, 2), pads=SAME, groups=groups, dilation=(2, 2))
+
+    def norm(self, x: Node) -> Node:
+        x = self.make("sub", x, self.numbers(x, -0.3, 0.3))
+        scale = self.rng.uniform(0.5, 1.5, x.type.shape[-1]) * self.rng.choice([1, 1, -1], x.type.shape[-1])
+        return self.make("add", self.make("mul", x, constant(scale)), self.numbers(x, -0.3, 0.3))
+
+    def clamp(self, x: Node) -> Node:
+        return self.make(
+            "clamp", x, attrs=ClampAttrs(*[(0.0, INF), (0.0, 6.0), (-1.0, 1.5)][int(self.rng.integers(3))])
+        )
+
+    def curve(self, x: Node) -> Node:
+        kind = str(self.rng.choice(["sigmoid", "tanh", "elu", "prelu", "swish", "square"]))
+        if kind == "prelu":
+            return self.make("prelu", x, constant(np.full(x.type.shape[-1], 0.2)))
+        if kind == "swish":  # x * clamp(x + 3, 0, 6) / 6
+            gate = self.make("clamp", self.make("add", x, constant([3.0])), attrs=ClampAttrs(0.0, 6.0))
+            return self.make("mul", self.make("mul", x, gate), constant([1 / 6]))
+        return self.make("mul", x, x) if kind == "square" else self.make(kind, x)
+
+    def pool(self, x: Node) -> Node:
+        kind = str(self.rng.choice(["max_pool", "avg_pool"]))
+        if min(x.type.shape[:2]) < 3:
+            return x
+        return self.make(kind, x, attrs=PoolAttrs((3, 3), (2, 2), SAME))
+
+    def shortcut(self, x: Node) -> Node:
+        y = self.clamp(self.conv_like(x))
+        y = self.make(str(self.rng.choice(["add", "sub"])), x, y)
+        return self.clamp(y) if self.rng.random() < 0.5 else y
+
+    def gate(self, x: Node) -> Node:
+        mean = self.make("avg_pool", x, attrs=PoolAttrs(x.type.shape[:2], (1, 1)))
+        return self.make("mul", x, self.make("sigmoid", self.filters(mean, x.type.shape[2], (1, 1))))
+
+    def joined(self, x: Node) -> Node:
+        return self.make("concat", x, self.clamp(self.filters(x, 5, (3, 3), pads=SAME)), x)
+
+    def move(self, x: Node) -> Node:
+        h, w, c = x.type.shape
+        moves: list[Callable[[], Node]] = [
+            lambda: self.make("pad", x, attrs=PadAttrs((1, 0, 1, 2), float(self.rng.choice([0.0, 1.0])))),
+            lambda: self.make("pad_channels", x, attrs=PadChannelsAttrs(1, 2, float(self.rng.choice([0.0, -1.0])))),
+            lambda: self.make("slice", x, attrs=SliceAttrs(c // 3, c)),
+            lambda: self.make("reshape", x, attrs=ReshapeAttrs((w, h, c))),
+            lambda: self.make("gather", x, constant(np.arange(h * w * c).reshape(h, w, c)[h // 3 :, ::2], DType.i32)),
+            lambda: self.make("add", x, constant(self.rng.normal(size=(h, w, c)))),
+        ]
+        return moves[int(self.rng.integers(len(moves)))]()
+
+    def network(self) -> tuple[list[Node], Node]:
+        h, w = self.rng.integers(6, 12, 2).tolist()
+        u8 = self.rng.random() < 0.3
+        image = input_node("x", (h, w, int(self.rng.integers(1, 5))), DType.u8 if u8 else DType.f32)
+        x = image
+        if u8:
+            x = self.make("mul", self.make("cast", image), constant([1 / 127.5]))
+            x = self.make("sub", x, constant([1.0])) if self.rng.random() < 0.5 else x
+        blocks = [
+            self.conv, self.conv, self.depthwise, self.grouped, self.norm, self.clamp, self.curve, self.pool,
+            self.shortcut, self.gate, self.joined, self.move,
+        ]  # fmt: skip
+        for _ in range(int(self.rng.integers(2, 7))):
+            made = blocks[int(self.rng.integers(len(blocks)))](x)
+            x = made if np.prod(made.type.shape) < 3000 else x
+        x = self.make("avg_pool", x, attrs=PoolAttrs(x.type.shape[:2], (1, 1))) if self.rng.random() < 0.2 else x
+        x = self.make("reshape", x, attrs=ReshapeAttrs((int(np.prod(x.type.shape)),)))
+        x = self.make("add", self.filters(x, 10, (1, 1)), constant(self.rng.normal(size=10)))
+        return [image], self.make("softmax", x) if self.rng.random() < 0.3 else x
+
+
+def drawn_images(rng: Rng, image: Node, count: int) -> Array:
+    """Of different contrast and brightness, which means of images keep."""
+    contrast, brightness = rng.uniform(0.3, 1, (2, count, 1, 1, 1))
+    x = rng.normal(size=(count, *image.type.shape)) * contrast + 2 * brightness - 1.3
+    return (np.clip(x * 60 + 128, 0, 255) if image.type.dtype is DType.u8 else x).astype(image.type.dtype.numpy)
+
+
+@pytest.mark.drawn
+@pytest.mark.parametrize("seed", seeds(20))
+def test_random_networks(seed: int) -> None:
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    inputs, y = Drawn(rng).network()
+    check(compiled(inputs, y), drawn_images(rng, inputs[0], 40))
+
+
+def bits_of(rng: Rng, x: Node, name: str) -> Node:
+    """A convolution of floats, normalized, whose signs a binary one reads."""
+    drawn = Drawn(rng)
+    x = make("sign", make("add", make("sign", drawn.norm(x), name=name), constant([0.1])), name=name)
+    signs = constant(rng.choice([-1.0, 1.0], (6, 3, 3, x.type.shape[2])))
+    return make("conv2d", x, signs, attrs=ConvAttrs(pads=SAME), name=f"{name} binary")
+
+
+def test_signs_stay_thresholds(rng: Rng) -> None:
+    """Of sums of bytes, of bytes, and of sums of bits: no value of floats, and nearly all signs of the network."""
+    drawn, image = Drawn(rng), input_node("x", (9, 8, 3))
+    stem = drawn.filters(image, 12, (3, 3), pads=SAME)
+    pooled = drawn.pool(drawn.clamp(drawn.norm(drawn.conv(image))))
+    ends = [
+        make("sign", make("add", make("sign", drawn.norm(bits_of(rng, x, name))), constant([0.1])))
+        for x, name in ((stem, "sums"), (pooled, "bytes"))
+    ]
+    model = compiled([image], *ends)
+    x = drawn_images(rng, image, 60)
+    found = bnn.calibrate(model, x, integer_only=True)
+    assert found.float_ops == 0
+    ops = [op.op for op in found.model.ops]
+    assert ops.count("bconv2d") == 2 and "binarize" not in ops and {"quantize", "qconv2d"} <= set(ops)
+    check_families(found.model, x[:6])
+    for ours, floats in zip(results_of(found.model, x), results_of(model, x), strict=True):
+        assert (ours == floats).mean() > 0.9 and 0.1 < (floats > 0).mean() < 0.9
+
+
+def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
+    drawn, image = Drawn(rng), input_node("x", (6, 6, 4))
+    x = drawn.conv(image)
+    cases = {
+        "resized": (
+            make("resize_bilinear", x, attrs=ResizeAttrs((9, 9)), name="resized"),
+            "no op computes it of bytes",
+        ),
+        "slopes": (make("prelu", x, drawn.numbers(x, -1, 1), name="slopes"), "its channels have different slopes"),
+        "largest": (
+            make("maximum", x, drawn.conv_like(x), name="largest"),
+            "no op computes it of two tensors of bytes",
+        ),
+        "divided": (make("div", x, drawn.conv_like(x), name="divided"), "no op divides bytes"),
+        "bits binary": (bits_of(rng, x, "bits"), "no op gives bytes of the sums of bits"),
+    }
+    for layer, (y, why) in cases.items():
+        model = compiled([image], y)
+        wanted = rf"layer '{layer}' \(\w+\) would stay float: {why}.*; calibrate without integer_only"
+        with pytest.raises(bnn.UnsupportedOpError, match=wanted):
+            bnn.calibrate(model, drawn_images(rng, image, 8), integer_only=True)
+    with pytest.raises(bnn.InputError, match="with integer_only no layer stays float"):
+        bnn.calibrate(model, drawn_images(rng, image, 8), keep_float=[x.name], integer_only=True)
+    with pytest.raises(bnn.InputError, match="integer_only: found True without images"):
+        bnn.compile("net.onnx", integer_only=True)
