@@ -246,3 +246,66 @@ def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
         bnn.calibrate(model, drawn_images(rng, image, 8), keep_float=[x.name], integer_only=True)
     with pytest.raises(bnn.InputError, match="integer_only: found True without images"):
         bnn.compile("net.onnx", integer_only=True)
+
+
+def residual(tf: Any) -> Any:
+    layers = tf.keras.layers
+
+    def normed(x: Any, filters: int, size: int = 3, stride: int = 1) -> Any:
+        x = layers.Conv2D(filters, size, stride, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization()(x)
+
+    image = layers.Input((32, 32, 3))
+    x = layers.ReLU()(normed(image, 16))
+    for filters, stride in ((16, 1), (32, 2), (64, 2)):
+        short = x if stride == 1 else normed(x, filters, 1, stride)
+        x = layers.ReLU()(normed(x, filters, stride=stride))
+        x = layers.ReLU()(layers.Add()([normed(x, filters), short]))
+    return tf.keras.Model(image, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def application(name: str, alpha: float) -> Callable[[Any], Any]:
+    options = {"weights": None, "classifier_activation": None, "classes": 100, "alpha": alpha}
+    return lambda tf: getattr(tf.keras.applications, name)((96, 96, 3), **options)
+
+
+NETWORKS = {
+    "MobileNet": application("MobileNet", 0.25),
+    "MobileNetV2": application("MobileNetV2", 0.35),
+    "residual": residual,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_as_near_as_tensorflow_lite(name: str, rng: Rng, record_property: Callable[[str, object], None]) -> None:
+    """Of random networks whose batch norms have the statistics of images, its full-integer conversion has at most 1 dB
+    less noise in the outputs."""
+    tf = pytest.importorskip("tensorflow")
+    tf.keras.utils.set_random_seed(int(rng.integers(2**31)))
+    source = NETWORKS[name](tf)
+    coarse = rng.normal(size=(164, 8, 8, 3)) / 2
+    images = np.clip(tf.image.resize(coarse, source.input_shape[1:3], "bicubic"), -1, 1).astype(np.float32)
+    for layer in source.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    source(images[:64], training=True)
+    shown, tested = images[:100], images[100:]
+    converter = tf.lite.TFLiteConverter.from_keras_model(source)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([x[None]] for x in shown)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(given["index"], tested.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given["index"], tested)
+    interpreter.invoke()
+    ours = bnn.compile(source, calibrate=shown, integer_only=True)
+    expected = np.asarray(source(tested, training=False))
+    found = {"bnn": ours(tested), "TensorFlow Lite": interpreter.get_tensor(result["index"])}
+    decibels = {who: 20 * np.log10(rms(expected) / rms(y - expected)) for who, y in found.items()}
+    for who, value in decibels.items():
+        record_property(who, f"{value:.1f} dB")
+    print(name, decibels)
+    assert decibels["bnn"] >= decibels["TensorFlow Lite"] - 1, decibels
