@@ -309,3 +309,19 @@ def test_as_near_as_tensorflow_lite(name: str, rng: Rng, record_property: Callab
         record_property(who, f"{value:.1f} dB")
     print(name, decibels)
     assert decibels["bnn"] >= decibels["TensorFlow Lite"] - 1, decibels
+
+
+def test_dead_and_large_filters(rng: Rng) -> None:
+    """Whose numbers would have no place beside the others': each keeps to its own, and shifts are moderate."""
+    image = input_node("x", (5, 5, 3))
+    w, b = rng.normal(size=(8, 3, 3, 3)), rng.normal(size=8)
+    w[:4] *= np.array([0.0, 0.0, 1e-12, 1e-7])[:, None, None, None]
+    b[:4] = [0.0, 3.0, 2.0, -1.5]
+    x = make("add", make("conv2d", image, constant(w), attrs=ConvAttrs(), name="conv"), constant(b), name="conv")
+    images = drawn_images(rng, image, 20)
+    model = compiled([image], x)
+    check(model, images)
+    made = bnn.calibrate(model, images, method="minmax", integer_only=True).model
+    assert np.abs(made(images) - model(images)).max(axis=(0, 1, 2)).max() < 1.5 * np.ptp(model(images)) / 255
+    (conv,) = (n for n in decode(made.to_bytes()).schedule if n.op == "qconv2d")
+    assert conv.inputs[5].value.min() >= -22 and conv.inputs[5].value.max() < 0

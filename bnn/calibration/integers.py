@@ -48,6 +48,7 @@ from .units import Units, is_mean, line
 from .weights import whole_filters
 
 _REMEDY = "calibrate without integer_only (--integer-only), or take the layer out of the network"
+_MOST_RIGHT = 21  # bits; sums are below 2**30
 Made = tuple[Node, Bytes]
 
 
@@ -226,8 +227,9 @@ def _requantized(
     products = math.prod(weights.shape[1:])
     if products > MOST_BYTE_PRODUCTS:
         raise unsupported(node, f"{products:,} products a sum are more than {MOST_BYTE_PRODUCTS:,}")
-    # A term far above the sums takes a coarser scale, so that it has its place beside them.
-    least = np.abs(term) / (scale * (MOST_BIAS - 1))
+    # Coarser steps: where a term is far above the sums, so that it has its place beside them; and where a result is
+    # hardly there, so that kernels shift all sums to the right by a moderate number of bits.
+    least = np.maximum(np.abs(term) / (scale * (MOST_BIAS - 1)), of.ranges[node].scale / scale * 2.0**-_MOST_RIGHT)
     whole, steps = whole_filters(weights, least)
     bias = np.rint(term / (scale * steps)).astype(np.int64)
     numbers = (bias, *filters_multipliers(scale, steps, of.ranges[node].scale))

@@ -243,6 +243,19 @@ def test_calibration(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_integers(tmp_path: Path) -> None:
+    """python tools/benchmark.py integers --docs PAGE"""
+    document = tmp_path / "int8.md"
+    document.write_text((ROOT / "docs" / "howto" / "int8.md").read_text("utf-8"), "utf-8")
+    few = ("--network", "MobileNetV2-0.5", "--rounds", "1", "--slice", "0.1")
+    done = run("benchmark.py", "integers", *few, "--docs", str(document), "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert min(row["floats"], row["int8"], row["integers"], row["xnnpack"]) > 0
+    assert row["bytes_integers"] < 0.4 * row["bytes_floats"] and "| MobileNetV2-0.5 | " in document.read_text("utf-8")
+
+
+@pytest.mark.slow
 @needs_cc
 def test_kernels_as_json(tmp_path: Path) -> None:
     plot = tmp_path / "roofline.png"
