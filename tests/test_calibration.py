@@ -93,6 +93,9 @@ def test_real_images_keep_their_classes(digits: tuple[Array, Array], method: str
     assert right > before - 0.003
     known = tuple(net.evaluate(images[:500], classes[:500]).accuracy for net in (model, found.model))
     assert found.accuracy == known and f"; accuracy {known[1]:.2%} (before: {known[0]:.2%})" in str(found)
+    assert found.float_ops == 4 and str(found).endswith(
+        "ops of floats: 4"
+    )  # the first layer's slots, and the last ones
     assert found.images == 500 and found.same is not None and found.same >= 498
     assert [op.op for op in found.model.ops][:2] == ["quantize", "qconv2d"]
     assert found.model.ops[1].note == f"int8 after training, {layer.snr:.1f} dB"

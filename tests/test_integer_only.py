@@ -114,7 +114,7 @@ class Drawn:
 
     def clamp(self, x: Node) -> Node:
         return self.make(
-            "clamp", x, attrs=ClampAttrs(*[(0.0, INF), (0.0, 6.0), (-1.0, 1.5)][int(self.rng.integers(3))])
+            "clamp", x, attrs=ClampAttrs(*[(0.0, INF), (0.0, 6.0), (-1.0, 1.5), (0.5, 1.0)][int(self.rng.integers(4))])
         )
 
     def curve(self, x: Node) -> Node:
@@ -153,6 +153,7 @@ class Drawn:
             lambda: self.make("reshape", x, attrs=ReshapeAttrs((w, h, c))),
             lambda: self.make("gather", x, constant(np.arange(h * w * c).reshape(h, w, c)[h // 3 :, ::2], DType.i32)),
             lambda: self.make("add", x, constant(self.rng.normal(size=(h, w, c)))),
+            lambda: self.make("sub", self.numbers(x, -1, 1), x),
         ]
         return moves[int(self.rng.integers(len(moves)))]()
 
@@ -322,6 +323,8 @@ def test_dead_and_large_filters(rng: Rng) -> None:
     model = compiled([image], x)
     check(model, images)
     made = bnn.calibrate(model, images, method="minmax", integer_only=True).model
-    assert np.abs(made(images) - model(images)).max(axis=(0, 1, 2)).max() < 1.5 * np.ptp(model(images)) / 255
-    (conv,) = (n for n in decode(made.to_bytes()).schedule if n.op == "qconv2d")
+    graph = decode(made.to_bytes())
+    step = np.diff(graph.outputs[0].inputs[1].value)[0]
+    assert np.abs(made(images) - model(images))[..., :4].max() < 0.7 * step
+    (conv,) = (n for n in graph.schedule if n.op == "qconv2d")
     assert conv.inputs[5].value.min() >= -22 and conv.inputs[5].value.max() < 0
