@@ -328,3 +328,26 @@ def test_dead_and_large_filters(rng: Rng) -> None:
     assert np.abs(made(images) - model(images))[..., :4].max() < 0.7 * step
     (conv,) = (n for n in graph.schedule if n.op == "qconv2d")
     assert conv.inputs[5].value.min() >= -22 and conv.inputs[5].value.max() < 0
+
+
+def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
+    """Against ONNX Runtime: signs of bytes may turn near 0, the binary layer behind them is compared exactly."""
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    helper, of_array = onnx.helper, onnx.numpy_helper.from_array
+    weights = {"a": rng.normal(size=(16, 3, 3, 3)) / 5, "c": rng.choice([-1.0, 1.0], (8, 16, 3, 3))}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["1"], name="first", pads=[1] * 4),
+        helper.make_node("Sign", ["1"], ["2"], name="sign"),
+        helper.make_node("Conv", ["2", "c"], ["3"], name="binary"),
+        helper.make_node("Sign", ["3"], ["y"], name="last"),
+    ]
+    ends = [helper.make_tensor_value_info(n, 1, ["N", *shape]) for n, shape in (("x", (3, 9, 9)), ("y", (8, 7, 7)))]
+    arrays = [of_array(w.astype(np.float32), name) for name, w in weights.items()]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], arrays)
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    images = rng.normal(size=(20, 3, 9, 9)).astype(np.float32)
+    model = bnn.compile(source, zero=1, calibrate=images, integer_only=True)
+    report = bnn.verify(source, model, images, zero=1)
+    assert report.ok, str(report)
+    assert [layer.different for layer in report.layers if layer.layer in ("binary", "last")] == [0, 0]

@@ -270,7 +270,16 @@ def _compared(
     attrs = ConvAttrs(
         attrs.stride, attrs.dilation, attrs.pads, groups=attrs.groups, slots=slots, layer_slots=("zeros",), out=DType.b1
     )
-    return make("qconv2d", x, constant(weights, DType.i8), *operands, attrs=attrs, name=node.name, tap=node.tap)
+    return make(
+        "qconv2d",
+        x,
+        constant(weights, DType.i8),
+        *operands,
+        attrs=attrs,
+        name=node.name,
+        tap=node.tap,
+        origin=node.origin,
+    )
 
 
 def _bits(node: Node, x: Node, q: Bytes) -> Node:
