@@ -243,6 +243,12 @@ def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
         wanted = rf"layer '{layer}' \(\w+\) would stay float: {why}.*; calibrate without integer_only"
         with pytest.raises(bnn.UnsupportedOpError, match=wanted):
             bnn.calibrate(model, drawn_images(rng, image, 8), integer_only=True)
+    signs = make("sign", make("add", make("sign", x, name="signs"), constant([0.1])), name="signs")
+    both = compiled([image], signs, make("mul", signs, drawn.conv_like(x), name="product"))  # an output, and read
+    with pytest.raises(
+        bnn.UnsupportedOpError, match=r"layer 'signs' \(unpack\) would stay float: no op turns bits into"
+    ):
+        bnn.calibrate(both, drawn_images(rng, image, 8), integer_only=True)
     with pytest.raises(bnn.InputError, match="with integer_only no layer stays float"):
         bnn.calibrate(model, drawn_images(rng, image, 8), keep_float=[x.name], integer_only=True)
     with pytest.raises(bnn.InputError, match="integer_only: found True without images"):

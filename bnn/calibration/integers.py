@@ -170,7 +170,7 @@ def _cast(of: Integers, node: Node, core: Node) -> Made:
 
 
 def _unpack(of: Integers, node: Node, core: Node) -> Node:
-    if node.data[0] not in of.raw or node not in of.outputs:
+    if node not in of.outputs or any(node in reader.data for reader in of.units.order):
         raise unsupported(node, _why(node))
     return make("unpack", of.raw[core.inputs[0]], name=node.name, origin=node.origin)
 
