@@ -18,6 +18,7 @@ CASES = {
     "openvino": "Binary 3x3 layers against OpenVINO's BinaryConvolution.",
     "events": "The event-driven engine against the synchronous one.",
     "snn": "Networks of spiking neurons against simulators.",
+    "rounded": "Networks of spiking neurons with weights of eight bits: the decisions that turn.",
     "conversion": "Networks of counters: differences, accuracies and steps.",
     "score": "`bnn score` on JPEG pictures in Parquet files, in one process and on Ray.",
 }

@@ -74,6 +74,7 @@ def record(model: SpikingModel) -> dict[str, Any]:
                 "weights": q.weights,
                 "dtype": "int8" if q.whole else "float32",
                 "scale": q.scale,
+                "scales": q.scales,
                 "delay": q.delay,
                 "synapses": n,
                 "bias": q.biased,
@@ -143,6 +144,6 @@ def _row(model: SpikingModel, q: ProjectionInfo) -> list[str]:
     notes += [f"{int(q.mask.sum()):,} sources"] if q.mask is not None else []
     return [
         q.name, model.populations[q.source].name, model.populations[q.target].name, q.kind, f"{q.weights:,}",
-        "int8" if q.whole else "float32", f"{q.scale:g}" if q.whole else "",
+        "int8" if q.whole else "float32", (f"{q.scales:,}" if q.scales > 1 else f"{q.scale:g}") if q.whole else "",
         quantity(q.delay, "step") if q.delay else "", f"{model.synapses[q.index]:,}", ", ".join(notes),
     ]  # fmt: skip

@@ -63,9 +63,9 @@ def compile(
         tau_syn: of sinabs' LIF: the synaptic time constant in steps, one for all neurons; 0, its default: none.
         min_v_mem: of sinabs: the lowest membrane; -inf, its default: none.
         inputs: what the input sends in a step: "spikes" (0 or 1), "counts" (numbers of spikes) or "values" (real ones).
-        weights: "float32": as they are (stored in eight bits where that is exact).  "int8": rounded to
-            k * 2^-e, -127 <= k <= 127, per node of the file, and its bias to a multiple of 2^-e; the simulator equals
-            it once its own are rounded alike.
+        weights: "float32": as they are (stored in eight bits where that is exact).  "int8": those of each
+            neuron, or channel of a convolution, are rounded to k * m * 2^-e, -127 <= k <= 127, m and e its own, m from
+            8 to 15, and its bias to a multiple of 2^-e; the simulator equals it once its own are rounded alike.
 
     Raises:
         CompileError, UnsupportedOpError: names the node and the reason.

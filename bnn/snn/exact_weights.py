@@ -19,6 +19,7 @@ from .rules import Emits
 
 EXACT = 2.0**24
 LARGEST = 127  # of an int8 weight that quantization makes
+FACTOR = 16  # a step of quantized weights is less than this times its power of two, so that few bits are added
 
 
 def grid(*values: Array) -> int:
@@ -34,34 +35,62 @@ def grid(*values: Array) -> int:
 
 
 def quantize(weights: Floats) -> Floats:
-    """Weights k * 2^-e, -127 <= k <= 127, with the largest e for which the largest weight fits; float32, same shape.
+    """Weights k * s, -127 <= k <= 127, with the smallest s = m * 2^-e of each target for which its largest weight fits,
+    m from 8 to 15; float32, same shape: (targets, ...).
 
-    Weights that are all the same stay: a pool's are not trained.
+    What rounding leaves of a weight is added to the target's next one before that is rounded: sources that follow each
+    other, as pixels do, often send together, and then errors cancel.  No weight is a step or more from where it was.
+    A target's weights that are such multiples already stay, and those that are all the same: a pool's are not trained.
     """
-    step = _step(weights)
-    if not step or (weights == weights.reshape(-1)[0]).all():
+    if not weights.any() or (weights == weights.reshape(-1)[0]).all():
         return weights
-    return _multiples(weights, step)
+    flat = weights.reshape(len(weights), -1).astype(np.float64)
+    units = _units(weights)
+    units = np.where(units == 0, 1, units)
+    steps = np.maximum(units * np.ceil(np.abs(flat).max(axis=1) / LARGEST / units), units)
+    rows, left = flat.T / steps, np.zeros(len(flat))
+    for row in rows:  # in place
+        wanted = row + left
+        row[:] = np.clip(np.rint(wanted), -LARGEST, LARGEST)
+        left = np.clip(wanted - row, -0.5, 0.5)
+    kept = _as_bytes(flat.T)[2]
+    return np.asarray(np.where(kept, flat.T, rows * steps).T.reshape(weights.shape), np.float32)
 
 
 def quantize_bias(bias: Floats, weights: Floats) -> Floats:
-    """The bias beside these weights, before they are quantized, as multiples of the same 2^-e: then sums are exact."""
-    step = _step(weights)
-    return _multiples(bias, step) if step else bias
+    """The bias beside these weights, before they are quantized, as multiples of each target's 2^-e: then sums are
+    exact.  ``bias``: (targets,)."""
+    units = _units(weights)
+    units = np.where(units == 0, units.max(), units)
+    return np.asarray(np.rint(bias.astype(np.float64) / units) * units, np.float32) if units.any() else bias
 
 
-def _step(weights: Floats) -> float:
-    """2^-e of quantized weights; 0 if all are 0."""
-    largest = float(np.abs(weights).max(initial=0))
-    return 2.0 ** math.ceil(math.log2(largest / LARGEST)) if largest else 0.0
+def _units(weights: Floats) -> Array:
+    """2^-e of each target's quantized weights; 0 where all are 0."""
+    largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1).astype(np.float64)
+    return np.where(largest > 0, 2.0 ** (np.frexp(largest / LARGEST)[1] - 4.0), 0)  # FACTOR / 2 <= step / unit
 
 
-def _multiples(values: Floats, step: float) -> Floats:
-    return np.asarray(np.rint(values.astype(np.float64) / step) * step, np.float32)
+def _as_bytes(weights: Array) -> tuple[Array, Array, Array]:
+    """(k, s, whether these are exact): weights (n, ...) as k * s, -128 <= k <= 127, with a step s = m * 2^-e along the
+    first axis, m < FACTOR."""
+    mantissas, exponents = np.frexp(weights)
+    whole = np.abs(mantissas * 2.0**24).astype(np.int64)
+    lowest = np.where(whole == 0, 1 << 10, exponents - 25 + np.frexp((whole & -whole).astype(np.float64))[1])
+    units = lowest.min(axis=0)  # 2^units: the largest that all weights are multiples of
+    units = np.where(units == 1 << 10, 0, units)
+    wide = np.ldexp(weights, -units)
+    small = (np.abs(wide).max(axis=0) <= 128 * FACTOR) & (np.abs(wide).sum(axis=0) < EXACT) & (abs(units) < 100)
+    k = np.where(small, wide, 0).astype(np.int64)
+    factors = np.maximum(np.gcd.reduce(k, axis=0), 1)
+    k //= factors
+    exact = small & (factors < FACTOR) & (k.min(axis=0) >= -128) & (k.max(axis=0) <= 127)
+    return k, np.ldexp(factors.astype(np.float64), units), exact
 
 
 def with_int8_weights(network: Network) -> Network:
-    """The network with weights of eight bits where that is exact: those that are k * 2^-e, -128 <= k <= 127."""
+    """The network with weights of eight bits where that is exact: those that are k * 2^-e, -128 <= k <= 127, or
+    k * s with a step s = m * 2^-e for each target, m < FACTOR."""
     return replace(network, projections=[_compact(network, p) for p in network.projections])
 
 
@@ -71,8 +100,20 @@ def _compact(network: Network, p: Projection) -> Projection:
     e = grid(p.weights)
     scaled = p.weights.astype(np.float64) * 2.0 ** min(e, 126)
     if e > 126 or scaled.min() < -128 or scaled.max() > 127:
-        return p
+        return _compact_each(network, p)
     return replace(p, weights=scaled.astype(np.int8), scale=2.0**-e if e > -127 else 1.0)
+
+
+def _compact_each(network: Network, p: Projection) -> Projection:
+    """Eight bits with a scale for each target of a dense layer or channel of a convolution, if that is exact."""
+    if p.kind not in ("dense", "conv") or network.populations[p.target].event:
+        return p
+    grouped = p.weights.astype(np.float64).reshape(p.groups, -1, p.weights.shape[-1])  # weights of a target second
+    k, scales, exact = _as_bytes(grouped.swapaxes(0, 1))
+    if not exact.all():
+        return p
+    weights = k.swapaxes(0, 1).reshape(p.weights.shape).astype(np.int8)
+    return replace(p, weights=weights, scales=scales.reshape(-1).astype(np.float32))
 
 
 def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[str]:
@@ -100,7 +141,7 @@ def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[s
         for p in into:
             if steps[p.source] >= 1 << 20:
                 found[i] = f"{order[p.source].name} sends real values"
-            here = grid(p.weights.astype(np.float64) * p.scale) if p.kind != "window" else 0
+            here = grid(p.real_weights(order[p.target])) if p.kind != "window" else 0
             step = max(step, here + steps[p.source], grid(p.bias) if p.bias is not None else step)
             bound += _most(network, p) * bounds[p.source] + (float(np.abs(p.bias).max()) if p.bias is not None else 0)
         if not found[i] and bound * 2.0 ** max(min(step, 900), -900) >= EXACT:
@@ -114,7 +155,7 @@ def inexact(network: Network, most: Mapping[int, float] | None = None) -> list[s
 
 def _most(network: Network, p: Projection) -> float:
     """The largest sum of |weights| that one target can get from single spikes."""
-    weights = np.abs(p.weights.astype(np.float64)) * abs(p.scale)
+    weights = np.abs(p.real_weights(network.populations[p.target]))
     if p.kind == "dense":
         return float(weights.sum(axis=0).max(initial=0))
     if p.kind == "window":

@@ -18,7 +18,7 @@ LANES = 32  # neurons that the runtime updates together
 SLACK = 512  # bytes after weights between event populations, which the runtime reads
 ROW = 16  # elements: rows of dense weights have a multiple
 POPULATION = struct.Struct("<BBBBB3xIIII2I2I16I2IIII4x")  # 8 parameters
-PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIIII2I2I7fI8x")
+PROJECTION = struct.Struct("<BBBxIIIf2I2I2I2IIIIII2I2I7fI2I")
 # The counts, whether channels come first and dt; the simulator.
 FORMAT = Format(
     ".snn", b"\x89SNN\r\n\x1a\n", 1, "IIIf",
@@ -100,7 +100,7 @@ def _projection(network: Network, p: Projection, strings: Section, data: Section
         KINDS.index(p.kind), p.whole, flags, p.source, p.target, p.delay, p.scale,
         *kernel, *p.stride, *p.padding, *p.dilation, p.groups, line, row, mask, p.origin,
         *(_array(p.bias, data) if p.bias is not None else (0, 0)), *strings.add(p.name.encode()), *numbers,
-        signal,
+        signal, *(_array(p.scales, data) if p.scales is not None else (0, 0)),
     )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ class _Reader:
     def projection(self, fields: tuple[Any, ...], populations: list[Population]) -> Projection:
         kind, whole, flags, source, target, delay, scale = fields[:7]
         kernel, stride, padding, dilation = (fields[i : i + 2] for i in (7, 9, 11, 13))
-        groups, line, row, mask, origin, bias, period, name, length, *numbers, signal = fields[15:]
+        groups, line, row, mask, origin, bias, period, name, length, *numbers, signal, scales, count = fields[15:]
         before, after = populations[source], populations[target]
         dtype = "i1" if whole else "<f4"
         found = Projection(
@@ -191,6 +191,8 @@ class _Reader:
             found.mask = np.unpackbits(words, bitorder="little")[: before.size].astype(bool)
         if flags & 2:
             found.bias = self.values(bias, (period,))
+        if count:
+            found.scales = self.values(scales, (count,))
         if flags & 16:
             found.learning = Feedback(signal, *numbers[1:6])
         elif flags & 4:

@@ -66,7 +66,8 @@ class PopulationInfo:
 
 @dataclass(frozen=True)
 class ProjectionInfo:
-    """``whole``: weights are int8, with one ``scale``; ``weights`` is their number.
+    """``whole``: weights are int8, with one ``scale``, or ``scales`` of them, for each channel or neuron of the target;
+    ``weights`` is their number.
 
     ``kernel``, ``stride``, ``padding``, ``dilation`` (rows, columns) and ``groups`` are a convolution's.  ``mask``: the
     sources that take part (n,), bool; None: all.  ``biased``: it adds a bias from step ``delay`` on.  ``learns``: its
@@ -81,6 +82,7 @@ class ProjectionInfo:
     target: int
     delay: int
     scale: float
+    scales: int
     weights: int
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -157,8 +159,9 @@ class OpenedNetwork(OpenedFile):
             (int(x[0]), int(x[1])) for x in (info.kernel, info.stride, info.padding, info.dilation)
         )
         return ProjectionInfo(
-            index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.weights,
-            kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns), info.origin,
+            index, name, kind, bool(info.whole), info.source, info.target, info.delay, info.scale, info.scales,
+            info.weights, kernel, stride, padding, dilation, info.groups, mask, bool(info.biased), bool(info.learns),
+            info.origin,
         )  # fmt: skip
 
     def packed(self, population: int, x: Floats) -> Array | None:

@@ -118,7 +118,8 @@ class Population:
 class Projection:
     """Weights from one population to another (their places in the network).
 
-    ``weights``: float32, or int8 with ``scale``.  dense: (sources, targets).  conv: (source channels, kernel h, kernel
+    ``weights``: float32, or int8 with ``scale``, or instead with ``scales`` of the targets: as a population's bias,
+    of a convolution one per channel.  dense: (sources, targets).  conv: (source channels, kernel h, kernel
     w, target channels of the group).  diagonal: from each neuron to that of the same number: one element, (c,) or (n,).
     ``mask``: the sources that take part (n,), bool; None: all.  ``bias``: as a population's, but only from step
     ``delay`` on: what a recurrent connection adds once there was a previous step.  Among own currents of a recurrent
@@ -148,11 +149,25 @@ class Projection:
     name: str = ""
     learning: Learning | Feedback | None = None
     origin: int = 0
+    scales: Floats | None = None
 
     @property
     def whole(self) -> bool:
         """Whether sums are integers."""
         return bool(self.weights.dtype == np.int8)
+
+    def real_weights(self, target: Population) -> Array:
+        """Weights times their scales, float64; ``target``: the population."""
+        weights = self.weights.astype(np.float64) * self.scale
+        if self.scales is None:
+            return weights
+        if self.kind == "conv":
+            sources, width = weights.shape[0], weights.shape[3]
+            group = np.arange(sources) // (sources // self.groups)
+            return np.asarray(weights * cycled(self.scales, target.channels).reshape(-1, width)[group][:, None, None])
+        if self.kind == "diagonal":
+            weights = cycled(weights, target.size)
+        return np.asarray(weights * target.per_neuron(self.scales))
 
 
 @dataclass(eq=False)
@@ -398,6 +413,8 @@ def _check_projection(network: Network, p: Projection, name: str) -> None:
         raise CompileError(f"{name}: found int8 weights of real values from {source.name}, expected float32")
     if not p.whole and p.scale != 1:
         raise CompileError(f"{name}: found a scale of float32 weights, expected int8")
+    if p.scales is not None:
+        _check_scales(name, p, target)
     if p.mask is not None and (p.mask.dtype != bool or p.mask.shape != (source.size,)):
         raise CompileError(
             f"{name}: found a mask of {p.mask.dtype}, shape {p.mask.shape}, expected bool, ({source.size},)"
@@ -411,6 +428,20 @@ def _check_projection(network: Network, p: Projection, name: str) -> None:
     _check_weights(name, p, source, target)
     if p.learning is not None:
         _check_learning(network, name, p)
+
+
+def _check_scales(name: str, p: Projection, target: Population) -> None:
+    assert p.scales is not None
+    sizes = (target.channels,) if p.kind == "conv" else (1, target.channels, target.size)
+    if not p.whole or target.event or p.scale != 1:
+        raise CompileError(
+            f"{name}: found scales of targets, expected int8 weights, a scale of 1, no event populations"
+        )
+    if p.scales.dtype != np.float32 or p.scales.size not in sizes or not np.isfinite(p.scales).all():
+        raise CompileError(
+            f"{name}: found scales of {p.scales.dtype}, {p.scales.size} elements, expected finite float32, "
+            f"{' or '.join(map(str, sorted(set(sizes))))}"
+        )
 
 
 def _check_look(name: str, p: Projection, source: Population, target: Population) -> None:

@@ -200,7 +200,8 @@ class Oracle:
             sent = np.where(p.mask, sent, np.float32(0))
         if p.whole:
             sums = self._add(p, np.zeros(population.size, np.int32), sent.astype(np.int32))
-            return current + sums.astype(np.float32) * np.float32(p.scale)
+            scale = np.float32(p.scale) if p.scales is None else population.per_neuron(p.scales)
+            return current + sums.astype(np.float32) * scale
         return self._add(p, current, sent)
 
     def _add(self, p: Projection, sums: Array, sent: Array) -> Array:

@@ -87,7 +87,7 @@ def _magnitudes(network: Network, biases: bool = True) -> Network:
     populations = [replace(p, bias=np.abs(p.bias) * np.float32(biases)) for p in network.populations]
     projections = [
         replace(
-            p, weights=np.abs(p.weights.astype(np.float32)) * np.float32(abs(p.scale)), scale=1.0,
+            p, weights=np.abs(p.real_weights(network.populations[p.target])).astype(np.float32), scale=1.0, scales=None,
             bias=np.abs(p.bias) if p.bias is not None and biases else None,
         )
         for p in network.projections

@@ -69,12 +69,13 @@ typedef enum bnn_snn_kind {
 
 typedef struct bnn_snn_projection_info {
     bnn_snn_kind kind;
-    int whole;  /* weights are int8, with one scale */
+    int whole;  /* weights are int8 */
     int learns; /* weights, float32, change while the state learns */
     uint32_t source, target, delay;
     uint32_t origin; /* as a population's */
-    float scale;
-    size_t weights;                                         /* their number */
+    float scale;     /* of all int8 weights */
+    uint32_t scales; /* their number: above 1, one per channel or neuron of the target, instead of `scale` */
+    size_t weights;  /* their number */
     uint32_t kernel[2], stride[2], padding[2], dilation[2]; /* of a convolution: rows, columns */
     uint32_t groups;                                        /* likewise */
     int biased;                                             /* it adds a bias from step `delay` on */

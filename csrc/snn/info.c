@@ -69,6 +69,7 @@ bnn_status bnn_snn_get_projection(const bnn_snn *net, uint32_t projection, bnn_s
         .delay = p->delay,
         .origin = p->origin,
         .scale = p->scale,
+        .scales = p->whole ? p->scales.data == NULL ? 1 : p->scales.period : 0,
         .weights = (size_t)p->count,
         .kernel = {p->kernel[0], p->kernel[1]},
         .stride = {p->stride[0], p->stride[1]},

@@ -8,6 +8,7 @@ enum {
     PROJECTION_BYTES = 128,
     LEARNING_AT = 88, /* in a projection */
     SIGNAL_AT = 116,
+    SCALES_AT = 120,
     MOST_POPULATIONS = 4096,
     MOST_PROJECTIONS = 16384,
     MOST_NEURONS = 1 << 24,
@@ -376,7 +377,8 @@ static bnn_status read_learning(const struct reader *r, const unsigned char *at,
     for (size_t k = 0; k < 7; k++)
         memcpy(numbers[k], at + LEARNING_AT + 4 * k, sizeof(float));
     n->signal = bnn_load32(at + SIGNAL_AT);
-    for (size_t k = n->feedback ? SIGNAL_AT + 4 : p->learns ? SIGNAL_AT : LEARNING_AT; k < PROJECTION_BYTES; k++)
+    const size_t end = p->scales.data == NULL ? PROJECTION_BYTES : SCALES_AT;
+    for (size_t k = n->feedback ? SIGNAL_AT + 4 : p->learns ? SIGNAL_AT : LEARNING_AT; k < end; k++)
         WANT(at[k] == 0, BNN_ERROR_FORMAT, "byte without a meaning", at[k], 0);
     if (!p->learns)
         return BNN_OK;
@@ -424,6 +426,8 @@ static bnn_status read_projection(struct reader *r, uint32_t number, const struc
          0);
     memcpy(&p->scale, at + 16, sizeof p->scale);
     BNN_TRY(read_weights(r, at, p, from, to));
+    if (p->whole && !bnn_snn_is_event(to) && bnn_load32(at + SCALES_AT + 4) != 0)
+        BNN_TRY(read_array(r, at + SCALES_AT, to, &p->scales));
     if (at[2] & MASKED) {
         const void *mask = NULL;
         BNN_TRY(read_data(r, bnn_load32(at + 64), bnn_snn_words(from->n) * 4, &mask));

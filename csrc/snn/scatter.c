@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Projections: the weights of the sources that sent something are added to the targets' currents, from the lowest source
- * to the highest.  Rows of whole numbers are summed apart, and then added with their scale. */
+ * to the highest.  Rows of whole numbers are summed apart, and then added with their scales. */
 #include "snn/snn.h"
 
 #include <string.h>
@@ -298,6 +298,20 @@ static void add_bias(const struct bnn_snn_state *s, const struct bnn_snn_project
         current[i] += p->bias.data[i % p->bias.period];
 }
 
+/* Adds the sums of whole numbers in a span of targets, which are zeros again. */
+static void add_scaled(const struct bnn_snn_state *s, const struct bnn_snn_projection *p,
+                       const struct bnn_snn_span *span, float *to)
+{
+    const uint32_t end = span->first + span->count, each = p->scales.data != NULL;
+    const uint32_t some = each ? BNN_SNN_LANES : span->count; /* as many scales are contiguous */
+    uint32_t *sums = s->sums + span->first;
+    to += span->first;
+    for (uint32_t i = span->first; i < end; i += some, to += some, sums += some)
+        s->net->kernels->add_scaled(to, sums, each ? p->scales.data + i % p->scales.period : &p->scale, each,
+                                    end - i < some ? end - i : some);
+    memset(s->sums + span->first, 0, (span->end_block - span->block) * BNN_SNN_LANES * sizeof *s->sums);
+}
+
 void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
 {
     const struct bnn_snn_projection *p = &s->net->projections[projection];
@@ -348,8 +362,6 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
         }
     }
     for (struct bnn_snn_span span = {0};
-         p->whole && bnn_snn_next_span(to->skips ? s->reached : neurons->visits, to->n, &span);) {
-        s->net->kernels->add_scaled(sums.floats + span.first, s->sums + span.first, p->scale, span.count);
-        memset(s->sums + span.first, 0, (span.end_block - span.block) * BNN_SNN_LANES * sizeof *s->sums);
-    }
+         p->whole && bnn_snn_next_span(to->skips ? s->reached : neurons->visits, to->n, &span);)
+        add_scaled(s, p, &span, sums.floats);
 }

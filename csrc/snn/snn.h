@@ -40,7 +40,8 @@ struct bnn_snn_learning {
 struct bnn_snn_projection {
     uint8_t kind, whole, learns;
     uint32_t source, target, delay;
-    float scale;
+    float scale;                  /* of whole numbers */
+    struct bnn_per_neuron scales; /* likewise, of each target, instead; or none */
     uint32_t kernel[2], stride[2], padding[2], dilation[2], groups;
     const void *weights;  /* dense: rows of `row` elements; conv: see scatter.c */
     uint32_t row;         /* diagonal: the period */

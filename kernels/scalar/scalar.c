@@ -330,10 +330,13 @@ static void sum_windows(float *sums, size_t targets, const float *rows, size_t w
         sum_rows(sums, rows, width, index, values, n, width);
 }
 
-static void add_scaled(float *dst, const uint32_t *sums, float scale, size_t count)
+static void add_scaled(float *dst, const uint32_t *sums, const float *scales, size_t step, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    const float scale = *scales;
+    for (size_t i = 0; step == 0 && i < count; i++) /* a loop of its own: `scale` stays in a register */
         dst[i] += (float)(int32_t)sums[i] * scale;
+    for (size_t i = 0; step != 0 && i < count; i++)
+        dst[i] += (float)(int32_t)sums[i] * scales[i];
 }
 
 static void nonzero(uint32_t *dst, const float *src, size_t count)

@@ -144,6 +144,11 @@ def draw_network(rng: Any, weights: str | None = None, rule: str = "") -> Networ
         delay = int(rng.integers(1, 5))
         projections.append(Projection(source, target, "dense", value, scale, delay, mask=mask, bias=bias, name="more"))
     populations[-1].output = True
+    for p in projections:
+        if p.whole and rng.random() < 0.5:
+            channels, n = populations[p.target].channels, populations[p.target].size
+            count = channels if p.kind == "conv" else int(rng.choice([1, channels, n]))
+            p.scale, p.scales = 1.0, rng.uniform(0.002, 0.02, count).astype(np.float32)
     return Network(populations, projections, dt=1e-3, simulator="none")
 
 

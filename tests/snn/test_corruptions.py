@@ -185,6 +185,7 @@ def test_values(number: int, offset: int, element: int | slice, value: float, te
     assert f": {text}: found" in refused(changed(*((start + 4 * k, "f", value) for k in places)))
 
 
+(ONE,) = struct.unpack_from("<I", DATA, place("population", 1, 40))  # line of a parameter of one element
 LAST = FORMAT.header.unpack_from(DATA)[13] // 64 - 1  # line of the data, too few for any weights
 PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (0, [(0, "B", 5)], "kind (at most)"),
@@ -219,6 +220,8 @@ PROJECTION_EDITS: list[tuple[int, list[tuple[int, str, float]], str]] = [
     (0, [(2, "B", 2), (72, "I", 2**31), (76, "I", 1)], "bytes of data after an offset"),
     (0, [(80, "I", 2**31)], "end of a name"),
     (0, [(100, "B", 1)], "byte without a meaning"),
+    (0, [(124, "B", 1)], "byte without a meaning"),
+    (4, [(120, "I", ONE), (124, "I", 2)], "elements of a parameter or bias (1, channels, or neurons)"),
     (4, [(2, "B", 4)], "learning of dense float32 weights of all sources (1: yes)"),
     (5, [(2, "B", 4)], "learning of dense float32 weights of all sources (1: yes)"),
     (3, [(2, "B", 5)], "learning of dense float32 weights of all sources (1: yes)"),

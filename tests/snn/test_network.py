@@ -72,6 +72,11 @@ def changed(what: str, number: int = 0, **values: Any) -> Any:
             "projection 0: learning: nu_pre: found '1e-4', expected a number",
         ),
         (changed("projections", weights=np.ones(1, np.int8), scale=1e50), "a weight or a scale that is not finite"),
+        (changed("projections", scales=np.ones(1, np.float32)), "found scales of targets, expected int8 weights"),
+        (
+            changed("projections", weights=np.ones(1, np.int8), scales=np.ones(3, np.float32)),
+            "found scales of float32, 3 elements, expected finite float32, ",
+        ),
         (changed("network", dt=np.nan), "network: dt: found nan, expected seconds from 0 to 1e.06"),
         (changed("network", dt=-1.0), "network: dt: found -1.0, expected seconds"),
         (changed("network", simulator=None), "network: simulator: found None, expected text"),

@@ -43,22 +43,30 @@ def test_grid(values: list[float], expected: int) -> None:
 def test_quantized_weights_are_whole_and_near() -> None:
     print(f"BNN_TEST_SEED={SEED}")
     rng = np.random.default_rng(SEED)
-    for _ in range(50):
-        weights = (rng.normal(size=rng.integers(30, 300)) * 10.0 ** rng.integers(-6, 6)).astype(np.float32)
-        found = quantize(weights)
-        step = 2.0 ** -grid(found)
-        assert np.abs(found).max() <= 127 * step <= 2.01 * np.abs(weights).max() * 127 / 126
-        assert (np.abs(found - weights) <= np.abs(weights).max() / 127).all()
-        assert (quantize(found) == found).all()
-        bias = (rng.normal(size=5) * np.abs(weights).max()).astype(np.float32)
+    for _ in range(20):
+        sizes = 10.0 ** rng.uniform(-6, 6, (int(rng.integers(2, 20)), 1))  # of each target
+        weights = (rng.normal(size=(len(sizes), int(rng.integers(30, 300)))) * sizes).astype(np.float32)
+        weights[0] *= rng.random() < 0.8  # a target may have no weights
+        found, bias = quantize(weights), (rng.normal(size=len(sizes)) * sizes[:, 0]).astype(np.float32)
         rounded = quantize_bias(bias, weights)
-        assert (np.rint(rounded / step) == rounded / step).all() and (np.abs(rounded - bias) <= step / 2).all()
-        assert (quantize_bias(rounded, found) == rounded).all()
-        assert inexact(chain(found[:, None], bias=float(rounded[0]))) == ["", ""]
-        third = float(np.float32(1 / 3)) * 2.0 ** np.floor(np.log2(np.abs(found).max()))  # of 24 bits
-        assert "weights and bias have no common step" in inexact(chain(found[:, None], bias=third))[1]
+        (compact,) = with_int8_weights(chain(np.ascontiguousarray(found.T))).projections
+        scales = compact.scales
+        assert compact.whole and scales is not None
+        assert (compact.weights.T.astype(np.float32) * scales[:, None] == found).all()
+        for w, q, b, r in zip(weights, found, bias, rounded, strict=True):
+            most = np.abs(w).max() / 127 * 9 / 8  # the largest step: nine where eight do not do
+            off = q.astype(np.float64) - w
+            assert (np.abs(off) <= most * 1.001).all()
+            assert (np.abs(off.cumsum()) <= most * 0.51).all()  # what rounding leaves is carried on
+            assert abs(r - b) <= np.abs(weights if not w.any() else w).max() / 127 / 15
+            assert inexact(chain(q[:, None], bias=float(r) if w.any() else 0)) == ["", ""]
+        assert (quantize(found) == found).all()
+        units = rng.integers(-127, 128, (9, 9)).astype(np.float32) / 64  # as they were trained
+        assert (quantize(units) == units).all()
+        third = float(np.float32(1 / 3)) * 2.0 ** np.floor(np.log2(np.abs(found[1]).max()))  # of 24 bits
+        assert "weights and bias have no common step" in inexact(chain(found[1:2].T, bias=third))[1]
     assert (quantize_bias(bias, weights * 0) == bias).all()
-    same = np.full(9, 1 / 9, np.float32)
+    same = np.full((3, 3), 1 / 9, np.float32)
     assert quantize(same) is same
 
 
@@ -79,6 +87,21 @@ def test_weights_of_eight_bits_change_nothing_that_is_exact() -> None:
             for i, sent in a.sent.items():
                 assert (sent == b.sent[i]).all()
     assert whole
+
+
+@pytest.mark.parametrize("factor", [1, 15, 17])
+def test_scales_of_targets_have_few_bits(factor: int) -> None:
+    """Float sums of multiples of s are exact only while s has few bits."""
+    weights = np.float32([[127 * factor, 1], [-factor, 127]]) / 64
+    (found,) = with_int8_weights(chain(weights)).projections
+    assert found.whole == (factor < 16)
+    kernel = np.float32([[1, 3], [2, 127], [127 * 15, 15], [15, 30]]).reshape(4, 1, 2, 1)
+    grouped = chain(weights)
+    grouped.populations = [Population("in", (1, 2, 4)), replace(grouped.populations[1], shape=(1, 1, 2))]
+    grouped.projections = [Projection(0, 1, "conv", kernel, groups=2)]
+    (conv,) = with_int8_weights(grouped).projections
+    assert conv.whole and conv.scales is not None and conv.scales.tolist() == [1, 15]
+    assert (conv.real_weights(grouped.populations[1]) == kernel).all()
 
 
 def test_why_a_sum_is_not_exact() -> None:

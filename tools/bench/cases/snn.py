@@ -51,7 +51,7 @@ def dense(int8: bool) -> SpikingModel:
     populations = [Population("input", (SIZES[0],))]
     populations += [Population(f"lif{i}", (n,), neurons, dict(parameters)) for i, n in enumerate(SIZES[1:])]
     populations[-1].output = True
-    projections = [Projection(i, i + 1, "dense", quantize(w) if int8 else w) for i, w in enumerate(weights())]
+    projections = [Projection(i, i + 1, "dense", quantize(w.T).T if int8 else w) for i, w in enumerate(weights())]
     network = Network(populations, projections)
     return build(with_int8_weights(network) if int8 else network)
 
