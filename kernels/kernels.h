@@ -222,8 +222,8 @@ struct bnn_spike_kernels {
                           const uint32_t *values, size_t n, size_t count);
     /* dst[i] = dst[i] + (float)(int32_t)sums[i] * scales[i * step], each rounded; step: 0 or 1 */
     void (*add_scaled)(float *dst, const uint32_t *sums, const float *scales, size_t step, size_t count);
-    /* bit i of dst = src[i] != 0, tail bits zero */
-    void (*nonzero)(uint32_t *dst, const float *src, size_t count);
+    /* bit i of dst = src[i] != 0, tail bits zero; returns whether a value is neither 0 nor 1 */
+    int (*nonzero)(uint32_t *dst, const float *src, size_t count);
     /* The numbers of the bits that are set, rising; returns how many.  May write 32 elements beyond them. */
     size_t (*find_bits)(uint32_t *index, const uint32_t *words, size_t count);
 };

@@ -231,7 +231,7 @@ static uint64_t mark(struct bnn_snn_state *s, const struct bnn_snn_population *p
     uint32_t *marks = bnn_snn_marks(p, frame);
     uint64_t sent = 0;
     if (p->emits != BNN_SNN_SPIKES) {
-        s->net->kernels->nonzero(s->bits, (const float *)(const void *)frame + span->first, span->count);
+        (void)s->net->kernels->nonzero(s->bits, (const float *)(const void *)frame + span->first, span->count);
         words = s->bits;
     }
     for (uint32_t block = span->block; block < span->end_block; block++, words++) {

@@ -16,7 +16,7 @@ static size_t collect(const struct bnn_snn_state *s, const struct bnn_snn_projec
         const uint32_t *words = (const uint32_t *)(const void *)frame + span.block;
         const size_t count = span.end_block - span.block;
         if (from->emits != BNN_SNN_SPIKES) {
-            s->net->kernels->nonzero(s->bits, values + span.first, span.count);
+            (void)s->net->kernels->nonzero(s->bits, values + span.first, span.count);
             words = s->bits;
         }
         for (size_t k = 0; p->mask != NULL && k < count; k++)

@@ -339,14 +339,18 @@ static void add_scaled(float *dst, const uint32_t *sums, const float *scales, si
         dst[i] += (float)(int32_t)sums[i] * scales[i];
 }
 
-static void nonzero(uint32_t *dst, const float *src, size_t count)
+static int nonzero(uint32_t *dst, const float *src, size_t count)
 {
+    int others = 0;
     for (size_t first = 0; first < count; first += 32) {
         uint32_t word = 0;
-        for (size_t i = first; i < count && i < first + 32; i++)
+        for (size_t i = first; i < count && i < first + 32; i++) {
             word |= (uint32_t)(src[i] != 0) << i % 32;
+            others |= (src[i] != 0) & (src[i] != 1);
+        }
         dst[first / 32] = word;
     }
+    return others;
 }
 
 static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
