@@ -184,8 +184,9 @@ def test_rounded_weights_and_biases_make_sums_exact(call: Any, nir: Path, tmp_pa
         text = call("snn", "verify", nir, net, "--rate", 0.3)
         assert text.status == 0 and ("proven: every sum is exact" in text.out) == (weights == "int8")
         assert ("weights (to eight bits) and biases are rounded on both sides" in text.out) == (weights == "int8")
-    scale = network.projections[0].scale
-    assert network.projections[0].whole and not (network.populations[1].bias % scale).any()
+    scales, bias = network.projections[0].scales, network.populations[1].bias
+    assert network.projections[0].whole and scales is not None
+    assert len(scales) == 10 and not (bias % 2.0 ** (np.frexp(scales)[1] - 5)).any()
 
 
 @pytest.mark.parametrize(
