@@ -187,6 +187,9 @@ def draw_quiet_network(rng: Any) -> Network:
         if k == 1 and populations[1].emits in (Emits.COUNTS, Emits.VALUES):
             kind, weights, scale, options = "window", np.zeros(0, np.float32), 1, {"stride": (2, 2), "window": (2, 2)}
         projections.append(Projection(k, k + 1, kind, weights, scale, delay=int(rng.integers(2)), **options))
+        if projections[-1].whole and kind != "diagonal":  # a scale for each channel or neuron
+            scales = 2.0 ** rng.integers(-7, -4, populations[k + 1].channels)
+            projections[-1].scale, projections[-1].scales = 1, scales.astype(np.float32)
     if rng.random() < 0.3:
         k = int(rng.integers(1, 4))
         bias = np.full(1, 0.125, np.float32)
