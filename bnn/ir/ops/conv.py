@@ -377,7 +377,7 @@ def _make_qconv2d(rng: Rng, x: Node) -> Node:
     attrs = random_attrs(rng, x.type.shape, kernel, [0])
     channels = x.type.shape[2]
     groups = int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0]))
-    outputs, kind = groups * int(rng.integers(1, 150 // groups + 1)), rng.integers(0, 4)
+    outputs, kind = groups * int(rng.integers(1, max(150 // groups, 1) + 1)), rng.integers(0, 4)
     if channels <= 150 and rng.random() < 0.3:
         groups = outputs = channels
     weights = rng.integers(-128, 128, (outputs, *kernel, channels // groups))
