@@ -276,20 +276,16 @@ def application(name: str, alpha: float) -> Callable[[Any], Any]:
     return lambda tf: getattr(tf.keras.applications, name)((96, 96, 3), **options)
 
 
-NETWORKS = {
-    "MobileNet": application("MobileNet", 0.25),
-    "MobileNetV2": application("MobileNetV2", 0.35),
-    "residual": residual,
-}
+NETWORKS = {"MobileNetV2": application("MobileNetV2", 0.35), "residual": residual}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_as_near_as_tensorflow_lite(name: str, rng: Rng, record_property: Callable[[str, object], None]) -> None:
+def test_as_near_as_tensorflow_lite(name: str, record_property: Callable[[str, object], None]) -> None:
     """Of random networks whose batch norms have the statistics of images, its full-integer conversion has at most 1 dB
-    less noise in the outputs."""
-    tf = pytest.importorskip("tensorflow")
-    tf.keras.utils.set_random_seed(int(rng.integers(2**31)))
+    less noise in the outputs.  Always the same networks: noise is a matter of the weights."""
+    tf, rng = pytest.importorskip("tensorflow"), np.random.default_rng(1)
+    tf.keras.utils.set_random_seed(1)
     source = NETWORKS[name](tf)
     coarse = rng.normal(size=(164, 8, 8, 3)) / 2
     images = np.clip(tf.image.resize(coarse, source.input_shape[1:3], "bicubic"), -1, 1).astype(np.float32)
