@@ -8,8 +8,8 @@ the same precision: float32 scales, and multipliers in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from .file import Quantization
 from .step import Step, Window
 
 LOW, HIGH = -128, 127
-Made = TypeVar("Made")
 SCALES = "convert the model again, with other data for its calibration"
 
 
@@ -63,12 +62,14 @@ def _some(numbers: Array) -> str:
 
 def multiplier(s: Step, real: float) -> quantization.Multiplier:
     """:func:`bnn.ir.quantization.multiplier`, whose errors name the operator."""
-    return _named(s, lambda: quantization.multiplier(real))
+    with _naming(s):
+        return quantization.multiplier(real)
 
 
-def _named(s: Step, made: Callable[[], Made]) -> Made:
+@contextmanager
+def _naming(s: Step) -> Iterator[None]:
     try:
-        return made()
+        yield
     except CompileError as error:
         raise s.unsupported(str(error), SCALES) from None
 
@@ -106,17 +107,20 @@ def _scale(s: Step, i: int) -> float:
 
 def summed(s: Step) -> tuple[list[quantization.Multiplier], quantization.Multiplier]:
     """Of ADD and SUB."""
-    return _named(s, lambda: quantization.summed(_scale(s, 0), _scale(s, 1), float(of_result(s).scale)))
+    with _naming(s):
+        return quantization.summed(_scale(s, 0), _scale(s, 1), float(of_result(s).scale))
 
 
 def product(s: Step) -> quantization.Multiplier:
     """Of MUL."""
-    return _named(s, lambda: quantization.multiplied(_scale(s, 0), _scale(s, 1), float(of_result(s).scale)))
+    with _naming(s):
+        return quantization.multiplied(_scale(s, 0), _scale(s, 1), float(of_result(s).scale))
 
 
 def mean(s: Step, count: int) -> quantization.Multiplier:
     """Of MEAN, of a sum of ``count`` numbers."""
-    return _named(s, lambda: quantization.mean(_scale(s, 0), float(of_result(s).scale), count))
+    with _naming(s):
+        return quantization.mean(_scale(s, 0), float(of_result(s).scale), count)
 
 
 def exponentials(s: Step) -> Array:
@@ -126,7 +130,8 @@ def exponentials(s: Step) -> Array:
         raise s.unsupported(f"a result of scale {q.scale:g} and zero point {q.zero_point}; expected 1/256 and -128")
     if not beta > 0 or math.isinf(beta):
         raise s.unsupported(f"beta {beta:g}; expected a finite number above 0")
-    return _named(s, lambda: quantization.exponentials(_scale(s, 0), beta))
+    with _naming(s):
+        return quantization.exponentials(_scale(s, 0), beta)
 
 
 def range_of_result(s: Step) -> tuple[int, int]:
@@ -152,5 +157,5 @@ class Filters:
         self.window = Window(one, one, one, (0, 0, 0, 0)) if dense else s.window((w.shape[1], w.shape[2]))
         before, after = _scale(s, 0), float(of_result(s).scale)
         scales = per_filter(s, 1, count, 3 if s.op == "DEPTHWISE_CONV_2D" else 0)
-        found = _named(s, lambda: quantization.filters_multipliers(before, scales, after))
-        self.multipliers, self.shifts = found
+        with _naming(s):
+            self.multipliers, self.shifts = quantization.filters_multipliers(before, scales, after)
