@@ -8,6 +8,7 @@ each of its results; where it is one convolution or quantizer on real inputs, it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -161,12 +162,13 @@ class _Lowering:
 
     # -- populations and projections ------------------------------------------------------------------------------
 
+    def _check_size(self, node: Node, shape: Shape) -> None:
+        if (count := math.prod(shape)) > MOST_NEURONS:
+            raise self._refuse(node, f"found {count} neurons, expected at most {MOST_NEURONS}")
+
     def _add(self, node: Node, rule: str, shape: tuple[int, int, int], origin: bool = True, **fields: Any) -> int:
+        self._check_size(node, shape)
         number = self._numbers[node]
-        if int(np.prod(shape, dtype=np.int64)) > MOST_NEURONS:
-            raise self._refuse(
-                node, f"found {int(np.prod(shape, dtype=np.int64))} neurons, expected at most {MOST_NEURONS}"
-            )
         name = f"{number} {node.name or node.op}" + ("" if origin else " moved")
         parameters = {"threshold": _ONE, "reset": _ZERO, "initial": _ZERO, **fields.pop("parameters", {})}
         emits = Emits.VALUES if rule == "sum" else Emits.CHANGES
@@ -410,6 +412,7 @@ class _Lowering:
         self._bits[node] = k
 
     def _moved(self, node: Node) -> None:
+        self._check_size(node, node.type.shape)  # before there is a number of each
         operands = node.inputs if node.op == "concat" else node.inputs[:1]
         start, numbered = 2, []  # bits beside the moved ones are 1 or -1
         for x in operands:

@@ -26,7 +26,7 @@ from .claims import broken_claims, layers_of
 from .generator import BATCH, Model, random_model
 from .spikes import check_events, check_neurons
 
-SEEDS = seeds(120)
+SEEDS = seeds(80)
 GROUP = 10
 
 

@@ -36,27 +36,29 @@ CHILD = """
 import sys, threading, time
 import numpy as np, bnn
 from bnn.events import EventEngine
-path, call = sys.argv[1:]
-model = bnn.load(path, max_bytes=1 << 40)
-image = np.ones((1, *model.input_shapes[0]), np.float32)
-if call not in ("create", "calibrate"):
+small, path, call = sys.argv[1:]
+def prepared(path):
+    model = bnn.load(path, max_bytes=1 << 40)
+    image = np.ones((1, *model.input_shapes[0]), np.float32)
+    if call in ("create", "calibrate"):
+        return None, lambda: EventEngine(model, switch="auto" if call == "calibrate" else "never")
     engine = EventEngine(model)
-if call == "run":
-    engine.push(image)
-calls = {
-    "create": lambda: EventEngine(model),
-    "calibrate": lambda: EventEngine(model, switch="auto"),
-    "reset": lambda: engine.reset(image),
-    "run": lambda: engine.run(),
-    "output": lambda: engine.output(),
-    "time_frames": lambda: engine.time_frames(image),
-}
-threading.Timer(0.3, lambda: print("running", flush=True)).start()
+    if call == "run":
+        engine.push(image)
+    return engine, {
+        "reset": lambda: engine.reset(image),
+        "run": lambda: engine.run(),
+        "output": lambda: engine.output(),
+        "time_frames": lambda: engine.time_frames(image),
+    }[call]
+prepared(small)[1]()  # what a call imports is imported
+engine, call = prepared(path)
+threading.Timer(0.1, lambda: print("running", flush=True)).start()
 try:
-    calls[call]()
+    call()
 except KeyboardInterrupt:
     print(time.process_time(), flush=True)
-    if call not in ("create", "calibrate"):
+    if engine:
         try:
             engine.run()
         except bnn.BnnError as error:
@@ -81,15 +83,15 @@ def layers(bits: Node, count: int, size: int) -> Node:
     return bits
 
 
-def files(folder: Path) -> dict[str, Path]:
-    x = ops.input_node("image", (128, 128, 128))
+def files(folder: Path, side: int) -> dict[str, Path]:
+    x = ops.input_node("image", (side, side, 128))
     last = signs(RNG, (4, 3, 3, 128))
     graphs = {
-        "silent": plan([x], [ops.make("bconv2d", layers(silent(x), 6, 5), last, attrs=ConvAttrs())]),  # at zeros
-        "loud": plan([x], [ops.make("bconv2d", layers(ops.make("binarize", x), 6, 5), last, attrs=ConvAttrs())]),
+        "silent": plan([x], [ops.make("bconv2d", layers(silent(x), 4, 5), last, attrs=ConvAttrs())]),  # at zeros
+        "loud": plan([x], [ops.make("bconv2d", layers(ops.make("binarize", x), 4, 5), last, attrs=ConvAttrs())]),
     }
     y = ops.make("bconv2d", silent(x), signs(RNG, (64, 1, 1, 128)), attrs=ConvAttrs())
-    for _ in range(120):
+    for _ in range(100):
         y = ops.make("tanh", y)
     graphs["real"] = plan([x], [y])
     for name, graph in graphs.items():
@@ -98,8 +100,8 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return files(tmp_path_factory.mktemp("long"))
+def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], dict[str, Path]]:
+    return files(tmp_path_factory.mktemp("short"), 3), files(tmp_path_factory.mktemp("long"), 80)
 
 
 @pytest.mark.drawn
@@ -116,8 +118,8 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ]
     ),
 )
-def test_ctrl_c_answers_at_once(paths: dict[str, Path], model: str, call: str) -> None:
-    command = [sys.executable, "-c", CHILD, str(paths[model]), call]
+def test_ctrl_c_answers_at_once(paths: tuple[dict[str, Path], dict[str, Path]], model: str, call: str) -> None:
+    command = [sys.executable, "-c", CHILD, *(str(files[model]) for files in paths), call]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "BNN_KERNELS": "scalar"}  # the slowest
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

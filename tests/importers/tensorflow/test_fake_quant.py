@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import bnn
 from bnn._types import Array
 from bnn.file.read import decode
 from raw_model import with_checksum
-from seed import SEED
+from seed import SEED, some
 
 L = tf.keras.layers
 
@@ -97,8 +98,8 @@ def with_thresholds(model: bnn.Model, old: Array, new: Array) -> bnn.Model:
     return bnn.Model.from_bytes(with_checksum(bytearray(data.replace(old.tobytes(), new.astype(np.float32).tobytes()))))
 
 
-@pytest.mark.parametrize("bits", [4, 6, 8])
-@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.drawn
+@pytest.mark.parametrize(("bits", "narrow"), some([*itertools.product([4, 6, 8], [True, False])]))
 def test_layers_of_integers(bits: int, narrow: bool) -> None:
     """Data and weights of several bits: their layers sum integers, and equal TensorFlow."""
     rng = np.random.default_rng([SEED, bits, narrow])
