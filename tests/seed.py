@@ -34,13 +34,13 @@ LONG = bool(os.environ.get("BNN_TEST_LONG"))  # make test-all
 
 
 def numbers(count: int) -> range:
-    """The numbers of random cases: the first quarter of ``count`` in ``make test``, the others in ``make test-all``;
-    ``BNN_TEST_COUNT`` in the environment is another count, from the first on.  A test that draws so is marked
-    ``drawn``."""
+    """The numbers of random cases: the first quarter of ``count`` in ``make test``, the second in ``make test-all``, as
+    each commit draws others; ``BNN_TEST_COUNT`` in the environment is another count, from the first on.  A test that
+    draws so is marked ``drawn``."""
     if own := os.environ.get("BNN_TEST_COUNT"):
         return range(int(own))
-    quarter = -(-count // 4)
-    return range(quarter, count) if LONG else range(quarter)
+    quarter = _quarter(count)
+    return range(quarter, min(2 * quarter, count)) if LONG else range(quarter)
 
 
 def seeds(count: int) -> range:
@@ -53,4 +53,9 @@ def some(values: Sequence[T]) -> list[T]:
     """Parameters of a test that takes long for each: in ``make test`` a quarter of them, chosen by the commit, and in
     ``make test-all`` the others."""
     order = random.Random(SEED).sample(range(len(values)), len(values))
-    return [values[i] for i in order[slice(numbers(len(values)).start, numbers(len(values)).stop)]]
+    own, quarter = os.environ.get("BNN_TEST_COUNT"), _quarter(len(values))
+    return [values[i] for i in (order[: int(own)] if own else order[quarter:] if LONG else order[:quarter])]
+
+
+def _quarter(count: int) -> int:
+    return -(-count // 4)
