@@ -60,6 +60,7 @@ TESTS = (
     "tests/snn/test_stable.py",
     "--ignore=tests/runtime/test_sanitizers.py",
     "--ignore=tests/runtime/test_header.py",
+    "--ignore=tests/runtime/test_selected.py",
     "--ignore=tests/events/test_sanitizers.py",
     "-m",
     "not slow",
