@@ -14,10 +14,9 @@ import pytest
 
 from bnn.runtime.build import INCLUDE_FLAGS
 from seed import SEED
-from targets import ROOT, TARGETS, run
+from targets import ROOT, TARGETS, instructions, run
 
 HERE = Path(__file__).resolve().parent
-SOURCES = sorted((ROOT / "csrc/mcu").glob("*.c"))
 FLAGS = ["-std=c11", "-ffp-contract=off", *INCLUDE_FLAGS]
 SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-strict-aliasing"]
 CASES = 40  # of every kind; emulators are slow
@@ -40,28 +39,29 @@ def checksum() -> str:
     """Of what the host computes."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [*FLAGS, "-O2", *case_flags(CASES)]
-        return run(TARGETS["host-gcc"], [HERE / "tester.c", *SOURCES], flags, folder=Path(folder))
+        return run(TARGETS["host-gcc"], [HERE / "tester.c", *instructions.MCU], flags, folder=Path(folder))
 
 
 @pytest.mark.parametrize("host", ["host-gcc", pytest.param("host-clang", marks=pytest.mark.slow)])
 def test_functions_touch_nothing_else(host: str, tmp_path: Path) -> None:
     """Every array has exactly the size that it must have."""
     flags = [*FLAGS, *SANITIZE, *case_flags(400)]
-    assert run(TARGETS[host], [HERE / "tester.c", *SOURCES], flags, folder=tmp_path).startswith("checksum ")
+    assert run(TARGETS[host], [HERE / "tester.c", *instructions.MCU], flags, folder=tmp_path).startswith("checksum ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_functions_on_targets(name: str, tmp_path: Path) -> None:
     target, flags = PROCESSORS[name]
-    flags = [*flags, *FLAGS, "-O2", *case_flags(CASES)]
-    assert run(TARGETS[target], [HERE / "tester.c", *SOURCES], flags, folder=tmp_path, timeout=300) == checksum()
+    flags = [*flags, *instructions.FLAGS, *case_flags(CASES)]  # whose objects these share
+    found = run(TARGETS[target], [HERE / "tester.c", *instructions.MCU], flags, folder=tmp_path, timeout=300)
+    assert found == checksum()
 
 
 def whole(folder: Path) -> Path:
     """All functions as one file."""
     path = folder / "whole.c"
-    path.write_text("".join(f'#include "{source}"\n' for source in SOURCES), encoding="utf-8")
+    path.write_text("".join(f'#include "{ROOT / source}"\n' for source in instructions.MCU), encoding="utf-8")
     return path
 
 

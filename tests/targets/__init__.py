@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -157,19 +158,22 @@ def build(target: Target, sources: Sequence[str | Path], flags: Sequence[str] = 
     if text := missing(target):
         raise Missing(text)
     compiler = (*target.compiler, f"-I{HERE}")
-    own, objects = [], []
-    for source in (HERE / "target.c", *((HERE / "bare.c", BOARD / "start.c") if target.bare else ())):
-        objects.append(_object(source, [*compiler, "-std=c11", "-O2"], folder))
-    # Programs with the same flags share the runtime, which sees none of a test's files.
-    shared = [flag for flag in flags if flag != f"-I{folder}"]
-    for source in map(str, sources):
-        if source.startswith(("csrc/", "kernels/")):
-            objects.append(_object(Path(source), [*target.compiler, *shared], folder))
-        else:
-            own.append(source)
+    started = (HERE / "target.c", *((HERE / "bare.c", BOARD / "start.c") if target.bare else ()))
+    objects = [_object(source, [*compiler, "-std=c11", "-O2"], folder) for source in started]
+    files = with_objects(target, sources, flags, folder)
     program = folder / target.name
-    compiled([*compiler, *flags, *own, *objects, "-lm", "-o", str(program)])
+    compiled([*compiler, *flags, *files, *objects, "-lm", "-o", str(program)])
     return program
+
+
+def with_objects(target: Target, sources: Sequence[str | Path], flags: Sequence[str], folder: Path) -> list[str]:
+    """These files, those of the runtime compiled.
+
+    The runtime sees no file and no macro of a program, and no map of memory, so programs share its objects.
+    """
+    shared = [f for f in (*target.compiler, *flags) if not re.match(r"-D(?!BNN_)|-T|-Wl,", f) and f != f"-I{folder}"]
+    runtime = ("csrc/", "kernels/")
+    return [_object(Path(s), shared, folder) if s.startswith(runtime) else s for s in map(str, sources)]
 
 
 def _object(source: Path, command: Sequence[str], folder: Path) -> str:

@@ -33,7 +33,7 @@ from bnn._types import Array  # noqa: E402
 from bnn.emit.c.interface import TARGETS as EMITTED  # noqa: E402
 from bnn.emit.c.interface import CSummary  # noqa: E402
 from bnn.runtime import Model  # noqa: E402
-from targets import TARGETS, Target, compiled, missing, run  # noqa: E402
+from targets import TARGETS, Target, compiled, missing, run, with_objects  # noqa: E402
 
 MODES: tuple[tuple[list[str], bool], ...] = ((["-std=c99", "-Os"], False), (["-std=c99", "-O2"], True))
 PROGRAM = """
@@ -121,7 +121,7 @@ def added_size(
     for files in ([main, *sources], [empty]):
         program = folder / "size.elf"
         command = [*target.compiler, *flags, f"-I{folder}", "-Wl,--entry=main", "-Wl,--gc-sections"]
-        compiled([*command, *map(str, files), "-lm", "-o", str(program)])
+        compiled([*command, *with_objects(target, files, flags, folder), "-lm", "-o", str(program)])
         tool = shutil.which(target.compiler[0].replace("gcc", "size")) or "size"
         lines = subprocess.run([tool, "-A", str(program)], check=True, capture_output=True, text=True).stdout
         sizes.append(sum(int(v) for v in re.findall(r"^\.(?:text|rodata|data|bss)\s+(\d+)", lines, re.M)))

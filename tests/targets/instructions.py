@@ -29,11 +29,11 @@ from bnn.emit.c.nodes import emit_node  # noqa: E402
 from bnn.emit.c.program import Program  # noqa: E402
 from bnn.ir.graph import Graph  # noqa: E402
 from bnn.runtime import Model  # noqa: E402
-from bnn.runtime.build import INCLUDE_FLAGS  # noqa: E402
+from bnn.runtime.build import INCLUDE_FLAGS, sources  # noqa: E402
 from targets import TARGETS, emitted, missing, networks, run  # noqa: E402
 
 BASELINE = Path(__file__).resolve().with_name("instructions.json")
-SOURCES = ["tests/targets/kernels.c", *(str(path) for path in sorted((ROOT / "csrc/mcu").glob("*.c")))]
+MCU = [path for path in sources("core") if path.startswith("csrc/mcu/")]
 FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", *INCLUDE_FLAGS]
 MOST = 1.01  # times the baseline
 
@@ -57,7 +57,7 @@ def count(processor: str) -> Counts:
     name, flags = PROCESSORS[processor]
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
-        output = run(target, SOURCES, [*flags, *FLAGS], folder=Path(folder))
+        output = run(target, ["tests/targets/kernels.c", *MCU], [*flags, *FLAGS], folder=Path(folder))
     version = subprocess.run([target.compiler[0], "--version"], capture_output=True, text=True, check=True).stdout
     pairs = [line.rsplit(" ", 1) for line in output.splitlines()]
     instructions = {key: int(value) for key, value in pairs}
