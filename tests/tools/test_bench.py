@@ -115,15 +115,16 @@ def test_events_of_floats_and_bytes(dtype: DType, tmp_path: Path) -> None:
 @needs_cc
 def test_models_as_json(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
-    names = ("models", "scaling", "small")
+    names = ("models", "scaling", "small", "layers")
     document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in names))
     done = run(
-        "benchmark.py", "models", "--network", "digits", "--docs", str(document), "--rounds", "2", "--slice", "0.1",
-        "--clock", "cpu", "--profile", "--small", "--plot", str(tmp_path), "--json",
+        "benchmark.py", "models", "--network", "digits", "--network", "bits-7x7x512", "--docs", str(document),
+        "--rounds", "1", "--slice", "0.1", "--clock", "cpu", "--profile", "--small", "--plot", str(tmp_path), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    (found,) = report["networks"]
+    found, layer = report["networks"]
+    assert layer["binary_macs"] == 8 * 49 * 9 * 512 * 512 and layer["float_macs"] == 0
     assert found["network"] == "digits" and found["binary_macs"] > 0 and found["file_bytes"] > 0
     assert 0 < found["register_loop_us"] < found["rows"][0]["us"]["median"]
     first = found["rows"][0]
@@ -138,26 +139,11 @@ def test_models_as_json(tmp_path: Path) -> None:
     assert sum(op["share"] for op in found["profile"]) == pytest.approx(1)
     assert {"import_ms", "digits_call_us", "digits_c_us", "digits_added_us"} <= set(report["small"])
     text = document.read_text()
-    assert "| digits | " in text and "`import bnn`" in text
+    models, _, layers = text.partition("<!-- bench: layers -->")
+    assert "| digits | " in models and "`import bnn`" in models and "| bits-7x7x512 | " in layers
     assert text.count("\nold\n") == 1, "only the block of what was not measured stays"
     for name in ("performance-models.png", "performance-profile.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.slow
-@needs_larq
-def test_layers_stand_in_a_block_of_their_own(tmp_path: Path) -> None:
-    document = tmp_path / "document.md"
-    document.write_text("".join(f"<!-- bench: {name} -->\nold\n<!-- end -->\n" for name in ("models", "layers")))
-    done = run(
-        "benchmark.py", "models", "--network", "bits-7x7x512", "--no-peers", "--rounds", "1", "--slice", "0.1",
-        "--docs", str(document), "--json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (found,) = json.loads(done.stdout)["networks"]
-    assert found["binary_macs"] == 8 * 49 * 9 * 512 * 512 and found["float_macs"] == 0
-    models, layers = document.read_text().split("<!-- bench: layers -->")
-    assert "old" in models and "| bits-7x7x512 | " in layers
 
 
 @pytest.mark.slow
@@ -186,7 +172,6 @@ def test_peers_that_are_not_installed_have_no_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("absent", "arguments", "message"),
     [
-        ("larq_compute_engine", ["--network", "digits", "--peer", "lce"], "Error: lce: not installed: larq_compute_"),
         ("onnx", ["--network", "digits", "--peer", "tensorflow", "--peer", "onnxruntime"], "Error: onnxruntime: not "),
         ("larq_zoo", ["--network", "QuickNet", "--no-peers"], "without QuickNet: larq_zoo cannot be imported ("),
     ],
@@ -258,13 +243,15 @@ def test_integers(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_cc
 def test_kernels_as_json(tmp_path: Path) -> None:
-    plot = tmp_path / "roofline.png"
-    done = run("benchmark.py", "kernels", "--family", "scalar", "--rounds", "1", "--plot", str(plot), "--json")
+    plot, document = tmp_path / "roofline.png", tmp_path / "performance.md"
+    document.write_text("<!-- bench: kernels -->\nold\n<!-- end -->\n")
+    few = ("--family", "scalar", "--rounds", "1")
+    done = run("benchmark.py", "kernels", *few, "--plot", str(plot), "--docs", str(document), "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["kind"] for row in rows} >= {"bconv2d", "conv2d"}
     assert all(row["ns"] > 0 for row in rows)
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert plot.read_bytes().startswith(b"\x89PNG") and "| scalar | bits | " in document.read_text()
 
 
 @pytest.mark.skipif(
