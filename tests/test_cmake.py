@@ -84,13 +84,13 @@ def installed(request: pytest.FixtureRequest, build_root: Path) -> Installed:
     return Installed(kind, once(folder / ".local", install), folder / "build")
 
 
-def run(program: Path, installed: Installed | None = None) -> None:
+def run(program: Path, installed: Installed) -> None:
     """The example's output is Python's, to the last bit."""
     image = (EXAMPLES / "seven.txt").read_text(encoding="utf-8")
     done = subprocess.run(
         [program, EXAMPLES / "digits.bnn"],
         input=image, capture_output=True, text=True, check=False,
-        env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib") if installed else ""},
+        env={**os.environ, "LD_LIBRARY_PATH": str(installed.prefix / "lib")},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     x = np.array(image.split(), np.float32).reshape(1, 8, 8, 1)
@@ -100,7 +100,7 @@ def run(program: Path, installed: Installed | None = None) -> None:
     assert np.array([value for _, value in lines], np.float32).tobytes() == expected.tobytes()
     assert expected.argmax() == 7
     linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
-    assert ("libbnn" in linked) == (installed is not None and installed.kind == "shared")
+    assert ("libbnn" in linked) == (installed.kind == "shared")
 
 
 def run_spikes(
@@ -236,14 +236,14 @@ def test_pkg_config(installed: Installed, tmp_path: Path) -> None:
     assert call("pkg-config", "--modversion", "bnn", PKG_CONFIG_PATH=path) == f"{__version__}\n"
 
 
-@pytest.mark.slow
-def test_without_build_tools(tmp_path: Path) -> None:
-    """By the other line of the page."""
-    need("cc")
-    (line,) = re.findall(r"^(cc .*build\.py.*) -o run$", PAGE, flags=re.M)
-    call("sh", "-c", f"{line} -o {shlex.quote(str(tmp_path / 'run'))}")
-    run(tmp_path / "run")
-    assert f"{line.replace('run.c', 'spikes.c')} -o spikes\n" in PAGE
+def test_without_build_tools() -> None:
+    """By that line of docs/maintainers/runtime.md which tests/runtime/test_build_line.py runs."""
+    other = (ROOT / "docs/maintainers/runtime.md").read_text(encoding="utf-8")
+    ((flags, files),) = re.findall(r"^(cc .*) program\.c (.*) -lm -pthread -o program$", other, flags=re.M)
+    named = "$(python3 bnn/runtime/build.py)"
+    for name in ("run", "spikes"):
+        assert f"\n{flags} examples/c/{name}.c {named} -lm -pthread -o {name}\n" in PAGE
+    assert sorted(call("sh", "-c", f"echo {files}").split()) == sorted(call("sh", "-c", f"echo {named}").split())
 
 
 def test_the_page_shows_the_example() -> None:

@@ -38,6 +38,7 @@ FAMILIES = [*ROWS, "portable"]
 # The families of another architecture run in an emulator: Debian's gcc-aarch64-linux-gnu and qemu-user.
 CROSS = ["aarch64-linux-gnu-gcc", "-static"]
 EMULATOR = "qemu-aarch64"
+EMULATED = 100  # random cases of each kernel
 
 
 def build(folder: Path, flags: list[str], compiler: list[str] | None = None) -> Path:
@@ -93,7 +94,7 @@ def test_family_has_no_undefined_behaviour(sanitized_tester: Path, family: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["neon", "scalar", "portable"])
 def test_family_on_arm(arm_tester: Path, family: str) -> None:
-    run([EMULATOR, str(arm_tester)], family, 300)
+    run([EMULATOR, str(arm_tester)], family, EMULATED)
 
 
 @pytest.fixture(scope="session")
@@ -104,4 +105,4 @@ def wasm_tester(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["simd128", "scalar", "portable"])
 def test_family_in_webassembly(wasm_tester: Path, family: str) -> None:
-    run([*TARGETS["wasm32-simd"].emulator, str(wasm_tester)], family, 300)
+    run([*TARGETS["wasm32-simd"].emulator, str(wasm_tester)], family, EMULATED)
