@@ -35,6 +35,9 @@ struct bnn_epilogue {
     int clamp0, clamp1;       /* whether there is a clamp */
 };
 
+/* Of a bias, in a sum of bits that becomes a byte. */
+#define BNN_BIT_STEPS 64
+
 /* From integer sums to bytes: see `requantize` of bnn/ir/ops.  A multiplier and a shift per channel, which may be read up
  * to the full width of the last block; three bytes; and whether a product is rounded once. */
 struct bnn_requantizer {
@@ -64,10 +67,11 @@ struct bnn_tile {
     const void *weights;
     const int32_t *limits; /* the table of binary.bits: the bit is (differing bits < limit), limits as low as -2^30 */
     const float *corrections; /* the table of other bits and of bytes: see their kernels; all sums are below 2^24 */
-    const int32_t *whole;     /* of bytes, instead: the table of numbers that are added before the sum is a float */
-    size_t first, channels;   /* the block's first channel, and the number of channels: 1 to the block's width */
-    uint32_t *bits;           /* output words; bits of the last word beyond the channels become zero */
-    uint8_t *bytes;           /* output bytes at the places of values, of sums by int8 weights; then both are NULL */
+    const int32_t *whole;   /* of bytes, instead: the table of numbers that are added before the sum is a float; of bits
+                                 that become bytes: to BNN_BIT_STEPS times -2 * differing bits */
+    size_t first, channels; /* the block's first channel, and the number of channels: 1 to the block's width */
+    uint32_t *bits;         /* output words; bits of the last word beyond the channels become zero */
+    uint8_t *bytes; /* output bytes at the places of values, of bits or of sums by int8 weights; then both are NULL */
     const struct bnn_requantizer *requantizer; /* of bytes */
     float *values;                             /* output values; either may be NULL */
     const float *residual;                     /* or NULL */
@@ -108,7 +112,7 @@ struct bnn_binary_kernels {
     void (*pack)(uint32_t *dst, const uint32_t *src, size_t channels, size_t words, size_t length);
     /* bits by limits (values NULL, epilogue ignored) */
     bnn_tile_kernel *bits;
-    /* correction - 2 * differing bits */
+    /* correction - 2 * differing bits; or bytes */
     bnn_tile_kernel *values;
 };
 

@@ -165,6 +165,18 @@ CASES: dict[str, Callable[[], Case]] = {
         const(I32, 4, value=[128, 0, 255, 0]),
         slots=sum(SLOTS[slot] for slot in ("zeros", "bias", "multiplier", "shift", "range")),
     ),  # fmt: skip
+    "bconv2d to bytes": lambda: conv(
+        "bconv2d",
+        B1,
+        3,
+        const(B1, 4, 2, 3, 3),
+        U8,
+        const(I32, 4),
+        const(I32, 4, value=2**30),
+        const(I32, 4, value=-8),
+        const(I32, 4, value=[128, 0, 255, 0]),
+        slots=sum(SLOTS[slot] for slot in ("bias", "multiplier", "shift", "range")),
+    ),  # fmt: skip
     "lookup": lambda: Case("lookup", [data(U8, *SHAPE), const(U8, 256)], data(U8, *SHAPE)),
     **{op: pair(op) for op in ("qadd", "qmul")},
     "qsoftmax": lambda: Case("qsoftmax", [data(U8, *SHAPE), const(I32, 256, value=2**11)], data(U8, *SHAPE)),

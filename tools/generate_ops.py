@@ -160,7 +160,7 @@ SLOT_TEXT = {
     "clamp1": "min(max(v, clamp1_lo), clamp1_hi)",
     "threshold": "i32 operand[o]; see below",
     "negated": "b1 operand[o]; see below",
-    "bias": "i32: accumulator + operand[o], a whole number; this and the next three see below",
+    "bias": "i32, a whole number; this and the next three see below",
     "multiplier": "i32 operand[o]",
     "shift": "i32 operand[o]",
     "range": "i32 operand[4]: zero, low, high, once",

@@ -63,7 +63,7 @@ REQUIREMENTS = (
     Requirement(
         "the numbers by which sums are requantized are inside their bounds",
         Level.ALL,
-        lambda n: n.op == "qconv2d" and bool(requantization(n)),
+        lambda n: n.op in ("bconv2d", "qconv2d") and bool(requantization(n)),
     ),
     Requirement(
         "tables are constants, and what is looked up is inside its bounds", Level.ALL, lambda n: not _tables_fit(n)

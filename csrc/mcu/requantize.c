@@ -10,6 +10,15 @@ void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requ
             *out++ = bnn_requantize(*sums++, requantizer->multiplier[c], requantizer->shift[c], requantizer);
 }
 
+void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
+                             const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < channels; c++)
+            *out++ = bnn_requantize(*sums++ * BNN_BIT_STEPS + biases[c], requantizer->multiplier[c],
+                                    requantizer->shift[c], requantizer);
+}
+
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count)
 {
     for (size_t i = 0; i < count; i++)

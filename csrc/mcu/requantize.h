@@ -16,6 +16,10 @@ extern "C" {
 void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
                         size_t channels);
 
+/* The same of sums of bits: of BNN_BIT_STEPS times a sum, plus the channel's bias. */
+void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
+                             const struct bnn_requantizer *requantizer, size_t pixels, size_t channels);
+
 /* out[i] = table[in[i]] of 256 bytes; out and in may be the same memory. */
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count);
 

@@ -60,14 +60,30 @@ static int binary_bits(const struct bnn_tile *t)
 /* Pixel i of an array of tile t that may be missing. */
 #define PLACE(array) (t->array ? t->array + t->at.array[i] : NULL)
 
+/* Bytes of channels `first` of the block on, by their sums. */
+static void store_bytes(const struct bnn_tile *t, size_t i, const uint32_t *sums, size_t first, size_t channels)
+{
+    const struct bnn_requantizer *q = t->requantizer;
+    for (size_t c = first; c < first + channels; c++)
+        t->bytes[t->at.values[i] + (ptrdiff_t)c] =
+            bnn_requantize((int32_t)sums[c - first], q->multiplier[c], q->shift[c], q);
+}
+
 static int binary_values(const struct bnn_tile *t)
 {
     int nan = 0;
     for (size_t i = 0; i < t->pixels; i++) {
         uint32_t count[LANES];
         float sum[LANES];
-        const float *correction = t->corrections + t->at.table[i] + t->first;
         count_differing(count, t, i);
+        if (t->bytes != NULL) {
+            const int32_t *whole = t->whole + t->at.table[i] + t->first;
+            for (size_t lane = 0; lane < LANES; lane++)
+                count[lane] = (uint32_t)whole[lane] - 2 * BNN_BIT_STEPS * count[lane];
+            store_bytes(t, i, count, t->first, t->channels);
+            continue;
+        }
+        const float *correction = t->corrections + t->at.table[i] + t->first;
         for (size_t lane = 0; lane < LANES; lane++)
             sum[lane] = correction[lane] - 2.0f * (float)count[lane]; /* exact */
         nan |= bnn_store(sum, t->epilogue, t->first, t->channels, PLACE(bits), PLACE(values), PLACE(residual));
@@ -123,20 +139,17 @@ static void pack_wide(uint32_t *dst, const struct bnn_byte_filters *filters)
     bnn_pack_wide(dst, filters, LANES, 1);
 }
 
-/* Bytes, values or bits of channels `first` of the block on, by their sums. */
+/* Bytes, values or bits, likewise. */
 static int store_whole(const struct bnn_tile *t, size_t i, const uint32_t *sums, size_t first, size_t channels)
 {
-    const struct bnn_requantizer *q = t->requantizer;
     float values[LANES];
-    if (t->bytes == NULL) {
-        for (size_t lane = 0; lane < channels; lane++)
-            values[lane] = (float)(int32_t)sums[lane];
-        return bnn_store(values, t->epilogue, first, channels, PLACE(bits), PLACE(values), PLACE(residual));
+    if (t->bytes != NULL) {
+        store_bytes(t, i, sums, first, channels);
+        return 0;
     }
-    for (size_t c = first; c < first + channels; c++)
-        t->bytes[t->at.values[i] + (ptrdiff_t)c] =
-            bnn_requantize((int32_t)sums[c - first], q->multiplier[c], q->shift[c], q);
-    return 0;
+    for (size_t lane = 0; lane < channels; lane++)
+        values[lane] = (float)(int32_t)sums[lane];
+    return bnn_store(values, t->epilogue, first, channels, PLACE(bits), PLACE(values), PLACE(residual));
 }
 
 static int wide_values(const struct bnn_tile *t)

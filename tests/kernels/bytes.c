@@ -156,6 +156,33 @@ static void test_requantize(void)
             fail("requantize", i, 0, bytes[i], byte_of(sums[i], *q.multiplier, *q.shift, &q));
 }
 
+struct byte_outputs random_byte_outputs(const struct shape *s)
+{
+    struct byte_outputs o = {.q = random_requantizer(s->padded),
+                             .added = guarded(s->pixels, sizeof *o.added),
+                             .out = guarded(s->pixels, sizeof *o.out),
+                             .place = guarded(s->pixels, sizeof *o.place)};
+    for (size_t i = 0; i < s->pixels; i++) {
+        o.added[i] = guarded(s->padded, sizeof *o.added[i]);
+        o.out[i] = guarded(s->channels, 1);
+        o.place[i] = (ptrdiff_t)((uintptr_t)o.out[i] - (uintptr_t)o.out[0]);
+        for (size_t c = 0; c < s->padded; c++)
+            o.added[i][c] = random_sum() / 2;
+    }
+    return o;
+}
+
+void check_bytes(const struct shape *s, const struct byte_outputs *o, const int32_t *sums, const char *name)
+{
+    for (size_t i = 0; i < s->pixels; i++)
+        for (size_t c = 0; c < s->channels; c++) {
+            int32_t sum = o->added[i][c] + sums[i * s->channels + c];
+            uint8_t expected = byte_of(sum, o->q.multiplier[c], o->q.shift[c], &o->q);
+            if (o->out[i][c] != expected)
+                fail(name, i, c, o->out[i][c], expected);
+        }
+}
+
 /* Sums of bytes by int8 weights, depthwise or by filters of ones and zeros, as bytes. */
 static void test_requantized(int depthwise)
 {
@@ -178,21 +205,22 @@ static void test_requantized(int depthwise)
     uint8_t *x = guarded(s.elements, 1);
     for (size_t i = 0; i < s.elements; i++)
         x[i] = (uint8_t)random_bits();
-    const struct bnn_requantizer q = random_requantizer(s.padded);
-    ptrdiff_t *a = guarded(s.pixels, sizeof *a), *place = guarded(s.pixels, sizeof *place);
-    int32_t **added = guarded(s.pixels, sizeof *added);
-    uint8_t **out = guarded(s.pixels, sizeof *out);
+    const struct byte_outputs outputs = random_byte_outputs(&s);
+    ptrdiff_t *a = guarded(s.pixels, sizeof *a);
+    int32_t *sums = guarded(s.pixels * s.channels, sizeof *sums);
     for (size_t i = 0; i < s.pixels; i++) {
         a[i] = (ptrdiff_t)s.start[i];
-        added[i] = guarded(s.padded, sizeof *added[i]);
-        out[i] = guarded(s.channels, 1);
-        place[i] = (ptrdiff_t)((uintptr_t)out[i] - (uintptr_t)out[0]);
-        for (size_t c = 0; c < s.padded; c++)
-            added[i][c] = random_sum() / 2;
+        for (size_t c = 0; c < s.channels; c++) {
+            int32_t sum = 0;
+            for (size_t k = 0; k < weights; k++)
+                sum += w[c * weights + k] * (depthwise ? x[a[i] + s.segment[k] + (ptrdiff_t)c]
+                                                       : x[a[i] + s.segment[k / s.length] + (ptrdiff_t)(k % s.length)]);
+            sums[i * s.channels + c] = sum;
+        }
     }
     s.at.a = a;
-    s.at.values = place;
-    s.at.table = places((void *const *)added, s.pixels);
+    s.at.values = outputs.place;
+    s.at.table = places((void *const *)outputs.added, s.pixels);
     for (size_t first = 0, step = depthwise ? s.channels : s.lanes; first < s.channels; first += step) {
         struct bnn_tile tile = {.a = x,
                                 .segment = s.segment,
@@ -200,24 +228,15 @@ static void test_requantized(int depthwise)
                                 .length = s.length,
                                 .pixels = s.pixels,
                                 .weights = depthwise ? packed : packed + first / s.lanes * block,
-                                .whole = added[0],
+                                .whole = outputs.added[0],
                                 .first = first,
                                 .channels = s.channels - first < step ? s.channels - first : step,
-                                .bytes = out[0],
-                                .requantizer = &q,
+                                .bytes = outputs.out[0],
+                                .requantizer = &outputs.q,
                                 .at = s.at};
         (depthwise ? group->depthwise : group->values)(&tile);
     }
-    for (size_t i = 0; i < s.pixels; i++)
-        for (size_t c = 0; c < s.channels; c++) {
-            int32_t sum = added[i][c];
-            for (size_t k = 0; k < weights; k++)
-                sum += w[c * weights + k] * (depthwise ? x[a[i] + s.segment[k] + (ptrdiff_t)c]
-                                                       : x[a[i] + s.segment[k / s.length] + (ptrdiff_t)(k % s.length)]);
-            uint8_t expected = byte_of(sum, q.multiplier[c], q.shift[c], &q);
-            if (out[i][c] != expected)
-                fail(depthwise ? "requantized depthwise" : "requantized", i, c, out[i][c], expected);
-        }
+    check_bytes(&s, &outputs, sums, depthwise ? "requantized depthwise" : "requantized");
 }
 
 void test_bytes(void)

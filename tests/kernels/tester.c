@@ -189,7 +189,8 @@ static void test_binary(void)
     kernels->binary.pack(packed, w, s.channels, s.taps, s.length);
     /* At an image's edges, windows lack the first or the last segments. */
     size_t begin = one_in(2) ? 0 : between(0, s.segments), end = one_in(2) ? s.segments : between(begin, s.segments);
-    int limits = one_in(2);
+    int limits = one_in(2), bytes = !limits && one_in(2);
+    const struct byte_outputs outputs = random_byte_outputs(&s);
     ptrdiff_t *a = guarded(s.pixels, sizeof *a);
     int32_t **limit = guarded(s.pixels, sizeof *limit);
     float **correction = guarded(s.pixels, sizeof *correction);
@@ -217,7 +218,10 @@ static void test_binary(void)
 
     int nan = 0;
     s.at.a = a;
-    s.at.table = limits ? places((void *const *)limit, s.pixels) : places((void *const *)correction, s.pixels);
+    void *const *tables[] = {(void *const *)correction, (void *const *)limit, (void *const *)outputs.added};
+    s.at.table = places(tables[bytes ? 2 : limits], s.pixels);
+    if (bytes)
+        s.at.values = outputs.place;
     for (size_t first = 0; first < s.channels; first += s.lanes) {
         size_t channels = s.channels - first < s.lanes ? s.channels - first : s.lanes;
         struct bnn_tile tile = {.a = x,
@@ -228,14 +232,23 @@ static void test_binary(void)
                                 .weights = packed + (first * s.taps + begin * s.length * s.lanes) * expansion,
                                 .limits = limit[0],
                                 .corrections = correction[0],
+                                .whole = outputs.added[0],
                                 .first = first,
                                 .channels = channels,
-                                .bits = limits || s.want_bits ? s.bits[0] : NULL,
-                                .values = !limits && s.want_values ? s.values[0] : NULL,
+                                .bytes = bytes ? outputs.out[0] : NULL,
+                                .requantizer = &outputs.q,
+                                .bits = !bytes && (limits || s.want_bits) ? s.bits[0] : NULL,
+                                .values = !limits && !bytes && s.want_values ? s.values[0] : NULL,
                                 .residual = s.residual ? s.residual[0] : NULL,
                                 .epilogue = &s.epilogue,
                                 .at = s.at};
         nan |= limits ? kernels->binary.bits(&tile) : kernels->binary.values(&tile);
+    }
+    if (bytes) {
+        for (size_t i = 0; i < s.pixels * s.channels; i++)
+            counts[i] *= -2 * BNN_BIT_STEPS;
+        check_bytes(&s, &outputs, counts, "binary_bytes");
+        return;
     }
     if (!limits) {
         check_values(&s, sums, nan, "binary_values");

@@ -322,8 +322,9 @@ CONVOLUTIONS = """
     in 0.halo = (1, 1, 0, 0) -> FORMAT halo right of the data; 0, 1
     pad_top = 0 & pad_bottom = 1 -> FORMAT halo below the data; 0, 1
     in 0.halo = (3, 2, 1, 1) -> OK
-[conv2d|bconv2d|iconv2d]
+[conv2d|iconv2d]
     out.dtype = U8 -> FORMAT element type of the output; U8, F32
+[conv2d|bconv2d|iconv2d]
     in 1.storage = ARENA & in 1.shape = (2, 3, 3) -> FORMAT storage of the filters (3: constant); ARENA, CONSTANT
 conv2d
     in 1.dtype = I32 -> FORMAT element type of the filters; I32, F32
@@ -347,6 +348,14 @@ bconv2d
     pad_value = [-2|2] -> FORMAT padding value; [-2|2], 0
     slots = ZEROS -> FORMAT operand of zeros (1: it is there); 1, 0
     planes = 2 -> FORMAT channels of the data; 3, 64
+    out.dtype = U8 -> FORMAT slots of requantized sums; 0, BIAS + MULTIPLIER + SHIFT + RANGE
+bconv2d to bytes
+    out.dtype = F32 -> FORMAT output of requantized sums (3: u8); F32, U8
+    in 2.value = 2**30 + 1 -> FORMAT size of a bias (at most); 2**30 + 1, 2**30
+    in 3.value = -1 -> FORMAT multiplier (at least); -1, 0
+    in 5.value = (0, 9, 8, 0) -> FORMAT lowest byte (from 0 to); 9, 8
+    slots = BIAS & inputs = 3 -> FORMAT slots of requantized sums; BIAS, BIAS + MULTIPLIER + SHIFT + RANGE
+    planes = 2 & in 0.shape = (4, 5, 64) -> FORMAT planes of requantized sums; 2, 1
 iconv2d
     in 1.dtype = I32 -> FORMAT element type of the filters; I32, B1
     slots = 32768 + ZEROS -> FORMAT slots; 32768 + ZEROS, 32767

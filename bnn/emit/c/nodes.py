@@ -347,8 +347,12 @@ def _finish(
     if out.dtype is DType.u8:
         multiplier, shift, spread = (node.inputs[a.operand(s)].value for s in ("multiplier", "shift", "range"))
         requantizer = _requantizer(program, multiplier, shift, spread.tolist())
-        arguments = (_output(program, node), sums, requantizer, out.width, out.channels)
-        _rows(program, out.height, *lines, program.call("bnn_mcu_requantize", *arguments) + ";")
+        function, numbers = "bnn_mcu_requantize", [sums]
+        if node.op == "bconv2d":  # their biases are beside the table of corrections, whose numbers have 16 bits
+            function += "_bits"
+            numbers.append(program.table("int32_t", "biases", node.inputs[a.operand("bias")].value))
+        arguments = (_output(program, node), *numbers, requantizer, out.width, out.channels)
+        _rows(program, out.height, *lines, program.call(function, *arguments) + ";")
         return
     epilogue = _epilogue(program, node)
     residual = "NULL"

@@ -46,12 +46,15 @@ SLOTS: dict[str, bool] = {
     "clamp1": False,  # activation after it
     "threshold": True,  # bit = accumulator >= operand[c]; excludes the other slots
     "negated": True,  # with a threshold: the filters (+1) whose weights the compiler negated; only for reports
-    "bias": True,  # of int8 weights, to bytes: accumulator + operand[c], a whole number; with the next three
+    "bias": True,  # to bytes: accumulator (of bits in steps of 1/64) + operand[c], a whole number; with the next three
     "multiplier": True,  # requantize: see there
     "shift": True,
     "range": True,  # operand[4]: the zero, the lowest and the highest byte; 1: rounded once
 }
 REQUANTIZATION = ("bias", "multiplier", "shift", "range")
+# A sum of bits counts this many steps of a bias: a bias of whole sums alone would be off by half of one, which is many
+# bytes where there are few products.  Sums are below 2**24, so their steps are below 2**30, as sums of bytes are.
+BIT_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,8 @@ def conv_type(data: DType, filters: DType) -> Infer:
             want(oh > 0 and ow > 0, f"the {kh}x{kw} kernel is larger than the padded image {x}")
             shape = (oh, ow, out_c)
         want(("zeros" in a.slots) == integers, f"{'no' if integers else 'found'} operand of zeros for {x}")
-        _slots(types[2:], a, x.shape[-1:], shape, binary or integers, filters is DType.i8)
+        before = () if binary else ("zeros",) if filters is DType.i8 else None
+        _slots(types[2:], a, x.shape[-1:], shape, binary or integers, before)
         return TensorType(shape, a.out)
 
     return infer
@@ -170,8 +174,14 @@ def _planes(x: TensorType, in_g: int, taps: int, a: ConvAttrs, binary: bool) -> 
 
 
 def _slots(
-    types: Types, a: ConvAttrs, channels: tuple[int, ...], shape: tuple[int, ...], exact: bool, whole: bool
+    types: Types,
+    a: ConvAttrs,
+    channels: tuple[int, ...],
+    shape: tuple[int, ...],
+    exact: bool,
+    before: tuple[str, ...] | None,
 ) -> None:
+    """``before``: the slots before those of requantization, or None if there is none."""
     want(list(a.slots) == [s for s in SLOTS if s in a.slots], f"slots out of order: {a.slots}")
     want(len(a.operands) == len(types), f"slots {a.slots} take {len(a.operands)} operands, found {len(types)}")
     for slot, t in zip(a.operands, types, strict=True):
@@ -182,8 +192,9 @@ def _slots(
         alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
         want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
     if a.out is DType.u8 or any(slot in REQUANTIZATION for slot in a.slots):
-        alone = a.slots == ("zeros", *REQUANTIZATION) and a.out is DType.u8
-        want(whole and alone, f"int8 weights give u8 by zeros, {', '.join(REQUANTIZATION)}; found {a.slots}")
+        alone = before is not None and a.slots == (*before, *REQUANTIZATION) and a.out is DType.u8
+        want(alone, f"bits, and bytes by int8 weights, give u8 by {', '.join(REQUANTIZATION)} alone; found {a.slots}")
+        want(a.planes == 1, f"sums of {a.planes} planes do not give u8; one plane's do")
     want(a.out in (DType.f32, DType.b1, DType.u8), "a convolution gives f32, b1 or u8")
 
 
@@ -251,8 +262,14 @@ def epilogue(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
 
 def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array:
     acc = byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else conv_accumulate(x, w, a)
+    if "bias" in a.slots:
+        return _requantized(BIT_STEPS * acc.astype(np.int64), *operands)
     v = epilogue(acc, a, operands)
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
+
+
+def _requantized(sums: Array, bias: Array, multiplier: Array, shift: Array, range_of: Array) -> Array:
+    return requantize(sums + bias, multiplier, shift, *range_of.tolist())
 
 
 def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: ConvAttrs) -> Array:
@@ -262,8 +279,7 @@ def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: 
     if "threshold" in a.slots:
         return np.where(acc >= operands[0], np.int8(1), np.int8(-1))
     if "bias" in a.slots:
-        bias, multiplier, shift, range_of = operands
-        return requantize(acc.astype(np.int64) + bias, multiplier, shift, *range_of.tolist())
+        return _requantized(acc.astype(np.int64), *operands)
     v = epilogue(acc, a, (zeros, *operands))
     return binarize(v) if a.out is DType.b1 else v
 
@@ -295,6 +311,7 @@ def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: fl
         passed = (1 + 2 * g) ** 2 * conv_accumulate(errors[0], w, plain).astype(np.float64)
         size, error = size + passed, error + passed
     if "bias" in attrs.slots:
+        error = error * (BIT_STEPS if node.op == "bconv2d" else 1)
         return requantized_error(error, *operands[attrs.operand("multiplier") : attrs.operand("shift") + 1])
     rest = iter(range(2, len(operands)))
     for slot in attrs.slots:
@@ -336,7 +353,7 @@ def _make_conv2d(rng: Rng, x: Node) -> Node:
 
 
 def _make_bconv2d(rng: Rng, x: Node) -> Node:
-    """Bits to sums or bits; or floats to sums, through numbers of several planes."""
+    """Bits to sums, bits or bytes; or floats to sums, through numbers of several planes."""
     kernel, outputs, channels = _random_kernel(rng), int(rng.integers(1, 70)), x.type.shape[2]
     attrs = random_attrs(rng, x.type.shape, kernel, [-1, 0, 1])
     filters = signs(rng, (outputs, *kernel, channels))
@@ -344,10 +361,23 @@ def _make_bconv2d(rng: Rng, x: Node) -> Node:
         levels = make_levels(rng, x)
         planes = levels.inputs[1].type.shape[0].bit_length()
         return make("bconv2d", levels, filters, attrs=replace(attrs, planes=planes))
-    if rng.random() < 0.5:
+    kind = rng.integers(0, 3)
+    if kind == 0:
         return make("bconv2d", x, filters, attrs=attrs)
+    if kind == 1:
+        sizes = np.full(outputs, BIT_STEPS * np.sqrt(filters.value[0].size))
+        numbers = _random_requantization(rng, sizes)
+        return make("bconv2d", x, filters, *numbers, attrs=replace(attrs, slots=REQUANTIZATION, out=DType.u8))
     thresholds = constant(rng.integers(-9, 10, outputs), DType.i32)
     return make("bconv2d", x, filters, thresholds, attrs=replace(attrs, slots=("threshold",), out=DType.b1))
+
+
+def _random_requantization(rng: Rng, sizes: Array) -> list[Node]:
+    """Operands of the slots, for sums of about these sizes (O)."""
+    scales = [random_multiplier(rng, size) for size in sizes]
+    range_of = (*random_range(rng), int(rng.integers(2)))
+    numbers = (rng.integers(-sizes, sizes + 1), *zip(*scales, strict=True), range_of)
+    return [constant(n, DType.i32) for n in numbers]
 
 
 def _make_iconv2d(rng: Rng, x: Node) -> Node:
@@ -397,14 +427,7 @@ def _make_qconv2d(rng: Rng, x: Node) -> Node:
         out = DType.b1 if rng.random() < 0.5 else DType.f32
         attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
     elif kind == 2:
-        sizes = np.abs(weights).sum(axis=(1, 2, 3)) * 60.0 + 1
-        scales = [random_multiplier(rng, size) for size in sizes]
-        whole = (
-            rng.integers(-sizes, sizes + 1),
-            *zip(*scales, strict=True),
-            (*random_range(rng), int(rng.integers(2))),
-        )
-        operands += [constant(numbers, DType.i32) for numbers in whole]
+        operands += _random_requantization(rng, np.abs(weights).sum(axis=(1, 2, 3)) * 60.0 + 1)
         attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
     return make("qconv2d", *operands, attrs=attrs)
 
@@ -432,6 +455,7 @@ RECORDS = (
     Op(
         "bconv2d", 2, ConvAttrs, conv_type(DType.b1, DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
         bound=_convolution_bound, maker=_make_bconv2d, takes=(DType.b1, DType.f32), in_place=residual_of,
+        gives_bytes=True,
     ),
     Op(
         "iconv2d", 30, ConvAttrs, conv_type(DType.u8, DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,

@@ -7,6 +7,8 @@ static const int64_t MAX_PRODUCTS = (1 << 24) - 1; /* sums up to here are exact 
 /* Of bytes: exact with their corrections; by int8 weights they are below 2^30. */
 static const int64_t MAX_BYTE_PRODUCTS = ((1 << 24) - 1) / (2 * 255);
 
+#define WHOLE_SLOTS (BNN_SLOT_BIAS | BNN_SLOT_MULTIPLIER | BNN_SLOT_SHIFT | BNN_SLOT_RANGE)
+
 static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_attrs *a,
                               const struct bnn_conv_shape *shape)
 {
@@ -34,18 +36,37 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     return BNN_OK;
 }
 
+/* Sums, which are below 2^30, and biases are together below 2^31. */
+static bnn_status check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_shape *shape)
+{
+    const uint32_t slots = (uint32_t)shape->attrs->slots;
+    const uint32_t wanted = WHOLE_SLOTS | (shape->bytes ? BNN_SLOT_ZEROS : 0);
+    BNN_CHECK(slots == wanted, "slots of requantized sums", slots, wanted);
+    BNN_CHECK(shape->y->dtype == BNN_U8, "output of requantized sums (3: u8)", shape->y->dtype, BNN_U8);
+    BNN_CHECK(shape->attrs->planes == 1, "planes of requantized sums", shape->attrs->planes, 1);
+    const struct bnn_requantizer q = bnn_op_requantizer(p->model, op);
+    const int32_t *biases = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, most = 1 << 30;
+    for (uint32_t o = 0; o < shape->y->c; o++) {
+        BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
+        BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
+    }
+    BNN_CHECK(q.once == 0 || q.once == 1, "once (0 or)", q.once, 1);
+    return bnn_check_range(p, op, q.zero, q.low, q.high);
+}
+
 static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_shape *shape)
 {
     const struct bnn_tensor *y = shape->y;
     uint32_t slots = (uint32_t)shape->attrs->slots, input = 2;
-    const uint32_t whole = BNN_SLOT_BIAS | BNN_SLOT_MULTIPLIER | BNN_SLOT_SHIFT | BNN_SLOT_RANGE;
     for (uint32_t bit = 0; bit < BNN_SLOT_COUNT; bit++) {
         uint32_t slot = 1u << bit;
         if (!(slots & slot & BNN_SLOTS_WITH_OPERAND))
             continue;
         BNN_CHECK(input < op->input_count, "number of inputs for the slots", op->input_count, input + 1);
         const struct bnn_tensor *t = bnn_op_input(p->model, op, input++);
-        bnn_dtype dtype = slot & (BNN_SLOT_THRESHOLD | whole) ? BNN_I32 : slot == BNN_SLOT_NEGATED ? BNN_B1 : BNN_F32;
+        bnn_dtype dtype = slot & (BNN_SLOT_THRESHOLD | WHOLE_SLOTS) ? BNN_I32
+                          : slot == BNN_SLOT_NEGATED                ? BNN_B1
+                                                                    : BNN_F32;
         BNN_CHECK(t->dtype == dtype, "element type of a slot's operand", t->dtype, dtype);
         uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : slot == BNN_SLOT_RANGE ? 4 : y->c;
         BNN_CHECK(t->o == 1 && t->c == channels, "channels of a slot's operand", t->c, channels);
@@ -66,11 +87,7 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         BNN_CHECK(shape->binary || shape->bytes, "threshold on sums of floats (1: there is one)", 1, 0);
         BNN_CHECK(y->dtype == BNN_B1, "output of a threshold (1: bits)", y->dtype, BNN_B1);
     }
-    if (y->dtype == BNN_U8 || (slots & whole) != 0) {
-        BNN_CHECK(slots == (BNN_SLOT_ZEROS | whole), "slots of requantized sums", slots, BNN_SLOT_ZEROS | whole);
-        BNN_CHECK(y->dtype == BNN_U8, "output of requantized sums (3: u8)", y->dtype, BNN_U8);
-    }
-    return BNN_OK;
+    return y->dtype == BNN_U8 || (slots & WHOLE_SLOTS) != 0 ? check_requantizer(p, op, shape) : BNN_OK;
 }
 
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape)
@@ -88,7 +105,7 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_TRY(check_attrs(p, op, a, shape));
     BNN_CHECK(x->dtype == dtype, "element type of the data", x->dtype, dtype);
     BNN_CHECK(w->dtype == filters, "element type of the filters", w->dtype, filters);
-    BNN_CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1 || (quantized && y->dtype == BNN_U8),
+    BNN_CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1 || ((binary || quantized) && y->dtype == BNN_U8),
               "element type of the output", y->dtype, BNN_F32);
     BNN_CHECK(w->storage == BNN_CONSTANT, "storage of the filters (3: constant)", w->storage, BNN_CONSTANT);
     BNN_CHECK(w->rank == 4, "rank of the filters", w->rank, 4);

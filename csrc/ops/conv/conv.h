@@ -25,6 +25,9 @@
  * or, if z is not an integer, multiples of a fraction, below 2^24 times the fraction.  With int8 weights they are
  * integers of 32 bits, and their sum is rounded to a float; or requantized, with the bias in the correction.
  *
+ * Bits that become bytes have no epilogue: BNN_BIT_STEPS times the accumulator, plus a bias, is an integer below 2^31,
+ * and the correction with the bias is a table of integers.
+ *
  * Several planes.  If the data are binary numbers, the accumulator is the sum over planes i of 2^i times the
  * accumulator of plane i.  A kernel runs once per plane, from the highest to the lowest, over the same weights.  With T
  * the sum of the planes above, in multiples of half the current plane's weight, it gets the correction 2 T + correction
@@ -88,7 +91,7 @@ struct bnn_conv {
     const int32_t *limits; /* the same, if there is a threshold */
     union {
         const float *margins; /* likewise, for bytes: corrections minus thresholds */
-        const int32_t *whole; /* by int8 weights: corrections minus thresholds, or plus biases */
+        const int32_t *whole; /* by int8 weights: corrections minus thresholds, or plus biases; of bits: the latter */
     };
     struct bnn_epilogue epilogue, raw_epilogue;
     struct bnn_requantizer requantizer; /* of bytes */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What borders and padding add to sums of bits and bytes, by border class and filter; and thresholds with it.  See
+/* What borders and padding add to sums of bits and bytes, by border class and filter; and thresholds, or biases, with it.  See
  * conv.h. */
 #include "bits.h"
 #include "ops/conv/conv.h"
@@ -107,7 +107,9 @@ struct tables {
     float *corrections;
     int32_t *limits;           /* or NULL */
     float *margins;            /* likewise */
+    int32_t *whole;            /* likewise: of bits that become bytes, in steps of a bias */
     const int32_t *thresholds; /* for limits and margins */
+    const int32_t *biases;     /* for whole */
     int32_t farthest;          /* for margins: out_of_reach */
 };
 
@@ -120,6 +122,8 @@ static void clear(const struct tables *t, size_t count)
         t->limits[i] = 0;
     for (size_t i = 0; t->margins != NULL && i < count; i++)
         t->margins[i] = 0.0f - (float)t->farthest;
+    for (size_t i = 0; t->whole != NULL && i < count; i++)
+        t->whole[i] = 0;
 }
 
 /* sums: memory for sum_taps. */
@@ -141,6 +145,8 @@ static void fill(const struct bnn_conv *conv, const float *zeros, const struct t
                     t->limits[i] = clamped_limit(s, (int32_t)value, threshold);
                 if (t->margins != NULL)
                     t->margins[i] = value - reachable;
+                if (t->whole != NULL)
+                    t->whole[i] = (int32_t)((uint32_t)(int32_t)value * BNN_BIT_STEPS + (uint32_t)t->biases[o]);
             }
     }
 }
@@ -150,6 +156,7 @@ void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
     const struct bnn_conv_shape *s = &conv->shape;
     const float *zeros = s->bytes ? bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data : NULL;
     uint32_t threshold = bnn_slot_input(op, BNN_SLOT_THRESHOLD); /* the number of its input */
+    uint32_t bias = bnn_slot_input(op, BNN_SLOT_BIAS);
     float *sums = bnn_reserve(p, ((size_t)s->w->h + 1) * ((size_t)s->w->w + 1), sizeof *sums);
     size_t count = bnn_conv_table(p, conv);
     struct tables t = {.corrections = bnn_reserve(p, count, sizeof *t.corrections)};
@@ -159,10 +166,18 @@ void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn
         t.thresholds = bnn_op_input(p->model, op, threshold)->data;
         t.farthest = s->bytes ? out_of_reach(s, zeros) : 0;
     }
+    if (bias != 0) {
+        t.whole = bnn_reserve(p, count, sizeof *t.whole);
+        t.biases = bnn_op_input(p->model, op, bias)->data;
+    }
     conv->corrections = t.corrections;
     conv->limits = t.limits;
-    conv->margins = t.margins;
-    int whole = t.corrections != NULL && (threshold == 0 || t.limits != NULL || t.margins != NULL);
-    if (whole && sums != NULL && conv->rows != NULL && conv->columns != NULL)
+    if (bias != 0)
+        conv->whole = t.whole;
+    else
+        conv->margins = t.margins;
+    int all = t.corrections != NULL && (threshold == 0 || t.limits != NULL || t.margins != NULL) &&
+              (bias == 0 || t.whole != NULL);
+    if (all && sums != NULL && conv->rows != NULL && conv->columns != NULL)
         fill(conv, zeros, &t, sums);
 }

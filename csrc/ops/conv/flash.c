@@ -9,9 +9,12 @@ enum { BLOCK = BNN_FLASH_BLOCK };
 struct output {
     const int32_t *thresholds; /* or NULL */
     const uint32_t *negated;   /* raw sums of these channels change their sign; or NULL */
+    const int32_t *biases;     /* of bytes; or NULL */
+    struct bnn_requantizer requantizer;
     struct bnn_epilogue epilogue;
     uint32_t *bits;        /* of the pixel's first channel, */
-    float *values;         /* or NULL: one of the two */
+    float *values;         /* or NULL: one of the three */
+    uint8_t *bytes;        /* likewise */
     const float *residual; /* likewise */
 };
 
@@ -31,6 +34,13 @@ static uint32_t compare(const int32_t *sums, const int32_t *thresholds, size_t c
     return word >> (32 - channels);
 }
 
+static void store_bytes(const struct output *out, const int32_t *sums, size_t first, size_t channels)
+{
+    const struct bnn_requantizer *q = &out->requantizer;
+    for (size_t c = first; c < first + channels; c++, sums++)
+        out->bytes[c] = bnn_requantize(*sums * BNN_BIT_STEPS + out->biases[c], q->multiplier[c], q->shift[c], q);
+}
+
 /* Sums are in units of 2^-shift.  Nonzero: a bit's value was NaN. */
 static int store(const struct output *out, int32_t *sums, uint32_t shift, size_t first, size_t channels)
 {
@@ -40,6 +50,10 @@ static int store(const struct output *out, int32_t *sums, uint32_t shift, size_t
         if (shift != 0)
             round_down(sums, channels, shift);
         out->bits[first / BLOCK] = compare(sums, out->thresholds + first, channels);
+        return 0;
+    }
+    if (out->biases != NULL) {
+        store_bytes(out, sums, first, channels);
         return 0;
     }
     for (size_t i = 0; i < channels; i++) {
@@ -80,7 +94,7 @@ static void run_row(struct bnn_flash_job *j, const struct bnn_flash_kind *kind, 
     const struct bnn_conv_attrs *a = s->attrs;
     const struct bnn_tensor *x = s->x, *w = s->w, *to = r->output.tensor;
     const struct bnn_view *in = &r->inputs[0];
-    uint32_t *row = (uint32_t *)r->output.data + image * r->output.image + (y - r->output.first) * to->row;
+    const size_t row = image * r->output.image + (y - r->output.first) * to->row;
     ptrdiff_t start = (ptrdiff_t)(image * in->image + y * (size_t)a->stride_h * x->row) -
                       (ptrdiff_t)((size_t)a->pad_top * x->row + (size_t)a->pad_left * x->words);
     j->rows = bnn_conv_inside((uint32_t)y, x->h, w->h, a->stride_h, a->dilation_h, a->pad_top);
@@ -89,9 +103,11 @@ static void run_row(struct bnn_flash_job *j, const struct bnn_flash_kind *kind, 
         j->x = (const unsigned char *)in->data + at * (ptrdiff_t)x->element;
         j->columns = bnn_conv_inside((uint32_t)column, x->w, w->w, a->stride_w, a->dilation_w, a->pad_left);
         if (to->dtype == BNN_B1)
-            out->bits = row + column * to->words;
+            out->bits = (uint32_t *)r->output.data + row + column * to->words;
+        else if (out->biases != NULL)
+            out->bytes = (uint8_t *)r->output.data + row + column * to->words;
         else
-            out->values = (float *)(void *)row + column * to->words;
+            out->values = (float *)r->output.data + row + column * to->words;
         if (residual != NULL)
             out->residual = bnn_row_floats(residual, image, y) + column * to->c;
         run_pixel(j, kind, out, image);
@@ -104,9 +120,12 @@ void bnn_flash_run(const struct bnn_run *r, const struct bnn_flash_kind *kind)
     uint32_t own = (uint32_t)((const struct bnn_conv_attrs *)r->op->attrs)->layer_slots;
     uint32_t kept = r->bare ? 0 : r->raw ? own : UINT32_MAX;
     uint32_t residual = kept & BNN_SLOT_RESIDUAL ? bnn_slot_input(r->op, BNN_SLOT_RESIDUAL) : 0;
+    uint32_t bias = bnn_slot_input(r->op, BNN_SLOT_BIAS);
     struct bnn_flash_job job = {.run = r, .layer = r->op->prepared};
     struct output out = {
         .thresholds = threshold != 0 && !r->raw ? r->inputs[threshold].data : NULL,
+        .biases = bias != 0 && !r->raw ? r->inputs[bias].data : NULL,
+        .requantizer = bnn_op_requantizer(r->model, r->op),
         .negated = negated != 0 && !r->bare ? r->inputs[negated].data : NULL,
         .epilogue = bnn_keep_slots(bnn_op_epilogue(r->model, r->op), kept),
     };

@@ -26,6 +26,22 @@ static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *co
     return copy;
 }
 
+/* Numbers per channel: the file's own if every group fills its blocks, otherwise a copy, with a number where there is no
+ * channel. */
+static const int32_t *pad_whole(struct bnn_prepare *p, const struct bnn_conv *conv, const int32_t *operand,
+                                int32_t missing)
+{
+    const struct bnn_conv_shape *s = &conv->shape;
+    if (conv->padded == s->outputs)
+        return operand;
+    int32_t *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
+    if (copy != NULL)
+        for (size_t g = 0; g < s->groups; g++)
+            for (size_t c = 0; c < conv->padded; c++)
+                copy[g * conv->padded + c] = c < s->outputs ? operand[g * s->outputs + c] : missing;
+    return copy;
+}
+
 /* -1 for the filters that the compiler negated, so that raw sums equal the source model's; otherwise 1. */
 static const float *negated_signs(struct bnn_prepare *p, const struct bnn_conv *conv, const struct bnn_tensor *t)
 {
@@ -56,6 +72,11 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
     if (negated != 0)
         conv->raw_epilogue.pre_mul = negated_signs(p, conv, bnn_op_input(p->model, op, negated));
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
+    conv->requantizer = bnn_op_requantizer(p->model, op);
+    if (conv->requantizer.multiplier != NULL) {
+        conv->requantizer.multiplier = pad_whole(p, conv, conv->requantizer.multiplier, 0);
+        conv->requantizer.shift = pad_whole(p, conv, conv->requantizer.shift, -1); /* as most shifts */
+    }
 }
 
 /* [tap][channel], missing channels zero. */

@@ -82,22 +82,6 @@ static void fill_whole(const struct bnn_conv *conv, const float *zeros, const in
     }
 }
 
-/* Numbers per channel: the file's own if every group fills its blocks, otherwise a copy, with a number where there is no
- * channel. */
-static const int32_t *pad_whole(struct bnn_prepare *p, const struct bnn_conv *conv, const int32_t *operand,
-                                int32_t missing)
-{
-    const struct bnn_conv_shape *s = &conv->shape;
-    if (conv->padded == s->outputs)
-        return operand;
-    int32_t *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
-    if (copy != NULL)
-        for (size_t g = 0; g < s->groups; g++)
-            for (size_t c = 0; c < conv->padded; c++)
-                copy[g * conv->padded + c] = c < s->outputs ? operand[g * s->outputs + c] : missing;
-    return copy;
-}
-
 static void correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)
 {
     const struct bnn_tensor *w = conv->shape.w;
@@ -106,11 +90,6 @@ static void correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_c
     const int32_t *thresholds = threshold != 0 ? bnn_op_input(p->model, op, threshold)->data : NULL;
     uint32_t bias = bnn_slot_input(op, BNN_SLOT_BIAS);
     const int32_t *biases = bias != 0 ? bnn_op_input(p->model, op, bias)->data : NULL;
-    conv->requantizer = bnn_op_requantizer(p->model, op);
-    if (biases != NULL) {
-        conv->requantizer.multiplier = pad_whole(p, conv, conv->requantizer.multiplier, 0);
-        conv->requantizer.shift = pad_whole(p, conv, conv->requantizer.shift, -1); /* as most shifts */
-    }
     int plain = thresholds == NULL && biases == NULL;
     size_t count = bnn_conv_table(p, conv);
     int32_t *sums = bnn_reserve(p, ((size_t)w->h + 1) * ((size_t)w->w + 1), sizeof *sums);
@@ -125,21 +104,6 @@ static void correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_c
         fill_whole(conv, zeros, NULL, NULL, raw, sums);
 }
 
-/* The numbers of requantization are inside their bounds; sums are below 2^31 with a bias up to 2^30. */
-static bnn_status check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, uint32_t channels)
-{
-    const struct bnn_requantizer q = bnn_op_requantizer(p->model, op);
-    if (q.multiplier == NULL)
-        return BNN_OK;
-    const int32_t *biases = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, most = 1 << 30;
-    for (uint32_t o = 0; o < channels; o++) {
-        BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
-        BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
-    }
-    BNN_CHECK(q.once == 0 || q.once == 1, "once (0 or)", q.once, 1);
-    return bnn_check_range(p, op, q.zero, q.low, q.high);
-}
-
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_byte_kernels *k = p->model->kernels->wide;
@@ -152,7 +116,7 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         int byte = zeros[c] >= 0.0f && zeros[c] <= 255.0f && zeros[c] == (float)(uint8_t)zeros[c];
         BNN_CHECK(byte, "zero of a channel, a whole number from 0 to 255 (1: yes)", byte, 1);
     }
-    return check_requantizer(p, op, bnn_op_output(p->model, op)->c);
+    return BNN_OK;
 }
 
 /* Convolutions of bytes by int8 filters, any groups. */

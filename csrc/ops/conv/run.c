@@ -152,6 +152,8 @@ static int call(const struct job *job, const struct call *c, const struct pixels
         tile.at.table = p->at.table + place;
         if (bnn_conv_is_quantized(s))
             tile.whole = (job->run->raw ? conv->raw_whole : conv->whole) + table;
+        else if (job->requantizes)
+            tile.whole = conv->whole + table;
         else
             tile.corrections = job->table + table;
         if (s->binary && job->threshold)
@@ -309,9 +311,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
         .requantizes = y->dtype == BNN_U8 && !r->raw,
-        .threshold = (bnn_conv_is_quantized(&conv->shape) ? conv->whole != conv->raw_whole
-                                                          : conv->limits != NULL || conv->margins != NULL) &&
-                     !r->raw,
+        .threshold = bnn_slot_input(r->op, BNN_SLOT_THRESHOLD) != 0 && !r->raw,
         .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,
         .x = &r->inputs[0],
         .residual = residual ? &r->inputs[residual] : NULL,
