@@ -31,6 +31,7 @@ from bnn.ir.ops import (
 )
 from bnn.passes import lower
 from bnn.runtime import Model, available_kernels
+from op_graphs import plan, signs
 from seed import seeds
 
 Rng = np.random.Generator
@@ -194,12 +195,20 @@ def test_random_networks(seed: int) -> None:
     check(compiled(inputs, y), drawn_images(rng, inputs[0], 40))
 
 
+def sign(x: Node, name: str = "") -> Node:
+    return make("sign", make("add", make("sign", x, name=name), constant([0.1])), name=name)
+
+
+def times(x: Node, factor: float) -> Node:
+    return make("mul", x, constant(np.full(x.type.shape[-1], factor)), name="times")
+
+
 def bits_of(rng: Rng, x: Node, name: str) -> Node:
     """A convolution of floats, normalized, whose signs a binary one reads."""
     drawn = Drawn(rng)
-    x = make("sign", make("add", make("sign", drawn.norm(x), name=name), constant([0.1])), name=name)
-    signs = constant(rng.choice([-1.0, 1.0], (6, 3, 3, x.type.shape[2])))
-    return make("conv2d", x, signs, attrs=ConvAttrs(pads=SAME), name=f"{name} binary")
+    x = sign(drawn.norm(x), name)
+    weights = constant(rng.choice([-1.0, 1.0], (6, 3, 3, x.type.shape[2])))
+    return make("conv2d", x, weights, attrs=ConvAttrs(pads=SAME), name=f"{name} binary")
 
 
 def test_signs_stay_thresholds(rng: Rng) -> None:
@@ -207,10 +216,7 @@ def test_signs_stay_thresholds(rng: Rng) -> None:
     drawn, image = Drawn(rng), input_node("x", (9, 8, 3))
     stem = drawn.filters(image, 12, (3, 3), pads=SAME)
     pooled = drawn.pool(drawn.clamp(drawn.norm(drawn.conv(image))))
-    ends = [
-        make("sign", make("add", make("sign", drawn.norm(bits_of(rng, x, name))), constant([0.1])))
-        for x, name in ((stem, "sums"), (pooled, "bytes"))
-    ]
+    ends = [sign(drawn.norm(bits_of(rng, x, name))) for x, name in ((stem, "sums"), (pooled, "bytes"))]
     model = compiled([image], *ends)
     x = drawn_images(rng, image, 60)
     found = bnn.calibrate(model, x, integer_only=True)
@@ -220,6 +226,43 @@ def test_signs_stay_thresholds(rng: Rng) -> None:
     check_families(found.model, x[:6])
     for ours, floats in zip(results_of(found.model, x), results_of(model, x), strict=True):
         assert (ours == floats).mean() > 0.9 and 0.1 < (floats > 0).mean() < 0.9
+
+
+@pytest.mark.drawn
+@pytest.mark.parametrize("seed", seeds(12))
+def test_sums_of_bits(seed: int) -> None:
+    """Of signs that do not change, by factors of both signs and of zero: the nearest byte, but for 1/64 of a sum."""
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    image = input_node("x", (7, 6, int(rng.choice([4, 40]))))
+    bits, channels = sign(image), image.type.shape[2]
+    value, groups = float(rng.choice([-1.0, 0.0, 1.0])), int(rng.choice([1, 2]))
+    bits = make("concat", *[bits] * 16, name="bits") if groups > 1 else bits
+    padded = make("pad", bits, attrs=PadAttrs((1, 0, 1, 2), value))
+    weights = rng.choice([-1.0, 1.0], (2 * int(rng.integers(1, 20)), 3, 2, bits.type.shape[2] // groups))
+    sums = make("conv2d", padded, constant(weights), attrs=ConvAttrs(groups=groups), name="binary")
+    factors = rng.normal(size=len(weights)) * rng.choice([0.0, 1e-12, 1.0, 1.0], len(weights))
+    sums = make("add", make("mul", sums, constant(factors)), constant(rng.normal(size=len(weights)) * 3 * channels))
+    y = make("clamp", sums, attrs=ClampAttrs(-2.0 * channels, INF)) if rng.random() < 0.3 else sums
+    model = compiled([image], y)
+    x = (rng.uniform(0.5, 1, (30, *image.type.shape)) * rng.choice([-1, 1], (30, *image.type.shape))).astype(np.float32)
+    found = bnn.calibrate(model, x, method="minmax", integer_only=True)
+    assert [op.op for op in found.model.ops].count("bconv2d") == 1 and found.float_ops == 0
+    check_families(found.model, x[:6])
+    step = np.diff(decode(found.model.to_bytes()).outputs[0].inputs[1].value)[0]
+    off = np.abs(found.model(x).astype(np.float64) - model(x))
+    assert off.max() <= 0.51 * step + np.abs(factors).max() / 128 and found.layers[0].binary
+
+
+def test_a_sum_too_long_for_what_is_beside_it(rng: Rng) -> None:
+    """Of 80,000 products, which count for nothing, beside what 255 bytes stand for."""
+    image = input_node("x", (80000,))
+    sums = make("conv2d", sign(image), constant(rng.choice([-1.0, 1.0], (2, 1, 1, 80000))), name="long")
+    y = make("add", times(sums, 0.0), constant([1.0, 0.5]))
+    with pytest.raises(
+        bnn.UnsupportedOpError, match=r"layer 'long' .*: 80,000 products a sum, beside a number far above"
+    ):
+        bnn.calibrate(compiled([image], y), np.ones((2, 80000), np.float32), integer_only=True)
 
 
 def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
@@ -236,15 +279,30 @@ def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
             "no op computes it of two tensors of bytes",
         ),
         "divided": (make("div", x, drawn.conv_like(x), name="divided"), "no op divides bytes"),
-        "bits binary": (bits_of(rng, x, "bits"), "no op gives bytes of the sums of bits"),
+        "bits binary": (
+            make("clamp", times(bits_of(rng, x, "bits"), 2.0**22), attrs=ClampAttrs(0.0, 6.0), name="steep"),
+            "one step of its sums is",
+        ),
     }
     for layer, (y, why) in cases.items():
         model = compiled([image], y)
         wanted = rf"layer '{layer}' \(\w+\) would stay float: {why}.*; calibrate without integer_only"
         with pytest.raises(bnn.UnsupportedOpError, match=wanted):
             bnn.calibrate(model, drawn_images(rng, image, 8), integer_only=True)
-    signs = make("sign", make("add", make("sign", x, name="signs"), constant([0.1])), name="signs")
-    both = compiled([image], signs, make("mul", signs, drawn.conv_like(x), name="product"))  # an output, and read
+    plain = make(
+        "bconv2d",
+        make("binarize", x),
+        signs(rng, (3, 2, 2, x.type.shape[2])),
+        attrs=ConvAttrs(out=DType.b1),
+        name="plain",
+    )
+    own = Model.from_bytes(encode(plan([image], [make("unpack", plain)])))
+    with pytest.raises(
+        bnn.UnsupportedOpError, match=r"layer 'plain' \(bconv2d\) would stay float: its bits are no thresh"
+    ):
+        bnn.calibrate(own, drawn_images(rng, image, 8), integer_only=True)
+    bits = sign(x, "signs")
+    both = compiled([image], bits, make("mul", bits, drawn.conv_like(x), name="product"))  # an output, and read
     with pytest.raises(
         bnn.UnsupportedOpError, match=r"layer 'signs' \(unpack\) would stay float: no op turns bits into"
     ):

@@ -32,6 +32,7 @@ from ..ir.ops.requantize import MOST_BIAS
 from ..ir.quantization import (
     SHARES,
     Bytes,
+    bits_numbers,
     convolution,
     exponentials,
     filters_multipliers,
@@ -123,7 +124,7 @@ class Integers:
             return _bits(node, *self.bytes_of[floats[0]])
         if node.op in ("conv2d", "iconv2d", "qconv2d") and node.type.dtype is DType.b1 and not _is_whole(node):
             return _thresholds(self, node)
-        if floats:
+        if floats or node.op == "bconv2d" and not _is_whole(node):
             raise unsupported(node, _why(node))
         return with_inputs(node, tuple(i if i.is_constant else self.raw[i] for i in node.inputs))
 
@@ -139,7 +140,7 @@ def unsupported(node: Node, why: str, remedy: str = _REMEDY) -> UnsupportedOpErr
 
 def _why(node: Node) -> str:
     if node.op == "bconv2d":
-        return "no op gives bytes of the sums of bits; only thresholds do without floats, of a sign behind the layer"
+        return "its bits are no threshold of its sums"
     if any(i.type.dtype is DType.b1 for i in node.data) or node.type.dtype is DType.b1:
         return "no op turns bits into bytes, or bytes into planes of bits"
     if node.op == "prelu":
@@ -235,6 +236,22 @@ def _requantized(
     numbers = (bias, *filters_multipliers(scale, steps, of.ranges[node].scale))
     plain = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, groups=attrs.groups)
     return convolution(x, whole, zeros, numbers, (*of.range_of(node), 0), plain, node.name)
+
+
+def _binary(of: Integers, node: Node, core: Node) -> Made:
+    """Sums of bits become bytes.  Where the factor is negative, the filter is negated, and so are its sums."""
+    attrs, filters = conv_attrs(core), core.inputs[1]
+    factor, term = linear(core)
+    numbers = bits_numbers(np.abs(factor), term, math.prod(filters.type.shape[1:]), of.ranges[node].scale)
+    if (factor < 0).any():
+        signs = np.where(factor < 0, -1, 1)[:, None, None, None]
+        filters = constant(filters.value * signs, DType.b1, filters.name)
+    operands = [constant(n, DType.i32, node.name) for n in (*numbers, (*of.range_of(node), 1))]
+    attrs = ConvAttrs(
+        attrs.stride, attrs.dilation, attrs.pads, attrs.pad_value, attrs.groups, REQUANTIZATION, out=DType.u8
+    )
+    y = make("bconv2d", of.raw[core.inputs[0]], filters, *operands, attrs=attrs, name=node.name)
+    return y, of.ranges[node]
 
 
 def _thresholds(of: Integers, node: Node) -> Node:
@@ -453,6 +470,7 @@ FORMS: dict[str, Callable[[Integers, Node, Node], Made | Node]] = {
     "cast": _cast,
     "unpack": _unpack,
     "conv2d": _convolution,
+    "bconv2d": _binary,
     "iconv2d": _convolution,
     "qconv2d": _convolution,
     "affine": _affine,

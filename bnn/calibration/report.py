@@ -17,7 +17,8 @@ class CalibratedLayer:
 
     ``scale`` and ``zero``: of its data (a byte u stands for (u - zero) * scale); ``snr``: of its sums on some of the
     images, in dB, signal over the error that quantizing its own data and weights makes; with integers only, of its
-    results, bytes or bits.  A layer that stays float has none, and says ``why``.
+    results, bytes or bits.  A layer that stays float has none, and says ``why``.  ``binary``: a layer of bits whose
+    sums become bytes; its data have no scale.
     """
 
     layer: str
@@ -25,11 +26,14 @@ class CalibratedLayer:
     scale: float = 1.0
     zero: int = 0
     snr: float = math.inf
+    binary: bool = False
 
     def __str__(self) -> str:
         name = printable(self.layer)
         if self.why:
             return f"'{name}': float: {self.why}"
+        if self.binary:
+            return f"'{name}': binary, its sums become bytes, {self.snr:.1f} dB"
         return f"'{name}': int8, scale {self.scale:.4g}, zero {self.zero}, {self.snr:.1f} dB"
 
 
@@ -48,8 +52,9 @@ class Calibration:
     float_ops: int = 0
 
     def __str__(self) -> str:
-        made = sum(not layer.why for layer in self.layers)
-        head = f"{made} of {quantity(len(self.layers), 'float layer')} became int8"
+        layers = [layer for layer in self.layers if not layer.binary]
+        made = sum(not layer.why for layer in layers)
+        head = f"{made} of {quantity(len(layers), 'float layer')} became int8"
         if not self.layers:
             head = "there is no convolution or dense layer of floats: nothing changes"
         if self.same is not None:

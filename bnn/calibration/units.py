@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir.graph import DType, Graph, Node, topological
-from ..ir.ops import INF, OPS, ClampAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, conv_attrs
+from ..ir.ops import CONVOLUTIONS, INF, OPS, ClampAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, conv_attrs
 from ..ir.quantization import Bytes
 
-_CLAMPED = ("conv2d", "affine", "add", "sub", "mul", "div", "sum_pool")  # which a clamp can join
+_CLAMPED = ("conv2d", "bconv2d", "affine", "add", "sub", "mul", "div", "sum_pool")  # which a clamp can join
 _SAME_SCALE = ("max_pool", "reshape", "slice", "gather", "copy")
 Limits = tuple[float, float]
 
@@ -38,7 +38,7 @@ class Units:
         low, high = -INF, INF
         core = self.core(node)
         found: list[Limits] = []
-        if core.op in ("conv2d", "iconv2d", "qconv2d"):
+        if core.op in CONVOLUTIONS:
             attrs = conv_attrs(core)
             found += [getattr(attrs, slot) for slot in attrs.slots if slot in ("clamp0", "clamp1")]
         for clamp in (core, node) if node is not core else (core,):

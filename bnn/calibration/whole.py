@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..errors import VerifierError
 from ..file.write import encode
 from ..ir.graph import DType, Graph, Node
+from ..ir.ops import CONVOLUTIONS
 from ..ir.quantization import Bytes
 from ..runtime import Model
 from ..runtime.arrays import Inputs
@@ -17,7 +18,7 @@ from .report import CalibratedLayer
 from .units import Units, units
 from .values import Values, find_ranges
 
-_LAYERS = ("conv2d", "iconv2d", "qconv2d")
+_MADE = ("bconv2d", "qconv2d")
 
 
 def as_integers(graph: Graph, arrays: list[Inputs], method: str) -> tuple[Graph, tuple[CalibratedLayer, ...]]:
@@ -52,23 +53,24 @@ def _unclipped(graph: Graph, found: Units) -> set[Node]:
 def _compared(
     model: Model, graph: Graph, whole: Graph, made: Integers, arrays: list[Inputs]
 ) -> tuple[tuple[CalibratedLayer, ...], dict[Node, float]]:
-    """Each layer of floats or bytes, whose data are those of the float network; and the ratios by the nodes of the
-    whole graph."""
+    """Each layer that became one of bytes, whose data are those of the float network; and the ratios by the nodes of
+    the whole graph."""
     units, count = made.units, min(len(arrays[0]), COMPARED)
-    layers = {node: units.core(node) for node in units.order if units.core(node).op in _LAYERS}
+    layers = {node: units.core(node) for node in units.order if units.core(node).op in CONVOLUTIONS}
     layers = {node: conv for node, conv in layers.items() if node in made.bytes_of or made.raw[node].op == "qconv2d"}
     wanted = {*layers, *(conv.inputs[0] for conv in layers.values())}
     values = Values(model, graph, count).run([a[:count] for a in arrays], wanted)
     ours = Values(Model.from_bytes(encode(whole), max_bytes=NO_LIMIT), whole, count)
-    now = {n.inputs[1]: n for n in whole.schedule if n.op == "qconv2d"}
+    # choose_layout makes layers anew behind its copies; their operands stay the same nodes, and the last is no other's.
+    now = {n.inputs[-1]: n for n in whole.schedule if n.op in _MADE}
     found, snr = [], dict[Node, float]()
     for node, conv in layers.items():
-        x = values[conv.inputs[0]]
+        x, binary = values[conv.inputs[0]], conv.op == "bconv2d"
         data = made.bytes_of[conv.inputs[0]][1] if conv.inputs[0] in made.bytes_of else Bytes(1.0, 0)
         result, q = made.bytes_of.get(node, (made.raw.get(node), Bytes(1.0, 0)))
         assert result is not None
-        layer = now[result.inputs[1]]
-        results = ours.result(layer, data.of(x).astype(x.dtype))
+        layer = now[result.inputs[-1]]
+        results = ours.result(layer, x if binary else data.of(x).astype(x.dtype))
         snr[layer] = decibels(conv.name, values[node].astype(float), (results.astype(float) - q.zero) * q.scale)
-        found.append(CalibratedLayer(conv.name, "", data.scale, data.zero, snr[layer]))
+        found.append(CalibratedLayer(conv.name, "", data.scale, data.zero, snr[layer], binary))
     return tuple(found), snr

@@ -44,8 +44,8 @@ def calibrate_command(
     \b
     bnn calibrate net.bnn photos/ -o net8.bnn
 
-    Binary layers do not change.  For each float layer the report says what became of it, and how far its sums are from
-    those before, in dB.  Pictures and arrays are read as by `bnn run`.
+    Binary layers do not change; with --integer-only, their sums become bytes.  For each float layer the report says
+    what became of it, and how far its sums are from those before, in dB.  Pictures and arrays are read as by `bnn run`.
     """
     check_outputs({"-o": output}, [net, targets, *files])
     check_suffix("-o", output, [".bnn"])

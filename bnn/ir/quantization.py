@@ -18,7 +18,8 @@ from .._types import Array
 from ..errors import CompileError
 from .graph import DType, Node
 from .ops import REQUANTIZATION, ConvAttrs, QuantizeAttrs, RequantizeAttrs, constant, make
-from .ops.requantize import multiply, shifted
+from .ops.conv import BIT_STEPS
+from .ops.requantize import MOST_BIAS, multiply, shifted
 from .ops.softmax import product as fraction
 
 BYTES = np.arange(256, dtype=np.int64)
@@ -107,6 +108,27 @@ def filters_multipliers(before: float, filters: Array, after: float) -> tuple[Ar
         found = [multiplier(float(before) * float(scale) / float(after)) for scale in filters]
     numbers, shifts = np.array(found, np.int64).reshape(-1, 2).T
     return numbers, shifts
+
+
+def bits_numbers(factors: Array, terms: Array, products: int, after: float) -> tuple[Array, Array, Array]:
+    """Of a convolution of bits: the biases, multipliers and shifts (O), int64, by which sums, up to ``products``, times
+    ``factors`` (O, not negative), plus ``terms`` (O), become bytes of the scale ``after``.
+
+    Raises:
+        CompileError: 32 bits do not hold a sum beside its term, to half a byte, or beside the bytes.
+    """
+    # A term far above its sums has its place beside them if they count for more than they are.  That changes no byte
+    # where the term alone is beyond all of them.
+    least = np.abs(terms) / MOST_BIAS
+    steps = np.maximum(factors / BIT_STEPS, least)
+    off = float((np.minimum(least / after, 512 / MOST_BIAS) * (steps == least)).max()) * BIT_STEPS * products
+    if off >= 0.5:
+        raise CompileError(f"{products:,} products a sum, beside a number far above them, change it by {off:.3g} bytes")
+    biases = np.rint(np.divide(terms, steps, out=np.zeros_like(terms), where=steps > 0)).astype(np.int64)
+    numbers, shifts = filters_multipliers(1.0, steps, after)
+    if (((products * BIT_STEPS + np.abs(biases)) << np.maximum(shifts, 0)) >= 2**31).any():
+        raise CompileError(f"one step of its sums is {float(factors.max()) / after:.3g} bytes")
+    return biases, numbers, shifts
 
 
 def sum_tables(scales: Sequence[Bytes], multipliers: Sequence[Multiplier]) -> list[Array]:
