@@ -19,6 +19,18 @@ void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *b
                                     requantizer->shift[c], requantizer);
 }
 
+void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t first = 0; first < channels; first += 32) {
+            const size_t left = channels - first < 32 ? channels - first : 32;
+            uint32_t word = 0;
+            for (size_t c = first; c < first + left; c++)
+                word = word >> 1 | (uint32_t)(*sums++ >= (thresholds != NULL ? thresholds[c] : 0)) << 31;
+            *out++ = word >> (32 - left);
+        }
+}
+
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count)
 {
     for (size_t i = 0; i < count; i++)

@@ -20,6 +20,10 @@ void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requ
 void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels);
 
+/* Bits of sums[pixel][channel]: whether it reaches the channel's threshold, or 0 if `thresholds` is NULL.  Each pixel gets
+ * (channels + 31) / 32 words. */
+void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels);
+
 /* out[i] = table[in[i]] of 256 bytes; out and in may be the same memory. */
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count);
 

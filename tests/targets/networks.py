@@ -67,6 +67,20 @@ def residual() -> Model:
     return Model.from_bytes(encode(lower(Graph((image,), (ops.make("softmax", h),), ("classes",)))))
 
 
+def residual_bits(side: int) -> Model:
+    """Three residual blocks of binary convolutions, for images of bytes in three colours: (side, side, 3) -> (10)."""
+    build = Builder(1)
+    image = ops.input_node("image", (side, side, 3), DType.u8)
+    h = _floats(build, ops.make("cast", image, name="image"), 16)
+    for number, filters in enumerate((16, 32, 64), 1):
+        if number > 1:
+            h = _floats(build, ops.make("avg_pool", h, attrs=ops.PoolAttrs((2, 2), (2, 2))), filters, size=1)
+        sums = build.conv(build.sign(h, f"sign{number}"), filters, f"conv{number}")
+        h = ops.make("add", build.norm(sums, f"norm{number}"), h, name=f"shortcut{number}")
+    h = ops.make("avg_pool", h, attrs=ops.PoolAttrs(h.type.shape[:2], (1, 1)))
+    return Model.from_bytes(encode(lower(Graph((image,), (build.dense(h, 10, "dense"),), ("logits",)))))
+
+
 def emitted() -> dict[str, tuple[Model, bool]]:
     """By the names of their counts: networks, and whether with `--fast`."""
     models = {"digits": digits(), "plain": plain(), "depthwise": depthwise()}

@@ -354,6 +354,14 @@ def _finish(
         arguments = (_output(program, node), *numbers, requantizer, out.width, out.channels)
         _rows(program, out.height, *lines, program.call(function, *arguments) + ";")
         return
+    if "threshold" in a.slots:  # in the table of sums of bytes; of bits, of groups whose bits share words
+        thresholds = "NULL"
+        if node.op == "bconv2d":
+            thresholds = program.table("int32_t", "thresholds", node.inputs[a.operand("threshold")].value)
+        arguments = (_output(program, node), sums, thresholds, out.width, out.channels)
+        program.layer.signs = out.height * pixels
+        _rows(program, out.height, *lines, program.call("bnn_mcu_sum_signs", *arguments) + ";")
+        return
     epilogue = _epilogue(program, node)
     residual = "NULL"
     if "residual" in a.slots:
@@ -396,12 +404,6 @@ def _epilogue(program: Program, node: Node) -> str | None:
     for slot in operands:
         if slot in a.slots:
             operands[slot] = program.table("float", slot, node.inputs[a.operand(slot)].value)
-    if (
-        "threshold" in a.slots and node.op == "bconv2d"
-    ):  # of groups whose bits share words: the bit is sum - threshold >= 0, exactly
-        operands["sub"] = program.table(
-            "float", "threshold", node.inputs[a.operand("threshold")].value.astype(np.float32)
-        )
     clamps = [slot in a.slots for slot in ("clamp0", "clamp1")]
     if set(operands.values()) == {"NULL"} and not any(clamps):
         return None

@@ -12,33 +12,22 @@ enum { CHUNK = 128 };
 enum { CHUNK = 1024 };
 #endif
 
-/* Per-channel operands: the file's own if every group fills its blocks, otherwise a padded copy. */
-static const float *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const float *operand)
+/* Per-channel operands, floats or integers of 32 bits: the file's own if every group fills its blocks, otherwise a copy,
+ * with a number where there is no channel. */
+static const void *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const void *operand, int32_t missing)
 {
     const struct bnn_conv_shape *s = &conv->shape;
+    const size_t size = s->outputs * sizeof missing;
     if (conv->padded == s->outputs)
         return operand;
-    float *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
+    unsigned char *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof missing);
     if (copy != NULL)
-        for (size_t g = 0; g < s->groups; g++)
-            for (size_t c = 0; c < conv->padded; c++)
-                copy[g * conv->padded + c] = c < s->outputs ? operand[g * s->outputs + c] : 0.0f;
-    return copy;
-}
-
-/* Numbers per channel: the file's own if every group fills its blocks, otherwise a copy, with a number where there is no
- * channel. */
-static const int32_t *pad_whole(struct bnn_prepare *p, const struct bnn_conv *conv, const int32_t *operand,
-                                int32_t missing)
-{
-    const struct bnn_conv_shape *s = &conv->shape;
-    if (conv->padded == s->outputs)
-        return operand;
-    int32_t *copy = bnn_reserve(p, bnn_conv_product(p, s->groups, conv->padded), sizeof *copy);
-    if (copy != NULL)
-        for (size_t g = 0; g < s->groups; g++)
-            for (size_t c = 0; c < conv->padded; c++)
-                copy[g * conv->padded + c] = c < s->outputs ? operand[g * s->outputs + c] : missing;
+        for (size_t g = 0; g < s->groups; g++) {
+            unsigned char *to = copy + g * conv->padded * sizeof missing;
+            memcpy(to, (const unsigned char *)operand + g * size, size);
+            for (size_t c = s->outputs; c < conv->padded; c++)
+                memcpy(to + c * sizeof missing, &missing, sizeof missing);
+        }
     return copy;
 }
 
@@ -66,7 +55,7 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
     *e = bnn_op_epilogue(p->model, op);
     for (size_t i = 0; i < sizeof operands / sizeof operands[0]; i++)
         if (*operands[i] != NULL)
-            *operands[i] = pad_operand(p, conv, *operands[i]);
+            *operands[i] = pad_operand(p, conv, *operands[i], 0);
     conv->residual = (int)bnn_slot_input(op, BNN_SLOT_RESIDUAL);
     conv->raw_epilogue = bnn_keep_slots(*e, own);
     if (negated != 0)
@@ -74,8 +63,8 @@ static void pack_epilogue(struct bnn_prepare *p, const struct bnn_op *op, struct
     conv->raw_residual = own & BNN_SLOT_RESIDUAL ? conv->residual : 0;
     conv->requantizer = bnn_op_requantizer(p->model, op);
     if (conv->requantizer.multiplier != NULL) {
-        conv->requantizer.multiplier = pad_whole(p, conv, conv->requantizer.multiplier, 0);
-        conv->requantizer.shift = pad_whole(p, conv, conv->requantizer.shift, -1); /* as most shifts */
+        conv->requantizer.multiplier = pad_operand(p, conv, conv->requantizer.multiplier, 0);
+        conv->requantizer.shift = pad_operand(p, conv, conv->requantizer.shift, -1); /* as most shifts */
     }
 }
 

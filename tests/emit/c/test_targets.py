@@ -46,12 +46,11 @@ def test_a_cortex_m0_with_16_kilobytes(rng: Rng, tmp_path: Path) -> None:
     run_on(TARGETS["microbit"], tmp_path, FLAGS)
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
-def test_integers_need_no_floats(calibrated: bool, rng: Rng, tmp_path: Path) -> None:
+@pytest.mark.parametrize("floats", [None, networks.residual(), networks.residual_bits(8)], ids=str)
+def test_integers_need_no_floats(floats: Model | None, rng: Rng, tmp_path: Path) -> None:
     """A network of bytes on a Cortex-M0, which has no unit for floats: the host's bytes, and no function that emulates
     an operation on floats."""
-    if calibrated:
-        floats = networks.residual()
+    if floats is not None:
         model = bnn.calibrate(floats, random_images(floats, 20, rng), integer_only=True).model
     else:
         model = Model.from_bytes(encode(op_graphs.of_bytes(rng)))
@@ -63,6 +62,24 @@ def test_integers_need_no_floats(calibrated: bool, rng: Rng, tmp_path: Path) -> 
     wanted = call("arm-none-eabi-nm", "--undefined-only", str(tmp_path / "net.o")).split()
     assert "__aeabi_lmul" in wanted  # products of 64 bits
     assert not [name for name in wanted if re.match(r"__aeabi_(f|d|[a-z]+2[fd])|__\w+[sd]f\w*$", name)]
+
+
+@pytest.mark.slow
+def test_what_a_binary_network_saves_without_floats(tmp_path: Path) -> None:
+    """On a Cortex-M0, of images of 32 x 32 pixels; prints a table of bytes, and of instructions for one image."""
+    rng, floats = np.random.default_rng(1), networks.residual_bits(32)
+    whole = bnn.calibrate(floats, random_images(floats, 20, rng), integer_only=True).model
+    instructions, ram = {}, {}
+    print("| | code | tables | RAM | stack | instructions |")
+    for name, model in (("floats", floats), ("integers", whole)):
+        folder, target = tmp_path / name, TARGETS["cortex-m0"]
+        summary = emitted(model, folder, random_images(model, 1, rng), target="cortex-m0")
+        cost = run_on(target, folder, FLAGS)
+        code = code_size(target, folder, FLAGS) - summary.flash
+        instructions[name], ram[name] = cost.instructions[0], summary.arena
+        numbers = (code, summary.flash, summary.arena, cost.stack[0], cost.instructions[0])
+        print(f"| {name} | {' | '.join(f'{n:,}' for n in numbers)} |")
+    assert instructions["integers"] < 0.25 * instructions["floats"] and ram["integers"] < 0.5 * ram["floats"]
 
 
 @pytest.mark.slow
