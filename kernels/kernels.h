@@ -205,6 +205,8 @@ struct bnn_numbers {
 
 struct bnn_neurons;
 
+enum { BNN_STEPS = 4 }; /* of time, which share rows of weights */
+
 /* Spikes over time.  A group of its own, because other networks should not have its pointers in memory. */
 struct bnn_spike_kernels {
     /* sums[i] = (..(sums[i] + rows[index[0] * stride + i] * values[0]) + ..) + the last of n rows; each
@@ -219,6 +221,9 @@ struct bnn_spike_kernels {
      * * values[t * step + k], k from 0 to n - 1. */
     void (*sum_windows)(float *sums, size_t targets, const float *rows, size_t width, const uint32_t *index,
                         const float *values, size_t step, size_t n);
+    /* For t below BNN_STEPS, i below width, k from 0 to n - 1 where bit k of the words at words + t * step is set:
+     * sums[t * width + i] += rows[k * width + i].  No sum may be -0 before.  NULL where no family does it well. */
+    void (*sum_steps)(float *sums, const float *rows, size_t width, const uint32_t *words, size_t step, size_t n);
     /* The sums of runs and rows with whole numbers, modulo 2^32. */
     void (*add_byte_runs)(uint32_t *sums, ptrdiff_t step, const int8_t *rows, ptrdiff_t stride, size_t runs,
                           size_t count, uint32_t value);

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -277,15 +278,22 @@ class SpikingModel:
             floats[what] = {p: room_for(n, np.float32, f"{what} of {p.name}", np.zeros) for p, n in shapes.items()}
             records += [(p.index, what, values) for p, values in floats[what].items()]
 
+        threads = min(threads, count)
+        together = {p.name: self._packed(x[p.name], p, threads) for p in self._inputs}
+
         def given(i: int) -> list[Array]:
-            """The frames of a sample, made where they are used."""
-            frames = [self._frames(x[p.name][:, i], p, 0) for p in self._inputs]
+            """The frames of a sample, made where they are used if they were not together."""
+            packed = [together[p.name] for p in self._inputs]
+            frames = [
+                self._frames(x[p.name][:, i], p, 0) if all_of is None else all_of[i]
+                for p, all_of in zip(self._inputs, packed, strict=True)
+            ]
             for p, own in zip(self._inputs, frames, strict=True):
                 if p in sent:
                     sent[p][i] = own
             return frames
 
-        counts, taken = run_samples(self._states(min(threads, count)), given, count, steps, records, until_spike)
+        counts, taken = run_samples(self._states(threads), given, count, steps, records, until_spike)
         for p in self._inputs:
             for i, end in enumerate(taken if p in sent else ()):
                 sent[p][i, end:] = 0
@@ -709,6 +717,19 @@ class SpikingModel:
         if len(steps) > 1:
             raise InputError(f"inputs: found {sorted(steps)} steps, expected one number for all inputs")
         return found, steps.pop()
+
+    def _packed(self, x: Array, p: PopulationInfo, threads: int) -> Array | None:
+        """Frames of all samples, (N, T, words), from an array (T, N, *shape) in one pass in its order, which is several
+        times faster than sample by sample; None: not so."""
+        if x.dtype != FLOAT32 or p.emits != Emits.SPIKES or not x.flags.carray or self._moves(p) or not x.size:
+            return None
+        parts = np.array_split(x.reshape(-1, p.size), threads)
+        with ThreadPoolExecutor(threads) as pool:
+            packed = list(pool.map(partial(self._opened.packed, p.index), parts))
+        words = [part for part in packed if part is not None]
+        if len(words) < len(parts):
+            return None  # something that a message says
+        return np.ascontiguousarray(np.moveaxis(np.concatenate(words).reshape(*x.shape[:2], -1), 1, 0))
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
         x = check_numbers(x, f"input {p.name}")

@@ -67,6 +67,12 @@ static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_sn
             n.settles_on = n.current = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         if (kept_end(net, p) > p->first)
             n.kept = bnn_supply_take(m, floats, sizeof(float));
+        for (uint32_t j = p->first; BNN_SNN_SHARES && j == p->first && j < p->end && bnn_snn_shares(net, j); j++) {
+            n.ahead = bnn_supply_take(m, 1, sizeof *n.ahead);
+            float *currents = bnn_supply_take(m, bnn_times(BNN_STEPS, net->projections[j].row), sizeof *currents);
+            if (m->at != NULL)
+                *n.ahead = (struct bnn_snn_ahead){.currents = currents};
+        }
         if (bnn_snn_recurrent(p))
             n.own = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         for (uint32_t v = 0; v < BNN_SNN_VARIABLES; v++)
@@ -403,7 +409,14 @@ static int same_values(const unsigned char *frame, uint32_t n)
     return !differ;
 }
 
-static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
+/* The frames that an input will send, if they are words. */
+static void announce(struct bnn_snn_neurons *n, const unsigned char *given, size_t steps)
+{
+    n->coming = (const uint32_t *)(const void *)given;
+    n->coming_steps = given == NULL || (uintptr_t)given % sizeof *n->coming != 0 ? 0 : steps;
+}
+
+static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number, size_t steps)
 {
     uint32_t input = 0;
     int events = 0;
@@ -424,6 +437,8 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
                 s->neurons[k].still = still ? s->neurons[k].still + 1 : 0;
             }
             input++;
+            if (BNN_SNN_SHARES)
+                announce(&s->neurons[k], given == NULL ? NULL : given + number * bytes, steps - number);
             if (given != NULL) {
                 memcpy(bnn_snn_frame(s, k, s->time), given + number * bytes, bytes);
                 bnn_snn_mark_all(s->neurons[k].visits, p->n, 1);
@@ -495,8 +510,11 @@ bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps
         if (s->net->populations[k].rule == RULE_INPUT && inputs[input++] != NULL &&
             !right_input(&s->net->populations[k], inputs[input - 1], steps))
             return BNN_ERROR_ARGUMENT;
+    for (uint32_t k = 0; BNN_SNN_SHARES && k < s->net->population_count; k++)
+        if (s->neurons[k].ahead != NULL) /* of another run's input */
+            s->neurons[k].ahead->end = 0;
     for (size_t t = 0; t < steps && !s->stopped && !(s->until_spike && answered(s) != s->answered); t++)
-        step(s, inputs, t);
+        step(s, inputs, t, steps);
     return outcome(s);
 }
 

@@ -67,6 +67,13 @@ struct bnn_snn {
     uint32_t most; /* neurons of the largest population */
 };
 
+/* share.c: currents after the first projection of the steps before `end`, and how many sources send in each. */
+struct bnn_snn_ahead {
+    float *currents; /* [BNN_STEPS][row] */
+    uint64_t sent[BNN_STEPS];
+    uint64_t end; /* 0: none */
+};
+
 /* A population's part of a state; arrays have BNN_SNN_LANES times a whole number of elements. */
 struct bnn_snn_neurons {
     float *current;
@@ -82,6 +89,9 @@ struct bnn_snn_neurons {
     uint64_t kept_at;            /* the step that they are of, counted from 1; 0: none */
     const float *settles_on;     /* this step's currents: `current`, or `kept` if nothing else arrives */
     struct bnn_changes *changes; /* NULL: not an event population */
+    struct bnn_snn_ahead *ahead; /* NULL: its steps share nothing */
+    const uint32_t *coming;      /* an input's frames from this step on, if they are given */
+    size_t coming_steps;
 };
 
 /* What a source reaches along one axis of a convolution: `count` taps, from `tap` on, a stride apart.  The first tap leads
@@ -146,6 +156,13 @@ static inline void *bnn_supply_take(struct bnn_supply *m, uint64_t count, uint64
 enum { BNN_SNN_EVENTS = 0 };
 #else
 enum { BNN_SNN_EVENTS = 1 };
+#endif
+
+/* Whether steps may share weights, which takes code and memory. */
+#ifdef BNN_SMALL
+enum { BNN_SNN_SHARES = 0 };
+#else
+enum { BNN_SNN_SHARES = 1 };
 #endif
 
 static inline int bnn_snn_is_event(const struct bnn_snn_population *p)
@@ -283,6 +300,12 @@ int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *
 void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent, float *sums);
 /* gather.c: adds the highest value in each target's window. */
 void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums);
+/* share.c: whether a projection can bring several steps at once. */
+int bnn_snn_shares(const struct bnn_snn *net, uint32_t projection);
+/* Where enough sources sent something: does so for the steps to come.  Nonzero: it brought what is due in this step. */
+int bnn_snn_share(struct bnn_snn_state *s, uint32_t projection, size_t sent);
+/* Nonzero: this step's currents were there, and now are the target's. */
+int bnn_snn_shared(struct bnn_snn_state *s, uint32_t projection);
 /* Adds what a projection brings in this step to its target's currents. */
 void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection);
 

@@ -108,6 +108,42 @@ def test_values_that_stay_equal_the_oracle() -> None:
         assert sum(part.synops for part in parts) == whole.synops
 
 
+def test_steps_that_share_weights_equal_the_oracle() -> None:
+    """Where most sources of a dense projection spike, a kernel adds their rows for four steps at once: between steps of
+    any activity, with biases and other projections, in calls of any length, and in samples of a batch."""
+    rng = np.random.default_rng(SEED)
+    for sources, targets, steps, samples in ((1, 1, 9, 2), (70, 37, 40, 70), (64, 150, 23, 3)):
+        target = population("target", (targets,), "decay", Reset.SUBTRACT, output=True, beta=0.875)
+        target.bias = rng.normal(size=targets).astype(np.float32)
+        weights = [(rng.normal(size=(n, targets)) / np.sqrt(n)).astype(np.float32) for n in (sources, targets)]
+        network = Network([Population("input", (sources,)), target], [
+            Projection(0, 1, "dense", weights[0], bias=rng.normal(size=targets).astype(np.float32) / 8),
+            Projection(1, 1, "dense", weights[1], delay=1),
+        ])  # fmt: skip
+        shares = np.repeat(rng.choice([0, 0.3, 0.6, 0.9, 1], (steps // 3 + 1, samples)), 3, axis=0)[:steps, :, None]
+        x = (rng.random((steps, samples, sources)) < shares).astype(np.float32)
+        data = encode(network)
+        for kernels in available_kernels():
+            model = SpikingModel.from_bytes(data, kernels=kernels)
+            whole = model.run(x, currents=["target"], threads=2)
+            synops = 0
+            for i in range(samples):
+                want = Oracle(network).run([x[:, i]]) if i < 3 else None
+                alone = model.run(x[:, i], currents=["target"])
+                assert want is None or np.array_equal(alone.currents["target"], want.currents[1]), (SEED, kernels, i)
+                assert np.array_equal(alone.output, whole.output[:, i])
+                assert np.array_equal(alone.currents["target"], whole.currents["target"][:, i])
+                synops += alone.synops
+            assert synops == whole.synops == int(x.sum()) * targets + int(whole.output[:-1].sum()) * targets
+            model.reset()
+            cuts = [0, *sorted(rng.choice(np.arange(1, steps), 5, replace=False)), steps]
+            parts = [model.run(x[a:b, 0], reset=False).output for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+            assert np.array_equal(np.concatenate(parts), whole.output[:, 0])
+            taken = int(model.run(x[:, 0], until="first-spike").taken)  # what was ahead is of another input
+            rest = model.run(x[taken:, 1], reset=False).output
+            assert np.array_equal(rest, model.run(np.concatenate([x[:taken, 0], x[taken:, 1]])).output[taken:])
+
+
 def draw_convolution(rng: Any, emits: Emits, wide: bool) -> Network:
     """A convolution with any kernel, stride, padding and size of the target, of 1 to 80 channels; ``wide``: its windows
     are wider than the sources."""
