@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
+
+import bnn
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 pytest.importorskip("larq_zoo", reason="larq-zoo is not installed")
 
 import zoo  # noqa: E402
+from bench import networks  # noqa: E402
 from bench.networks import ZOO  # noqa: E402
 
 # In MB: what Larq Compute Engine 0.16 makes of them, which is the most that their files may have.  It makes 170 MB of
@@ -25,6 +29,19 @@ LARGEST = {
 
 def test_sizes_are_known() -> None:
     assert set(ZOO) - set(LARGEST) == {"DoReFaNet"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["QuickNetSmall", "BiRealNet"])
+def test_without_floats(name: str) -> None:
+    """No op of floats; each layer near its sums of floats, and the portable kernels' bytes."""
+    model = bnn.compile(networks.like_trained(name, seed=0))
+    images = np.random.default_rng(0).normal(size=(16, *model.input_shapes[0])).astype(np.float32)
+    found = bnn.calibrate(model, images, integer_only=True)
+    assert found.float_ops == 0 and sum(layer.binary for layer in found.layers) >= 15
+    assert min(layer.snr for layer in found.layers) > 25, found
+    scalar = bnn.Model.from_bytes(found.model.to_bytes(), kernels="scalar")
+    np.testing.assert_array_equal(found.model(images[:1]), scalar(images[:1]))
 
 
 @pytest.mark.slow
