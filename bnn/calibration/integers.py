@@ -30,6 +30,7 @@ from ..ir.ops import (
 from ..ir.ops.conv import CONVOLUTIONS, epilogue
 from ..ir.ops.requantize import MOST_BIAS
 from ..ir.quantization import (
+    BYTES,
     SHARES,
     Bytes,
     bits_numbers,
@@ -143,8 +144,6 @@ def _why(node: Node) -> str:
         return "its bits are no threshold of its sums"
     if any(i.type.dtype is DType.b1 for i in node.data) or node.type.dtype is DType.b1:
         return "no op turns bits into bytes, or bytes into planes of bits"
-    if node.op == "prelu":
-        return "its channels have different slopes; one slope for all is a table"
     if len(node.data) > 1:
         return "no op computes it of two tensors of bytes"
     return "no op computes it of bytes"
@@ -223,19 +222,23 @@ def _convolution(of: Integers, node: Node, core: Node) -> Made:
 
 
 def _requantized(
-    of: Integers, node: Node, x: Node, zeros: Array | int, scale: float, weights: Array, term: Array, attrs: ConvAttrs
-) -> Node:
+    of: Integers, node: Node, x: Node, zeros: Array | int, scale: float, weights: Array, term: Array, attrs: ConvAttrs,
+    after: Bytes | None = None,
+) -> Node:  # fmt: skip
+    """A convolution whose sums are requantized: to bytes of ``after``, by default those of the node."""
+    range_of = (after.zero, 0, 255) if after else of.range_of(node)
+    after = after or of.ranges[node]
     products = math.prod(weights.shape[1:])
     if products > MOST_BYTE_PRODUCTS:
         raise unsupported(node, f"{products:,} products a sum are more than {MOST_BYTE_PRODUCTS:,}")
     # Coarser steps: where a term is far above the sums, so that it has its place beside them; and where a result is
     # hardly there, so that kernels shift all sums to the right by a moderate number of bits.
-    least = np.maximum(np.abs(term) / (scale * (MOST_BIAS - 1)), of.ranges[node].scale / scale * 2.0**-_MOST_RIGHT)
+    least = np.maximum(np.abs(term) / (scale * (MOST_BIAS - 1)), after.scale / scale * 2.0**-_MOST_RIGHT)
     whole, steps = whole_filters(weights, least)
     bias = np.rint(term / (scale * steps)).astype(np.int64)
-    numbers = (bias, *filters_multipliers(scale, steps, of.ranges[node].scale))
+    numbers = (bias, *filters_multipliers(scale, steps, after.scale))
     plain = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, groups=attrs.groups)
-    return convolution(x, whole, zeros, numbers, (*of.range_of(node), 0), plain, node.name)
+    return convolution(x, whole, zeros, numbers, (*range_of, 0), plain, node.name)
 
 
 def _binary(of: Integers, node: Node, core: Node) -> Made:
@@ -339,6 +342,20 @@ def _per_channel(of: Integers, node: Node, core: Node, factor: Array, term: Arra
     terms, image = np.broadcast_to(term, channels), _image(x)
     y = _requantized(of, node, image, q.zero, q.scale, weights, terms, ConvAttrs(groups=channels))
     return _shaped(y, x.type.shape), of.ranges[node]
+
+
+def _prelu(of: Integers, node: Node, core: Node) -> Made:
+    """A slope for each channel: what is above zero, plus the slopes times what is below it."""
+    (x, q), slopes, after = of.bytes_of[core.inputs[0]], core.inputs[1].value.astype(np.float64), of.ranges[node]
+    lowest = slopes * float(q.values[0])
+    below = Bytes.between(min(0.0, float(lowest.min())), max(0.0, float(lowest.max())))
+    image = _image(lookup(x, np.minimum(BYTES, q.zero), node.name))
+    weights, plain = slopes.reshape(-1, 1, 1, 1), ConvAttrs(groups=x.type.shape[-1])
+    y = _requantized(of, node, image, q.zero, q.scale, weights, np.zeros(len(weights)), plain, below)
+    scales, scale = summed(q.scale, below.scale, after.scale)
+    first, second = sum_tables([q, below], scales)
+    parts, tables = [x, _shaped(y, x.type.shape)], [np.maximum(first, 0), second]
+    return pair("qadd", parts, tables, scale, of.range_of(node), node.name), after
 
 
 def _arithmetic(of: Integers, node: Node, core: Node) -> Made:
@@ -478,6 +495,7 @@ FORMS: dict[str, Callable[[Integers, Node, Node], Made | Node]] = {
     "sub": _arithmetic,
     "mul": _arithmetic,
     "div": _arithmetic,
+    "prelu": _prelu,
     "avg_pool": _pool,
     "sum_pool": _pool,
     "max_pool": _move,
