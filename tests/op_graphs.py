@@ -386,9 +386,9 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     for pair in ("qadd", "qmul"):
         whole = make(pair, whole, whole, *tables, attrs=RequantizeAttrs(2**30 + 1, -3, 120, 1, 254))
     whole = make("qsoftmax", whole, constant(2**31 - 1 >> np.arange(256).clip(0, 31), DType.i32))
-    few = make("bconv2d", c, signs(rng, (3, 1, 1, 33)),
+    few = make("bconv2d", c, signs(rng, (3, 1, 1, 33)), signs(rng, (3,)),
                *(constant(v, DType.i32) for v in ([99, 0, -9], [2**30] * 3, [-6, -4, -5], [128, 0, 255, 0])),
-               attrs=ConvAttrs(slots=REQUANTIZATION, out=DType.u8))  # fmt: skip
+               attrs=ConvAttrs(slots=("negated", *REQUANTIZATION), out=DType.u8))  # fmt: skip
     parts = (eight, make("cast", whole), make("cast", few))
     both = [make("reshape", v, attrs=ReshapeAttrs((int(np.prod(v.type.shape)),))) for v in parts]
     eight = make("concat", *both)

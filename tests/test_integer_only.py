@@ -398,23 +398,34 @@ def test_dead_and_large_filters(rng: Rng) -> None:
 
 
 def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
-    """Against ONNX Runtime: signs of bytes may turn near 0, the binary layer behind them is compared exactly."""
+    """Against ONNX Runtime: signs of bytes may turn near 0, binary layers behind them are compared exactly, also where
+    their filters are negated; bytes that stand for their sums are within rounding, and those of another factor not."""
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
     helper, of_array = onnx.helper, onnx.numpy_helper.from_array
-    weights = {"a": rng.normal(size=(16, 3, 3, 3)) / 5, "c": rng.choice([-1.0, 1.0], (8, 16, 3, 3))}
+    weights = {"a": rng.normal(size=(16, 3, 3, 3)) / 5, "t": rng.normal(size=(8, 1, 1))}
+    weights |= {name: rng.choice([-1.0, 1.0], (8, 16, 3, 3)) for name in "cd"}
     nodes = [
         helper.make_node("Conv", ["x", "a"], ["1"], name="first", pads=[1] * 4),
         helper.make_node("Sign", ["1"], ["2"], name="sign"),
         helper.make_node("Conv", ["2", "c"], ["3"], name="binary"),
         helper.make_node("Sign", ["3"], ["y"], name="last"),
+        helper.make_node("Conv", ["2", "d"], ["4"], name="scaled"),
+        helper.make_node("Mul", ["4", "f"], ["5"], name="factors"),
+        helper.make_node("Add", ["5", "t"], ["z"], name="terms"),
     ]
-    ends = [helper.make_tensor_value_info(n, 1, ["N", *shape]) for n, shape in (("x", (3, 9, 9)), ("y", (8, 7, 7)))]
-    arrays = [of_array(w.astype(np.float32), name) for name, w in weights.items()]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], arrays)
-    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    shapes = (("x", (3, 9, 9)), ("y", (8, 7, 7)), ("z", (8, 7, 7)))
+    ends = [helper.make_tensor_value_info(n, 1, ["N", *shape]) for n, shape in shapes]
+
+    def source(factors: Array) -> Any:
+        arrays = [of_array(w.astype(np.float32), name) for name, w in {**weights, "f": factors}.items()]
+        graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], arrays)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+    factors = rng.uniform(0.1, 0.2, (8, 1, 1)) * np.array([-1, 1] * 4)[:, None, None]
     images = rng.normal(size=(20, 3, 9, 9)).astype(np.float32)
-    model = bnn.compile(source, zero=1, calibrate=images, integer_only=True)
-    report = bnn.verify(source, model, images, zero=1)
+    model = bnn.compile(source(factors), zero=1, calibrate=images, integer_only=True)
+    report = bnn.verify(source(factors), model, images, zero=1)
     assert report.ok, str(report)
-    assert [layer.different for layer in report.layers if layer.layer in ("binary", "last")] == [0, 0]
+    assert [layer.different for layer in report.layers if layer.layer in ("binary", "last", "scaled")] == [0, 0, 0]
+    assert not bnn.verify(source(1.5 * factors), model, images, zero=1).ok

@@ -242,17 +242,18 @@ def _requantized(
 
 
 def _binary(of: Integers, node: Node, core: Node) -> Made:
-    """Sums of bits become bytes.  Where the factor is negative, the filter is negated, and so are its sums."""
+    """Sums of bits become bytes.  Where the factor is negative, the filter is negated, and so are its sums; the slot
+    "negated" records which."""
     attrs, filters = conv_attrs(core), core.inputs[1]
     factor, term = linear(core)
     numbers = bits_numbers(np.abs(factor), term, math.prod(filters.type.shape[1:]), of.ranges[node].scale)
-    if (factor < 0).any():
-        signs = np.where(factor < 0, -1, 1)[:, None, None, None]
-        filters = constant(filters.value * signs, DType.b1, filters.name)
     operands = [constant(n, DType.i32, node.name) for n in (*numbers, (*of.range_of(node), 1))]
-    attrs = ConvAttrs(
-        attrs.stride, attrs.dilation, attrs.pads, attrs.pad_value, attrs.groups, REQUANTIZATION, out=DType.u8
-    )
+    slots: tuple[str, ...] = REQUANTIZATION
+    if (negated := factor < 0).any():
+        filters = constant(np.where(negated[:, None, None, None], -1, 1) * filters.value, DType.b1, filters.name)
+        operands.insert(0, constant(np.where(negated, 1, -1), DType.b1, node.name))
+        slots = ("negated", *slots)
+    attrs = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, attrs.pad_value, attrs.groups, slots, out=DType.u8)
     y = make("bconv2d", of.raw[core.inputs[0]], filters, *operands, attrs=attrs, name=node.name)
     return y, of.ranges[node]
 

@@ -135,8 +135,8 @@ class VerifyReport(Report):
     ``images_with_nan``, of ``images``, were not compared: NaN reaches a quantizer in them, so all outputs of the
     compiled network are NaN, and the source's may not be.  ``hint``: the likely cause of a difference.  ``framework``:
     the name of the source model's framework.  ``unchanged``: the layers of which no bit changed, whatever the image.
-    ``quantized``: the number of layers that are int8 after training, whose data and weights may be half a step from the
-    source's: this counts as rounding.
+    ``quantized``: the number of layers that are int8 after training, or whose sums of bits became bytes: their data,
+    weights and results may be half a step from the source's, which counts as rounding.
     """
 
     told = ("ok", "different_bits", "different_bytes", "different_floats", "verdict")

@@ -31,6 +31,7 @@ from ..importers.common.source import SourceModel
 from ..ir.graph import DType, Graph, Node
 from ..ir.interpret import evaluate
 from ..ir.ops import OPS, ConvAttrs
+from ..ir.ops.conv import BIT_STEPS
 from ..ir.ops.rounding import FUNCTION, NOTHING, TINY, gamma
 from ..passes import lower
 from ..runtime import Model, OpInfo, TensorInfo
@@ -163,7 +164,7 @@ class _Verifier:
         self.end = EndToEnd()
         self.end_checks: dict[int, LayerCheck] = {}
         self.binary = binary_ops(model)
-        self.quantized = sum(op.op == "qconv2d" and op.layer not in self.trained for op in model.ops)
+        self.quantized = sum(_is_quantized(model, op) and op.layer not in self.trained for op in model.ops)
         self.most = np.inf if self.quantized else ROUNDING  # half a step of a byte turns bits far from their thresholds
         self.exact = self._exact_ops()
         self.wanted = self._wanted()
@@ -206,6 +207,8 @@ class _Verifier:
                 continue
             if out.origin in curved and out.dtype == "b1":  # how far from the threshold depends on the function
                 own[op.index] = np.inf
+            elif op.op == "bconv2d" and _is_quantized(self.model, op):
+                own[op.index] = 1 / BIT_STEPS  # of a bias; the bytes are within one more
             elif op.op == "bconv2d" and op.layer not in self.sums.origins and op.layer not in self.exact_layers:
                 assert isinstance(node.attrs, ConvAttrs)
                 products, top = int(np.prod(node.inputs[1].type.shape[1:])), 2**node.attrs.planes - 1
@@ -222,7 +225,8 @@ class _Verifier:
         """Which ops follow from exact sums: sums of binary layers without a scale, and ops that read only these."""
         exact = {t.index: True for t in self.model.tensors}
         for op in self.model.ops:
-            whole = op.op not in ("quantize", "qconv2d") or self.model.tensors[op.output].origin in self.bytes
+            made = op.op == "quantize" or _is_quantized(self.model, op)
+            whole = not made or self.model.tensors[op.output].origin in self.bytes
             own = whole and (op.op != "bconv2d" or op.layer in self.sums.origins)
             exact[op.output] = own and all(exact[i] or bool(self.model.tensors[i].origin) for i in op.inputs)
         return {op.index: exact[op.output] for op in self.model.ops}
@@ -414,6 +418,11 @@ class _Verifier:
         self.end.outputs_beyond_rounding += int(np.count_nonzero(beyond & clean))
         self.end.classes_different += int(np.count_nonzero(other_class))
         self.end.classes_beyond_rounding += int(np.count_nonzero(other_class & beyond & clean))
+
+
+def _is_quantized(model: Model, op: OpInfo) -> bool:
+    """Whether a layer is of bytes by int8 weights, or of bits and gives bytes."""
+    return op.op == "qconv2d" or (op.op == "bconv2d" and model.tensors[op.output].dtype == "u8")
 
 
 def _kind(verifier: _Verifier, out: TensorInfo) -> str:

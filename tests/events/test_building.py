@@ -13,7 +13,6 @@ import bnn
 import op_graphs
 from bnn._native import ffi, lib
 from bnn._types import Floats
-from bnn.events import EventEngine
 from bnn.events.handle import Engine
 from bnn.file.write import encode
 from bnn.ir import ops

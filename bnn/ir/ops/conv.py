@@ -45,7 +45,7 @@ SLOTS: dict[str, bool] = {
     "residual": True,  # v + operand[h, w, c]
     "clamp1": False,  # activation after it
     "threshold": True,  # bit = accumulator >= operand[c]; excludes the other slots
-    "negated": True,  # with a threshold: the filters (+1) whose weights the compiler negated; only for reports
+    "negated": True,  # of bits or a threshold: the filters (+1) whose weights the compiler negated; only for reports
     "bias": True,  # to bytes: accumulator (of bits in steps of 1/64) + operand[c], a whole number; with the next three
     "multiplier": True,  # requantize: see there
     "shift": True,
@@ -188,11 +188,13 @@ def _slots(
         dtype = DType.i32 if slot in ("threshold", *REQUANTIZATION) else DType.b1 if slot == "negated" else DType.f32
         expected = TensorType({"zeros": channels, "residual": shape, "range": (4,)}.get(slot, shape[-1:]), dtype)
         want(t == expected, f"slot {slot} expects {expected}, found {t}")
-    if "threshold" in a.slots or "negated" in a.slots:
+    whole = a.out is DType.u8 or any(slot in REQUANTIZATION for slot in a.slots)
+    if "threshold" in a.slots or ("negated" in a.slots and not whole):
         alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
         want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
-    if a.out is DType.u8 or any(slot in REQUANTIZATION for slot in a.slots):
-        alone = before is not None and a.slots == (*before, *REQUANTIZATION) and a.out is DType.u8
+    if whole:
+        slots = tuple(s for s in a.slots if before or s != "negated")
+        alone = before is not None and slots == (*before, *REQUANTIZATION) and a.out is DType.u8
         want(alone, f"bits, and bytes by int8 weights, give u8 by {', '.join(REQUANTIZATION)} alone; found {a.slots}")
         want(a.planes == 1, f"sums of {a.planes} planes do not give u8; one plane's do")
     want(a.out in (DType.f32, DType.b1, DType.u8), "a convolution gives f32, b1 or u8")
@@ -263,7 +265,7 @@ def epilogue(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
 def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array:
     acc = byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else conv_accumulate(x, w, a)
     if "bias" in a.slots:
-        return _requantized(BIT_STEPS * acc.astype(np.int64), *operands)
+        return _requantized(BIT_STEPS * acc.astype(np.int64), *operands[-len(REQUANTIZATION) :])
     v = epilogue(acc, a, operands)
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
@@ -366,8 +368,11 @@ def _make_bconv2d(rng: Rng, x: Node) -> Node:
         return make("bconv2d", x, filters, attrs=attrs)
     if kind == 1:
         sizes = np.full(outputs, BIT_STEPS * np.sqrt(filters.value[0].size))
+        slots: tuple[str, ...] = REQUANTIZATION
         numbers = _random_requantization(rng, sizes)
-        return make("bconv2d", x, filters, *numbers, attrs=replace(attrs, slots=REQUANTIZATION, out=DType.u8))
+        if rng.random() < 0.5:
+            slots, numbers = ("negated", *slots), [signs(rng, (outputs,)), *numbers]
+        return make("bconv2d", x, filters, *numbers, attrs=replace(attrs, slots=slots, out=DType.u8))
     thresholds = constant(rng.integers(-9, 10, outputs), DType.i32)
     return make("bconv2d", x, filters, thresholds, attrs=replace(attrs, slots=("threshold",), out=DType.b1))
 

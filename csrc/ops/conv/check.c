@@ -40,7 +40,7 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
 static bnn_status check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_shape *shape)
 {
     const uint32_t slots = (uint32_t)shape->attrs->slots;
-    const uint32_t wanted = WHOLE_SLOTS | (shape->bytes ? BNN_SLOT_ZEROS : 0);
+    const uint32_t wanted = WHOLE_SLOTS | (shape->bytes ? BNN_SLOT_ZEROS : slots & BNN_SLOT_NEGATED);
     BNN_CHECK(slots == wanted, "slots of requantized sums", slots, wanted);
     BNN_CHECK(shape->y->dtype == BNN_U8, "output of requantized sums (3: u8)", shape->y->dtype, BNN_U8);
     BNN_CHECK(shape->attrs->planes == 1, "planes of requantized sums", shape->attrs->planes, 1);
@@ -81,7 +81,7 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         }
     }
     BNN_CHECK(input == op->input_count, "number of inputs for the slots", op->input_count, input);
-    if (slots & (BNN_SLOT_THRESHOLD | BNN_SLOT_NEGATED)) {
+    if ((slots & BNN_SLOT_THRESHOLD) || ((slots & BNN_SLOT_NEGATED) && !(slots & WHOLE_SLOTS))) {
         BNN_CHECK((slots & ~(BNN_SLOT_NEGATED | BNN_SLOT_ZEROS)) == BNN_SLOT_THRESHOLD,
                   "slots beside a threshold, which stands alone", slots, BNN_SLOT_THRESHOLD);
         BNN_CHECK(shape->binary || shape->bytes, "threshold on sums of floats (1: there is one)", 1, 0);
