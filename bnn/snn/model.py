@@ -725,7 +725,8 @@ class SpikingModel:
             return None
         parts = np.array_split(x.reshape(-1, p.size), threads)
         with ThreadPoolExecutor(threads) as pool:
-            packed = list(pool.map(partial(self._opened.packed, p.index), parts))
+            each = pool.map if threads > 1 else map  # starting a thread takes as long as packing a sample
+            packed = list(each(partial(self._opened.packed, p.index), parts))
         words = [part for part in packed if part is not None]
         if len(words) < len(parts):
             return None  # something that a message says

@@ -747,6 +747,14 @@ def test_stopped_by_any_question() -> None:
         assert run_frames(state, x) == lib.BNN_ERROR_STOPPED and asked == [when]
     state.reset()
     assert compare(network, expected, run(state.opened, [x], state), SEED) > 100
+    out = population("out", (1024,), "decay", Reset.VALUE, output=True, beta=0.5)
+    weights = np.ones((1024, 1024), np.float32)  # those of four steps lead to a question
+    data = encode(Network([Population("input", (1024,)), out], [Projection(0, 1, "dense", weights)]))
+    for kernels in available_kernels():
+        state = State(opened(data, kernels))
+        asked = stopping(state, 1)
+        assert run_frames(state, np.ones((4, 1024), np.float32)) == lib.BNN_ERROR_STOPPED, kernels
+        assert asked == [1] and state.steps == 1, kernels
 
 
 @pytest.mark.parametrize(("emits", "weight", "sent"), [(Emits.COUNTS, 127, 2.0**24), (Emits.SPIKES, -128, 1)])
