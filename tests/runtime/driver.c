@@ -4,7 +4,7 @@
  *     driver check TOLERANCE CASE...   a case is a folder with model.bnn, in0.f32 ..., out0.f32 ... (raw float32)
  *     driver fuzz MODEL SEED COUNT     damaged copies of a model: errors or results, never a crash (fuzz.c)
  *     driver damage MODEL FIRST EVERY  cut anywhere, bits flipped: never a model (boundaries.c)
- *     driver boundaries MODEL SEED     every field at the ends of its range: as fuzz
+ *     driver boundaries MODEL SEED [ops]   every field, or every one of ops, at the ends of its range: as fuzz
  *     driver faults MODEL              memory too small or not aligned, arrays at any address (faults.c)
  *     driver threads MODEL CALLERS     the pool, and the model run by so many threads (threads.c)
  *     driver tight MODEL...            every op on tensors in blocks of their own (tight.c)
@@ -293,8 +293,8 @@ int main(int argc, char **argv)
         return fuzz(argv[2], strtoull(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     if (argc == 5 && strcmp(argv[1], "damage") == 0)
         return damage(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
-    if (argc == 4 && strcmp(argv[1], "boundaries") == 0)
-        return boundaries(argv[2], strtoull(argv[3], NULL, 10));
+    if ((argc == 4 || (argc == 5 && strcmp(argv[4], "ops") == 0)) && strcmp(argv[1], "boundaries") == 0)
+        return boundaries(argv[2], strtoull(argv[3], NULL, 10), argc == 5);
     if (argc >= 3 && strcmp(argv[1], "faults") == 0)
         return faults(argv[2], argc > 3 ? argv[3] : NULL);
     if (argc >= 3 && strcmp(argv[1], "tight") == 0) {
@@ -306,8 +306,9 @@ int main(int argc, char **argv)
         return threads(argv[2], strtoul(argv[3], NULL, 10));
     if (argc == 3 && strcmp(argv[1], "allocations") == 0)
         return count_allocations(argv[2]);
-    fprintf(stderr,
-            "usage: driver check TOLERANCE CASE... | fuzz MODEL SEED COUNT | damage MODEL FIRST EVERY | "
-            "boundaries MODEL SEED | faults MODEL | threads MODEL CALLERS | tight MODEL... | allocations MODEL\n");
+    fprintf(
+        stderr,
+        "usage: driver check TOLERANCE CASE... | fuzz MODEL SEED COUNT | damage MODEL FIRST EVERY | "
+        "boundaries MODEL SEED [ops] | faults MODEL | threads MODEL CALLERS | tight MODEL... | allocations MODEL\n");
     return 2;
 }

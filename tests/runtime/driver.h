@@ -60,7 +60,7 @@ bnn_status try_model(const unsigned char *file, size_t size, int run, uint64_t *
 int fuzz(const char *path, uint64_t seed, size_t count);
 int faults(const char *path, const char *populations);
 int damage(const char *path, size_t first, size_t every);
-int boundaries(const char *path, uint64_t seed);
+int boundaries(const char *path, uint64_t seed, int ops_alone);
 int threads(const char *path, size_t callers);
 void tight(const char *path);
 

@@ -165,11 +165,12 @@ static void fuzz_lengths(const unsigned char *file, size_t size, uint64_t *state
     }
 }
 
-static void fuzz_bits(const unsigned char *file, size_t size, uint64_t *state)
+/* A fifth of the bits; other seeds have the others. */
+static void fuzz_bits(const unsigned char *file, size_t size, uint64_t *state, uint64_t seed)
 {
     uint64_t data = bnn_load64(file + 80); /* offset of the constants: of their bits, some are enough */
     unsigned char *copy = copy_of(file, size);
-    for (size_t bit = 0; bit < size * 8; bit++) {
+    for (size_t bit = seed % 5; bit < size * 8; bit += 5) {
         copy[bit / 8] = (unsigned char)(file[bit / 8] ^ 1u << bit % 8);
         bnn_status status = try_model(copy, size, 0, state);
         bnn_status expected = bit / 8 < 8    ? BNN_ERROR_MAGIC
@@ -281,7 +282,7 @@ int fuzz(const char *path, uint64_t seed, size_t count)
     CHECK(try_model(file, size, 1, &state) == BNN_OK, "the model itself does not open");
     fuzz_arguments(file, size, bnn_kernels_select(NULL));
     fuzz_lengths(file, size, &state);
-    fuzz_bits(file, size, &state);
+    fuzz_bits(file, size, &state, seed);
     fuzz_fields(file, size, &state, count);
     for (int i = 0; i < 13; i++)
         printf("%s: %zu\n", bnn_status_text((bnn_status)i), tally[i]);
