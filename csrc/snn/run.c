@@ -67,9 +67,10 @@ static void place(const struct bnn_snn *net, struct bnn_supply *m, struct bnn_sn
             n.settles_on = n.current = bnn_supply_take(m, floats * sizeof(float) + BNN_SLACK, 1);
         if (kept_end(net, p) > p->first)
             n.kept = bnn_supply_take(m, floats, sizeof(float));
-        for (uint32_t j = p->first; BNN_SNN_SHARES && j == p->first && j < p->end && bnn_snn_shares(net, j); j++) {
+        if (BNN_SNN_SHARES && p->first < p->end && bnn_snn_shares(net, p->first)) {
+            const uint64_t count = bnn_times(BNN_STEPS, net->projections[p->first].row);
             n.ahead = bnn_supply_take(m, 1, sizeof *n.ahead);
-            float *currents = bnn_supply_take(m, bnn_times(BNN_STEPS, net->projections[j].row), sizeof *currents);
+            float *currents = bnn_supply_take(m, count, sizeof *currents);
             if (m->at != NULL)
                 *n.ahead = (struct bnn_snn_ahead){.currents = currents};
         }
