@@ -5,7 +5,8 @@ Data of a layer x become bytes u = round(x / s) + z, with one scale s and zero z
 weights become q = round(w / t) from -127 to 127, with a scale t for each filter (Jacob et al., "Quantization and
 Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018).  The layer's sums of (u - z) q are
 whole numbers, and s t times them replaces its float sums; what follows them (bias, batch norm, residual, activation,
-quantizers) is computed as before.
+quantizers) is computed as before.  With integers only, every value becomes bytes or bits, and every op computes with
+whole numbers.
 """
 
 from __future__ import annotations

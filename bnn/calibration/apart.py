@@ -15,8 +15,8 @@ _NEUTRAL = {"sub": 0.0, "mul": 1.0, "add": -0.0}  # x - 0, x * 1 and x + -0 chan
 
 
 def apart(graph: Graph) -> Graph:
-    """The same float32 operations in the same order; residuals, and batch norms behind an activation, are ops of their
-    own.  The result has no plan."""
+    """The graph with residuals, and batch norms behind an activation, as ops of their own instead of slots.  It has the
+    same float32 operations in the same order, and no plan."""
 
     def visit(old: Node, node: Node) -> Node:
         return _split(node) if node.op in CONVOLUTIONS and _kept(conv_attrs(node)) != conv_attrs(node).slots else node

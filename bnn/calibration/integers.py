@@ -523,8 +523,8 @@ def _is_whole(conv: Node) -> bool:
 
 
 def float_ops(graph: Graph) -> list[Node]:
-    """The ops that compute with floats: all that read or give them, but for the first, which makes bytes of the
-    network's input, and the last, which looks up the network's output; and convolutions with float slots."""
+    """The ops that compute with floats: convolutions with slots of floats, and all other ops that read or give floats.
+    Two kinds do not count: what turns the network's input into bytes, and what looks up the network's output."""
 
     def computes(node: Node) -> bool:
         if node.op in CONVOLUTIONS and not _is_whole(node):

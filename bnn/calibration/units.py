@@ -22,8 +22,11 @@ Limits = tuple[float, float]
 
 @dataclass(frozen=True)
 class Units:
-    """``base``: the value of which a node is a function, number by number, or the node itself; ``joined``: the clamps
-    that are part of the op before them; ``order``: the values that are made, operands first."""
+    """Which values of a graph get bytes of their own.
+
+    ``base``: the value that a node is computed from number by number, so that a table can do it, or the node itself;
+    ``joined``: the clamps that are part of the op before them; ``order``: the values that get bytes, operands first.
+    """
 
     base: Mapping[Node, Node]
     joined: frozenset[Node]
@@ -34,7 +37,7 @@ class Units:
         return node.inputs[0] if node in self.joined else node
 
     def limits(self, node: Node) -> Limits:
-        """Between which a value's op, its clamps and the clamp behind it leave its numbers."""
+        """The lowest and the highest number that a value can have, by the clamps in its op and behind it."""
         low, high = -INF, INF
         core = self.core(node)
         found: list[Limits] = []
@@ -49,7 +52,7 @@ class Units:
         return low, high
 
     def measured(self) -> list[Node]:
-        """The values whose range the images say."""
+        """The values whose range comes from the images."""
         return [node for node in self.order if node.type.dtype is DType.f32 and not self._scale_is_known(node)]
 
     def _scale_is_known(self, node: Node) -> bool:

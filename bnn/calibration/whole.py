@@ -40,8 +40,8 @@ def as_integers(graph: Graph, arrays: list[Inputs], method: str) -> tuple[Graph,
 
 
 def _unclipped(graph: Graph, found: Units) -> set[Node]:
-    """What outputs are made of, but for moves and softmax: a range that leaves the largest numbers out could make them
-    equal."""
+    """The values that the outputs are moved from, or are the softmax of.  Their ranges hold all of their numbers: if
+    the largest were left out, two classes could get the same byte."""
     known, ends = set(found.measured()), set[Node]()
     for node in graph.outputs:
         while node not in known and node.data and node.type.dtype is DType.f32:

@@ -162,8 +162,8 @@ def convolution(
 
 
 def taken(x: Node, rows: tuple[int, int, int], columns: tuple[int, int, int], name: str) -> Node:
-    """Every so many rows and columns of an image of bytes, each by (first, step, count): a filter with one tap for each
-    channel."""
+    """Some rows and columns of an image of bytes: ``count`` from ``first`` on, ``step`` apart, for each of the two.  It
+    is a depthwise convolution whose filters have one tap."""
     kernel, stride = [], []
     for (first, step, count), size in zip((rows, columns), x.type.shape, strict=False):
         after = size - 1 - (first + (count - 1) * step)  # pixels after the last one that is taken
@@ -180,8 +180,9 @@ def taken(x: Node, rows: tuple[int, int, int], columns: tuple[int, int, int], na
 def pair(
     op: str, operands: Sequence[Node], tables: Sequence[Array], scale: Multiplier, range_of: Sequence[int], name: str
 ) -> Node:
-    """``qadd`` or ``qmul`` of two operands, one of which has the result's shape, by their tables; ``range_of`` as in
-    :func:`convolution`.
+    """``qadd`` or ``qmul`` of two operands, each looked up in its table (256).
+
+    One of the operands has the result's shape; ``range_of`` as in :func:`convolution`.
 
     Raises:
         CompileError: the shapes do not fit.
