@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 
 import bnn
 from bnn._types import Array
+from bnn.emit.nir.proof import prove
+from bnn.emit.nir.write import layers_for
+from bnn.events import EventEngine
 from bnn.file.read import decode
 from bnn.file.write import encode
 from bnn.ir import interpret
@@ -35,6 +39,7 @@ from op_graphs import plan, signs
 from seed import seeds
 
 Rng = np.random.Generator
+DIGITS = Path(__file__).parents[1] / "examples" / "digits.bnn"
 SAME = (1, 1, 1, 1)
 
 
@@ -395,6 +400,16 @@ def test_dead_and_large_filters(rng: Rng) -> None:
     assert np.abs(made(images) - model(images))[..., :4].max() < 0.7 * step
     (conv,) = (n for n in graph.schedule if n.op == "qconv2d")
     assert conv.inputs[5].value.min() >= -22 and conv.inputs[5].value.max() < 0
+
+
+def test_spikes_of_binary_layers_become_bytes(rng: Rng) -> None:
+    """In the event engine, and by the decoder of emitted spikes, which compares with the compiled network."""
+    images = rng.random((30, 8, 8, 1), np.float32)
+    model = bnn.calibrate(DIGITS, images, integer_only=True).model
+    engine = EventEngine(model)
+    for image in images[:5]:
+        assert np.array_equal(engine.step(image[None]), model(image[None])[0])
+    prove(layers_for(decode(model.to_bytes()), "if"), [images[:3]])
 
 
 def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:

@@ -10,7 +10,11 @@
 static void read_out(struct bnn_events *e, const struct bnn_layer *l)
 {
     const struct bnn_changes *c = l->changes;
-    const struct bnn_epilogue finish = bnn_op_epilogue(e->model, &e->model->ops[l->op]);
+    const struct bnn_op *op = &e->model->ops[l->op];
+    const struct bnn_epilogue finish = bnn_op_epilogue(e->model, op);
+    const struct bnn_requantizer q = bnn_op_requantizer(e->model, op); /* to bytes, which are floats here, too */
+    const uint32_t bias = bnn_slot_input(op, BNN_SLOT_BIAS);
+    const int32_t *biases = bias != 0 ? bnn_op_input(e->model, op, bias)->data : NULL;
     float *out = e->values[l->tensor];
     const float *residual = NULL;
     size_t at = 0;
@@ -21,8 +25,12 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
                                               : e->values[l->residual];
     }
     for (size_t i = 0; i < c->pixels && !bnn_events_pause(e, UINT64_C(8) * c->p->c); i++, at += c->p->c)
-        for (uint32_t o = 0; o < c->p->c; o++)
-            out[at + o] = bnn_finish(bnn_event_value(c, at + o), &finish, o, residual != NULL ? residual + at : NULL);
+        for (uint32_t o = 0; o < c->p->c; o++) {
+            const float sum = bnn_event_value(c, at + o);
+            out[at + o] = biases != NULL ? bnn_requantize((int32_t)sum * BNN_BIT_STEPS + biases[o], q.multiplier[o],
+                                                          q.shift[o], &q)
+                                         : bnn_finish(sum, &finish, o, residual != NULL ? residual + at : NULL);
+        }
 }
 
 /* An op on real values, with the synchronous code. */

@@ -28,7 +28,7 @@ from ...ir.neurons import NeuronForm, neuron_form
 from ...ir.no_spike import fits_channels, of_the_batch, refusal
 from ...ir.ops import OPS, ConvAttrs, PadAttrs, PoolAttrs, conv_attrs
 from ...ir.ops.bits import binarize
-from ...ir.ops.conv import epilogue
+from ...ir.ops.conv import of_sums
 from .views import Views, is_bits, spatial
 
 Pads = tuple[int, int, int, int]
@@ -102,7 +102,7 @@ class SpikeNetwork:
                 values[node] = node.value
             elif node in sums:
                 acc = sums[node].reshape(-1, *node.type.shape)
-                values[node] = epilogue(acc, conv_attrs(node), tuple(values[i] for i in node.inputs[2:]))
+                values[node] = of_sums(acc, conv_attrs(node), tuple(values[i] for i in node.inputs[2:]))
             elif node in values or not node.inputs or _computes_bits(node):
                 continue
             elif all(i in values for i in node.inputs):
@@ -333,7 +333,7 @@ def steps(start: Node, end: Node, reach: Array) -> tuple[Array, Array] | None:
 
     def bits(sums: Array, part: slice) -> Array:
         if own:
-            sums = epilogue(sums, conv_attrs(start), tuple(i.value[part] for i in start.inputs[2:]))
+            sums = of_sums(sums, conv_attrs(start), tuple(i.value[part] for i in start.inputs[2:]))
         value = follow(sums, part)
         return (binarize(value) if value.dtype == np.float32 else value) > 0
 

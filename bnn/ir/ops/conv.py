@@ -262,11 +262,17 @@ def epilogue(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
     return v
 
 
-def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array:
-    acc = byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else conv_accumulate(x, w, a)
+def of_sums(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
+    """What a convolution of bits gives for its sums ``acc`` (..., O), by the operands of its slots: float32, bits of a
+    threshold, or bytes."""
     if "bias" in a.slots:
         return _requantized(BIT_STEPS * acc.astype(np.int64), *operands[-len(REQUANTIZATION) :])
-    v = epilogue(acc, a, operands)
+    return epilogue(acc, a, operands)
+
+
+def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array:
+    acc = byte_accumulate(x, w, operands[0], a) if x.dtype == np.uint8 else conv_accumulate(x, w, a)
+    v = of_sums(acc, a, operands)
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
 
