@@ -61,7 +61,7 @@ class Integers:
     of bits and bytes."""
 
     def __init__(self, units: Units, ranges: Mapping[Node, Bytes]) -> None:
-        self.units, self.ranges = units, ranges
+        self.units, self.ranges = units, dict(ranges)
         self.bytes_of: dict[Node, Made] = {}
         self.raw: dict[Node, Node] = {}
         self.outputs: frozenset[Node] = frozenset()
@@ -73,6 +73,7 @@ class Integers:
             UnsupportedOpError: an op that has no form in whole numbers; names its layer, the reason and the remedy.
         """
         self.outputs = frozenset(graph.outputs)
+        self._share_ranges()
         for node in self.units.order:
             try:
                 self._make(node)
@@ -83,6 +84,13 @@ class Integers:
         inputs = tuple(self.raw.get(node, node) for node in graph.inputs)
         outputs = tuple(self._output(node) for node in graph.outputs)
         return replace(graph, inputs=inputs, outputs=outputs, schedule=(), placements={}, arena_bytes=0)
+
+    def _share_ranges(self) -> None:
+        """The parts of a concatenation have its range from the start: otherwise the first of a chain of them would be
+        rounded again by each."""
+        for node in reversed(self.units.order):
+            if node.op == "concat" and node in self.ranges:
+                self.ranges.update({x: self.ranges[node] for x in node.inputs if x in self.ranges})
 
     def _output(self, node: Node) -> Node:
         if node not in self.bytes_of:
