@@ -138,14 +138,18 @@ def test_what_c_says_of_a_membrane_that_is_not_finite() -> None:
     assert lib.bnn_snn_overflowed(state, number) == 1 and number[0] == 1
 
 
-def test_lanes_beyond_the_last_neuron_are_not_looked_at() -> None:
-    """Weights lie in rows of sixteen, neurons in blocks of 32: what is there may be anything."""
-    rng = np.random.default_rng(SEED)
-    for n in (1, 5, 17, 33):
-        network = Network([Population("x", (3,)), neurons("n", n, "integrate", Reset.NONE)],
-                          [Projection(0, 1, "dense", rng.normal(size=(3, n)).astype(np.float32))])  # fmt: skip
-        model = build(network)
-        assert model.run(np.ones((300, 3), np.uint8)).steps == 300
+@pytest.mark.parametrize("reset", [Reset.NONE, Reset.SUBTRACT])
+def test_lanes_beyond_the_last_neuron_are_not_looked_at(reset: Reset) -> None:
+    """Neurons lie in blocks of 32: what is beyond the last may be anything.  Here the first neuron's bias comes again,
+    and without the weight that takes it back its sums grow beyond all floats."""
+    for n in (5, 17, 33):
+        weights = np.zeros((1, n), np.float32)
+        weights[0, 0] = -3e38
+        growing = neurons("n", n, "decay", reset, beta=0.5)
+        growing.bias = -weights[0]
+        network = Network([Population("x", (1,)), growing], [Projection(0, 1, "dense", weights)])
+        for kernels in available_kernels():
+            assert build(network, kernels=kernels).run(np.ones((300, 1), np.uint8)).steps == 300
 
 
 # -- equal, or at risk ------------------------------------------------------------------------------------------------
