@@ -18,7 +18,7 @@ import package_c
 from bnn._version import __version__
 from bnn.runtime import Model
 from bnn.runtime.build import sources
-from targets import HERE, TARGETS, build, execute, run
+from targets import HERE, TARGETS, build, execute, missing, run
 from targets.test_interpreter import c_array
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,7 +197,7 @@ def test_the_sketch_on_a_cortex_m4(library: Path, image: Any, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_outputs(library: Path, image: Any, tmp_path: Path) -> None:
-    """With all families of kernels, without a flag that the library needs; clang contracts by default."""
+    """With all families of kernels, without a flag that the library needs."""
     data = DIGITS.read_bytes()
     (expected,) = Model.from_bytes(data)(image)
     text = f"enum {{ IMAGES = 1, INPUT_BYTES = {image.nbytes}, OUTPUTS = {expected.size}, MEMORY = 1 << 18 }};\n"
@@ -207,6 +207,17 @@ def test_outputs(library: Path, image: Any, tmp_path: Path) -> None:
     flags = ["-std=gnu11", "-O1", f"-I{library / 'src'}", f"-I{tmp_path}"]
     output = run(TARGETS["host-clang"], files, flags, folder=tmp_path)
     assert f"output {expected.tobytes().hex()}\n" in output
+
+
+@pytest.mark.slow
+def test_clang_does_not_contract(library: Path) -> None:
+    """By default it does, where the processor can."""
+    if text := missing(TARGETS["aarch64"]) or missing(TARGETS["host-clang"]):
+        pytest.skip(text)
+    command = ["clang-19", "--target=aarch64-linux-gnu", "-isystem", "/usr/aarch64-linux-gnu/include", "-std=gnu11"]
+    files = [f"-I{library / 'src'}", library / "src/kernels/scalar/scalar.c"]
+    code = subprocess.run([*command, "-O1", "-S", *files, "-o", "-"], check=True, capture_output=True, text=True).stdout
+    assert "fmul" in code and not re.search(r"\bf(n?m(add|sub)|ml[as])\b", code)
 
 
 def test_a_network_as_an_array(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
