@@ -89,9 +89,10 @@ def images(count: int, seed: int) -> Floats:
     """Pictures with structure at every scale: sums of noise from coarse to fine, about -2 to 2."""
     rng = np.random.default_rng(seed)
     x = np.zeros((count, *SHAPE), np.float32)
-    for size in (4, 14, 56, 224):
-        cells = rng.normal(0, 0.5, (count, size, size, 3))
-        x += np.repeat(np.repeat(cells, 224 // size, axis=1), 224 // size, axis=2).astype(np.float32)
+    height, width, channels = SHAPE
+    for pixels in (56, 16, 4, 1):
+        cells = rng.normal(0, 0.5, (count, -(-height // pixels), -(-width // pixels), channels))
+        x += np.repeat(np.repeat(cells, pixels, axis=1), pixels, axis=2)[:, :height, :width].astype(np.float32)
     return x
 
 
