@@ -410,14 +410,7 @@ static int same_values(const unsigned char *frame, uint32_t n)
     return !differ;
 }
 
-/* The frames that an input will send, if they are words. */
-static void announce(struct bnn_snn_neurons *n, const unsigned char *given, size_t steps)
-{
-    n->coming = (const uint32_t *)(const void *)given;
-    n->coming_steps = given == NULL || (uintptr_t)given % sizeof *n->coming != 0 ? 0 : steps;
-}
-
-static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number, size_t steps)
+static void step(struct bnn_snn_state *s, const void *const *inputs, size_t number)
 {
     uint32_t input = 0;
     int events = 0;
@@ -438,8 +431,6 @@ static void step(struct bnn_snn_state *s, const void *const *inputs, size_t numb
                 s->neurons[k].still = still ? s->neurons[k].still + 1 : 0;
             }
             input++;
-            if (BNN_SNN_SHARES)
-                announce(&s->neurons[k], given == NULL ? NULL : given + number * bytes, steps - number);
             if (given != NULL) {
                 memcpy(bnn_snn_frame(s, k, s->time), given + number * bytes, bytes);
                 bnn_snn_mark_all(s->neurons[k].visits, p->n, 1);
@@ -512,10 +503,10 @@ bnn_status bnn_snn_run(bnn_snn_state *s, const void *const *inputs, size_t steps
             !right_input(&s->net->populations[k], inputs[input - 1], steps))
             return BNN_ERROR_ARGUMENT;
     for (uint32_t k = 0; BNN_SNN_SHARES && k < s->net->population_count; k++)
-        if (s->neurons[k].ahead != NULL) /* of another run's input */
-            s->neurons[k].ahead->end = 0;
+        if (s->neurons[k].ahead != NULL)
+            bnn_snn_announce(s, k, inputs, steps);
     for (size_t t = 0; t < steps && !s->stopped && !(s->until_spike && answered(s) != s->answered); t++)
-        step(s, inputs, t, steps);
+        step(s, inputs, t);
     return outcome(s);
 }
 

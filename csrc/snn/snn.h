@@ -71,7 +71,9 @@ struct bnn_snn {
 struct bnn_snn_ahead {
     float *currents; /* [BNN_STEPS][row] */
     uint64_t sent[BNN_STEPS];
-    uint64_t end; /* 0: none */
+    uint64_t end;           /* 0: none */
+    const uint32_t *coming; /* what the source sends from `begin` to before `last` */
+    uint64_t begin, last;
 };
 
 /* A population's part of a state; arrays have BNN_SNN_LANES times a whole number of elements. */
@@ -90,8 +92,6 @@ struct bnn_snn_neurons {
     const float *settles_on;     /* this step's currents: `current`, or `kept` if nothing else arrives */
     struct bnn_changes *changes; /* NULL: not an event population */
     struct bnn_snn_ahead *ahead; /* NULL: its steps share nothing */
-    const uint32_t *coming;      /* an input's frames from this step on, if they are given */
-    size_t coming_steps;
 };
 
 /* What a source reaches along one axis of a convolution: `count` taps, from `tap` on, a stride apart.  The first tap leads
@@ -302,7 +302,9 @@ void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
 void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums);
 /* share.c: whether a projection can bring several steps at once. */
 int bnn_snn_shares(const struct bnn_snn *net, uint32_t projection);
-/* Where enough sources sent something: does so for the steps to come.  Nonzero: it brought what is due in this step. */
+/* Of the first projection into a population that can: what a run will give its source. */
+void bnn_snn_announce(struct bnn_snn_state *s, uint32_t population, const void *const *inputs, size_t steps);
+/* Where enough sources sent something: brings it for the steps to come.  Nonzero: for this step, too. */
 int bnn_snn_share(struct bnn_snn_state *s, uint32_t projection, size_t sent);
 /* Nonzero: this step's currents were there, and now are the target's. */
 int bnn_snn_shared(struct bnn_snn_state *s, uint32_t projection);
