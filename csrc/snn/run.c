@@ -361,7 +361,10 @@ static void settle(struct bnn_snn_state *s, uint32_t k)
         begin(p, current);
     if (s->neurons[k].own != NULL)
         memset(s->neurons[k].own, 0, p->n * sizeof *current);
-    for (uint32_t j = s->neurons[k].kept == NULL ? p->first : scatter_first(s, k); j < p->end && !s->stopped; j++)
+    uint32_t j = s->neurons[k].kept == NULL ? p->first : scatter_first(s, k);
+    if (BNN_SNN_SHARES && s->neurons[k].ahead != NULL && bnn_snn_shared(s, j))
+        j++;
+    for (; j < p->end && !s->stopped; j++)
         bnn_snn_scatter(s, j);
     uint64_t visited = p->n;
     if (p->skips) {

@@ -318,12 +318,9 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
     const struct bnn_snn_neurons *neurons = &s->neurons[p->target];
     const int own = p->source == p->target && neurons->own != NULL;
-    const int shares = BNN_SNN_SHARES && neurons->ahead != NULL && projection == to->first;
     const struct sums sums = {s->net->kernels, p->learns ? s->plastic[projection].weights : p->weights,
                               own ? neurons->own : neurons->current, s->sums};
     const uint32_t *values = from->emits == BNN_SNN_SPIKES ? NULL : s->values;
-    if (shares && bnn_snn_shared(s, projection))
-        return;
     if (p->bias.data != NULL && (own || s->time >= p->delay))
         add_bias(s, p, sums.floats);
     const size_t n = collect(s, p);
@@ -334,7 +331,7 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
         for (size_t k = 0; k < bnn_snn_mark_words(to->n); k++)
             neurons->visits[k] |= s->reached[k];
     }
-    if (shares && bnn_snn_share(s, projection, n))
+    if (BNN_SNN_SHARES && neurons->ahead != NULL && projection == to->first && bnn_snn_share(s, projection, n))
         return;
     if (p->kind == BNN_SNN_DENSE) {
         const size_t some = BNN_POLL_WORK / p->row + 1;

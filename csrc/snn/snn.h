@@ -88,10 +88,10 @@ struct bnn_snn_neurons {
     uint64_t sent;
     uint64_t still; /* an input's steps since it was given another frame */
     float *kept;    /* currents after the projections that come first and from inputs of values; NULL: there are none */
+    struct bnn_snn_ahead *ahead; /* NULL: its steps share nothing */
     uint64_t kept_at;            /* the step that they are of, counted from 1; 0: none */
     const float *settles_on;     /* this step's currents: `current`, or `kept` if nothing else arrives */
     struct bnn_changes *changes; /* NULL: not an event population */
-    struct bnn_snn_ahead *ahead; /* NULL: its steps share nothing */
 };
 
 /* What a source reaches along one axis of a convolution: `count` taps, from `tap` on, a stride apart.  The first tap leads
