@@ -136,7 +136,7 @@ def test_a_microcontroller(rng: np.random.Generator, tmp_path: Path) -> None:
     found = run_cases(TARGETS["cortex-m4"], [*drawn(rng, 8, 8_000), figures], tmp_path)[-1]
     print(f"file {len(figures.data)}, {found}, per step {found['run_instructions'] // len(figures.inputs)}")
     assert found["open_bytes"] + found["state_bytes"] <= 18_448
-    assert found["run_stack"] <= 1_320 and found["run_instructions"] <= 20 * 101_300
+    assert found["run_stack"] <= 1_320 and found["run_instructions"] <= 20 * 101_400
 
 
 @pytest.mark.slow
