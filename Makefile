@@ -16,6 +16,7 @@
 # All of them make .venv first and install the package there, editable; all but `hello` with everything it can use.
 #   PYTHON=python3.11   the interpreter of .venv        VENV=folder   another place for it
 #   ARGS="..."          passed on: make demo ARGS="--dataset fashion-mnist"; make test ARGS="-k dense"
+#   WORKERS=4           processes of the tests (default: the processors, at most 8); each takes up to 2 GB of memory
 
 help:
 	@sed -n 's/^# \{0,1\}\(make\|All\|  \)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +25,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CC ?= cc
 ARGS ?=
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, min(os.cpu_count(), 8)))')
 
 PY := $(VENV)/bin/python
 C_SOURCES := $(shell $(PYTHON) bnn/runtime/build.py 2>/dev/null)
@@ -52,10 +54,10 @@ demo: install
 	$(PY) tools/demo.py $(ARGS)
 
 test: install
-	$(PY) -m pytest -n 2 -ra -m "not slow" $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) -ra -m "not slow" $(ARGS)
 
 test-all: test
-	BNN_TEST_LONG=1 $(PY) -m pytest -n 2 -ra -m "slow or drawn" $(ARGS)
+	BNN_TEST_LONG=1 $(PY) -m pytest -n $(WORKERS) -ra -m "slow or drawn" $(ARGS)
 
 # `make test` ran these with the fastest family, and `make coverage` does with scalar.  The sanitizer tests, those of kernels
 # alone and of spikes over time go through the families by themselves.
@@ -63,7 +65,7 @@ KERNEL_TESTS := tests/ops tests/events/test_engine.py tests/events/test_counters
 test-kernels: install
 	for family in $$($(PY) -c 'from bnn.runtime import available_kernels as a; print(*{*a()[1:]} - {"scalar"})'); do \
 	    echo "BNN_KERNELS=$$family"; \
-	    BNN_KERNELS=$$family $(PY) -m pytest -n 2 -q -m "not slow" $(ARGS) $(KERNEL_TESTS) || exit; \
+	    BNN_KERNELS=$$family $(PY) -m pytest -n $(WORKERS) -q -m "not slow" $(ARGS) $(KERNEL_TESTS) || exit; \
 	done
 
 # tests/fuzz/run.py says what there is and how to look at what is found.
