@@ -3,25 +3,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
 import click
 
 from .._distribution import DISTRIBUTION
 from .._version import __version__
-from .bench import bench
-from .calibrate import calibrate_command
-from .compile import compile_command
-from .completion import completion
-from .emit import emit
-from .evaluate import evaluate
-from .events import events
-from .inspect import inspect
-from .run import run
-from .score import score
-from .snn import snn
-from .verify import verify
+
+# In the order of a user's work: the file in this folder, and the command in it.
+_COMMANDS = {
+    "compile": "compile_command",
+    "run": "run",
+    "evaluate": "evaluate",
+    "score": "score",
+    "verify": "verify",
+    "calibrate": "calibrate_command",
+    "inspect": "inspect",
+    "bench": "bench",
+    "emit": "emit",
+    "events": "events",
+    "snn": "snn",
+    "completion": "completion",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(Mapping[str, click.Command]):
+    """Each is imported when it is asked for: a command does not wait for what only others need."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        attribute = _COMMANDS[name]
+        command: click.Command = getattr(import_module(f".{name}", __package__), attribute)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
+
+
+_commands: Any = _Commands()  # click would add to it, too
+
+
+@click.group(commands=_commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, package_name=DISTRIBUTION, message="%(package)s %(version)s")
 def application(debug: bool) -> None:
@@ -36,20 +62,3 @@ def application(debug: bool) -> None:
     \b
     Exit status: 0: success; 1: a comparison found a difference; 2: wrong usage or bad input; 130: Ctrl-C.
     """
-
-
-for command in (
-    compile_command,
-    run,
-    evaluate,
-    score,
-    verify,
-    calibrate_command,
-    inspect,
-    bench,
-    emit,
-    events,
-    snn,
-    completion,
-):
-    application.add_command(command)
