@@ -7,6 +7,12 @@
 #include <math.h>
 #include <string.h>
 
+/* No sum of bits is larger; one of populations that someone made may be. */
+static int32_t of_bits(float sum)
+{
+    return sum > -16777216.0f && sum < 16777216.0f ? (int32_t)sum : 0;
+}
+
 static void read_out(struct bnn_events *e, const struct bnn_layer *l)
 {
     const struct bnn_changes *c = l->changes;
@@ -27,9 +33,10 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
     for (size_t i = 0; i < c->pixels && !bnn_events_pause(e, UINT64_C(8) * c->p->c); i++, at += c->p->c)
         for (uint32_t o = 0; o < c->p->c; o++) {
             const float sum = bnn_event_value(c, at + o);
-            out[at + o] = biases != NULL ? bnn_requantize((int32_t)sum * BNN_BIT_STEPS + biases[o], q.multiplier[o],
-                                                          q.shift[o], &q)
-                                         : bnn_finish(sum, &finish, o, residual != NULL ? residual + at : NULL);
+            if (biases == NULL)
+                out[at + o] = bnn_finish(sum, &finish, o, residual != NULL ? residual + at : NULL);
+            else
+                out[at + o] = bnn_requantize(of_bits(sum) * BNN_BIT_STEPS + biases[o], q.multiplier[o], q.shift[o], &q);
         }
 }
 
