@@ -23,7 +23,7 @@ from targets.emitted import added_size
 SOURCES = [HERE / "interpreter.c", *sources("core", "kernels")]
 FLAGS = ["-std=c11", "-Os", "-ffp-contract=off", *INCLUDE_FLAGS]
 # Of a small RAM: what is not the network's, stack above all.
-OTHERS = 6 << 10
+OTHERS = (6 << 10) + 64
 # For `plain`.
 SMALL = ("-DBNN_SMALL", "-DBNN_NO_MESSAGES")
 OPS = ("copy", "iconv2d_flash", "bconv2d_flash", "max_pool", "reshape")
@@ -120,7 +120,7 @@ def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> Non
     flags = [*FLAGS, *SMALL]
     code = added_size(target, tmp_path, flags, f'#include "bnn_ops.h"\n{rows}', sources("core", "kernels"), names)
     print(f"code {code}")
-    assert code <= 22_400
+    assert code <= 23_000
 
 
 @pytest.mark.slow

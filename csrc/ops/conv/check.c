@@ -7,8 +7,6 @@ static const int64_t MAX_PRODUCTS = (1 << 24) - 1; /* sums up to here are exact 
 /* Of bytes: exact with their corrections; by int8 weights they are below 2^30. */
 static const int64_t MAX_BYTE_PRODUCTS = ((1 << 24) - 1) / (2 * 255);
 
-#define WHOLE_SLOTS (BNN_SLOT_BIAS | BNN_SLOT_MULTIPLIER | BNN_SLOT_SHIFT | BNN_SLOT_RANGE)
-
 static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_attrs *a,
                               const struct bnn_conv_shape *shape)
 {
@@ -36,24 +34,6 @@ static bnn_status check_attrs(struct bnn_prepare *p, const struct bnn_op *op, co
     return BNN_OK;
 }
 
-/* Sums, which are below 2^30, and biases are together below 2^31. */
-static bnn_status check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_shape *shape)
-{
-    const uint32_t slots = (uint32_t)shape->attrs->slots;
-    const uint32_t wanted = WHOLE_SLOTS | (shape->bytes ? BNN_SLOT_ZEROS : slots & BNN_SLOT_NEGATED);
-    BNN_CHECK(slots == wanted, "slots of requantized sums", slots, wanted);
-    BNN_CHECK(shape->y->dtype == BNN_U8, "output of requantized sums (3: u8)", shape->y->dtype, BNN_U8);
-    BNN_CHECK(shape->attrs->planes == 1, "planes of requantized sums", shape->attrs->planes, 1);
-    const struct bnn_requantizer q = bnn_op_requantizer(p->model, op);
-    const int32_t *biases = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, most = 1 << 30;
-    for (uint32_t o = 0; o < shape->y->c; o++) {
-        BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
-        BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
-    }
-    BNN_CHECK(q.once == 0 || q.once == 1, "once (0 or)", q.once, 1);
-    return bnn_check_range(p, op, q.zero, q.low, q.high);
-}
-
 static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_shape *shape)
 {
     const struct bnn_tensor *y = shape->y;
@@ -64,9 +44,9 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
             continue;
         BNN_CHECK(input < op->input_count, "number of inputs for the slots", op->input_count, input + 1);
         const struct bnn_tensor *t = bnn_op_input(p->model, op, input++);
-        bnn_dtype dtype = slot & (BNN_SLOT_THRESHOLD | WHOLE_SLOTS) ? BNN_I32
-                          : slot == BNN_SLOT_NEGATED                ? BNN_B1
-                                                                    : BNN_F32;
+        bnn_dtype dtype = slot & (BNN_SLOT_THRESHOLD | BNN_WHOLE_SLOTS) ? BNN_I32
+                          : slot == BNN_SLOT_NEGATED                    ? BNN_B1
+                                                                        : BNN_F32;
         BNN_CHECK(t->dtype == dtype, "element type of a slot's operand", t->dtype, dtype);
         uint32_t channels = slot == BNN_SLOT_ZEROS ? shape->x->c : slot == BNN_SLOT_RANGE ? 4 : y->c;
         BNN_CHECK(t->o == 1 && t->c == channels, "channels of a slot's operand", t->c, channels);
@@ -81,13 +61,13 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         }
     }
     BNN_CHECK(input == op->input_count, "number of inputs for the slots", op->input_count, input);
-    if ((slots & BNN_SLOT_THRESHOLD) || ((slots & BNN_SLOT_NEGATED) && !(slots & WHOLE_SLOTS))) {
+    if ((slots & BNN_SLOT_THRESHOLD) || ((slots & BNN_SLOT_NEGATED) && !(slots & BNN_WHOLE_SLOTS))) {
         BNN_CHECK((slots & ~(BNN_SLOT_NEGATED | BNN_SLOT_ZEROS)) == BNN_SLOT_THRESHOLD,
                   "slots beside a threshold, which stands alone", slots, BNN_SLOT_THRESHOLD);
         BNN_CHECK(shape->binary || shape->bytes, "threshold on sums of floats (1: there is one)", 1, 0);
         BNN_CHECK(y->dtype == BNN_B1, "output of a threshold (1: bits)", y->dtype, BNN_B1);
     }
-    return y->dtype == BNN_U8 || (slots & WHOLE_SLOTS) != 0 ? check_requantizer(p, op, shape) : BNN_OK;
+    return y->dtype == BNN_U8 || (slots & BNN_WHOLE_SLOTS) != 0 ? bnn_conv_check_requantizer(p, op, shape) : BNN_OK;
 }
 
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape)

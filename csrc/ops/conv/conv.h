@@ -109,6 +109,10 @@ static inline void bnn_conv_move_epilogue(struct bnn_epilogue *epilogue, size_t 
 
 /* Validates types, shapes, attributes and operands; fills the shape. */
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape);
+/* The slots of requantization, of a layer that has any or gives bytes. */
+#define BNN_WHOLE_SLOTS (BNN_SLOT_BIAS | BNN_SLOT_MULTIPLIER | BNN_SLOT_SHIFT | BNN_SLOT_RANGE)
+bnn_status bnn_conv_check_requantizer(struct bnn_prepare *p, const struct bnn_op *op,
+                                      const struct bnn_conv_shape *shape);
 /* Taps k of an axis with 0 <= position * stride + k * dilation - before < size: always a range; [0, 0) if empty. */
 struct bnn_conv_range bnn_conv_inside(uint32_t position, uint32_t size, uint32_t kernel, int32_t stride,
                                       int32_t dilation, int32_t before);

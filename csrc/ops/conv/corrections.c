@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What borders and padding add to sums of bits and bytes, by border class and filter; and thresholds, or biases, with it.  See
+/* What borders and padding add to sums of bits and bytes, by border class and filter; thresholds or biases with it.  See
  * conv.h. */
 #include "bits.h"
 #include "ops/conv/conv.h"
@@ -149,6 +149,26 @@ static void fill(const struct bnn_conv *conv, const float *zeros, const struct t
                     t->whole[i] = (int32_t)((uint32_t)(int32_t)value * BNN_BIT_STEPS + (uint32_t)t->biases[o]);
             }
     }
+}
+
+/* Sums, which are below 2^30, and biases are together below 2^31.  Not in check.c, whose function would have more stack for
+ * every layer. */
+bnn_status bnn_conv_check_requantizer(struct bnn_prepare *p, const struct bnn_op *op,
+                                      const struct bnn_conv_shape *shape)
+{
+    const uint32_t slots = (uint32_t)shape->attrs->slots;
+    const uint32_t wanted = BNN_WHOLE_SLOTS | (shape->bytes ? BNN_SLOT_ZEROS : slots & BNN_SLOT_NEGATED);
+    BNN_CHECK(slots == wanted, "slots of requantized sums", slots, wanted);
+    BNN_CHECK(shape->y->dtype == BNN_U8, "output of requantized sums (3: u8)", shape->y->dtype, BNN_U8);
+    BNN_CHECK(shape->attrs->planes == 1, "planes of requantized sums", shape->attrs->planes, 1);
+    const struct bnn_requantizer q = bnn_op_requantizer(p->model, op);
+    const int32_t *biases = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, most = 1 << 30;
+    for (uint32_t o = 0; o < shape->y->c; o++) {
+        BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
+        BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
+    }
+    BNN_CHECK(q.once == 0 || q.once == 1, "once (0 or)", q.once, 1);
+    return bnn_check_range(p, op, q.zero, q.low, q.high);
 }
 
 void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)

@@ -9,12 +9,9 @@ enum { BLOCK = BNN_FLASH_BLOCK };
 struct output {
     const int32_t *thresholds; /* or NULL */
     const uint32_t *negated;   /* raw sums of these channels change their sign; or NULL */
-    const int32_t *biases;     /* of bytes; or NULL */
-    struct bnn_requantizer requantizer;
     struct bnn_epilogue epilogue;
     uint32_t *bits;        /* of the pixel's first channel, */
-    float *values;         /* or NULL: one of the three */
-    uint8_t *bytes;        /* likewise */
+    void *values;          /* or NULL: one of the two; floats, or bytes */
     const float *residual; /* likewise */
 };
 
@@ -34,11 +31,18 @@ static uint32_t compare(const int32_t *sums, const int32_t *thresholds, size_t c
     return word >> (32 - channels);
 }
 
-static void store_bytes(const struct output *out, const int32_t *sums, size_t first, size_t channels)
+static int gives_bytes(const struct bnn_run *r)
 {
-    const struct bnn_requantizer *q = &out->requantizer;
+    return r->output.tensor->dtype == BNN_U8 && !r->raw;
+}
+
+/* What requantization needs is looked up here, because every layer has less stack otherwise. */
+static void store_bytes(const struct bnn_run *r, uint8_t *bytes, const int32_t *sums, size_t first, size_t channels)
+{
+    const struct bnn_requantizer q = bnn_op_requantizer(r->model, r->op);
+    const int32_t *biases = r->inputs[bnn_slot_input(r->op, BNN_SLOT_BIAS)].data;
     for (size_t c = first; c < first + channels; c++, sums++)
-        out->bytes[c] = bnn_requantize(*sums * BNN_BIT_STEPS + out->biases[c], q->multiplier[c], q->shift[c], q);
+        bytes[c] = bnn_requantize(*sums * BNN_BIT_STEPS + biases[c], q.multiplier[c], q.shift[c], &q);
 }
 
 /* Sums are in units of 2^-shift.  Nonzero: a bit's value was NaN. */
@@ -50,10 +54,6 @@ static int store(const struct output *out, int32_t *sums, uint32_t shift, size_t
         if (shift != 0)
             round_down(sums, channels, shift);
         out->bits[first / BLOCK] = compare(sums, out->thresholds + first, channels);
-        return 0;
-    }
-    if (out->biases != NULL) {
-        store_bytes(out, sums, first, channels);
         return 0;
     }
     for (size_t i = 0; i < channels; i++) {
@@ -80,7 +80,9 @@ static void run_pixel(struct bnn_flash_job *j, const struct bnn_flash_kind *kind
             gathered = group;
             kind->sum(j, first + i, end - i, sums + i);
         }
-        if (store(out, sums, j->layer->shift, first, channels))
+        if (gives_bytes(j->run))
+            store_bytes(j->run, out->values, sums, first, channels);
+        else if (store(out, sums, j->layer->shift, first, channels))
             j->run->nan[image] = 1;
     }
 }
@@ -104,8 +106,8 @@ static void run_row(struct bnn_flash_job *j, const struct bnn_flash_kind *kind, 
         j->columns = bnn_conv_inside((uint32_t)column, x->w, w->w, a->stride_w, a->dilation_w, a->pad_left);
         if (to->dtype == BNN_B1)
             out->bits = (uint32_t *)r->output.data + row + column * to->words;
-        else if (out->biases != NULL)
-            out->bytes = (uint8_t *)r->output.data + row + column * to->words;
+        else if (gives_bytes(r))
+            out->values = (uint8_t *)r->output.data + row + column * to->words;
         else
             out->values = (float *)r->output.data + row + column * to->words;
         if (residual != NULL)
@@ -120,12 +122,9 @@ void bnn_flash_run(const struct bnn_run *r, const struct bnn_flash_kind *kind)
     uint32_t own = (uint32_t)((const struct bnn_conv_attrs *)r->op->attrs)->layer_slots;
     uint32_t kept = r->bare ? 0 : r->raw ? own : UINT32_MAX;
     uint32_t residual = kept & BNN_SLOT_RESIDUAL ? bnn_slot_input(r->op, BNN_SLOT_RESIDUAL) : 0;
-    uint32_t bias = bnn_slot_input(r->op, BNN_SLOT_BIAS);
     struct bnn_flash_job job = {.run = r, .layer = r->op->prepared};
     struct output out = {
         .thresholds = threshold != 0 && !r->raw ? r->inputs[threshold].data : NULL,
-        .biases = bias != 0 && !r->raw ? r->inputs[bias].data : NULL,
-        .requantizer = bnn_op_requantizer(r->model, r->op),
         .negated = negated != 0 && !r->bare ? r->inputs[negated].data : NULL,
         .epilogue = bnn_keep_slots(bnn_op_epilogue(r->model, r->op), kept),
     };
