@@ -13,6 +13,8 @@ void bnn_snn_set_poll(bnn_snn_state *s, bnn_poll *poll, void *argument)
 void bnn_snn_poll(struct bnn_snn_state *s)
 {
     s->work = 0;
-    if (s->poll != NULL && s->poll(s->argument))
+    if (s->poll == NULL)
+        return;
+    if (s->poll(s->argument))
         s->stopped = 1;
 }
