@@ -244,7 +244,7 @@ def test_signs_stay_thresholds(rng: Rng) -> None:
 @pytest.mark.drawn
 @pytest.mark.parametrize("seed", seeds(12))
 def test_sums_of_bits(seed: int) -> None:
-    """Of signs that do not change, by factors of both signs and of zero: the nearest byte, but for 1/64 of a sum."""
+    """Factors of both signs and of zero: within half a step of the byte, and 1/64 of a sum times its factor."""
     print("seed", seed)
     rng = np.random.default_rng(seed)
     image = input_node("x", (7, 6, int(rng.choice([4, 40]))))

@@ -18,7 +18,7 @@ class CalibratedLayer:
     ``scale`` and ``zero``: of its data (a byte u stands for (u - zero) * scale); ``snr``: of its sums on some of the
     images, in dB, signal over the error that quantizing its own data and weights makes; with integers only, of its
     results, bytes or bits.  A layer that stays float has none, and says ``why``.  ``binary``: a layer of bits whose
-    sums become bytes; its data have no scale.
+    sums become bytes; ``scale`` and ``zero`` mean nothing there.
     """
 
     layer: str

@@ -12,8 +12,8 @@ enum { CHUNK = 128 };
 enum { CHUNK = 1024 };
 #endif
 
-/* Per-channel operands, floats or integers of 32 bits: the file's own if every group fills its blocks, otherwise a copy,
- * with a number where there is no channel. */
+/* Per-channel operands, floats or integers of 32 bits: the file's own if every group fills its blocks, otherwise a copy
+ * in which `missing` fills each group's last block. */
 static const void *pad_operand(struct bnn_prepare *p, const struct bnn_conv *conv, const void *operand, int32_t missing)
 {
     const struct bnn_conv_shape *s = &conv->shape;
