@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,9 +52,18 @@ def seeds(count: int) -> range:
 def some(values: Sequence[T]) -> list[T]:
     """Parameters of a test that takes long for each: in ``make test`` a quarter of them, chosen by the commit, and in
     ``make test-all`` the others."""
-    order = random.Random(SEED).sample(range(len(values)), len(values))
-    own, quarter = os.environ.get("BNN_TEST_COUNT"), _quarter(len(values))
-    return [values[i] for i in (order[: int(own)] if own else order[quarter:] if LONG else order[:quarter])]
+    drawn, own, quarter = _shuffled(values), os.environ.get("BNN_TEST_COUNT"), _quarter(len(values))
+    return drawn[: int(own)] if own else drawn[quarter:] if LONG else drawn[:quarter]
+
+
+def half(values: Iterable[T]) -> list[T]:
+    """Parameters of a slow test that differ in little that is ours: half of them, chosen by the commit."""
+    drawn = _shuffled(list(values))
+    return drawn[: -(-len(drawn) // 2)]
+
+
+def _shuffled(values: Sequence[T]) -> list[T]:
+    return random.Random(SEED).sample(values, len(values))
 
 
 def _quarter(count: int) -> int:

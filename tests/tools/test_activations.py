@@ -18,6 +18,7 @@ if not importlib.util.find_spec("larq"):
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 sys.path.insert(0, str(TOOLS))
 
+from seed import half  # noqa: E402
 from training import _tf, activations, datasets, networks  # noqa: E402
 from training.fit import Settings, train  # noqa: E402
 from training.networks import Variant  # noqa: E402
@@ -133,7 +134,7 @@ VARIANTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", half(VARIANTS))
 def test_a_run(name: str, tmp_path: Path) -> None:
     """What is exported is what was tested; it has the levels that it should have, compiles, and is verified."""
     variant = VARIANTS[name]

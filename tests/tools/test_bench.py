@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from bnn.ir.graph import DType, Graph  # noqa: E402
 from bnn.ir.ops import input_node  # noqa: E402
 from bnn.runtime import available_kernels  # noqa: E402
 from conftest import Builder, Small  # noqa: E402
+from seed import half  # noqa: E402
 
 needs_larq = pytest.mark.skipif(not importlib.util.find_spec("larq"), reason="the networks need TensorFlow and Larq")
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
@@ -291,6 +293,7 @@ def test_the_table_of_cases() -> None:
     assert named == cases and not run("benchmark.py", "nothing").stdout
 
 
+@pytest.mark.slow
 def test_scoring_many() -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[score]'")
     done = run("benchmark.py", "score", "--pictures", "300", "--workers", "")  # without Ray
@@ -333,8 +336,7 @@ _BASELINE = re.search(r"<!-- bench: mca -->\n(.*?)<!-- end -->", PERFORMANCE.rea
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiler", mca.COMPILERS)
-@pytest.mark.parametrize("family", mca.FAMILIES)
+@pytest.mark.parametrize(("family", "compiler"), half(itertools.product(mca.FAMILIES, mca.COMPILERS)))
 def test_inner_loops_are_not_slower_than_documented(family: str, compiler: str) -> None:
     if absent := mca.missing(family, compiler):
         pytest.skip(f"not installed: {', '.join(absent)}")

@@ -47,6 +47,7 @@ def test_small_files_that_ask_for_much() -> None:
     assert not tally.findings and tally.counts == {"refused": len(NAMES)}, f"{NAMES}\n{tally}"
 
 
+@pytest.mark.slow
 def test_what_the_driver_sees() -> None:
     """Without its rule, GatherND ends the process, and one case per kind of finding is found."""
     tally = watch("importers.onnx.unchecked", 0, 5)

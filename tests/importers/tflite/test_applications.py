@@ -15,7 +15,7 @@ import pytest
 import bnn
 from bnn._types import Array
 from bnn.importers import open_source
-from seed import some
+from seed import half, some
 
 from .build import in_tensorflow_lite
 
@@ -103,7 +103,7 @@ def test_small(ends: str, rng: np.random.Generator, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", APPLICATIONS)
+@pytest.mark.parametrize("name", half(APPLICATIONS))
 def test_applications(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
     make, size, limits = APPLICATIONS[name]
     tf.keras.backend.clear_session()
