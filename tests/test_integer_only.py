@@ -35,6 +35,7 @@ from bnn.ir.ops import (
 )
 from bnn.passes import lower
 from bnn.runtime import Model, available_kernels
+from graphs import quantized
 from op_graphs import plan, signs
 from seed import seeds
 
@@ -151,6 +152,21 @@ class Drawn:
         y = self.make("conv2d", sign(x, f"sign_{self.count}"), signs, attrs=ConvAttrs(pads=SAME))
         return self.make("add", self.norm(self.make("mul", y, constant([1 / (3 * np.sqrt(c))]))), x)
 
+    def sums(self, x: Node, filters: int) -> Node:
+        """Of bits, far above the data."""
+        signs = constant(self.rng.choice([-1.0, 1.0], (filters, 3, 3, x.type.shape[2])))
+        self.count += 1
+        name = f"sums_{self.count}"
+        return make("conv2d", sign(self.norm(x), name), signs, attrs=ConvAttrs(pads=SAME), name=name)
+
+    def dense(self, x: Node) -> Node:
+        """Sums of bits beside their data, and added to the last channels, as in MeliusNet; then about 1 again."""
+        joined = self.make("concat", x, self.sums(x, 8))
+        more, before = self.sums(joined, 8), x.type.shape[2]
+        joined = self.make("add", joined, self.make("pad_channels", more, attrs=PadChannelsAttrs(before, 0)))
+        scale = np.r_[np.ones(before), np.full(8, 1 / (3 * np.sqrt(2 * before + 8)))]
+        return self.norm(self.make("mul", joined, constant(scale)))
+
     def gate(self, x: Node) -> Node:
         mean = self.make("avg_pool", x, attrs=PoolAttrs(x.type.shape[:2], (1, 1)))
         return self.make("mul", x, self.make("sigmoid", self.filters(mean, x.type.shape[2], (1, 1))))
@@ -181,7 +197,7 @@ class Drawn:
             x = self.make("sub", x, constant([1.0])) if self.rng.random() < 0.5 else x
         blocks = [
             self.conv, self.conv, self.depthwise, self.grouped, self.norm, self.clamp, self.curve, self.pool,
-            self.shortcut, self.binary, self.gate, self.joined, self.move,
+            self.shortcut, self.binary, self.dense, self.gate, self.joined, self.move,
         ]  # fmt: skip
         for _ in range(int(self.rng.integers(2, 7))):
             made = blocks[int(self.rng.integers(len(blocks)))](x)
@@ -265,6 +281,70 @@ def test_sums_of_bits(seed: int) -> None:
     step = np.diff(decode(found.model.to_bytes()).outputs[0].inputs[1].value)[0]
     off = np.abs(found.model(x).astype(np.float64) - model(x))
     assert off.max() <= 0.51 * step + np.abs(factors).max() / 128 and found.layers[0].binary
+
+
+def test_parts_of_a_concatenation_keep_their_scales(rng: Rng) -> None:
+    """Sums of bits are bytes as they are, whatever stands beside them; what follows is as near as without them."""
+    drawn, image = Drawn(rng), input_node("x", (8, 8, 3))
+    x = drawn.dense(drawn.filters(image, 8, (3, 3), pads=SAME))
+    x = drawn.dense(drawn.make("concat", x, drawn.sums(x, 8)))
+    x = drawn.norm(drawn.make("mul", x, constant(np.r_[np.ones(16), np.full(8, 1 / 12), np.ones(8)])))
+    x = drawn.make("clamp", drawn.make("max_pool", x, attrs=PoolAttrs((2, 2), (2, 2))), attrs=ClampAttrs(0.0, INF))
+    y = make("reshape", drawn.filters(x, 10, x.type.shape[:2]), attrs=ReshapeAttrs((10,)))
+    model, images = compiled([image], y), drawn_images(rng, image, 40)
+    check(model, images)
+    layers = bnn.calibrate(model, images, integer_only=True).layers
+    assert [layer.snr for layer in layers if layer.binary] == [np.inf] * 5
+    assert min(layer.snr for layer in layers) > 30, layers
+
+
+def test_rounding_turns_no_sign(rng: Rng) -> None:
+    """Signs of sums, of sums of two values, and of negative values, which are bytes because others read them, too: of
+    exact data, nearly all are exact; and these bytes are the middle of what they stand for."""
+    drawn, image = Drawn(rng), input_node("x", (6, 7, 6))
+    weights = rng.integers(-127, 128, (8, 3, 3, 6)).astype(float)
+    weights[:, 0, 0, 0] = 127
+    sums = make("conv2d", image, constant(weights), attrs=ConvAttrs(pads=SAME), name="sums")
+    first, second = (make("slice", image, attrs=SliceAttrs(3 * i, 3 * i + 3)) for i in (0, 1))
+    pair = make("add", first, times(second, 0.37), name="pair")
+    positive = make("clamp", image, attrs=ClampAttrs(0.0, INF), name="positive")
+    below = make("conv2d", positive, constant(-np.abs(weights)), attrs=ConvAttrs(pads=SAME), name="below")
+    moved = make("sub", make("mul", pair, constant([1.0, 2.0, 3.0])), constant([4.0, 5.0, 6.0]), name="moved")
+    others = [drawn.filters(x, 4, (1, 1)) for x in (drawn.make("add", sums, drawn.filters(image, 8, (1, 1))), below)]
+    middle = constant(np.full(8, 1e5))
+    bits = [sign(sums), sign(pair), sign(make("add", below, middle, name="below"))]
+    images = rng.integers(-128, 128, (60, *image.type.shape)).astype(np.float32)
+    images[0, 0, 0, :2], images[1] = (-128, 127), 0
+    model = compiled([image], *bits, moved, *others)
+    found = bnn.calibrate(model, images, method="minmax", integer_only=True)
+    check_families(found.model, images[:6])
+    outputs, expected = found.model(images), model(images)
+    for ours, floats in zip(outputs[:3], expected[:3], strict=True):
+        assert (ours != floats).mean() < 1e-3 and 0.02 < (floats > 0).mean() < 0.98
+    step = np.diff(decode(found.model.to_bytes()).outputs[3].inputs[1].value)[0]
+    assert np.abs((outputs[3] - expected[3])[..., 2].mean()) < 0.1 * step
+
+
+@pytest.mark.parametrize("kind", ["dorefa2", "dorefa3", "even"])
+def test_levels_of_several_bits(kind: str, rng: Rng) -> None:
+    """What the compiler has as planes of bits are bytes by signs: sums exact up to their byte, and so are signs,
+    with pixels outside of the lowest level or between two."""
+    image = input_node("x", (6, 7, 5))
+    x = quantized(image, "dorefa2" if kind == "even" else kind, "levels")
+    x = make("sub", x, constant([0.5]), name="levels") if kind == "even" else x
+    weights = [constant(rng.choice([-1.0, 1.0], (9, 3, 3, 5))) for _ in "ab"]
+    sums, other = (make("conv2d", x, w, attrs=ConvAttrs(pads=SAME), name=f"of {i}") for i, w in enumerate(weights))
+    model = compiled([image], times(sums, 0.3), sign(Drawn(rng).norm(other)))
+    assert [op.op for op in model.ops].count("bconv2d") == 2
+    images = (rng.integers(-128, 128, (40, *image.type.shape)) / 128).astype(np.float32)
+    images[0, 0, 0, :2] = -1, 127 / 128  # each is a byte
+    found = bnn.calibrate(model, images, method="minmax", integer_only=True)
+    assert found.float_ops == 0 and min(layer.snr for layer in found.layers) > 35
+    check_families(found.model, images[:6])
+    (numbers, bits), expected = found.model(images), model(images)
+    step = np.diff(decode(found.model.to_bytes()).outputs[0].inputs[1].value)[0]
+    assert np.abs(numbers - expected[0]).max() <= 1.01 * step  # half, and half more at the ends
+    assert (bits == expected[1]).mean() > 0.98  # a sum may be 1/127 of a product off
 
 
 def test_a_sum_too_long_for_what_is_beside_it(rng: Rng) -> None:

@@ -14,7 +14,7 @@ from ..ir.rewrite import rebuild
 _NEUTRAL = {"sub": 0.0, "mul": 1.0, "add": -0.0}  # x - 0, x * 1 and x + -0 change no float
 
 
-def apart(graph: Graph) -> Graph:
+def unfused(graph: Graph) -> Graph:
     """The graph with residuals, and batch norms behind an activation, as ops of their own instead of slots.  It has the
     same float32 operations in the same order, and no plan."""
 

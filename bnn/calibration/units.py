@@ -7,10 +7,11 @@ A clamp joins the sum, the product or the batch norm before it, and functions of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._types import Array
 from ..ir.graph import DType, Graph, Node, topological
 from ..ir.ops import CONVOLUTIONS, INF, OPS, ClampAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, conv_attrs
 from ..ir.quantization import Bytes
@@ -35,6 +36,18 @@ class Units:
     def core(self, node: Node) -> Node:
         """The op that computes a value, before its clamp."""
         return node.inputs[0] if node in self.joined else node
+
+    def operands(self, node: Node) -> tuple[Node, ...]:
+        """The values from which a value is computed."""
+        return (self.base[node],) if self.base[node] is not node else self.core(node).data
+
+    def readers(self) -> dict[Node, list[Node]]:
+        """The values that are computed from each."""
+        found: dict[Node, list[Node]] = {node: [] for node in self.order}
+        for node in self.order:
+            for x in self.operands(node):
+                found[x].append(node)
+        return found
 
     def limits(self, node: Node) -> Limits:
         """The lowest and the highest number that a value can have, by the clamps in its op and behind it."""
@@ -74,10 +87,8 @@ def units(graph: Graph) -> Units:
             found = {base[x] for x in node.data}
             base[node] = found.pop() if len(found) == 1 else node
 
-    def operands(node: Node) -> tuple[Node, ...]:
-        return (base[node],) if base[node] is not node else (node.inputs[0] if node in joined else node).data
-
-    return Units(base, frozenset(joined), tuple(topological(graph.outputs, operands)))
+    made = Units(base, frozenset(joined), ())
+    return replace(made, order=tuple(topological(graph.outputs, made.operands)))
 
 
 def is_pointwise(node: Node) -> bool:
@@ -104,3 +115,18 @@ def line(cast: Node) -> Bytes | None:
     found = Bytes(scale, int(np.rint(-values[0] / scale)))
     close = np.abs(found.numbers * scale - values).max() <= scale / 1000
     return found if close and np.array_equal(found.of(values), np.arange(256)) else None
+
+
+def linear(conv: Node) -> tuple[Array, Array]:
+    """Factors and terms (O), float64, of what follows a convolution's sums: v * factor + term."""
+    attrs = conv_attrs(conv)
+    factor, term = np.ones(conv.type.shape[-1]), np.zeros(conv.type.shape[-1])
+    for slot, operand in zip(attrs.operands, conv.inputs[2:], strict=True):
+        number = operand.value.astype(np.float64) if operand.is_constant else np.zeros(1)
+        if slot in ("pre_mul", "mul"):
+            factor, term = factor * number, term * number
+        elif slot in ("pre_add", "add"):
+            term = term + number
+        elif slot == "sub":
+            term = term - number
+    return factor, term

@@ -19,7 +19,7 @@ from ..runtime.stepper import Stepper
 METHODS = ("mse", "minmax", "percentile")
 
 _BINS = 2048
-_TAIL = 1e-4  # the share of values that the method "percentile" clips on each side
+TAIL = 1e-4  # the share of values that the method "percentile" clips on each side
 _CLIPS = np.linspace(1.0, 0.3, 36)  # of the range, which the method "mse" tries
 
 
@@ -64,7 +64,7 @@ class Values:
             self.stepper.step(self.graph.schedule.index(node), len(array))
 
 
-def _batches(arrays: list[Inputs], size: int) -> list[list[Inputs]]:
+def batches(arrays: list[Inputs], size: int) -> list[list[Inputs]]:
     return [[a[i : i + size] for a in arrays] for i in range(0, len(arrays[0]), size)]
 
 
@@ -74,7 +74,7 @@ def find_ranges(
     """The bytes of these values, from their values on the images: first the ends, then how often each is between.  No
     value of the ``whole`` is clipped."""
     values = Values(model, graph, min(len(arrays[0]), 16))
-    parts = _batches(arrays, values.stepper.images)
+    parts = batches(arrays, values.stepper.images)
     ends = dict.fromkeys(wanted, (0.0, 0.0))  # a zero is always a byte: what is outside an image is 0
     for part in parts:
         for node, array in values.run(part, wanted).items():
@@ -104,7 +104,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 def _without_tails(counts: Array, low: float, high: float) -> Bytes:
     share = np.cumsum(counts) / counts.sum()
     step = (high - low) / _BINS
-    first, last = (int(np.searchsorted(share, part)) for part in (_TAIL, 1 - _TAIL))
+    first, last = (int(np.searchsorted(share, part)) for part in (TAIL, 1 - TAIL))
     return Bytes.between(min(0.0, low + first * step), max(0.0, low + (last + 1) * step))
 
 
@@ -117,11 +117,11 @@ def _of_least_error(counts: Array, low: float, high: float) -> Bytes:
         levels = np.clip(np.rint(centers / found.scale) + found.zero, 0, 255) - found.zero
         return float((counts * (levels * found.scale - centers) ** 2).sum())
 
-    tried = [Bytes.between(low * a, high * b) for a, b in _ends_to_try(low, high)]
+    tried = [Bytes.between(low * a, high * b) for a, b in ends_to_try(low, high)]
     return min(tried, key=error)
 
 
-def _ends_to_try(low: float, high: float) -> list[tuple[float, float]]:
+def ends_to_try(low: float, high: float) -> list[tuple[float, float]]:
     if low == 0 or high == 0:
         return [(a, a) for a in _CLIPS]
     return [(a, b) for a in _CLIPS[::3] for b in _CLIPS[::3]]

@@ -3,20 +3,27 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from .._types import Floats
 from ..errors import VerifierError
 from ..file.write import encode
 from ..ir.graph import DType, Graph, Node
-from ..ir.ops import CONVOLUTIONS
-from ..ir.quantization import Bytes
+from ..ir.ops import CONVOLUTIONS, conv_attrs
+from ..ir.ops.bits import level_sums
 from ..runtime import Model
 from ..runtime.arrays import Inputs
 from ..runtime.handles import NO_LIMIT
-from .apart import apart
+from .apart import unfused
+from .channels import channel_ranges
 from .integers import Integers, float_ops
 from .layers import COMPARED, decibels, noted, planned
+from .near import exact_ranges, with_signs
 from .report import CalibratedLayer
+from .separable import makes_channels, separable
 from .units import Units, units
 from .values import Values, find_ranges
+from .written import written_for_bytes
 
 _MADE = ("bconv2d", "qconv2d")
 
@@ -27,11 +34,14 @@ def as_integers(graph: Graph, arrays: list[Inputs], method: str) -> tuple[Graph,
     Raises:
         UnsupportedOpError: an op has no form in whole numbers.
     """
-    split = planned(apart(graph))
+    split = planned(written_for_bytes(unfused(graph)))
     model = Model.from_bytes(encode(split), max_bytes=NO_LIMIT)
     found = units(split)
+    apart = separable(found, split.outputs)
+    own = {node for node in apart if makes_channels(found, node)}
     ranges = find_ranges(model, split, set(found.measured()), arrays, method, _unclipped(split, found))
-    made = Integers(found, ranges)
+    near = with_signs(found, ranges, channel_ranges(model, split, own, arrays, method), apart)
+    made = Integers(found, *exact_ranges(found, *near), apart)
     whole = planned(made.graph(split))
     if left := float_ops(whole):
         raise VerifierError(f"after calibration: {left[0].op} of layer '{left[0].name}' computes with floats")
@@ -57,7 +67,7 @@ def _compared(
     the whole graph."""
     units, count = made.units, min(len(arrays[0]), COMPARED)
     layers = {node: units.core(node) for node in units.order if units.core(node).op in CONVOLUTIONS}
-    layers = {node: conv for node, conv in layers.items() if node in made.bytes_of or made.raw[node].op == "qconv2d"}
+    layers = {node: conv for node, conv in layers.items() if node not in made.raw or made.raw[node].op == "qconv2d"}
     wanted = {*layers, *(conv.inputs[0] for conv in layers.values())}
     values = Values(model, graph, count).run([a[:count] for a in arrays], wanted)
     ours = Values(Model.from_bytes(encode(whole), max_bytes=NO_LIMIT), whole, count)
@@ -65,12 +75,28 @@ def _compared(
     now = {n.inputs[-1]: n for n in whole.schedule if n.op in _MADE}
     found, snr = [], dict[Node, float]()
     for node, conv in layers.items():
-        x, binary = values[conv.inputs[0]], conv.op == "bconv2d"
-        data = made.bytes_of[conv.inputs[0]][1] if conv.inputs[0] in made.bytes_of else Bytes(1.0, 0)
-        result, q = made.bytes_of.get(node, (made.raw.get(node), Bytes(1.0, 0)))
+        data, binary = _data(made, conv, values[conv.inputs[0]]), conv.op == "bconv2d"
+        x = made.channels(conv.inputs[0]) if conv.op == "conv2d" else None
+        result, zeros, scales = made.raw.get(node), np.zeros(1), np.ones(1)
+        if node not in made.raw:
+            result, zeros, scales = made.channels(node)
         assert result is not None
         layer = now[result.inputs[-1]]
-        results = ours.result(layer, x if binary else data.of(x).astype(x.dtype))
-        snr[layer] = decibels(conv.name, values[node].astype(float), (results.astype(float) - q.zero) * q.scale)
-        found.append(CalibratedLayer(conv.name, "", data.scale, data.zero, snr[layer], binary))
+        results = (ours.result(layer, data).astype(float) - zeros) * scales
+        snr[layer] = decibels(conv.name, values[node].astype(float), results)
+        first = (float(x.scales[0]), int(x.bytes_of_zero[0])) if x else (1.0, 0)
+        found.append(CalibratedLayer(conv.name, "", *first, snr[layer], binary))
     return tuple(found), snr
+
+
+def _data(made: Integers, conv: Node, x: Floats) -> Floats:
+    """What a layer of bytes or bits reads, where the data of the layer of floats are these."""
+    if conv.op == "conv2d":
+        _, zeros, scales = made.channels(conv.inputs[0])
+        return np.clip(np.rint(x / scales + zeros), 0, 255).astype(np.float32)
+    attrs = conv_attrs(conv)
+    if conv.op == "bconv2d" and attrs.planes > 1:
+        top = 2**attrs.planes - 1
+        levels = (level_sums(x, attrs.planes, conv.inputs[1].type.shape[3] * attrs.groups) + top) / 2
+        return levels if attrs.pad_value else 2 * levels
+    return x

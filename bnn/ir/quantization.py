@@ -30,10 +30,12 @@ Multiplier = tuple[int, int]
 
 @dataclass(frozen=True)
 class Bytes:
-    """What the bytes of a tensor stand for: u for (u - zero) * scale."""
+    """What the bytes of a tensor stand for: u for (u - zero) * scale; with ``half``, for half a step more, the middle
+    of the values that are rounded down to it: so a byte has their sign."""
 
     scale: float  # a float32
     zero: int
+    half: bool = False
 
     @classmethod
     def between(cls, low: float, high: float) -> Bytes:
@@ -50,8 +52,8 @@ class Bytes:
 
     @property
     def numbers(self) -> Array:
-        """u - zero of every byte u (256), int64."""
-        return BYTES - self.zero
+        """u - zero of every byte u (256), int64; with ``half``, 1/2 more, float64."""
+        return BYTES - self.zero + 0.5 if self.half else BYTES - self.zero
 
     @property
     def values(self) -> Array:
@@ -59,9 +61,11 @@ class Bytes:
         return (self.numbers * float(self.scale)).astype(np.float32)
 
     def of(self, values: Any) -> Array:
-        """The bytes, uint8, that stand for these values, the nearest ones; halves to even."""
+        """The bytes, uint8, that stand for these values, the nearest ones; halves to even.  With ``half``, rounded
+        down."""
         with np.errstate(all="ignore"):
-            numbers = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero
+            steps = np.asarray(values, np.float64) / self.scale
+            numbers = (np.floor(steps) if self.half else np.rint(steps)) + self.zero
         return np.clip(np.nan_to_num(numbers), 0, 255).astype(np.uint8)
 
 
@@ -133,7 +137,8 @@ def bits_numbers(factors: Array, terms: Array, products: int, after: float) -> t
 
 def sum_tables(scales: Sequence[Bytes], multipliers: Sequence[Multiplier]) -> list[Array]:
     """What a sum adds for the bytes of both operands (256 each)."""
-    return [multiply(q.numbers << SUM_BITS, *m) for q, m in zip(scales, multipliers, strict=True)]
+    numbers = [np.rint(q.numbers * 2.0**SUM_BITS).astype(np.int64) for q in scales]
+    return [multiply(n, *m) for n, m in zip(numbers, multipliers, strict=True)]
 
 
 # -- nodes ------------------------------------------------------------------------------------------------------------

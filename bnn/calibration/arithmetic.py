@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arithmetic of bytes: batch norms, sums, products, functions by tables, softmax."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._types import Array
+from ..errors import CompileError
+from ..ir.graph import DType, Node
+from ..ir.monotone import function
+from ..ir.ops import ConvAttrs, constant, make
+from ..ir.quantization import (
+    BYTES,
+    SHARES,
+    SUM_BITS,
+    Bytes,
+    exponentials,
+    lookup,
+    multiplied,
+    pair,
+    sum_tables,
+    summed,
+)
+from .sums import as_image, requantized, shaped
+from .translation import Channels, Made, Translation, unsupported
+
+
+def function_values(node: Node, base: Node, q: Bytes) -> Array:
+    """The value of a function of one number for every byte of its operand (256)."""
+    with np.errstate(all="ignore"):
+        found = function(node, base)(q.values[:, None])
+    return np.asarray(found[:, 0])
+
+
+def affine(of: Translation, node: Node, core: Node) -> Made | Channels:
+    sub, mul, add = (i.value.astype(np.float64) for i in core.inputs[1:])
+    return _per_channel(of, node, core, mul, add - sub * mul)
+
+
+def _per_channel(of: Translation, node: Node, core: Node, factor: Array, term: Array) -> Made | Channels:
+    """One number per channel, times the data, and one that is added: depthwise 1 x 1 filters."""
+    data = of.channels(core.data[0])
+    x, channels, scale = data.node, len(data.scales), float(data.scales.max())
+    weights, terms = (factor * (data.scales / scale)).reshape(-1, 1, 1, 1), term + factor * data.more
+    plain = ConvAttrs(groups=channels)
+    y = requantized(of, node, as_image(x), data.bytes_of_zero, scale, weights, terms, plain)
+    return of.made(node, shaped(y, x.type.shape))
+
+
+def prelu(of: Translation, node: Node, core: Node) -> Made:
+    """A slope for each channel: what is above zero, plus the slopes times what is below it."""
+    (x, q), slopes, after = of.bytes_of[core.inputs[0]], core.inputs[1].value.astype(np.float64), of.ranges[node]
+    lowest = slopes * float(q.values[0])
+    below = Bytes.between(min(0.0, float(lowest.min())), max(0.0, float(lowest.max())))
+    image = as_image(lookup(x, np.minimum(BYTES, q.zero), node.name))
+    weights, plain = slopes.reshape(-1, 1, 1, 1), ConvAttrs(groups=x.type.shape[-1])
+    y = requantized(of, node, image, q.zero, q.scale, weights, np.zeros(len(weights)), plain, below)
+    scales, scale = summed(q.scale, below.scale, after.scale)
+    first, second = sum_tables([q, below], scales)
+    parts, tables = [x, shaped(y, x.type.shape)], [np.maximum(first, 0), second]
+    return pair("qadd", parts, tables, scale, of.range_of(node), node.name), after
+
+
+def arithmetic(of: Translation, node: Node, core: Node) -> Made | Channels:
+    known = next((i for i in core.inputs if i.is_constant), None)
+    if known is not None and core.data[0].type.shape == core.type.shape and _is_per_channel(known, core):
+        number, one = known.value.astype(np.float64).reshape(-1), np.ones(1)
+        first = known is core.inputs[0]
+        if core.op == "mul" or core.op == "div" and not first:
+            return _per_channel(of, node, core, number if core.op == "mul" else one / number, 0 * one)
+        if core.op in ("add", "sub"):
+            sign = -one if core.op == "sub" and first else one
+            return _per_channel(of, node, core, sign, -number if core.op == "sub" and not first else number)
+    if core.op == "div":
+        raise unsupported(core, "no op divides bytes")
+    return _two(of, node, core), of.ranges[node]
+
+
+def _is_per_channel(known: Node, core: Node) -> bool:
+    return known.value.size in (1, core.type.shape[-1]) and known.type.shape[-1:] in ((1,), core.type.shape[-1:])
+
+
+def _two(of: Translation, node: Node, core: Node) -> Node:
+    operands = [_operand(of, i, core) for i in core.inputs]
+    (first, a), (second, b) = operands
+    after = of.ranges[node]
+    if core.op == "mul":
+        tables, scale = [a.numbers, b.numbers], multiplied(a.scale, b.scale, after.scale)
+    else:
+        scales, scale = summed(a.scale, b.scale, after.scale)
+        tables = sum_tables([a, b], scales)
+        tables[1] = tables[1] if core.op == "add" else -tables[1]
+        if after.half:  # half a step less, and so little more that a sum of 0 is above a half after two roundings
+            tables[1] = tables[1] + 4 - round(after.scale / (4 * max(a.scale, b.scale)) * 2**SUM_BITS)
+    try:
+        found = pair(
+            "qmul" if core.op == "mul" else "qadd", [first, second], tables, scale, of.range_of(node), node.name
+        )
+    except CompileError:
+        found = None
+    if found is None or found.type.shape != core.type.shape:
+        shapes = " and ".join(str(i.type.shape) for i in core.inputs)
+        raise unsupported(
+            core, f"operands of shapes {shapes}; expected equal ones, or one pixel for the whole of the other"
+        )
+    return found
+
+
+def _operand(of: Translation, x: Node, core: Node) -> Made:
+    if not x.is_constant:
+        return of.bytes_of[x]
+    values = x.value.reshape((1,) * (len(core.type.shape) - x.value.ndim) + x.value.shape)
+    q = Bytes.between(min(0.0, float(values.min())), max(0.0, float(values.max())))
+    return constant(q.of(values), DType.u8, core.name), q
+
+
+def softmax(of: Translation, node: Node, core: Node) -> Made:
+    x, q = of.bytes_of[core.inputs[0]]
+    return make("qsoftmax", x, constant(exponentials(q.scale), DType.i32), name=node.name), SHARES

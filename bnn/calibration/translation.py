@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is made of each value of a network, and what its bytes stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from .._types import Array
+from ..errors import UnsupportedOpError
+from ..ir.graph import DType, Node
+from ..ir.quantization import Bytes
+from .channels import Scales
+from .units import Units
+
+_REMEDY = "calibrate without integer_only (--integer-only), or take the layer out of the network"
+
+
+Made = tuple[Node, Bytes]
+
+
+class Channels(NamedTuple):
+    """Bytes and what they stand for, channel by channel: u for (u - zeros) * scales (C).  A zero may be half a byte."""
+
+    node: Node
+    zeros: Array
+    scales: Array
+
+    @property
+    def bytes_of_zero(self) -> Array:
+        """The zeros (C), the halves rounded up."""
+        return np.ceil(self.zeros).astype(np.int64)
+
+    @property
+    def more(self) -> Array:
+        """What is added (C) where ``bytes_of_zero`` are the zeros."""
+        return (self.bytes_of_zero - self.zeros) * self.scales
+
+
+class Translation:
+    """What is made of a network in whole numbers, value by value.
+
+    ``bytes_of``: what was made of each value of floats, and what its bytes stand for; ``mixed``: the same of values
+    whose channels have scales of their own; ``raw``: what was made of values of bits and bytes."""
+
+    def __init__(
+        self, units: Units, ranges: Mapping[Node, Bytes], own: Mapping[Node, Scales], separable: frozenset[Node]
+    ) -> None:
+        self.units, self.ranges, self.own, self.separable = units, dict(ranges), own, separable
+        self.bytes_of: dict[Node, Made] = {}
+        self.mixed: dict[Node, Channels] = {}
+        self.raw: dict[Node, Node] = {}
+        self.outputs: frozenset[Node] = frozenset()
+
+    def channels(self, x: Node) -> Channels:
+        """What was made of a value of floats, channel by channel."""
+        if x in self.mixed:
+            return self.mixed[x]
+        node, q = self.bytes_of[x]
+        count = node.type.shape[-1]
+        return Channels(node, np.full(count, q.zero - q.half / 2), np.full(count, q.scale))
+
+    def made(self, node: Node, y: Node) -> Made | Channels:
+        """``y`` as the bytes of a node, in its range or those of its channels."""
+        return Channels(y, *self.own[node]) if node in self.own else (y, self.ranges[node])
+
+    def range_of(self, node: Node) -> tuple[int, int, int]:
+        """The byte of 0, the lowest and the highest that a value takes."""
+        q, (low, high) = self.ranges[node], self.units.limits(node)
+        return q.zero, int(q.of(low)), int(q.of(high))
+
+
+def unsupported(node: Node, why: str, remedy: str = _REMEDY) -> UnsupportedOpError:
+    return UnsupportedOpError(f"layer '{node.name}' ({node.op}) would stay float: {why}; {remedy}")
+
+
+def why(node: Node) -> str:
+    if node.op == "bconv2d":
+        return "its bits are no threshold of its sums"
+    if any(i.type.dtype is DType.b1 for i in node.data) or node.type.dtype is DType.b1:
+        return "no op turns bits into bytes, or bytes into planes of bits"
+    if len(node.data) > 1:
+        return "no op computes it of two tensors of bytes"
+    return "no op computes it of bytes"
