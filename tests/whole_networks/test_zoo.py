@@ -26,12 +26,14 @@ LARGEST = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["QuickNetSmall", "BiRealNet"])
-def test_without_floats(name: str) -> None:
+@pytest.mark.parametrize("name", ["QuickNetSmall", "BiRealNet", "BinaryDenseNet28", "MeliusNet22"])
+def test_without_floats(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """No op of floats; each layer near its sums of floats, and the portable kernels' bytes."""
+    monkeypatch.setattr(networks, "SHAPE", (64, 64, 3))
     model = bnn.compile(networks.like_trained(name, seed=0))
     images = np.random.default_rng(0).normal(size=(16, *model.input_shapes[0])).astype(np.float32)
     found = bnn.calibrate(model, images, integer_only=True)
+    print(name, f"{min(layer.snr for layer in found.layers):.0f} dB", found)
     assert found.float_ops == 0 and sum(layer.binary for layer in found.layers) >= 15
     assert min(layer.snr for layer in found.layers) > 25, found
     scalar = bnn.Model.from_bytes(found.model.to_bytes(), kernels="scalar")
