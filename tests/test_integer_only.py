@@ -184,6 +184,7 @@ class Drawn:
             lambda: self.make("gather", x, constant(np.arange(h * w * c).reshape(h, w, c)[h // 3 :, ::2], DType.i32)),
             lambda: self.make("add", x, constant(self.rng.normal(size=(h, w, c)))),
             lambda: self.make("sub", self.numbers(x, -1, 1), x),
+            lambda: self.make("mul", self.filters(x, 1, (1, 1)), self.numbers(x, -1, 1)),
         ]
         return moves[int(self.rng.integers(len(moves)))]()
 

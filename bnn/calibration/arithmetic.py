@@ -42,10 +42,11 @@ def _per_channel(of: Translation, node: Node, core: Node, factor: Array, term: A
     """One number per channel, times the data, and one that is added: depthwise 1 x 1 filters."""
     data = of.channels(core.data[0])
     x, channels, scale = data.node, len(data.scales), float(data.scales.max())
+    factor, term = np.broadcast_arrays(factor, term, np.ones(node.type.shape[-1]))[:2]
     weights, terms = (factor * (data.scales / scale)).reshape(-1, 1, 1, 1), term + factor * data.more
     plain = ConvAttrs(groups=channels)
     y = requantized(of, node, as_image(x), data.bytes_of_zero, scale, weights, terms, plain)
-    return of.made(node, shaped(y, x.type.shape))
+    return of.made(node, shaped(y, node.type.shape))
 
 
 def prelu(of: Translation, node: Node, core: Node) -> Made:
@@ -58,13 +59,13 @@ def prelu(of: Translation, node: Node, core: Node) -> Made:
     y = requantized(of, node, image, q.zero, q.scale, weights, np.zeros(len(weights)), plain, below)
     scales, scale = summed(q.scale, below.scale, after.scale)
     first, second = sum_tables([q, below], scales)
-    parts, tables = [x, shaped(y, x.type.shape)], [np.maximum(first, 0), second]
+    parts, tables = [x, shaped(y, node.type.shape)], [np.maximum(first, 0), second]
     return pair("qadd", parts, tables, scale, of.range_of(node), node.name), after
 
 
 def arithmetic(of: Translation, node: Node, core: Node) -> Made | Channels:
     known = next((i for i in core.inputs if i.is_constant), None)
-    if known is not None and core.data[0].type.shape == core.type.shape and _is_per_channel(known, core):
+    if known is not None and _is_per_channel(known, core):
         number, one = known.value.astype(np.float64).reshape(-1), np.ones(1)
         first = known is core.inputs[0]
         if core.op == "mul" or core.op == "div" and not first:
@@ -78,6 +79,9 @@ def arithmetic(of: Translation, node: Node, core: Node) -> Made | Channels:
 
 
 def _is_per_channel(known: Node, core: Node) -> bool:
+    one = (*core.type.shape[:-1], 1)  # a channel, to be repeated
+    if core.data[0].type.shape not in (core.type.shape, one):
+        return False
     return known.value.size in (1, core.type.shape[-1]) and known.type.shape[-1:] in ((1,), core.type.shape[-1:])
 
 
