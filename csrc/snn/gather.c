@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolutions most of whose sources sent something: each target gathers from its window.  It adds what the sources would
- * add, in their order, and zeros, which change nothing.  And windows whose highest value counts. */
+/* Convolutions whose targets gather from their windows: of all sources, where most of them sent something, what they
+ * would add, in their order, and zeros, which change nothing; or of a list of those that did.  And windows whose highest
+ * value counts. */
 #include "snn/snn.h"
 
 #include <string.h>
@@ -84,6 +85,104 @@ void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
             gather_line(s, p, values + (down.at + ky - down.first) * line, sums + oy * row, first, end);
         }
     }
+}
+
+/* Where columns are strided, what one source reaches varies with its column, and branches on that are mispredicted at
+ * every source; those of a target are so once, which is less where each has several sources. */
+int bnn_snn_lists(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent)
+{
+    const struct bnn_snn_population *from = &net->populations[p->source], *to = &net->populations[p->target];
+    return p->groups == 1 && p->dilation[0] == 1 && p->dilation[1] == 1 && p->stride[1] > 1 &&
+           from->emits == BNN_SNN_SPIKES && to->c >= 16 && sent > (size_t)3 * to->h * to->w;
+}
+
+/* In place of the sources in s->index, the rows of weights that they bring to a target of column 0 by the kernel's row 0:
+ * a target of the next column takes the next tap, as lies next to it.  s->values[q]: the first one of pixel q. */
+static BNN_APART void find_rows(const struct bnn_snn_state *s, const struct bnn_snn_projection *p,
+                                const struct bnn_snn_reach *columns, size_t sent)
+{
+    const struct bnn_snn_population *from = &s->net->populations[p->source];
+    const uint32_t channels = from->c, width = from->w, line = width * channels, taps = p->kernel[0] * p->kernel[1];
+    const uint32_t shift = (channels & (channels - 1)) == 0 ? bnn_lowest_bit(channels) : 32, pixels = from->h * width;
+    uint32_t *restrict index = s->index, *restrict starts = s->values;
+    size_t k = 0;
+    memset(starts, 0, (pixels + 1) * sizeof *starts);
+    for (uint32_t y = 0; y < from->h; y++) {
+        uint32_t *restrict counts = starts + y * width + 1;
+        for (; k < sent && index[k] - y * line < line; k++) {
+            const uint32_t at = index[k] - y * line, x = shift < 32 ? at >> shift : at / channels;
+            const struct bnn_snn_reach *column = &columns[x];
+            index[k] = (at - x * channels) * taps + column->place - (column->target + 1 - column->count);
+            counts[x]++;
+        }
+    }
+    for (uint32_t q = 0, sum = 0; q <= pixels; q++)
+        starts[q] = sum += starts[q];
+}
+
+enum { LISTED = 64, TOGETHER = 8 }; /* rows that are added, and copied, together: a fixed number needs no branches */
+
+static inline void list_rows_of(uint32_t *list, const uint32_t *index, uint32_t row)
+{
+    uint32_t some[TOGETHER];
+    memcpy(some, index, sizeof some);
+    for (size_t i = 0; i < TOGETHER; i++)
+        some[i] += row;
+    memcpy(list, some, sizeof some);
+}
+
+static void add_listed(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t target, const uint32_t *list,
+                       size_t n, float *sums)
+{
+    const size_t width = s->net->populations[p->target].c, first = target * width;
+    if (p->whole)
+        s->net->kernels->sum_byte_rows(s->sums + first, p->weights, width, list, NULL, n, width);
+    else
+        s->net->kernels->sum_rows(sums + first, p->weights, width, list, NULL, n, width);
+}
+
+/* Adds to one target what its window brings; returns the number of rows. */
+static size_t gather_listed(struct bnn_snn_state *s, const struct bnn_snn_projection *p, uint32_t oy, uint32_t ox,
+                            float *sums)
+{
+    const struct bnn_snn_population *from = &s->net->populations[p->source], *to = &s->net->populations[p->target];
+    const struct window down = window_of(p, 0, oy, from->h), right = window_of(p, 1, ox, from->w);
+    const uint32_t *start = s->values + down.at * from->w + right.at;
+    const size_t target = (size_t)oy * to->w + ox;
+    uint32_t list[LISTED + TOGETHER];
+    size_t n = 0, rows = 0;
+    for (size_t ky = down.first; ky < down.end; ky++, start += from->w) {
+        const size_t end = start[right.end - right.first];
+        size_t k = start[0];
+        do {
+            list_rows_of(list + n, s->index + k, (uint32_t)(ky * p->kernel[1] + ox));
+            const size_t some = end - k < TOGETHER ? end - k : TOGETHER;
+            n += some;
+            k += some;
+            if (n > LISTED) {
+                add_listed(s, p, target, list, n, sums);
+                rows += n;
+                n = 0;
+            }
+        } while (k < end);
+    }
+    if (n > 0)
+        add_listed(s, p, target, list, n, sums);
+    return rows + n;
+}
+
+uint64_t bnn_snn_gather_lists(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
+                              const struct bnn_snn_reach *columns, size_t sent, float *sums)
+{
+    const struct bnn_snn_population *to = &s->net->populations[p->target];
+    uint64_t rows = 0, before = 0;
+    find_rows(s, p, columns, sent);
+    for (uint32_t oy = 0; oy < to->h && !bnn_snn_pause(s, (rows - before) * to->c + to->w * p->kernel[0]); oy++) {
+        before = rows;
+        for (uint32_t ox = 0; ox < to->w; ox++)
+            rows += gather_listed(s, p, oy, ox, sums);
+    }
+    return rows * to->c;
 }
 
 void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums)

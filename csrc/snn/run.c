@@ -462,6 +462,18 @@ static int right_value(const struct bnn_snn_population *p, float value)
     return value - value == 0;
 }
 
+/* Values of which all are finite: x - x of others is NaN. */
+static int finite_values(const float *values, uint32_t n)
+{
+    int wrong = 0;
+    for (; n >= BNN_SNN_LANES; n -= BNN_SNN_LANES, values += BNN_SNN_LANES)
+        for (uint32_t i = 0; i < BNN_SNN_LANES; i++) /* a fixed length, as above */
+            wrong |= values[i] - values[i] != 0;
+    for (uint32_t i = 0; i < n; i++)
+        wrong |= values[i] - values[i] != 0;
+    return !wrong;
+}
+
 /* Bits of inputs beyond the last neuron would be taken for neurons; counts must be countable. */
 static int right_input(const struct bnn_snn_population *p, const unsigned char *frames, size_t steps)
 {
@@ -476,6 +488,11 @@ static int right_input(const struct bnn_snn_population *p, const unsigned char *
             const float *values = (const float *)(const void *)frames;
             if ((uintptr_t)frames % sizeof *values != 0)
                 return 0;
+            if (BNN_SNN_SHARES && p->emits == BNN_SNN_VALUES) {
+                if (!finite_values(values, p->n))
+                    return 0;
+                continue;
+            }
             for (uint32_t i = 0; i < p->n; i++)
                 if (!right_value(p, values[i]))
                     return 0;

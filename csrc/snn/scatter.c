@@ -348,6 +348,8 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     } else if (bnn_snn_gathers(s->net, p, n)) {
         s->synops[projection] += count_taps(s, projection, first_place(from, to), n);
         bnn_snn_gather(s, p, n, sums.floats);
+    } else if (BNN_SNN_SHARES && bnn_snn_lists(s->net, p, n)) {
+        s->synops[projection] += bnn_snn_gather_lists(s, p, s->reach[projection] + from->h, n, sums.floats);
     } else if (p->groups == 1 && s->reach[projection] != NULL) {
         convolve(s, projection, &sums, first_place(from, to), values, n);
     } else {

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { BNN_SNN_MOST_DELAY = 65536 };
+enum { BNN_SNN_MOST_DELAY = 65536, BNN_SNN_COUNTED = 16 };
 
 struct bnn_snn_population {
     uint8_t rule, reset, emits, output, at_least, floored, winner, rank;
@@ -158,7 +158,8 @@ enum { BNN_SNN_EVENTS = 0 };
 enum { BNN_SNN_EVENTS = 1 };
 #endif
 
-/* Whether steps may share weights, which takes code and memory. */
+/* Whether there is code, and memory, for what is fast on large processors alone: steps that share weights, targets that
+ * list sources. */
 #ifdef BNN_SMALL
 enum { BNN_SNN_SHARES = 0 };
 #else
@@ -194,8 +195,20 @@ static inline size_t bnn_snn_frame_bytes(const struct bnn_snn_population *p)
 /* Set bits of the words of n neurons. */
 static inline uint64_t bnn_snn_set_bits(const uint32_t *words, uint32_t n)
 {
+    const size_t count = bnn_snn_words(n);
     uint64_t set = 0;
-    for (size_t k = 0; k < bnn_snn_words(n); k++)
+    size_t k = 0;
+    for (; BNN_SNN_SHARES && k + BNN_SNN_COUNTED <= count; k += BNN_SNN_COUNTED) { /* compilers vectorize it */
+        uint32_t sum = 0;
+        for (size_t i = 0; i < BNN_SNN_COUNTED; i++) {
+            uint32_t w = words[k + i];
+            w -= w >> 1 & UINT32_C(0x55555555);
+            w = (w & UINT32_C(0x33333333)) + (w >> 2 & UINT32_C(0x33333333));
+            sum += (w + (w >> 4)) & UINT32_C(0x0f0f0f0f);
+        }
+        set += (sum & 0xff) + (sum >> 8 & 0xff) + (sum >> 16 & 0xff) + (sum >> 24);
+    }
+    for (; k < count; k++)
         set += bnn_popcount(words[k]);
     return set;
 }
@@ -298,6 +311,11 @@ void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projec
 /* gather.c: whether the targets of a convolution should gather, as `sent` sources sent something; and the gathering. */
 int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);
 void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent, float *sums);
+/* gather.c: whether targets should list the sources in their windows, of `sent` in s->index; and that, which returns the
+ * number of additions.  columns: what the sources of each column reach. */
+int bnn_snn_lists(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);
+uint64_t bnn_snn_gather_lists(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
+                              const struct bnn_snn_reach *columns, size_t sent, float *sums);
 /* gather.c: adds the highest value in each target's window. */
 void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums);
 /* share.c: whether a projection can bring several steps at once. */

@@ -144,35 +144,40 @@ def test_steps_that_share_weights_equal_the_oracle() -> None:
             assert np.array_equal(rest, model.run(np.concatenate([x[:taken, 0], x[taken:, 1]])).output[taken:])
 
 
-def draw_convolution(rng: Any, emits: Emits, wide: bool) -> Network:
+def draw_convolution(rng: Any, emits: Emits, wide: bool, strided: bool) -> Network:
     """A convolution with any kernel, stride, padding and size of the target, of 1 to 80 channels; ``wide``: its windows
-    are wider than the sources."""
+    are wider than the sources; ``strided``: a few spikes are several in each window, and ``wide`` means int8."""
     shape = (int(rng.integers(3, 12)), int(rng.integers(3, 12)), int(rng.integers(1, 6)))
     kernel = int(rng.integers(1, min(6, shape[0] + 1))), int(rng.integers(1, min(6, shape[1] + 1)))
     stride, padding = (int(rng.integers(1, 4)), int(rng.integers(1, 4))), (int(rng.integers(4)), int(rng.integers(4)))
-    if wide:
+    if strided:
+        shape, kernel = (*shape[:2], int(rng.choice([10, 16]))), (3, 3)
+        stride = (stride[0], int(rng.integers(2, 4)))
+    elif wide:
         shape, kernel, padding = (shape[0], 2, shape[2]), (kernel[0], 3), (padding[0], 2)
     fit = [(shape[a] + padding[a] - kernel[a]) // stride[a] + 1 for a in (0, 1)]
     rows, columns = (int(rng.integers(1, rng.choice([fit[a], shape[a] + 2]) + 1)) for a in (0, 1))
-    channels = int(rng.choice([1, 7, 16, 17, 40, 80]))
+    channels = int(rng.choice([16, 17, 40] if strided else [1, 7, 16, 17, 40, 80]))
     target = draw_population(rng, "target", (rows, columns, channels), dyadic=False)
     target.output = True
-    weights, _ = draw_weights(rng, (shape[2], *kernel, channels), "float")
-    projection = Projection(0, 1, "conv", weights, stride=stride, padding=padding)
+    weights, scale = draw_weights(rng, (shape[2], *kernel, channels), "int8" if strided and wide else "float")
+    projection = Projection(0, 1, "conv", weights, scale, stride=stride, padding=padding)
     return Network([Population("input", shape, input_emits=emits), target], [projection])
 
 
 @pytest.mark.drawn
-@pytest.mark.parametrize("emits", Emits)
-def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits) -> None:
+@pytest.mark.parametrize(("emits", "strided"), [*((emits, False) for emits in Emits), (Emits.SPIKES, True)])
+def test_convolutions_of_many_spikes_equal_the_oracle(emits: Emits, strided: bool) -> None:
     """The same bits and SynOps whether targets gather, or sources scatter, as they do with a mask (of all of them, or
-    of some: then the others add nothing)."""
+    of some: then the others add nothing); where columns are strided, targets list what is in their windows."""
     print(f"BNN_TEST_SEED={SEED}")
     for number in numbers(20):
-        rng = np.random.default_rng([SEED, emits, number])
-        network = draw_convolution(rng, emits, number % 8 == 7)
+        rng = np.random.default_rng([SEED, emits, number, *[1] * strided])
+        network = draw_convolution(rng, emits, number % 2 == 1 if strided else number % 8 == 7, strided)
         n = network.populations[0].size
         sends = rng.random((6, n)) < rng.choice([0.7, 0.95, 1] if number % 2 else [0.4, 1])
+        if strided:
+            sends = rng.random((6, n)) < np.array([1, 0.48, 0.3, 0.1, 0, 0.45])[:, None]
         most = {Emits.SPIKES: 1, Emits.COUNTS: 5}.get(emits, 3)
         values = rng.integers(1, most + 1, sends.shape) * (rng.choice([-1, 1], sends.shape) if most == 3 else 1)
         x = (sends * (values * 0.3 if emits == Emits.VALUES else values)).astype(np.float32)
@@ -465,6 +470,18 @@ def test_frames_that_are_no_input(number: int, place: tuple[int, int], value: fl
     assert state.steps == 2 and not state.sent(number)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_at_any_place(value: float) -> None:
+    out = population("out", (1,), "relay", Reset.NONE, Emits.VALUES, output=True)
+    ones = Projection(0, 1, "dense", np.ones((70, 1), np.float32))
+    state = State(opened(encode(Network([Population("input", (70,), input_emits=Emits.VALUES), out], [ones]))))
+    for place in range(70):
+        x = np.ones((2, 70), np.float32)
+        x[1, place] = value
+        with pytest.raises(InputError, match="run: found an input that is not finite"):
+            state.run([x], 2)
+
+
 def test_populations_alone() -> None:
     """On given currents, with none of their own: as their rule says.  What was recorded before is over."""
     print(f"BNN_TEST_SEED={SEED}")
@@ -714,18 +731,29 @@ def test_stopped_anywhere(columns: int, piece: int) -> None:
     assert compare(network, expected, run(state.opened, [x], state), SEED) > 50
 
 
-def test_stopped_within_a_window() -> None:
-    """The highest of windows: after any row of targets; a reset, and all is as if nothing had been."""
-    highest = Projection(0, 1, "window", np.zeros(0, np.float32), stride=(2, 2), window=(2, 2))
-    pool = population("pool", (4, 4, 2), "relay", Reset.NONE, Emits.VALUES, output=True)
-    network = Network([Population("input", (8, 8, 2), input_emits=Emits.COUNTS), pool, ballast()], [highest])
-    x = np.random.default_rng(SEED).integers(0, 5, (2, 128)).astype(np.float32)
+@pytest.mark.parametrize("lists", [False, True])
+def test_stopped_within_a_window(lists: bool) -> None:
+    """The highest of windows, or lists of what is in them: after any row of targets; a reset, and all is as if nothing
+    had been."""
+    rng = np.random.default_rng(SEED)
+    emits, shape, pooled = (Emits.SPIKES, (4, 2, 8), (2, 1, 16)) if lists else (Emits.COUNTS, (8, 8, 2), (4, 4, 2))
+    window = Projection(0, 1, "window", np.zeros(0, np.float32), stride=(2, 2), window=(2, 2))
+    if lists:
+        window = Projection(0, 1, "conv", rng.normal(size=(8, 2, 2, 16)).astype(np.float32), stride=(2, 2))
+    pool = population("pool", pooled, "relay", Reset.NONE, Emits.VALUES, output=True)
+    network = Network([Population("input", shape, input_emits=emits), pool, ballast()], [window])
+    x = rng.permuted(np.tile(np.arange(64) < 30, (2, 1)), axis=1) if lists else rng.integers(0, 5, (2, 128))
+    x = x.astype(np.float32)
     expected, state = run(opened(encode(network)), [x]), State(opened(encode(network)))
-    given = ffi.new("void *[]", [ffi.from_buffer(x)])
+    held = ffi.from_buffer(frames(x, emits))
+    given = ffi.new("void *[]", [held])
+    synops = set()
     for work in range(32, 320, 32):
         state.reset()
         asked = stopping_after(state, work)
         assert lib.bnn_snn_run(state.pointer, given, len(x)) == lib.BNN_ERROR_STOPPED and asked == [1], (work, SEED)
+        synops.add(state.synops(0))
+    assert not lists or any(0 < some < 30 * 16 for some in synops), synops
     lib.bnn_snn_set_poll(state.pointer, ffi.NULL, ffi.NULL)
     state.reset()
     state.settle(2, np.zeros((lib.BNN_POLL_WORK // BALLAST + 1, BALLAST), np.float32))  # nobody is asked
