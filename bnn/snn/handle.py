@@ -13,7 +13,7 @@ import numpy as np
 from .._arguments import check_count, check_text
 from .._types import Array, Floats
 from ..errors import BnnError, InputError
-from ..runtime.handles import Contents, Memory, OpenedFile, Pulse, check, text_of
+from ..runtime.handles import FLOATS, Contents, Memory, OpenedFile, Pulse, check, text_of
 from ..runtime.native import CData, ffi, lib
 from .network import Shape
 from .rules import BY_OPCODE, Emits, overflow_text
@@ -168,8 +168,10 @@ class OpenedNetwork(OpenedFile):
         """:func:`frames` of float32 (T, ...), the neurons of a step side by side in C's order; None: one is neither 0
         nor 1."""
         words = np.empty((len(x), self.populations[population].frame // 4), np.uint32)
-        # cffi takes no array with gaps, and the steps of one sample of a batch have gaps between them.
-        values = ffi.cast("float *", x.__array_interface__["data"][0])
+        if x.flags.c_contiguous:
+            values = ffi.from_buffer(FLOATS, x)
+        else:  # cffi takes no array with gaps, and the steps of one sample of a batch have gaps between them
+            values = ffi.cast("float *", x.__array_interface__["data"][0])
         stride, to = x.strides[0] // 4, ffi.from_buffer(_WORDS, words)
         status = lib.bnn_snn_pack(self.pointer, population, values, stride, len(x), to)
         return words if status == lib.BNN_OK else None
@@ -202,12 +204,16 @@ class State:
 
     def reset(self) -> None:
         """Go back to before the first step; weights and thresholds that were learned stay."""
-        check(lib.bnn_snn_reset(self.pointer), "reset")
+        status = lib.bnn_snn_reset(self.pointer)
+        if status != lib.BNN_OK:
+            check(status, "reset")
 
     def record(self, population: int, what: str, to: Array) -> None:
         """Write what happens in the next len(to) steps to ``to``, one row per step, until :meth:`forget`."""
         buffer = ffi.from_buffer(to, require_writable=True)
-        check(lib.bnn_snn_record(self.pointer, population, _WHAT[what], buffer, len(to)), f"record {what}")
+        status = lib.bnn_snn_record(self.pointer, population, _WHAT[what], buffer, len(to))
+        if status != lib.BNN_OK:
+            check(status, f"record {what}")
         self._held[population, what] = buffer
 
     def forget(self) -> None:
@@ -225,15 +231,15 @@ class State:
         """
         if len(inputs) > len(self._slots):
             self._slots = ffi.new("const void *[]", len(inputs))
-        slots = self._slots
         run = lib.bnn_snn_run_until_spike if until_spike else lib.bnn_snn_run
         before, answered = lib.bnn_snn_steps(self.pointer), self._answered if until_spike else 0
         for begin in range(0, steps, _STEPS) or (0,):
             end = min(begin + _STEPS, steps)
-            held = [None if x is None else ffi.from_buffer(x if steps <= _STEPS else x[begin:end]) for x in inputs]
-            for i, buffer in enumerate(held):
-                slots[i] = ffi.NULL if buffer is None else buffer
-            self._polled("run", run, slots, end - begin)
+            held = []  # buffers must outlive the call
+            for i, x in enumerate(inputs):
+                held.append(ffi.NULL if x is None else ffi.from_buffer(x if steps <= _STEPS else x[begin:end]))
+                self._slots[i] = held[-1]
+            self._polled("run", run, self._slots, end - begin)
             if until_spike and self._answered != answered:
                 break
         return int(lib.bnn_snn_steps(self.pointer) - before)
@@ -331,6 +337,8 @@ class State:
     def _polled(self, what: str, function: object, *arguments: object) -> None:
         self._pulse.argument.next = 0  # a state's time between two calls is nobody's
         status = function(self.pointer, *arguments)  # type: ignore[operator]
+        if status == lib.BNN_OK and self._pulse.error is None:
+            return  # of most calls, which may be short
         self._pulse.reraise()
         if status == lib.BNN_ERROR_STOPPED:
             raise BnnError(f"{what}: the state was interrupted; reset it first")

@@ -125,7 +125,7 @@ class SpikingModel:
                 network.populations[population.index].adapted = self._state.get(population.index, "adapted")
         return encode(network)
 
-    @property
+    @cached_property
     def _learns(self) -> bool:
         return any(p.learns for p in self.projections) or any(p.adapts for p in self.populations)
 
@@ -339,7 +339,10 @@ class SpikingModel:
         """:meth:`run` of one sample."""
         given, steps = self._given(x, several=True)
         wanted = self._named(record, SENT)
-        named = {what: self._named(names, what) for what, names in ((MEMBRANE, membranes), (CURRENT, currents))}
+        named: dict[str, list[PopulationInfo]] = {}
+        for what, names in ((MEMBRANE, membranes), (CURRENT, currents)):
+            if found := self._named(names, what):
+                named[what] = found
         return self._run(given, steps, wanted, named, **options)
 
     def _run(
@@ -351,28 +354,30 @@ class SpikingModel:
         returned."""
         before = None if reset else self._counts()
         if reset:
-            self.reset()
-        floats = {
-            what: {p: room_for((steps, p.size), np.float32, f"{what} of {p.name}", np.zeros) for p in found}
-            for what, found in named.items()
-        }
-        for what, found in floats.items():
-            for p, values in found.items():
+            self._state.reset()
+        floats: dict[str, dict[PopulationInfo, Array]] = {}
+        for what, found in named.items():
+            floats[what] = {p: room_for((steps, p.size), np.float32, f"{what} of {p.name}", np.zeros) for p in found}
+            for p, values in floats[what].items():
                 self._state.record(p.index, what, values)
-        recorded = [p for p in self.populations if p.output or p in wanted]
+        recorded = [p for p in self.populations if p.output or p in wanted] if wanted else self._outputs
         arrays, taken = self._sent(given, steps, recorded, learn, until_spike)
+        outputs: dict[str, Array] = {}
+        others: dict[str, Array] = {}
+        outer: dict[str, dict[str, Array]] = {MEMBRANE: {}, CURRENT: {}}
+        for p in recorded:  # no comprehensions: of a short run, calls are what takes time
+            if p.output:
+                outputs[p.name] = arrays[p]
+            if p in wanted:
+                others[p.name] = arrays[p]
+        for what, rows in floats.items():
+            outer[what] = {p.name: self._to_outer(x, p) for p, x in rows.items()}
+        counted = self._counted(self._counts(before), taken, 1, taken if reset else self._state.steps)
         return Run(
-            steps,
-            {p.name: x for p, x in arrays.items() if p.output},
-            {p.name: x for p, x in arrays.items() if p in wanted},
-            {p.name: self._to_outer(x, p) for p, x in floats.get(MEMBRANE, {}).items()},
-            {p.name: self._to_outer(x, p) for p, x in floats.get(CURRENT, {}).items()},
-            self._counted(self._counts(before), taken, 1, self._state.steps),
-            np.array(taken),
-            so_far=self._sums_so_far,
+            steps, outputs, others, outer[MEMBRANE], outer[CURRENT], counted, np.array(taken), so_far=self._sums_so_far
         )
 
-    @property
+    @cached_property
     def _sums_so_far(self) -> bool:
         return self._outputs[0].opcode == EVENT_RULES["sum"].opcode
 
@@ -396,7 +401,7 @@ class SpikingModel:
         self, given: list[Array], steps: int, record: Iterable[PopulationInfo], learn: bool, until_spike: bool = False
     ) -> tuple[dict[PopulationInfo, Array], int]:
         """Run steps; what these populations sent, and the number of steps done."""
-        sent = dict[PopulationInfo, Array]()
+        sent: dict[PopulationInfo, Array] = {}
         for p in record:
             if p in self._inputs:
                 sent[p] = given[self._inputs.index(p)].copy()
@@ -404,7 +409,8 @@ class SpikingModel:
             dtype = np.uint32 if p.emits == Emits.SPIKES else np.float32
             sent[p] = room_for((steps, p.frame // 4), dtype, p.name, np.zeros)
             self._state.record(p.index, SENT, sent[p])
-        self._state.set_learning(learn)
+        if self._learns:
+            self._state.set_learning(learn)
         try:
             taken = self._state.run(given, steps, until_spike)
         finally:
@@ -412,7 +418,9 @@ class SpikingModel:
         for p in self._inputs:
             if p in sent:
                 sent[p][taken:] = 0
-        return {p: self._to_outer(unpacked(x, p.size, p.emits), p) for p, x in sent.items()}, taken
+        for p, x in sent.items():
+            sent[p] = self._to_outer(unpacked(x, p.size, p.emits), p)
+        return sent, taken
 
     def step(self, x: Any, *, learn: bool = False) -> Array:
         """One more step on what the input sends, without the dimension of time; returns the first output's."""
@@ -648,7 +656,8 @@ class SpikingModel:
         return self._opened.channels_first and len(p.shape) > 1 and p.shape[-1] > 1
 
     def _to_outer(self, x: Array, p: PopulationInfo) -> Array:
-        return given(x.reshape(len(x), *p.shape), self._opened.channels_first)
+        x = x.reshape(len(x), *p.shape)
+        return given(x, True) if self._opened.channels_first else x
 
     def _inner(self, x: Array, p: PopulationInfo) -> Array:
         """(T, n): the inverse of :meth:`_to_outer`."""
@@ -659,6 +668,8 @@ class SpikingModel:
     def _given(self, x: Any, start: int | None = 0, several: bool = False) -> tuple[list[Array], int]:
         """Frames of every input, from the step ``start`` on, and the number of steps; None: one step, (*shape)."""
         arrays, steps = self._arrays(x, start is not None, several)
+        if len(arrays) == 1:
+            return [self._frames(arrays[0], self._inputs[0], start)], steps
         return [self._frames(a, p, start) for a, p in zip(arrays, self._inputs, strict=True)], steps
 
     def _is_plain(self, x: Any) -> bool:
@@ -733,12 +744,13 @@ class SpikingModel:
         return np.ascontiguousarray(np.moveaxis(np.concatenate(words).reshape(*x.shape[:2], -1), 1, 0))
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
-        x = check_numbers(x, f"input {p.name}")
-        dense = x.flags.c_contiguous or (len(x) > 0 and x[0].flags.c_contiguous and x.strides[0] % 4 == 0)
-        if x.dtype == FLOAT32 and p.emits == Emits.SPIKES and dense and x.flags.aligned and not self._moves(p):
-            packed = self._opened.packed(p.index, x)
+        flags = x.flags
+        if x.dtype == FLOAT32 and p.emits == Emits.SPIKES and flags.aligned and not self._moves(p):
+            dense = flags.c_contiguous or (len(x) > 0 and x[0].flags.c_contiguous and x.strides[0] % 4 == 0)
+            packed = self._opened.packed(p.index, x) if dense else None
             if packed is not None:  # otherwise a message says where
                 return packed
+        x = check_numbers(x, f"input {p.name}")
         x = np.ascontiguousarray(x)  # several passes follow
         if x.dtype == np.float16:  # which has no 2^24
             x = x.astype(np.float32)
