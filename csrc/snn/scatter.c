@@ -334,10 +334,13 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
     if (BNN_SNN_SHARES && neurons->ahead != NULL && projection == to->first && bnn_snn_share(s, projection, n))
         return;
     if (p->kind == BNN_SNN_DENSE) {
-        const size_t some = BNN_POLL_WORK / p->row + 1;
-        for (size_t first = 0; first < n && !bnn_snn_pause(s, (uint64_t)some * p->row); first += some)
-            add(&sums, 0, p, 0, p->row, s->index + first, values == NULL ? NULL : values + first,
-                n - first < some ? n - first : some, p->row);
+        const size_t most = BNN_POLL_WORK / p->row + 1;
+        for (size_t first = 0, some; first < n; first += some) {
+            some = n - first < most ? n - first : most;
+            if (bnn_snn_pause(s, (uint64_t)some * p->row))
+                return;
+            add(&sums, 0, p, 0, p->row, s->index + first, values == NULL ? NULL : values + first, some, p->row);
+        }
         s->synops[projection] += (uint64_t)n * to->n;
     } else if (p->kind == BNN_SNN_DIAGONAL) {
         diagonal(s, &sums, p, values, n);

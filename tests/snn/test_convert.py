@@ -522,6 +522,9 @@ def test_a_run_that_is_too_short_says_so() -> None:
     assert whole.report.notes == () and whole.outputs[-1].argmax() == quantized.classes(images[:1])[0]
     for run in (model.run_image(images[0], steps - 1, coding="once"), model.run(conversion.present(images[0])[:-1])):
         assert f"run {steps} steps or more (--steps {steps})" in str(run.report)
+    present = conversion.present(images[0])
+    first, rest = model.run(present[:1]), model.run(present[1:], reset=False)
+    assert first.report.notes and rest.report.notes == ()
 
 
 @pytest.mark.parametrize("scheme", ["take-back", "staged"])
