@@ -96,8 +96,8 @@ int bnn_snn_lists(const struct bnn_snn *net, const struct bnn_snn_projection *p,
            from->emits == BNN_SNN_SPIKES && to->c >= 16 && sent > (size_t)3 * to->h * to->w;
 }
 
-/* In place of the sources in s->index, the rows of weights that they bring to a target of column 0 by the kernel's row 0:
- * a target of the next column takes the next tap, as lies next to it.  s->values[q]: the first one of pixel q. */
+/* Replaces the sources in s->index by the rows of weights that they would bring to a target in column 0 by row 0 of the
+ * kernel: a target in column ox takes the row that lies ox further on.  s->values[q]: where those of pixel q begin. */
 static BNN_APART void find_rows(const struct bnn_snn_state *s, const struct bnn_snn_projection *p,
                                 const struct bnn_snn_reach *columns, size_t sent)
 {
@@ -122,6 +122,7 @@ static BNN_APART void find_rows(const struct bnn_snn_state *s, const struct bnn_
 
 enum { LISTED = 64, TOGETHER = 8 }; /* rows that are added, and copied, together: a fixed number needs no branches */
 
+/* Appends rows of weights, `row` further on; those beyond the window are overwritten by the next. */
 static inline void list_rows_of(uint32_t *list, const uint32_t *index, uint32_t row)
 {
     uint32_t some[TOGETHER];
