@@ -258,6 +258,30 @@ def test_signs_stay_thresholds(rng: Rng) -> None:
         assert (ours == floats).mean() > 0.9 and 0.1 < (floats > 0).mean() < 0.9
 
 
+def test_signs_of_bytes_are_those_of_their_values(rng: Rng) -> None:
+    """Every byte against thresholds between two of them and on one, from both sides; the input's bytes are exact."""
+    image = input_node("x", (16, 16, 40))
+    values = np.float32(2.0**-5) * (np.arange(256, dtype=np.float32) - 100)
+    between = np.where(np.arange(40) % 3, rng.uniform(values[0], values[-1], 40), rng.choice(values, 40))
+    factors = rng.choice([-1.0, 1.0], 40)
+    model = compiled([image], sign(make("mul", make("sub", image, constant(between)), constant(factors))))
+    x = np.broadcast_to(values.reshape(1, 16, 16, 1), (1, *image.type.shape))
+    found = bnn.calibrate(model, x, method="minmax", integer_only=True)
+    expected = np.where((x - between.astype(np.float32)) * factors >= 0, 1, -1)
+    np.testing.assert_array_equal(found.model(x), expected)
+
+
+def test_parts_of_concatenations_are_not_rounded_again(rng: Rng) -> None:
+    """As in DenseNet: what the first layer gives has the bytes of the last concatenation from the start."""
+    drawn, image = Drawn(rng), input_node("x", (6, 5, 3))
+    x = drawn.conv_like(image)
+    for _ in range(2):
+        x = drawn.make("concat", x, times(drawn.conv_like(x), 3.0))
+    found = bnn.calibrate(compiled([image], drawn.conv(x)), drawn_images(rng, image, 20), integer_only=True)
+    ops = [op.op for op in found.model.ops]
+    assert ops.count("concat") == 2 and "lookup" not in ops
+
+
 @pytest.mark.drawn
 @pytest.mark.parametrize("seed", seeds(12))
 def test_sums_of_bits(seed: int) -> None:
@@ -376,6 +400,15 @@ def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
             make("clamp", times(bits_of(rng, x, "bits"), 2.0**22), attrs=ClampAttrs(0.0, 6.0), name="steep"),
             "one step of its sums is",
         ),
+        "low binary": (
+            make(
+                "clamp",
+                make("add", times(bits_of(rng, x, "low"), 2.0**15), constant(np.full(6, -(2.0**40)))),
+                attrs=ClampAttrs(0.0, 6.0),
+                name="far below",
+            ),
+            "one step of its sums is",
+        ),
     }
     for layer, (y, why) in cases.items():
         model = compiled([image], y)
@@ -465,20 +498,39 @@ def test_as_near_as_tensorflow_lite(name: str, record_property: Callable[[str, o
     assert decibels["bnn"] >= decibels["TensorFlow Lite"] - 1, decibels
 
 
+def test_clamps_hold_beyond_the_images_of_calibration(rng: Rng) -> None:
+    """Of each op that a clamp joins, and beside larger numbers in a concatenation."""
+    drawn, image = Drawn(rng), input_node("x", (8, 7, 6))
+    conv, other = drawn.conv_like(image), drawn.depthwise(image)
+    values = [
+        drawn.norm(conv), drawn.norm(drawn.pool(image)), drawn.binary(conv), bits_of(rng, conv, "bits"),
+        make("add", conv, other), make("sub", conv, other), make("mul", conv, other), times(conv, 3.0),
+    ]  # fmt: skip
+    ends = [drawn.make("clamp", y, attrs=ClampAttrs(0.5, 1.0)) for y in values]
+    joined = make("concat", make("mul", conv, conv), drawn.make("clamp", drawn.norm(other), attrs=ClampAttrs(-1.0, 1.0)))
+    x = drawn_images(rng, image, 20)
+    made = bnn.calibrate(compiled([image], *ends, joined), x, integer_only=True).model
+    *results, both = made(4 * x)
+    for y, low, found in [*((y, 0.5, y) for y in results), (both[..., 6:], -1.0, both)]:
+        half = np.diff(np.unique(found)).min() / 2
+        assert low - half <= y.min() < y.max() <= 1 + half
+
+
 def test_dead_and_large_filters(rng: Rng) -> None:
     """Whose numbers would have no place beside the others': each keeps to its own, and shifts are moderate."""
     image = input_node("x", (5, 5, 3))
     w, b = rng.normal(size=(8, 3, 3, 3)), rng.normal(size=8)
-    w[:4] *= np.array([0.0, 0.0, 1e-12, 1e-7])[:, None, None, None]
-    b[:4] = [0.0, 3.0, 2.0, -1.5]
+    w[:5] *= np.array([0.0, 0.0, 1e-12, 1e-7, 0.0])[:, None, None, None]
+    b[:5] = [0.0, 3.0, 2.0, -1.5, 1e5]  # the last one is far above what the clamp leaves
     x = make("add", make("conv2d", image, constant(w), attrs=ConvAttrs(), name="conv"), constant(b), name="conv")
+    x = make("clamp", x, attrs=ClampAttrs(-INF, 6.0))
     images = drawn_images(rng, image, 20)
     model = compiled([image], x)
     check(model, images)
     made = bnn.calibrate(model, images, method="minmax", integer_only=True).model
     graph = decode(made.to_bytes())
     step = np.diff(graph.outputs[0].inputs[1].value)[0]
-    assert np.abs(made(images) - model(images))[..., :4].max() < 0.7 * step
+    assert np.abs(made(images) - model(images))[..., :5].max() < 0.7 * step
     (conv,) = (n for n in graph.schedule if n.op == "qconv2d")
     assert conv.inputs[5].value.min() >= -22 and conv.inputs[5].value.max() < 0
 
