@@ -145,6 +145,29 @@ def test_layers_one_by_one(rng: Rng) -> None:
                 np.testing.assert_array_equal(result[name], results[0][name])
 
 
+@pytest.mark.parametrize("integer_only", [False, True])
+def test_ranges_are_those_of_the_method(rng: Rng, integer_only: bool) -> None:
+    """Of a layer's data, by all of their values: numbers from 0 on, few of them far above the others."""
+    x = input_node("x", (16, 16, 4))
+    conv = make("conv2d", x, constant(rng.normal(size=(8, 3, 3, 4))), name="conv")
+    model = Model.from_bytes(encode(lower(Graph((x,), (conv,), ("y",)))))
+    images = rng.exponential(size=(40, 16, 16, 4)).astype(np.float32)
+    most = float(images.max())
+
+    def error(high: float) -> float:
+        return float(((np.minimum(np.rint(images / (high / 255)), 255) * (high / 255) - images) ** 2).sum())
+
+    highs = {}
+    for method in METHODS:
+        (layer,) = calibrate(model, images, method=method, integer_only=integer_only).layers
+        assert layer.zero == 0
+        highs[method] = 255 * layer.scale
+    assert highs["minmax"] == pytest.approx(most)
+    clipped, more = ((images > highs["percentile"] - part * most).mean() for part in (0, 1 / 2000))
+    assert clipped <= 1e-4 < more
+    assert error(highs["mse"]) <= 1.001 * min(error(most * part) for part in np.linspace(0.3, 1, 36))
+
+
 def test_verify_knows_int8_from_a_mistake(rng: Rng) -> None:
     """Against ONNX Runtime: rounding data and weights to int8 is accepted, a wrong scale is found."""
     pytest.importorskip("onnxruntime")

@@ -516,6 +516,22 @@ def test_clamps_hold_beyond_the_images_of_calibration(rng: Rng) -> None:
         assert low - half <= y.min() < y.max() <= 1 + half
 
 
+def test_what_is_outside_an_image(rng: Rng) -> None:
+    """Padding by numbers beyond the data's, and a mean that does not count what surrounds the image."""
+    image = input_node("x", (6, 5, 3))
+    ends = [
+        make("pad", image, attrs=PadAttrs((1, 0, 1, 2), 9.0)),
+        make("pad_channels", image, attrs=PadChannelsAttrs(1, 2, -9.0)),
+        make("avg_pool", image, attrs=PoolAttrs((8, 7), (1, 1), SAME)),
+    ]
+    x = drawn_images(rng, image, 20)
+    model = compiled([image], *ends)
+    found = bnn.calibrate(model, x, method="minmax", integer_only=True)
+    for ours, floats, output in zip(found.model(x), model(x), decode(found.model.to_bytes()).outputs, strict=True):
+        step = np.diff(output.inputs[1].value)[0]  # at most half of one for the input's bytes, and half for its own
+        assert np.abs(ours - floats).max() <= 1.01 * step
+
+
 def test_dead_and_large_filters(rng: Rng) -> None:
     """Whose numbers would have no place beside the others': each keeps to its own, and shifts are moderate."""
     image = input_node("x", (5, 5, 3))
