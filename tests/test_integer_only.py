@@ -568,7 +568,8 @@ def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
     onnx = pytest.importorskip("onnx")
     helper, of_array = onnx.helper, onnx.numpy_helper.from_array
     weights = {"a": rng.normal(size=(16, 3, 3, 3)) / 5, "t": rng.normal(size=(8, 1, 1))}
-    weights |= {name: rng.choice([-1.0, 1.0], (8, 16, 3, 3)) for name in "cd"}
+    weights |= {name: rng.choice([-1.0, 1.0], (8, 16, 3, 3)) for name in "cde"}
+    weights |= {"u": rng.uniform(1, 5, (8, 1, 1)), "low": np.zeros(()), "high": np.full((), 6.0)}
     nodes = [
         helper.make_node("Conv", ["x", "a"], ["1"], name="first", pads=[1] * 4),
         helper.make_node("Sign", ["1"], ["2"], name="sign"),
@@ -577,12 +578,17 @@ def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
         helper.make_node("Conv", ["2", "d"], ["4"], name="scaled"),
         helper.make_node("Mul", ["4", "f"], ["5"], name="factors"),
         helper.make_node("Add", ["5", "t"], ["z"], name="terms"),
+        helper.make_node("Conv", ["2", "e"], ["6"], name="steep"),  # a step of its bias is some 30 bytes
+        helper.make_node("Mul", ["6", "g"], ["7"], name="steep factors"),
+        helper.make_node("Add", ["7", "u"], ["8"], name="steep terms"),
+        helper.make_node("Clip", ["8", "low", "high"], ["w"], name="clamp"),
     ]
-    shapes = (("x", (3, 9, 9)), ("y", (8, 7, 7)), ("z", (8, 7, 7)))
+    shapes = (("x", (3, 9, 9)), *((name, (8, 7, 7)) for name in "yzw"))
     ends = [helper.make_tensor_value_info(n, 1, ["N", *shape]) for n, shape in shapes]
 
-    def source(factors: Array) -> Any:
-        arrays = [of_array(w.astype(np.float32), name) for name, w in {**weights, "f": factors}.items()]
+    def source(factors: Array, moved: float = 0.0) -> Any:
+        more = {"f": factors, "g": 300 * factors, "u": weights["u"] + moved}
+        arrays = [of_array(w.astype(np.float32), name) for name, w in {**weights, **more}.items()]
         graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], arrays)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
@@ -593,3 +599,5 @@ def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
     assert report.ok, str(report)
     assert [layer.different for layer in report.layers if layer.layer in ("binary", "last", "scaled")] == [0, 0, 0]
     assert not bnn.verify(source(1.5 * factors), model, images, zero=1).ok
+    moved = bnn.verify(source(factors, 15.0), model, images, zero=1)  # by less than half a sum
+    assert [layer.beyond > 0 for layer in moved.layers if layer.layer in "zw"] == [False, True]
