@@ -109,9 +109,9 @@ class Drawn:
             elif op == "TANH":
                 scale = np.float32(1 / 128), 0
             self.add(op, [self.x], 1, H, W, C, scale=scale)
-        alpha = float(self.rng.uniform(0, 1.5))
-        scale = self.some_scale(float(self.scale[0]))
-        self.add("LEAKY_RELU", [self.x], 1, H, W, C, scale=scale, table="LeakyReluOptions", Alpha=alpha)
+        for alpha in (self.rng.uniform(0, 1.5), -self.rng.uniform(0, 1.5)):
+            scale, table = self.some_scale(float(self.scale[0])), "LeakyReluOptions"
+            self.add("LEAKY_RELU", [self.x], 1, H, W, C, scale=scale, table=table, Alpha=float(alpha))
         scale, beta = (np.float32(1 / 256), -128), float(self.rng.choice([1, self.rng.uniform(0.1, 2)]))
         self.add("SOFTMAX", [self.x], 1, H, W, C, scale=scale, table="SoftmaxOptions", Beta=beta)
         for op in ("MAXIMUM", "MINIMUM"):
@@ -218,7 +218,8 @@ def test_dense_layers_round_once(rng: np.random.Generator, tmp_path: Path) -> No
 
 
 def test_precision_of_scales(rng: np.random.Generator, tmp_path: Path) -> None:
-    """A convolution multiplies its scales in float64: sums for which float32 would make another number."""
+    """A convolution multiplies its scales in float64: sums for which float32 would make another number.  And a product
+    so near a power of two that its multiplier of 31 bits is one."""
     sums, found = np.arange(2**20, dtype=np.int64), np.zeros(0, np.int64)
     while not found.size:
         x, w = rng.uniform(0.001, 0.01, 2).astype(np.float32)
@@ -226,15 +227,30 @@ def test_precision_of_scales(rng: np.random.Generator, tmp_path: Path) -> None:
         both = (float(x * w) / float(y), float(x) * float(w) / float(y))
         one, other = (multiply(sums, round(m * 2**44), -13) for m in both)
         found = np.flatnonzero(one != other)
-    count, net, path = len(found), Net(), tmp_path / "net.tflite"
-    weights = net.constant(np.ones((count, 1, 1, 1), np.int8), scale=(w, 0))
-    operands = [net.input(1, 1, 1, dtype="INT8", scale=(x, 0)), weights, net.constant(found.astype(np.int32))]
-    options = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
-    net.op("CONV_2D", operands, 1, 1, 1, count, table="Conv2DOptions", scale=(y, 0), **options)
-    path.write_bytes(net.to_bytes())
-    image = np.zeros((1, 1, 1, 1), np.int8)
-    (expected,) = in_tensorflow_lite(path.read_bytes(), [image], net.outputs, "BUILTIN_REF")
-    assert np.array_equal(bnn.compile(path)(image), expected)
+    near = np.float32([1 + 2.0**-17, 1 - 2.0**-17, 1.0])
+    path, image = tmp_path / "net.tflite", np.zeros((1, 1, 1, 1), np.int8)
+    for (x, w, y), biases in (((x, w, y), found), (near, np.arange(-140, 140))):
+        count, net = len(biases), Net()
+        weights = net.constant(np.ones((count, 1, 1, 1), np.int8), scale=(w, 0))
+        operands = [net.input(1, 1, 1, dtype="INT8", scale=(x, 0)), weights, net.constant(biases.astype(np.int32))]
+        options = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
+        net.op("CONV_2D", operands, 1, 1, 1, count, table="Conv2DOptions", scale=(y, 0), **options)
+        path.write_bytes(net.to_bytes())
+        (expected,) = in_tensorflow_lite(path.read_bytes(), [image], net.outputs, "BUILTIN_REF")
+        assert np.array_equal(bnn.compile(path)(image), expected)
+
+
+def test_limits_at_halves(tmp_path: Path) -> None:
+    """Where -1 and 1 are whole numbers of steps and a half: the limits are rounded away from zero."""
+    net, path, image = Net(), tmp_path / "net.tflite", np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16, 1)
+    x = net.input(16, 16, 1, dtype="INT8", scale=(0.25, 0))
+    options = {"table": "AddOptions", "FusedActivationFunction": RELU_N1_TO_1}
+    ends = [net.op("RELU_N1_TO_1", [x], 1, 16, 16, 1, scale=(np.float32(s), 5)) for s in (2, 2 / 3, 0.4)]
+    ends += [net.op("ADD", [x, x], 1, 16, 16, 1, scale=(np.float32(s), 5), **options) for s in (2, 2 / 3, 0.4)]
+    path.write_bytes(net.to_bytes(*ends))
+    expected = in_tensorflow_lite(path.read_bytes(), [image], ends, "BUILTIN_REF")
+    for ours, theirs in zip(bnn.compile(path)(image), expected, strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 Make = Callable[[Net, np.random.Generator], object]
