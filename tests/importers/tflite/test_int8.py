@@ -321,6 +321,15 @@ REFUSED: dict[str, tuple[Make, str]] = {
     "16 bits": (one("TANH", [data(3, dtype="INT16")], 1, 3), "an input that is INT16; expected FLOAT32 or INT8"),
     "8 bits without a sign": (one("TANH", [data(3, dtype="UINT8")], 1, 3), "'net/t0/x' is UINT8; expected INT8;"),
     "slopes of 8 bits": (one("PRELU", [(3,), np.ones(3, np.int8)], 1, 3), "is INT8; expected FLOAT32; convert"),
+    "another zero point of a part": (
+        one("CONCATENATION", [(3,), data(3, scale=(0.5, 7))], 1, 6, table="ConcatenationOptions", Axis=1),
+        "operand 1 has scale 0.5 and zero point 7, the result 0.5 and 0; expected the same",
+    ),
+    "scales of channels of weights": (
+        one("CONV_2D", [(4, 4, 3), fixed(3, 1, 1, 3, scale=([1] * 3, [0] * 3, 3))], 1, 4, 4, 3, table="Conv2DOptions",
+            StrideH=1, StrideW=1, DilationHFactor=1, DilationWFactor=1),
+        "have 3 scales along dimension 3; expected one, or one for each of 3 filters, along dimension 0",
+    ),
     "another scale of a pool": (
         one("MAX_POOL_2D", [(4, 4, 2)], 1, 4, 4, 2, scale=(0.25, 0), table="Pool2DOptions", FilterHeight=1,
             FilterWidth=1,
