@@ -52,7 +52,7 @@ def quantize(weights: Floats) -> Floats:
     for row in rows:  # in place
         wanted = row + left
         row[:] = np.clip(np.rint(wanted), -LARGEST, LARGEST)
-        left = np.clip(wanted - row, -0.5, 0.5)
+        left = wanted - row  # at most a half: no weight is more than LARGEST steps
     kept = _as_bytes(flat.T)[2]
     return np.asarray(np.where(kept, flat.T, rows * steps).T.reshape(weights.shape), np.float32)
 
