@@ -598,6 +598,7 @@ def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
     report = bnn.verify(source(factors), model, images, zero=1)
     assert report.ok, str(report)
     assert [layer.different for layer in report.layers if layer.layer in ("binary", "last", "scaled")] == [0, 0, 0]
+    assert [layer.layer for layer in report.layers if not layer.exact] == ["sign", "z", "w"]  # what was rounded to bytes
     assert not bnn.verify(source(1.5 * factors), model, images, zero=1).ok
     moved = bnn.verify(source(factors, 15.0), model, images, zero=1)  # by less than half a sum
     assert [layer.beyond > 0 for layer in moved.layers if layer.layer in "zw"] == [False, True]
