@@ -6,6 +6,8 @@ And its other calls: spikes sent one by one, populations alone, state variables,
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from dataclasses import replace
 from typing import Any
 
@@ -142,6 +144,21 @@ def test_steps_that_share_weights_equal_the_oracle() -> None:
             taken = int(model.run(x[:, 0], until="first-spike").taken)  # what was ahead is of another input
             rest = model.run(x[taken:, 1], reset=False).output
             assert np.array_equal(rest, model.run(np.concatenate([x[:taken, 0], x[taken:, 1]])).output[taken:])
+
+
+def test_shared_steps_end_with_the_input() -> None:
+    """Frames that end before a page that cannot be read: doing it would end the process."""
+    target = population("target", (20,), "decay", Reset.SUBTRACT, output=True, beta=0.5)
+    weights = Projection(0, 1, "dense", np.ones((32, 20), np.float32))
+    data, page = encode(Network([Population("input", (32,)), target], [weights])), mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    after = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + page
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(after), ctypes.c_size_t(page), 0) == 0
+    words = np.frombuffer(memory, np.uint32, page // 4)
+    words[:] = 2**32 - 1
+    for kernels in available_kernels():
+        for steps in range(1, 12):
+            State(SpikingModel.from_bytes(data, kernels=kernels)._opened).run([words[-steps:, None]], steps)
 
 
 def draw_convolution(rng: Any, emits: Emits, wide: bool, strided: bool) -> Network:
