@@ -147,12 +147,12 @@ def test_layers_one_by_one(rng: Rng) -> None:
 
 @pytest.mark.parametrize("integer_only", [False, True])
 def test_ranges_are_those_of_the_method(rng: Rng, integer_only: bool) -> None:
-    """Of a layer's data, by all of their values: numbers from 0 on, few of them far above the others."""
+    """Of a layer's data, by all of their values: numbers from 0 on, one of them above the others."""
     x = input_node("x", (16, 16, 4))
     conv = make("conv2d", x, constant(rng.normal(size=(8, 3, 3, 4))), name="conv")
     model = Model.from_bytes(encode(lower(Graph((x,), (conv,), ("y",)))))
-    images = rng.exponential(size=(40, 16, 16, 4)).astype(np.float32)
-    most = float(images.max())
+    images = rng.random((40, 16, 16, 4), np.float32)
+    images[0, 0, 0, 0] = most = 1.03
 
     def error(high: float) -> float:
         return float(((np.minimum(np.rint(images / (high / 255)), 255) * (high / 255) - images) ** 2).sum())
@@ -165,7 +165,7 @@ def test_ranges_are_those_of_the_method(rng: Rng, integer_only: bool) -> None:
     assert highs["minmax"] == pytest.approx(most)
     clipped, more = ((images > highs["percentile"] - part * most).mean() for part in (0, 1 / 2000))
     assert clipped <= 1e-4 < more
-    assert error(highs["mse"]) <= 1.001 * min(error(most * part) for part in np.linspace(0.3, 1, 36))
+    assert highs["mse"] < 1.02 and error(highs["mse"]) <= 1.001 * min(error(most * part) for part in np.linspace(0.3, 1, 36))
 
 
 def test_verify_knows_int8_from_a_mistake(rng: Rng) -> None:
