@@ -112,14 +112,17 @@ def test_values_that_stay_equal_the_oracle() -> None:
 
 def test_steps_that_share_weights_equal_the_oracle() -> None:
     """Where most sources of a dense projection spike, a kernel adds their rows for four steps at once: between steps of
-    any activity, with biases and other projections, in calls of any length, and in samples of a batch."""
+    any activity, with biases and other projections, in calls of any length, and in samples of a batch; not where some
+    of the sources are masked."""
     rng = np.random.default_rng(SEED)
-    for sources, targets, steps, samples in ((1, 1, 9, 2), (70, 37, 40, 70), (64, 150, 23, 3)):
+    sizes = ((1, 1, 9, 2, 1), (70, 37, 40, 70, 1), (64, 150, 23, 3, 1), (64, 5, 16, 2, 0.8))
+    for sources, targets, steps, samples, kept in sizes:
+        mask = rng.random(sources) < kept if kept < 1 else None
         target = population("target", (targets,), "decay", Reset.SUBTRACT, output=True, beta=0.875)
         target.bias = rng.normal(size=targets).astype(np.float32)
         weights = [(rng.normal(size=(n, targets)) / np.sqrt(n)).astype(np.float32) for n in (sources, targets)]
         network = Network([Population("input", (sources,)), target], [
-            Projection(0, 1, "dense", weights[0], bias=rng.normal(size=targets).astype(np.float32) / 8),
+            Projection(0, 1, "dense", weights[0], mask=mask, bias=rng.normal(size=targets).astype(np.float32) / 8),
             Projection(1, 1, "dense", weights[1], delay=1),
         ])  # fmt: skip
         shares = np.repeat(rng.choice([0, 0.3, 0.6, 0.9, 1], (steps // 3 + 1, samples)), 3, axis=0)[:steps, :, None]
@@ -136,7 +139,8 @@ def test_steps_that_share_weights_equal_the_oracle() -> None:
                 assert np.array_equal(alone.output, whole.output[:, i])
                 assert np.array_equal(alone.currents["target"], whole.currents["target"][:, i])
                 synops += alone.synops
-            assert synops == whole.synops == int(x.sum()) * targets + int(whole.output[:-1].sum()) * targets
+            brought = int((x if mask is None else x * mask).sum()) + int(whole.output[:-1].sum())
+            assert synops == whole.synops == brought * targets
             model.reset()
             cuts = [0, *sorted(rng.choice(np.arange(1, steps), 5, replace=False)), steps]
             parts = [model.run(x[a:b, 0], reset=False).output for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
