@@ -118,6 +118,20 @@ def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generat
         assert report.ok == (not wrong) and sum(check.beyond for check in report.layers) == 24 * len(wrong)
 
 
+def test_bits_that_rounding_could_turn_but_hardly_does(rng: np.random.Generator) -> None:
+    """The bound of a long sum counts rounding always one way: a bit so far from its threshold is no rounding."""
+    h = onnx.helper
+    steps = [("MatMul", "x", "w1", "a"), ("Add", "a", "b1", "b"), ("Sign", "b", None, "c"), ("MatMul", "c", "w2", "y")]
+    nodes = [h.make_node(op, [i for i in (x, w) if i], [out], name=out) for op, x, w, out in steps]
+    w = {"w1": rng.normal(size=(4000, 20)), "b1": rng.normal(size=20), "w2": rng.choice([-1.0, 1.0], (20, 4))}
+    x = rng.normal(size=(250, 4000)).astype(np.float32)
+    model = bnn.compile(model_of(nodes, w, 4000, y=4), zero=1)
+    far = 0.01 * np.sqrt(4000)  # of 0.01 deviations; the bound is twice as far
+    for more, ok in ((0, True), (far, False)):
+        report = bnn.verify(model_of(nodes, {**w, "b1": w["b1"] + more}, 4000, y=4), model, x, zero=1)
+        assert report.ok == (report.end_to_end.beyond_rounding == 0) == ok, report
+
+
 def test_images_at_a_time(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the layers have room for, here 2^16 times less than 2^24 values, and at most 64."""
     source, done, of = network(draw(rng)), list[int](), synchronous.images_of
