@@ -36,5 +36,5 @@ def _fake_quantize(input: Any, scale: Any, zero_point: Any, quant_min: int, quan
 
 
 def _fake_quantize_channels(input: Any, scale: Any, zero_point: Any, axis: int, quant_min: int, quant_max: int) -> Any:
-    shape = [-1 if i == axis % input.dim() else 1 for i in range(input.dim())]
+    shape = [-1 if i == axis else 1 for i in range(input.dim())]
     return _fake_quantize(input, scale.reshape(shape), zero_point.reshape(shape), quant_min, quant_max)
