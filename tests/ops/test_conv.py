@@ -15,12 +15,12 @@ from bnn._types import Array
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node, Storage
-from bnn.ir.ops import SLOTS, ConvAttrs, PoolAttrs, constant, input_node, make, replaced
+from bnn.ir.ops import REQUANTIZATION, SLOTS, ConvAttrs, PoolAttrs, constant, input_node, make, replaced
 from bnn.ir.ops.conv import conv_accumulate, epilogue
 from bnn.ir.ops.record import Level
 from bnn.ir.spec import verify
 from bnn.runtime import Model, available_kernels
-from op_graphs import convolution, floats, plan, taker
+from op_graphs import convolution, floats, plan, signs, taker
 from seed import SEED, numbers
 
 CASES = 60
@@ -34,7 +34,7 @@ def raw_accumulators(values: dict[Node, Array], conv: Node) -> Array:
     acc = conv_accumulate(values[conv.inputs[0]], values[conv.inputs[1]], attrs)
     takers = [s for s in attrs.slots if SLOTS[s]]
     if "negated" in takers:
-        acc = acc * -values[conv.inputs[-1]].astype(np.float32)
+        acc = acc * -values[conv.inputs[attrs.operand("negated")]].astype(np.float32)
     operands = tuple(
         values[node] for slot, node in zip(takers, conv.inputs[2:], strict=True) if slot in attrs.layer_slots
     )
@@ -109,6 +109,27 @@ def check_raw(model: Model, graph: Graph, conv: Node, arrays: list[Array], value
             raw = stepper.step_raw(number, len(arrays[0]))
             np.testing.assert_array_equal(raw, raw_accumulators(values, scheduled))
         stepper.step(number, len(arrays[0]))
+
+
+@pytest.mark.parametrize("slots", [("threshold", "negated"), ("negated", *REQUANTIZATION)])
+def test_raw_sums_of_groups_with_negated_filters(slots: tuple[str, ...], rng: Random) -> None:
+    """Groups that fill no lanes and no words."""
+    x = input_node("x", (5, 4, 96))
+    numbers_of = {
+        "threshold": rng.integers(-9, 10, 15), "bias": rng.integers(-99, 100, 15), "multiplier": np.full(15, 2**30),
+        "shift": -rng.integers(1, 6, 15), "range": np.array([128, 0, 255, 1]),
+    }  # fmt: skip
+    operands = [signs(rng, (15,)) if s == "negated" else constant(numbers_of[s], DType.i32) for s in slots]
+    out = DType.b1 if "threshold" in slots else DType.u8
+    attrs = ConvAttrs(pads=(1, 0, 1, 1), groups=3, slots=slots, out=out)
+    conv = make("bconv2d", make("binarize", x), signs(rng, (15, 2, 2, 32)), *operands, attrs=attrs, name="conv")
+    graph = plan([x], [floats(conv)])
+    arrays = images(rng, graph, 3)
+    values = interpret.run(graph, arrays)
+    for family in available_kernels():
+        model = Model.from_bytes(encode(graph), kernels=family)
+        np.testing.assert_array_equal(model(arrays), values[graph.outputs[0]], err_msg=family)
+        check_raw(model, graph, conv, arrays, values)
 
 
 @pytest.mark.parametrize("family", available_kernels())
