@@ -240,13 +240,15 @@ def test_precision_of_scales(rng: np.random.Generator, tmp_path: Path) -> None:
         assert np.array_equal(bnn.compile(path)(image), expected)
 
 
-def test_limits_at_halves(tmp_path: Path) -> None:
-    """Where -1 and 1 are whole numbers of steps and a half: the limits are rounded away from zero."""
+def test_every_number_at_chosen_scales(tmp_path: Path) -> None:
+    """Where -1 and 1 are whole numbers of steps and a half: limits are rounded away from zero.  And fine results of
+    hard-swish, whose products below zero are rounded up."""
     net, path, image = Net(), tmp_path / "net.tflite", np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16, 1)
     x = net.input(16, 16, 1, dtype="INT8", scale=(0.25, 0))
     options = {"table": "AddOptions", "FusedActivationFunction": RELU_N1_TO_1}
     ends = [net.op("RELU_N1_TO_1", [x], 1, 16, 16, 1, scale=(np.float32(s), 5)) for s in (2, 2 / 3, 0.4)]
     ends += [net.op("ADD", [x, x], 1, 16, 16, 1, scale=(np.float32(s), 5), **options) for s in (2, 2 / 3, 0.4)]
+    ends += [net.op("HARD_SWISH", [x], 1, 16, 16, 1, scale=(np.float32(0.25 / fine), 5)) for fine in (3, 20, 50, 120)]
     path.write_bytes(net.to_bytes(*ends))
     expected = in_tensorflow_lite(path.read_bytes(), [image], ends, "BUILTIN_REF")
     for ours, theirs in zip(bnn.compile(path)(image), expected, strict=True):
