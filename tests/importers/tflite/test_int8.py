@@ -255,6 +255,16 @@ def test_every_number_at_chosen_scales(tmp_path: Path) -> None:
         assert np.array_equal(ours, theirs)
 
 
+def test_floats_that_are_no_numbers(tmp_path: Path) -> None:
+    """For `verify` and in the network.  TensorFlow Lite converts them without a check, which C does not define."""
+    net, path, x = Net(), tmp_path / "net.tflite", np.array([[np.nan, np.inf, -np.inf, 1.0]], np.float32)
+    net.op("QUANTIZE", [net.input(4)], 1, 4, scale=(0.5, 3))
+    path.write_bytes(net.to_bytes())
+    source, model = open_source(path), bnn.compile(path)
+    for found in (source.evaluate([x], source.outputs)[source.outputs[0]], model(x)):
+        assert found.tolist() == [[-128, 127, -128, 5]]
+
+
 Make = Callable[[Net, np.random.Generator], object]
 HALF = (0.5, 0)  # a scale and a zero point
 
