@@ -85,7 +85,7 @@ def pad(of: Translation, node: Node, core: Node) -> Made:
 
 
 def gather(of: Translation, node: Node, core: Node) -> Made | Channels:
-    """Rows and columns at even distances, as of cropping."""
+    """Rows and columns at even distances, as of cropping; all channels, which then are in their order."""
     x, index = core.inputs[0], core.inputs[1].value
     if len(x.type.shape) != 3 or index.ndim != 3 or index.shape[2] != x.type.shape[2]:
         raise unsupported(core, "it moves numbers as no op of bytes does")
@@ -96,11 +96,7 @@ def gather(of: Translation, node: Node, core: Node) -> Made | Channels:
         step = int(line[1] - line[0]) if len(line) > 1 else 1
         cuts.append((int(line[0]), step, len(line)))
     even = np.meshgrid(*(first + step * np.arange(count) for first, step, count in cuts), indexing="ij")
-    if (
-        min(step for _, step, _ in cuts) < 1
-        or cuts[2][:2] != (0, 1)
-        or any((a != b).any() for a, b in zip(places, even, strict=True))
-    ):
+    if min(step for _, step, _ in cuts) < 1 or any((a != b).any() for a, b in zip(places, even, strict=True)):
         raise unsupported(core, "it moves numbers as no op of bytes does")
     return _like(of, core, lambda x: taken(x, cuts[0], cuts[1], node.name))
 
