@@ -93,7 +93,7 @@ def pairs(graph: Graph, conv: Node) -> set[tuple[str, str]]:
 
 def limits(rng: Rng) -> Iterator[Case]:
     """Bits of sums that just reach their thresholds, or just do not: of bytes with zeros that have fractions, and of
-    as many bits as 16-bit limits allow."""
+    as many bits as 16-bit limits allow; and of sums of bytes by int8 weights that never do, or always."""
     x = input_node("x", (5, 4, 3), DType.u8)
     images = op_graphs.values_of(rng, 2, x)
     zeros, filters = constant(rng.integers(-400, 1400, 3) / 4), op_graphs.signs(rng, (24, 2, 2, 6))
@@ -101,6 +101,12 @@ def limits(rng: Rng) -> Iterator[Case]:
     thresholds = np.ceil(sums[rng.integers(len(sums), size=24), np.arange(24)])
     attrs = ConvAttrs(slots=("zeros", "threshold"), out=DType.b1)
     y = make("iconv2d", x, filters, zeros, constant(thresholds, DType.i32), attrs=attrs)
+    graph = op_graphs.plan([x], [make("unpack", y)])
+    yield graph, [images], interpret.outputs(graph, [images])
+    extremes = np.resize([-(2**31), 2**31 - 1, -(2**30) - 1, 2**30 + 1], 8)  # and sums of zeros move them on
+    weights = constant(np.where(np.arange(8) < 4, -100, 100)[:, None, None, None] * np.ones((1, 2, 2, 3)), DType.i8)
+    operands = [constant(np.full(3, 200.0)), constant(extremes, DType.i32)]
+    y = make("qconv2d", x, weights, *operands, attrs=replace(attrs, layer_slots=("zeros",)))
     graph = op_graphs.plan([x], [make("unpack", y)])
     yield graph, [images], interpret.outputs(graph, [images])
     most = 32766
