@@ -31,9 +31,10 @@ static uint32_t compare(const int32_t *sums, const int32_t *thresholds, size_t c
     return word >> (32 - channels);
 }
 
+/* Raw sums are floats. */
 static int gives_bytes(const struct bnn_run *r)
 {
-    return r->output.tensor->dtype == BNN_U8 && !r->raw;
+    return r->output.tensor->dtype == BNN_U8;
 }
 
 /* What requantization needs is looked up here, because every layer has less stack otherwise. */
