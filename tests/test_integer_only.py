@@ -507,7 +507,8 @@ def test_clamps_hold_beyond_the_images_of_calibration(rng: Rng) -> None:
         make("add", conv, other), make("sub", conv, other), make("mul", conv, other), times(conv, 3.0),
     ]  # fmt: skip
     ends = [drawn.make("clamp", y, attrs=ClampAttrs(0.5, 1.0)) for y in values]
-    joined = make("concat", make("mul", conv, conv), drawn.make("clamp", drawn.norm(other), attrs=ClampAttrs(-1.0, 1.0)))
+    narrow = drawn.make("clamp", drawn.norm(other), attrs=ClampAttrs(-1.0, 1.0))
+    joined = make("concat", make("mul", conv, conv), narrow)
     x = drawn_images(rng, image, 20)
     made = bnn.calibrate(compiled([image], *ends, joined), x, integer_only=True).model
     *results, both = made(4 * x)
@@ -598,7 +599,7 @@ def test_verify_feeds_binary_layers_the_bits_of_the_source(rng: Rng) -> None:
     report = bnn.verify(source(factors), model, images, zero=1)
     assert report.ok, str(report)
     assert [layer.different for layer in report.layers if layer.layer in ("binary", "last", "scaled")] == [0, 0, 0]
-    assert [layer.layer for layer in report.layers if not layer.exact] == ["sign", "z", "w"]  # what was rounded to bytes
+    assert [layer.layer for layer in report.layers if not layer.exact] == ["sign", "z", "w"]  # of bytes
     assert not bnn.verify(source(1.5 * factors), model, images, zero=1).ok
     moved = bnn.verify(source(factors, 15.0), model, images, zero=1)  # by less than half a sum
     assert [layer.beyond > 0 for layer in moved.layers if layer.layer in "zw"] == [False, True]

@@ -227,14 +227,14 @@ def test_precision_of_scales(rng: np.random.Generator, tmp_path: Path) -> None:
         both = (float(x * w) / float(y), float(x) * float(w) / float(y))
         one, other = (multiply(sums, round(m * 2**44), -13) for m in both)
         found = np.flatnonzero(one != other)
-    near = np.float32([1 + 2.0**-17, 1 - 2.0**-17, 1.0])
+    cases = [(x, w, y, found), (*np.float32([1 + 2.0**-17, 1 - 2.0**-17, 1]), np.arange(-140, 140))]
     path, image = tmp_path / "net.tflite", np.zeros((1, 1, 1, 1), np.int8)
-    for (x, w, y), biases in (((x, w, y), found), (near, np.arange(-140, 140))):
+    for before, weight, after, biases in cases:
         count, net = len(biases), Net()
-        weights = net.constant(np.ones((count, 1, 1, 1), np.int8), scale=(w, 0))
-        operands = [net.input(1, 1, 1, dtype="INT8", scale=(x, 0)), weights, net.constant(biases.astype(np.int32))]
+        weights = net.constant(np.ones((count, 1, 1, 1), np.int8), scale=(weight, 0))
+        operands = [net.input(1, 1, 1, dtype="INT8", scale=(before, 0)), weights, net.constant(biases.astype(np.int32))]
         options = {"StrideH": 1, "StrideW": 1, "DilationHFactor": 1, "DilationWFactor": 1}
-        net.op("CONV_2D", operands, 1, 1, 1, count, table="Conv2DOptions", scale=(y, 0), **options)
+        net.op("CONV_2D", operands, 1, 1, 1, count, table="Conv2DOptions", scale=(after, 0), **options)
         path.write_bytes(net.to_bytes())
         (expected,) = in_tensorflow_lite(path.read_bytes(), [image], net.outputs, "BUILTIN_REF")
         assert np.array_equal(bnn.compile(path)(image), expected)
