@@ -175,8 +175,11 @@ static void mean_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t 
         for (size_t y = ys.begin; y < ys.end; y++)
             for (size_t x = xs.begin; x < xs.end; x++)
                 add_bytes(sums, bnn_row_bytes(in, image, y) + x * c + first, channels);
-        for (size_t k = 0; k < channels; k++)
-            out[first + k] = (uint8_t)((sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count + 128);
+        if (count == 4) /* the usual window, without a division */
+            BNN_FOR_BLOCKS(k, channels, out[first + k] = (uint8_t)(((sums[k] + 1 + (sums[k] > 0)) >> 2) + 128););
+        else
+            for (size_t k = 0; k < channels; k++)
+                out[first + k] = (uint8_t)((sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count + 128);
     }
 }
 
