@@ -126,6 +126,19 @@ struct bnn_float_kernels {
     bnn_tile_kernel *depthwise;
 };
 
+/* Beside tiles, for all bytes. */
+struct bnn_byte_loops {
+    /* dst[i] = the byte of sums[i], by the first multiplier and shift */
+    void (*requantize)(uint8_t *dst, const int32_t *sums, size_t count, const struct bnn_requantizer *requantizer);
+    /* dst[i] = the byte of terms[0] * x[i] + terms[1] * y[i] + terms[2], likewise; the first two are of 16 bits.  dst may
+     * be x or y. */
+    void (*add)(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t count, const int32_t *terms,
+                const struct bnn_requantizer *requantizer);
+    /* As `binarize_at` of floats, with the least bytes whose bits are 1. */
+    void (*binarize_at)(uint32_t *dst, const uint8_t *src, const uint8_t *least, const uint32_t *flips, size_t channels,
+                        size_t pixels);
+};
+
 struct bnn_byte_kernels {
     uint16_t pixels, lanes;
     uint16_t taps; /* weights in a packed word */
@@ -135,8 +148,7 @@ struct bnn_byte_kernels {
     bnn_tile_kernel *values;
     /* For int8 weights alone.  As of floats: weights are int32_t [segment][length], and length is a multiple of lanes. */
     bnn_tile_kernel *depthwise;
-    /* dst[i] = the byte of sums[i], by the first multiplier and shift */
-    void (*requantize)(uint8_t *dst, const int32_t *sums, size_t count, const struct bnn_requantizer *requantizer);
+    const struct bnn_byte_loops *loops;
 };
 
 /* A float's byte: see `quantize` of bnn/ir/ops. */

@@ -13,14 +13,13 @@ from ..ir.ops import ConvAttrs, constant, make
 from ..ir.quantization import (
     BYTES,
     SHARES,
-    SUM_BITS,
     Bytes,
     exponentials,
     lookup,
     multiplied,
+    multiplier,
     pair,
-    sum_tables,
-    summed,
+    sum_lines,
 )
 from .sums import as_image, requantized, shaped
 from .translation import Channels, Made, Translation, unsupported
@@ -57,10 +56,9 @@ def prelu(of: Translation, node: Node, core: Node) -> Made:
     image = as_image(lookup(x, np.minimum(BYTES, q.zero), node.name))
     weights, plain = slopes.reshape(-1, 1, 1, 1), ConvAttrs(groups=x.type.shape[-1])
     y = requantized(of, node, image, q.zero, q.scale, weights, np.zeros(len(weights)), plain, below)
-    scales, scale = summed(q.scale, below.scale, after.scale)
-    first, second = sum_tables([q, below], scales)
+    (first, second), unit = sum_lines(q, below)
     parts, tables = [x, shaped(y, node.type.shape)], [np.maximum(first, 0), second]
-    return pair("qadd", parts, tables, scale, of.range_of(node), node.name), after
+    return pair("qadd", parts, tables, multiplier(unit / after.scale), of.range_of(node), node.name), after
 
 
 def arithmetic(of: Translation, node: Node, core: Node) -> Made | Channels:
@@ -92,11 +90,11 @@ def _two(of: Translation, node: Node, core: Node) -> Node:
     if core.op == "mul":
         tables, scale = [a.numbers, b.numbers], multiplied(a.scale, b.scale, after.scale)
     else:
-        scales, scale = summed(a.scale, b.scale, after.scale)
-        tables = sum_tables([a, b], scales)
+        tables, unit = sum_lines(a, b)
+        scale = multiplier(unit / after.scale)
         tables[1] = tables[1] if core.op == "add" else -tables[1]
         if after.half:  # half a step less, and so little more that a sum of 0 is above a half after two roundings
-            tables[1] = tables[1] + 4 - round(after.scale / (4 * max(a.scale, b.scale)) * 2**SUM_BITS)
+            tables[1] = tables[1] + 2 - round(after.scale / (2 * unit))
     try:
         found = pair(
             "qmul" if core.op == "mul" else "qadd", [first, second], tables, scale, of.range_of(node), node.name

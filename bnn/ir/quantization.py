@@ -141,6 +141,20 @@ def sum_tables(scales: Sequence[Bytes], multipliers: Sequence[Multiplier]) -> li
     return [multiply(n, *m) for n, m in zip(numbers, multipliers, strict=True)]
 
 
+def sum_lines(first: Bytes, second: Bytes) -> tuple[list[Array], float]:
+    """The tables of a sum where no other framework says how it is rounded, and what 1 of their numbers stands for.
+
+    Each table is a multiple of its numbers, of 16 bits, so kernels multiply and look nothing up.  Of the multiples that
+    fit, the two are taken whose quotient is nearest to that of the scales.
+    """
+    most = max(first.scale, second.scale)
+    large = np.arange(2**14, 2**15)
+    small = large * (min(first.scale, second.scale) / most)
+    best = int(np.argmin(np.abs(small - np.rint(small))))
+    unit = most / int(large[best])
+    return [q.numbers * round(q.scale / unit) for q in (first, second)], unit
+
+
 # -- nodes ------------------------------------------------------------------------------------------------------------
 
 

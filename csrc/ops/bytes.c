@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes of bytes, by tables: lookup, qadd, qmul and qsoftmax. */
+#include <string.h>
+
 #include "mcu/requantize.h"
 #include "ops/check.h"
 
@@ -44,12 +46,28 @@ static int is_repeated(const struct bnn_tensor *x, const struct bnn_tensor *y)
     return y->h != x->h || y->w != x->w || y->c != x->c;
 }
 
+/* The terms of `add` in struct bnn_byte_loops, if each table's numbers are as far apart and of 16 bits; otherwise 0. */
+static int find_terms(const int32_t *const tables[2], int32_t *terms)
+{
+    terms[2] = tables[0][0] + tables[1][0];
+    for (size_t k = 0; k < 2; k++) {
+        const int32_t *table = tables[k], step = table[1] - table[0];
+        if (step != (int16_t)step)
+            return 0;
+        for (size_t i = 1; i < VALUES; i++)
+            if (table[i] - table[i - 1] != step)
+                return 0;
+        terms[k] = step;
+    }
+    return 1;
+}
+
 static bnn_status prepare_pair(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_requantize_attrs *a = op->attrs;
     const struct bnn_byte_kernels *k = p->model->kernels->wide;
     BNN_TRY(bnn_check_types(p, op, 4, BNN_U8, BNN_U8));
-    BNN_CHECK_KERNELS(k != NULL && k->requantize != NULL);
+    BNN_CHECK_KERNELS(k != NULL && k->loops != NULL);
     const struct bnn_tensor *x = bnn_op_input(p->model, op, 0), *y = bnn_op_input(p->model, op, 1);
     BNN_TRY(bnn_check_dtype(p, op, y, BNN_U8, "dtype of the second operand"));
     BNN_CHECK(y->rank == x->rank || (y->rank == 1 && y->storage == BNN_CONSTANT), "rank of the second operand", y->rank,
@@ -63,6 +81,14 @@ static bnn_status prepare_pair(struct bnn_prepare *p, struct bnn_op *op)
     BNN_TRY(check_table(p, op, 3));
     BNN_TRY(bnn_check_scale(p, op, a->multiplier, a->shift));
     BNN_TRY(bnn_check_range(p, op, a->zero, a->low, a->high));
+    const int32_t *const tables[2] = {bnn_op_input(p->model, op, 2)->data, bnn_op_input(p->model, op, 3)->data};
+    int32_t terms[3];
+    if (op->row->opcode == BNN_OP_qadd && !is_repeated(x, y) && find_terms(tables, terms)) {
+        int32_t *kept = bnn_reserve(p, 3, sizeof *kept);
+        if (kept != NULL)
+            memcpy(kept, terms, sizeof terms);
+        op->prepared = kept;
+    }
     return bnn_check_same_shape(p, op);
 }
 
@@ -80,11 +106,16 @@ static void pair_row(const struct bnn_run *r, size_t image, size_t y)
     const uint8_t *from = bnn_row_bytes(&r->inputs[0], image, y);
     const uint8_t *with = bnn_row_bytes(&r->inputs[1], image, repeated ? 0 : y);
     uint8_t *out = bnn_row_bytes(&r->output, image, y);
+    const struct bnn_byte_loops *loops = r->model->kernels->wide->loops;
+    if (r->op->prepared != NULL) {
+        loops->add(out, from, with, width, r->op->prepared, &requantizer);
+        return;
+    }
     int32_t sums[BNN_MCU_SUMS];
     for (size_t k = 0; k < width; k += BNN_MCU_SUMS) {
         size_t count = width - k < BNN_MCU_SUMS ? width - k : BNN_MCU_SUMS;
         bnn_mcu_pair_sums(sums, from, with, &pair, k, count);
-        r->model->kernels->wide->requantize(out + k, sums, count, &requantizer);
+        loops->requantize(out + k, sums, count, &requantizer);
     }
 }
 

@@ -195,6 +195,26 @@ static void requantize(uint8_t *dst, const int32_t *sums, size_t count, const st
         dst[i] = bnn_requantize(sums[i], *q->multiplier, *q->shift, q);
 }
 
+static void add_bytes(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t count, const int32_t *terms,
+                      const struct bnn_requantizer *q)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = bnn_requantize(terms[0] * x[i] + terms[1] * y[i] + terms[2], *q->multiplier, *q->shift, q);
+}
+
+static void binarize_bytes_at(uint32_t *dst, const uint8_t *src, const uint8_t *least, const uint32_t *flips,
+                              size_t channels, size_t pixels)
+{
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t first = 0; first < channels; first += 32) {
+            const size_t left = channels - first < 32 ? channels - first : 32;
+            uint32_t word = 0;
+            for (size_t c = first; c < first + left; c++)
+                word = word >> 1 | (uint32_t)(*src++ >= least[c]) << 31;
+            *dst++ = (word ^ flips[first / 32] << (32 - left)) >> (32 - left);
+        }
+}
+
 static void quantize(uint8_t *dst, const float *src, size_t count, const struct bnn_quantizer *quantizer,
                      const struct bnn_thresholds *thresholds)
 {
@@ -371,13 +391,16 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
     return bnn_find_bits(index, words, count);
 }
 
+static const struct bnn_byte_loops loops = {
+    .requantize = requantize, .add = add_bytes, .binarize_at = binarize_bytes_at};
+
 static const struct bnn_byte_kernels wide[3] = {{.pixels = 1,
                                                  .lanes = LANES,
                                                  .taps = 1,
                                                  .pack = pack_wide,
                                                  .values = wide_values,
                                                  .depthwise = wide_depthwise,
-                                                 .requantize = requantize}};
+                                                 .loops = &loops}};
 
 static const struct bnn_spike_kernels spikes = {
     .settle = settle,

@@ -42,6 +42,7 @@
 #define NARROW(v) narrow(v)
 #define WIDEN_UNSIGNED(p) widen_four(p)
 #define MULTIPLY_BYTES(x, w) ((int_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
+#define REACHED_32(x, least) (reached_16(x, least) | reached_16((x) + 16, (least) + 16) << 16)
 #endif
 
 #define TARGET
@@ -98,6 +99,13 @@ static inline ints_4 multiply_high(ints_4 v, ints_4 m, int down)
     even = _mm_and_si128(_mm_srli_epi64(_mm_add_epi64(even, half), 31), low);
     odd = _mm_andnot_si128(low, _mm_slli_epi64(_mm_add_epi64(odd, half), 1));
     return (ints_4)((words_4)_mm_or_si128(even, odd) - (((words_4)m << 1) & (words_4)(v >> 31)));
+}
+
+static inline uint32_t reached_16(const uint8_t *x, const uint8_t *least)
+{
+    const __m128i bytes = _mm_loadu_si128((const __m128i_u *)(const void *)x);
+    const __m128i most = _mm_max_epu8(bytes, _mm_loadu_si128((const __m128i_u *)(const void *)least));
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, most));
 }
 
 static inline bytes_4 narrow(ints_4 v)

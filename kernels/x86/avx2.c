@@ -59,6 +59,7 @@
 #define NARROW(v) narrow(v)
 #define WIDEN_UNSIGNED(p) ((int_vector)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)(const void *)(p))))
 #define MULTIPLY_BYTES(x, w) ((int_vector)_mm256_madd_epi16((__m256i)(x), (__m256i)(w)))
+#define REACHED_32(x, least) reached_32(x, least)
 
 typedef unsigned mask;
 typedef int ints_8 __attribute__((vector_size(32)));
@@ -79,6 +80,13 @@ TARGET static inline __attribute__((always_inline)) ints_8 multiply_high(ints_8 
     even = _mm256_srli_epi64(_mm256_add_epi64(even, half), 31);
     odd = _mm256_slli_epi64(_mm256_add_epi64(odd, half), 1);
     return (ints_8)_mm256_blend_epi32(even, odd, 0xaa);
+}
+
+TARGET static inline __attribute__((always_inline)) uint32_t reached_32(const uint8_t *x, const uint8_t *least)
+{
+    const __m256i bytes = _mm256_loadu_si256((const __m256i_u *)(const void *)x);
+    const __m256i most = _mm256_max_epu8(bytes, _mm256_loadu_si256((const __m256i_u *)(const void *)least));
+    return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, most));
 }
 
 /* Stores with masks are slow in some processors. */

@@ -150,10 +150,52 @@ static void test_requantize(void)
     uint8_t *bytes = guarded(count, 1);
     for (size_t i = 0; i < count; i++)
         sums[i] = random_sum();
-    kernels->wide->requantize(bytes, sums, count, &q);
+    kernels->wide->loops->requantize(bytes, sums, count, &q);
     for (size_t i = 0; i < count; i++)
         if (bytes[i] != byte_of(sums[i], *q.multiplier, *q.shift, &q))
             fail("requantize", i, 0, bytes[i], byte_of(sums[i], *q.multiplier, *q.shift, &q));
+}
+
+static uint8_t *random_bytes(size_t count)
+{
+    uint8_t *bytes = guarded(count, 1);
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)random_bits();
+    return bytes;
+}
+
+static void test_sum_of_bytes(void)
+{
+    const struct bnn_requantizer q = random_requantizer(1);
+    const size_t count = between(0, 70);
+    const uint8_t *x = random_bytes(count), *y = random_bytes(count);
+    uint8_t *in_place = guarded(count, 1), *to = one_in(2) ? in_place : guarded(count, 1);
+    const int bits = (int)between(0, 15);
+    const int32_t terms[3] = {(int16_t)random_bits() >> bits, (int16_t)random_bits() >> bits, random_sum() / 2};
+    if (count > 0)
+        memcpy(in_place, x, count);
+    kernels->wide->loops->add(to, in_place, y, count, terms, &q);
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t byte = byte_of(terms[0] * x[i] + terms[1] * y[i] + terms[2], *q.multiplier, *q.shift, &q);
+        if (to[i] != byte)
+            fail("sum of bytes", i, 0, to[i], byte);
+    }
+}
+
+static void test_binarized_bytes(void)
+{
+    const size_t channels = between(1, 100), pixels = between(0, 3), words = (channels + 31) / 32;
+    const uint8_t *x = random_bytes(pixels * channels), *least = random_bytes(channels);
+    uint32_t *flips = guarded(words, sizeof *flips), *bits = guarded(pixels * words, sizeof *bits);
+    for (size_t k = 0; k < words; k++)
+        flips[k] = (uint32_t)random_bits();
+    kernels->wide->loops->binarize_at(bits, x, least, flips, channels, pixels);
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t c = 0; c < words * 32; c++) {
+            const int bit = c < channels && (x[i * channels + c] >= least[c]) != (int)(flips[c / 32] >> c % 32 & 1);
+            if ((int)(bits[i * words + c / 32] >> c % 32 & 1) != bit)
+                fail("binarized bytes", i, c, bits[i * words + c / 32], bit);
+        }
 }
 
 struct byte_outputs random_byte_outputs(const struct shape *s)
@@ -242,6 +284,8 @@ static void test_requantized(int depthwise)
 void test_bytes(void)
 {
     test_requantize();
+    test_sum_of_bytes();
+    test_binarized_bytes();
     test_requantized(0);
     test_requantized(1);
     test_group(&kernels->bytes, between(1, 2), 0, 0, "byte_values");

@@ -167,11 +167,10 @@ def _make_lookup(rng: Rng, x: Node) -> Node:
 
 def _make_pair(rng: Rng, x: Node, op: str, most: int) -> Node:
     """With itself through another table, with a pixel or number that is constant."""
+    lines, steps = rng.random() < 0.5, rng.integers(-most // 256, most // 256, 2)
     tables = [
-        np.clip((np.arange(256) - int(rng.integers(0, 256))) * int(rng.integers(1, most // 256)), -most, most)
-        if rng.random() < 0.5
-        else rng.integers(-most, most + 1, 256)
-        for _ in range(2)
+        (np.arange(256) - int(rng.integers(0, 256))) * step if lines else rng.integers(-most, most + 1, 256)
+        for step in steps
     ]
     y = x
     if rng.random() < 0.5:

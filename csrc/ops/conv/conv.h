@@ -95,6 +95,8 @@ struct bnn_conv {
     };
     struct bnn_epilogue epilogue, raw_epilogue;
     struct bnn_requantizer requantizer; /* of bytes */
+    const uint8_t *least;               /* of a comparison of bytes; otherwise NULL */
+    const uint32_t *flips;              /* which channels have the opposite bit */
     int residual, raw_residual;         /* input number, or 0 */
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolutions of bytes by int8 weights: what differs from those by signs is how weights are packed, and that what
  * corrects sums is a number of 32 bits.  See conv.h. */
+#include <string.h>
+
 #include "ops/conv/conv.h"
 
 /* [tap][channel], missing channels zero. */
@@ -104,6 +106,65 @@ static void correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_c
         fill_whole(conv, zeros, NULL, NULL, raw, sums);
 }
 
+/* Whether bits of bytes are a comparison with a number for each channel: of windows of one pixel, by weights of +-1. */
+static int is_comparison(const struct bnn_op *op, const struct bnn_conv_shape *s)
+{
+    const struct bnn_conv_attrs *a = s->attrs;
+    if (!s->depthwise || s->y->dtype != BNN_B1 || bnn_slot_input(op, BNN_SLOT_THRESHOLD) == 0)
+        return 0;
+    const int8_t *weights = s->w->data;
+    for (size_t c = 0; c < s->w->o; c++)
+        if (weights[c] != 1 && weights[c] != -1)
+            return 0;
+    return s->w->h == 1 && s->w->w == 1 && a->stride_h == 1 && a->stride_w == 1 && s->y->h == s->x->h &&
+           s->y->w == s->x->w;
+}
+
+/* x - zero >= threshold, or zero - x >= threshold, as x >= least or its opposite. */
+static void reserve_comparison(struct bnn_prepare *p, const struct bnn_op *op, const struct bnn_conv_shape *s)
+{
+    struct bnn_conv *conv = op->prepared;
+    const float *zeros = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_ZEROS))->data;
+    const int32_t *thresholds = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_THRESHOLD))->data;
+    const int8_t *weights = s->w->data;
+    const size_t words = (s->w->o + 31) / 32;
+    uint8_t *least = bnn_reserve(p, s->w->o, sizeof *least);
+    uint32_t *flips = bnn_reserve(p, words, sizeof *flips);
+    if (least == NULL || flips == NULL)
+        return;
+    memset(flips, 0, words * sizeof *flips);
+    for (size_t c = 0; c < s->w->o; c++) {
+        const int64_t zero = (int64_t)zeros[c], threshold = thresholds[c];
+        const int64_t first = weights[c] > 0 ? zero + threshold : zero - threshold + 1;
+        const int never = first > 255;
+        least[c] = (uint8_t)(first < 0 || never ? 0 : first);
+        flips[c / 32] |= (uint32_t)(never != (weights[c] < 0)) << c % 32;
+    }
+    conv->least = least;
+    conv->flips = flips;
+}
+
+static void compare(const struct bnn_run *r, const struct bnn_conv *conv)
+{
+    const struct bnn_tensor *x = conv->shape.x, *y = conv->shape.y;
+    const size_t first = r->column_begin, pixels = r->column_end - first;
+    for (size_t image = 0; image < r->images; image++)
+        for (size_t row = r->row_begin; row < r->row_end; row++)
+            r->model->kernels->wide->loops->binarize_at(bnn_row_words(&r->output, image, row) + first * y->words,
+                                                        bnn_row_bytes(&r->inputs[0], image, row) + first * x->c,
+                                                        conv->least, conv->flips, x->c, pixels);
+    bnn_zero_halo(&r->output, r->images, r->row_begin, r->row_end);
+}
+
+static void run(const struct bnn_run *r)
+{
+    const struct bnn_conv *conv = r->op->prepared;
+    if (conv->least != NULL && !r->raw)
+        compare(r, conv);
+    else
+        bnn_conv_run(r);
+}
+
 static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 {
     const struct bnn_byte_kernels *k = p->model->kernels->wide;
@@ -116,6 +177,10 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
         int byte = zeros[c] >= 0.0f && zeros[c] <= 255.0f && zeros[c] == (float)(uint8_t)zeros[c];
         BNN_CHECK(byte, "zero of a channel, a whole number from 0 to 255 (1: yes)", byte, 1);
     }
+    struct bnn_conv_shape shape;
+    BNN_TRY(bnn_conv_check(p, op, &shape));
+    if (is_comparison(op, &shape))
+        reserve_comparison(p, op, &shape);
     return BNN_OK;
 }
 
@@ -123,5 +188,5 @@ static bnn_status prepare(struct bnn_prepare *p, struct bnn_op *op)
 const struct bnn_op_row bnn_op_row_qconv2d = {
     BNN_ROW(qconv2d),
     .prepare = prepare,
-    .run = bnn_conv_run,
+    .run = run,
 };
