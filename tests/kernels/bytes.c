@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sums of bytes by weights of -1, 0 and +1, and by any of eight bits, which become bytes. */
+#include <string.h>
+
 #include "tester.h"
 
 /* Signs of filters, [channels][segments][pixels][words]: a bit past the last is anything. */
