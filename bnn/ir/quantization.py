@@ -144,15 +144,16 @@ def sum_tables(scales: Sequence[Bytes], multipliers: Sequence[Multiplier]) -> li
 def sum_lines(first: Bytes, second: Bytes) -> tuple[list[Array], float]:
     """The tables of a sum where no other framework says how it is rounded, and what 1 of their numbers stands for.
 
-    Each table is a multiple of its numbers, of 16 bits, so kernels multiply and look nothing up.  Of the multiples that
-    fit, the two are taken whose quotient is nearest to that of the scales.
+    The numbers of each table, int64, are as far apart, by 16 bits, so kernels multiply and look nothing up.  Of the
+    steps that fit, the two are taken whose quotient is nearest to that of the scales.
     """
     most = max(first.scale, second.scale)
     large = np.arange(2**14, 2**15)
     small = large * (min(first.scale, second.scale) / most)
     best = int(np.argmin(np.abs(small - np.rint(small))))
     unit = most / int(large[best])
-    return [q.numbers * round(q.scale / unit) for q in (first, second)], unit
+    steps = [(q, round(q.scale / unit)) for q in (first, second)]
+    return [(BYTES - q.zero) * step + q.half * (step + 1) // 2 for q, step in steps], unit
 
 
 # -- nodes ------------------------------------------------------------------------------------------------------------
