@@ -14,13 +14,13 @@ from ..ir.ops.bits import level_sums
 from ..runtime import Model
 from ..runtime.arrays import Inputs
 from ..runtime.handles import NO_LIMIT
-from .apart import unfused
 from .channels import channel_ranges
 from .integers import Integers, float_ops
 from .layers import COMPARED, decibels, noted, planned
 from .near import exact_ranges, with_signs
 from .report import CalibratedLayer
 from .separable import makes_channels, separable
+from .unfused import unfused
 from .units import Units, units
 from .values import Values, find_ranges
 from .written import written_for_bytes

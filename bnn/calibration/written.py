@@ -11,8 +11,8 @@ from ..ir.rewrite import Rewrite, remade, rewrite
 
 
 def written_for_bytes(graph: Graph) -> Graph:
-    """The graph with the same numbers, but for the sign of a zero: clamps come before max-pools, so that they can join
-    what is before them, and what is added to some parts of a concatenation is added before it."""
+    """A graph that computes the same numbers (a zero may change its sign).  Clamps come before max-pools, so that they
+    can join what is before them; what is added to some parts of a concatenation is added before it."""
     rules = (Rewrite(_clamp_first, ("clamp",), of=("max_pool",)), Rewrite(_add_to_part, ("add",)))
     return rewrite(graph, rules)
 

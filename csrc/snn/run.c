@@ -462,7 +462,7 @@ static int right_value(const struct bnn_snn_population *p, float value)
     return value - value == 0;
 }
 
-/* Values of which all are finite: x - x of others is NaN. */
+/* Whether all values are finite: x - x of infinities and NaN is NaN. */
 static int finite_values(const float *values, uint32_t n)
 {
     int wrong = 0;
