@@ -25,30 +25,49 @@ static inline uint8_t bnn_quantize(float v, const struct bnn_quantizer *q)
     return (uint8_t)((int32_t)(v - BNN_ROUNDS) + q->zero);
 }
 
-static inline uint8_t bnn_limited(int32_t v, const struct bnn_requantizer *q)
+BNN_INLINE uint8_t bnn_limited(int32_t v, const struct bnn_requantizer *q)
 {
     return (uint8_t)(v < q->low - q->zero ? q->low : v > q->high - q->zero ? q->high : v + q->zero);
 }
 
 /* v / 2^bits, rounded down. */
-static inline int32_t bnn_shifted(int32_t v, uint32_t bits)
+BNN_INLINE int32_t bnn_shifted(int32_t v, uint32_t bits)
 {
     return v < 0 ? ~(~v >> bits) : v >> bits;
 }
 
+/* (a * b + half) / 2^31, rounded down; b is not negative, and half 2^30 or 0. */
+BNN_INLINE int32_t bnn_multiply_high(int32_t a, int32_t b, int32_t half)
+{
+    const int64_t product = (int64_t)a * b + half;
+    return (int32_t)(product < 0 ? ~(~product >> 31) : product >> 31);
+}
+
+/* The same by products of 16 bits, for processors without longer ones. */
+BNN_INLINE int32_t bnn_multiply_high_by_halves(int32_t a, int32_t b, int32_t half)
+{
+    const uint32_t a_low = (uint32_t)a & 0xffff, b_low = (uint32_t)b & 0xffff, b_high = (uint32_t)b >> 16;
+    const uint32_t first = a_low * b_high, lowest = a_low * b_low >> 16; /* `first` is below 2^31 */
+    const int32_t a_high = bnn_shifted(a, 16), second = a_high * (int32_t)b_low;
+    const uint32_t rest = (first & 0x7fff) + ((uint32_t)second & 0x7fff) + lowest + ((uint32_t)half >> 16);
+    return 2 * a_high * (int32_t)b_high + (int32_t)(first >> 15) + bnn_shifted(second, 15) + (int32_t)(rest >> 15);
+}
+
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#define BNN_MULTIPLY_HIGH(a, b, half) bnn_multiply_high_by_halves(a, b, half)
+#else
+#define BNN_MULTIPLY_HIGH(a, b, half) bnn_multiply_high(a, b, half)
+#endif
+
 /* A byte of a sum, in whole numbers: halves of the quotient by 2^31 are rounded up, those by 2^right away from zero; or
  * once, halves of the quotient by both, up: then the first is rounded down. */
-static inline uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
+BNN_INLINE uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
 {
-    const uint32_t left = shift > 0 ? (uint32_t)shift : 0, right = shift > 0 ? 0 : (uint32_t)-shift;
-    const int down = q->once && right > 0;
-    const int64_t product = (int64_t)(int32_t)((uint32_t)sum << left) * multiplier + (down ? 0 : INT64_C(1) << 30);
-    const int32_t high = (int32_t)(product < 0 ? ~(~product >> 31) : product >> 31);
-    if (down)
-        return bnn_limited(bnn_shifted(bnn_shifted(high, right - 1) + 1, 1), q);
-    const uint32_t size = high < 0 ? (uint32_t)-high : (uint32_t)high; /* at most 2^31 - 1, as half is 2^30 */
-    const int32_t rounded = (int32_t)((size + (right > 0 ? UINT32_C(1) << (right - 1) : 0)) >> right);
-    return bnn_limited(high < 0 ? -rounded : rounded, q);
+    if (shift >= 0)
+        return bnn_limited(BNN_MULTIPLY_HIGH((int32_t)((uint32_t)sum << shift), multiplier, 1 << 30), q);
+    int32_t high = BNN_MULTIPLY_HIGH(sum, multiplier, q->once ? 0 : 1 << 30);
+    high -= !q->once && high < 0;
+    return bnn_limited(bnn_shifted(bnn_shifted(high, (uint32_t)-shift - 1) + 1, 1), q);
 }
 
 /* The quantizer's number, or the one beside it. */

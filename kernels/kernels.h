@@ -17,11 +17,14 @@
  * treat as zero.  It is the negative normal number closest to zero. */
 #define BNN_BIT_ABOVE (-1.17549435e-38f)
 
-/* For a loop that must stay a function of its own: inlined, it would keep some of its pointers on the stack. */
+/* BNN_APART: for a loop that must stay a function of its own: inlined, it would keep some of its pointers on the stack.
+ * BNN_INLINE: also under -Os, with the constants of its calls. */
 #ifdef __GNUC__
 #define BNN_APART __attribute__((noinline))
+#define BNN_INLINE static inline __attribute__((always_inline))
 #else
 #define BNN_APART
+#define BNN_INLINE static inline
 #endif
 
 /* The steps from a convolution's accumulator to its value.  Operands are per channel and may be read up to the full

@@ -147,7 +147,7 @@ void bnn_mcu_bytes_sums(const struct bnn_mcu_bytes *layer, size_t row, const uin
 
 /* Bytes by int8 weights: sums of products, and the table's numbers added.  All are below 2^31. */
 struct bnn_mcu_int8 {
-    const int8_t *weights; /* [output][window] */
+    const int8_t *weights; /* [output][window], each with zeros up to a multiple of four */
     const int32_t *table;  /* [class][output] */
     const uint8_t *classes;
     uint16_t height;
@@ -155,6 +155,9 @@ struct bnn_mcu_int8 {
 };
 
 void bnn_mcu_int8_sums(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out);
+/* The same by two pixels at a time, which takes fewer instructions.  `window`: memory for the windows of both, each
+ * rounded up to 16 bytes. */
+void bnn_mcu_int8_pairs(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out, uint8_t *window);
 /* Every channel by itself, as below; weights are [row][tap][output]. */
 void bnn_mcu_depthwise_int8(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out);
 

@@ -2,21 +2,41 @@
 #include "mcu/requantize.h"
 #include "mcu/taps.h"
 
+#include "flash/requantize.h"
+
+/* `once`: a constant, so that the loop has no branch for it. */
+BNN_INLINE void requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
+                           size_t channels, int once)
+{
+    struct bnn_requantizer q = *requantizer; /* which no byte that is written can change */
+    q.once = once;
+    for (size_t i = 0; i < pixels; i++, out += channels, sums += channels) {
+        size_t c = 0;
+#ifdef BNN_REQUANTIZE_FOUR
+        for (; c + 4 <= channels; c += 4)
+            BNN_REQUANTIZE_FOUR(out + c, sums + c, q.multiplier + c, q.shift + c, &q);
+#endif
+        for (; c < channels; c++)
+            out[c] = bnn_requantize(sums[c], q.multiplier[c], q.shift[c], &q);
+    }
+}
+
 void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
                         size_t channels)
 {
-    for (size_t i = 0; i < pixels; i++)
-        for (size_t c = 0; c < channels; c++)
-            *out++ = bnn_requantize(*sums++, requantizer->multiplier[c], requantizer->shift[c], requantizer);
+    if (requantizer->once)
+        requantize(out, sums, requantizer, pixels, channels, 1);
+    else
+        requantize(out, sums, requantizer, pixels, channels, 0);
 }
 
 void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
 {
+    const struct bnn_requantizer q = *requantizer;
     for (size_t i = 0; i < pixels; i++)
         for (size_t c = 0; c < channels; c++)
-            *out++ = bnn_requantize(*sums++ * BNN_BIT_STEPS + biases[c], requantizer->multiplier[c],
-                                    requantizer->shift[c], requantizer);
+            *out++ = bnn_requantize(*sums++ * BNN_BIT_STEPS + biases[c], q.multiplier[c], q.shift[c], &q);
 }
 
 void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels)

@@ -7,14 +7,7 @@
 #ifndef BNN_KERNELS_FLASH_COUNT_H
 #define BNN_KERNELS_FLASH_COUNT_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#ifdef __GNUC__
-#define BNN_INLINE static inline __attribute__((always_inline))
-#else
-#define BNN_INLINE static inline
-#endif
+#include "../kernels.h"
 
 /* For each bit of a, b and c: the sum's low bit, and its high one. */
 BNN_INLINE uint32_t bnn_low(uint32_t a, uint32_t b, uint32_t c)

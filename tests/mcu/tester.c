@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compares the functions of csrc/mcu/conv.h and pool.h with naive computations, on random layers in memory of exactly
+/* Compares functions of csrc/mcu/conv.h, pool.h and requantize.h with naive computations, on random layers in memory of exactly
  * the size that they need.  SEED and CASES are macros; exit status 0: equal.  Prints a checksum of all that was
  * written: it is the same everywhere: no expression draws two random numbers in an order that compilers choose. */
 #include "../kernels/random.h"
 #include "mcu/conv.h"
 #include "mcu/pool.h"
+#include "mcu/requantize.h"
+#include "epilogue.h"
 #include "memory.h"
 #include "target.h"
 
@@ -466,6 +468,89 @@ static int test_floats(void)
     return 0;
 }
 
+/* `way`: one pixel at a time, two, or each channel by itself. */
+static int test_int8(void)
+{
+    const size_t way = between(0, 2), outputs = between(1, 20), length = way == 2 ? outputs : between(1, 20);
+    const size_t rows = between(1, 3), taps = between(1, 3);
+    struct layer l = random_layer(rows, taps, length, outputs);
+    const size_t filter = way == 2 ? l.window : (l.window + 3) / 4 * 4, filters = way == 2 ? 1 : outputs;
+    l.shape.outputs = (uint16_t)outputs;
+    uint8_t *x = memory_take(l.elements);
+    for (size_t i = 0; i < l.elements; i++)
+        x[i] = (uint8_t)random_bits();
+    int8_t *weights = memory_take(filter * filters);
+    for (size_t i = 0; i < filter * filters; i++)
+        weights[i] = i % filter >= l.window ? 0 : one_in(8) ? -128 : (int8_t)((int)between(0, 255) - 128);
+    int32_t *table = memory_take(l.class_count * outputs * sizeof *table);
+    for (size_t i = 0; i < l.class_count * outputs; i++)
+        table[i] = (int32_t)between(0, 1 << 24) - (1 << 23);
+    const struct bnn_mcu_int8 layer = {weights, table, l.classes, (uint16_t)l.height, l.shape};
+    uint8_t *window = memory_take(2 * ((filter + 15) / 16 * 16));
+    uint32_t *expected = memory_take(l.shape.width * outputs * sizeof *expected);
+    for (size_t row = 0; row < l.height; row++) {
+        for (size_t i = 0; i < l.shape.width * outputs; i++) {
+            const size_t column = i / outputs, o = i % outputs, step = way == 2 ? outputs : 1;
+            int32_t sum = table[class_of(&l, row, column) * outputs + o];
+            for (size_t k = way == 2 ? o : 0; k < l.window; k += step)
+                sum += x[place(&l, row, column, k)] * weights[way == 2 ? k : o * filter + k];
+            expected[i] = (uint32_t)sum;
+        }
+        uint32_t *out = junk(out_size(&l, outputs));
+        if (way == 1)
+            bnn_mcu_int8_pairs(&layer, row, x, (int32_t *)out, window);
+        else
+            (way == 0 ? bnn_mcu_int8_sums : bnn_mcu_depthwise_int8)(&layer, row, x, (int32_t *)out);
+        if (check_words("sums by int8", &l, row, out, expected))
+            return 1;
+    }
+    return 0;
+}
+
+/* Quotients by powers of two, as docs/explanation/semantics.md has them: half up, then halves away from zero; or once. */
+static int32_t byte_of(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
+{
+    int64_t v = (int64_t)(int32_t)((uint32_t)sum << (shift > 0 ? shift : 0)) * multiplier;
+    const int64_t unit = (int64_t)1 << (shift < 0 ? -shift : 0), whole = (int64_t)1 << 31;
+    if (q->once && shift < 0) {
+        v += whole * unit / 2;
+        v = v / (whole * unit) - (v % (whole * unit) < 0);
+    } else {
+        v += whole / 2;
+        v = v / whole - (v % whole < 0);
+        v = ((v < 0 ? -v : v) + unit / 2) / unit * (v < 0 ? -1 : 1);
+    }
+    v += q->zero;
+    return (int32_t)(v < q->low ? q->low : v > q->high ? q->high : v);
+}
+
+static int test_requantize(void)
+{
+    const size_t pixels = between(1, 3), channels = between(1, 9);
+    int32_t *multiplier = memory_take(channels * sizeof *multiplier), *shift = memory_take(channels * sizeof *shift);
+    int32_t *sums = memory_take(pixels * channels * sizeof *sums);
+    for (size_t c = 0; c < channels; c++) {
+        multiplier[c] = one_in(4) ? 1 << 30 : (int32_t)(random_bits() >> 33);
+        shift[c] = one_in(8) ? (int32_t)between(0, 10) : -(int32_t)between(1, 31);
+    }
+    for (size_t i = 0; i < pixels * channels; i++)
+        sums[i] = (int32_t)(uint32_t)(random_bits() >> 32) / (1 << between(2, 30));
+    struct bnn_requantizer q = {multiplier, shift, (int32_t)between(0, 255), (int32_t)between(0, 255), 255, one_in(2)};
+    q.high = (int32_t)between((size_t)q.low, 255);
+    uint8_t *out = memory_take(pixels * channels);
+    bnn_mcu_requantize(out, sums, &q, pixels, channels);
+    for (size_t i = 0; i < pixels * channels; i++) {
+        const size_t c = i % channels;
+        note(out[i]);
+        if (out[i] != byte_of(sums[i], multiplier[c], shift[c], &q))
+            return fail("requantized sum", 0, i / channels, c);
+        if (bnn_multiply_high_by_halves(sums[i], multiplier[c], 1 << 30) !=
+            bnn_multiply_high(sums[i], multiplier[c], 1 << 30))
+            return fail("product by halves", 0, i / channels, c);
+    }
+    return 0;
+}
+
 static int test_pool(void)
 {
     struct bnn_mcu_pool p;
@@ -524,8 +609,8 @@ static int test_argmax(void)
 int main(void)
 {
     for (unsigned i = 0; i < CASES; i++)
-        if (test_bits() || test_quads() || test_shared() || test_planes() || test_bytes() || test_floats() ||
-            test_pool() || test_argmax() || !memory_give_back())
+        if (test_bits() || test_quads() || test_shared() || test_planes() || test_bytes() || test_int8() ||
+            test_requantize() || test_floats() || test_pool() || test_argmax() || !memory_give_back())
             return 1;
     target_number("checksum", checksum);
     return 0;

@@ -101,7 +101,8 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
         of("planes_bits,3x3,16x16x32x2->32", 32 * 18), of_bytes("", ""), of_bytes("_9", "_27"),
         (small - 16 * product, product), (few_bytes - 16 * byte, byte),
         of("quantize,16x16x32", 32), of("quantize_at,16x16x32", 32),
-        of("depthwise_floats,3x3,16x16x32", 32 * 9),
+        [of(f"depthwise_{kind},3x3,16x16x32", 32 * 9) for kind in ("floats", "int8")],
+        counts["int8_sums,784->10"] / 7840, of("requantize,16x16x32", 32),
         of("finish,16x16x32", 32), of("signs,16x16x32", 32), of("max_pool_bits,2x2,16x16x64", 2),
     )  # fmt: skip
     return Costs(*(round(n, 1) if isinstance(n, float) else tuple(round(x, 1) for x in n) for n in numbers))  # type: ignore[arg-type]

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instructions that csrc/mcu's functions take for typical layers: lines of a name and a count.  One row of each layer is
- * also computed for 100 random images: if they do not all take the same number, the program fails. */
+ * also computed for 100 random images: if they do not all take the same number, the program fails.  Limits of bytes are
+ * branches. */
 #include "mcu/conv.h"
 #include "mcu/pool.h"
+#include "mcu/requantize.h"
 #include "mcu/values.h"
 #include "target.h"
 
@@ -40,7 +42,10 @@ static const struct bnn_mcu_floats of_16_floats = {(const float *)weights,
                                                    {COLUMNS, 16, 1, 1, 16, 16, 256, 16, 256, 0}};
 static const struct bnn_mcu_int8 int8_1x1 = {
     (const int8_t *)weights, wide, NULL, ROWS, {COLUMNS, 16, 1, 1, 16, 16, 256, 16, 256, 0}};
+static const struct bnn_mcu_int8 int8_flat = {
+    (const int8_t *)weights, wide, NULL, 1, {1, 10, 1, 1, 784, 10, 784, 784, 784, 0}};
 static const struct bnn_mcu_int8 int8_3x3 = {(const int8_t *)weights, wide, NULL, ROWS, WINDOW(16, 16, 16)};
+static const struct bnn_mcu_int8 int8_by_channel = {(const int8_t *)weights, wide, NULL, ROWS, TAPS(32, 32, 32)};
 static const struct bnn_mcu_floats by_channel = {(const float *)weights, TAPS(32, 32, 32)};
 static const struct bnn_mcu_pool pool = {NULL, ROWS, COLUMNS, COLUMNS / 2, 2, 2, 2, 2, 2, 0, 0, COLUMNS * 2};
 
@@ -180,12 +185,17 @@ static void floats(size_t row)
 
 static void int8_few(size_t row)
 {
-    bnn_mcu_int8_sums(&int8_1x1, row, (const uint8_t *)image, (int32_t *)out);
+    bnn_mcu_int8_pairs(&int8_1x1, row, (const uint8_t *)image, (int32_t *)out, (uint8_t *)scratch);
+}
+
+static void int8_dense(size_t row)
+{
+    bnn_mcu_int8_sums(&int8_flat, row, (const uint8_t *)image, (int32_t *)out);
 }
 
 static void int8_more(size_t row)
 {
-    bnn_mcu_int8_sums(&int8_3x3, row, (const uint8_t *)image, (int32_t *)out);
+    bnn_mcu_int8_pairs(&int8_3x3, row, (const uint8_t *)image, (int32_t *)out, (uint8_t *)scratch);
 }
 
 static void quantize(size_t row)
@@ -193,6 +203,20 @@ static void quantize(size_t row)
     const struct bnn_quantizer quantizer = {16.0f, 0.0f, 128};
     (void)row;
     bnn_mcu_quantize((uint8_t *)out, (const float *)image, COLUMNS * 32, &quantizer);
+}
+
+static void depthwise_int8(size_t row)
+{
+    bnn_mcu_depthwise_int8(&int8_by_channel, row, (const uint8_t *)image, (int32_t *)out);
+}
+
+static int32_t multipliers[32], shifts[32];
+
+static void requantize(size_t row)
+{
+    const struct bnn_requantizer requantizer = {multipliers, shifts, 3, 3, 255, 0};
+    (void)row;
+    bnn_mcu_requantize((uint8_t *)out, (const int32_t *)image, &requantizer, COLUMNS, 32);
 }
 
 static uint32_t middle[255]; /* of numbers: keys */
@@ -217,7 +241,7 @@ static const struct kernel {
     const char *name;
     void (*row)(size_t row);
     size_t rows;
-    int floats;
+    int varies; /* with the data: 1, where floats are software; 2, everywhere */
 } kernels[] = {{"conv_bits_9,3x3,16x16x32->32", bits_9, ROWS, 0},
                {"conv_bits_18,3x3,16x16x64->64", bits_18, ROWS, 0},
                {"conv_bits,3x3,16x16x32->32", bits_9_any, ROWS, 0},
@@ -237,6 +261,9 @@ static const struct kernel {
                {"conv_floats,1x1,16x16x16->16", floats_1x1, ROWS, 1},
                {"conv_int8,1x1,16x16x16->16", int8_few, ROWS, 0},
                {"conv_int8,3x3,16x16x16->16", int8_more, ROWS, 0},
+               {"int8_sums,784->10", int8_dense, 1, 0},
+               {"depthwise_int8,3x3,16x16x32", depthwise_int8, ROWS, 0},
+               {"requantize,16x16x32", requantize, ROWS, 2},
                {"quantize,16x16x32", quantize, ROWS, 1},
                {"quantize_at,16x16x32", quantize_at, ROWS, 0},
                {"finish,16x16x32", finish, ROWS, 1},
@@ -289,6 +316,10 @@ int main(void)
         table[i] = 288;
         wide[i] = 100;
     }
+    for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+        multipliers[i] = 0x40000000 + (int32_t)i * 12345678;
+        shifts[i] = -(int32_t)(i % 20) - 1;
+    }
     for (uint32_t i = 0; i < sizeof middle / sizeof *middle; i++)
         middle[i] = 0x70000000u + (i << 20);
     for (size_t i = 0; i < ROWS; i++) {
@@ -301,7 +332,7 @@ int main(void)
         fill(image, sizeof image / sizeof *image);
         target_number(kernel.name, target_measure(run_rows, &kernel).instructions);
         uint64_t first = target_measure(run_row, &kernel).instructions;
-        for (size_t i = 0; i < IMAGES && !(kernel.floats && software); i++) {
+        for (size_t i = 0; i < IMAGES && kernel.varies <= !software; i++) {
             fill(image, sizeof image / sizeof *image);
             if (target_measure(run_row, &kernel).instructions != first) {
                 target_print("depends on data\n");

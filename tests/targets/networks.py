@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+import bnn
 from bnn.file.write import encode
 from bnn.ir import ops
 from bnn.ir.graph import DType, Graph, Node
@@ -36,10 +39,10 @@ def plain() -> Model:
     return _network(28, ((64, True), (64, True), (128, False), (128, True)))
 
 
-def _floats(build: Builder, x: Node, filters: int, size: int = 3, groups: int = 1) -> Node:
+def _floats(build: Builder, x: Node, filters: int, size: int = 3, groups: int = 1, stride: int = 1) -> Node:
     """Normalized, and limited as by ReLU6."""
     weights = build.rng.normal(size=(filters, size, size, x.type.shape[2] // groups))
-    attrs = ops.ConvAttrs(pads=(size // 2,) * 4, groups=groups)
+    attrs = ops.ConvAttrs(stride=(stride, stride), pads=(size // 2,) * 4, groups=groups)
     h = build.norm(ops.make("conv2d", x, ops.constant(weights), attrs=attrs), "norm")
     return ops.make("clamp", h, attrs=ops.ClampAttrs(0.0, 6.0))
 
@@ -81,8 +84,21 @@ def residual_bits(side: int) -> Model:
     return Model.from_bytes(encode(lower(Graph((image,), (build.dense(h, 10, "dense"),), ("logits",)))))
 
 
+def separable() -> Model:
+    """A stem and two depthwise separable convolutions, in integers alone, for images of bytes: (28, 28, 1) -> (10)."""
+    build = Builder(1)
+    image = ops.input_node("image", (28, 28, 1), DType.u8)
+    h = ops.make("mul", ops.make("cast", image, name="image"), ops.constant([1 / 255]))
+    h = _floats(build, h, 16, stride=2)
+    for filters, stride in ((32, 1), (64, 2)):
+        h = _floats(build, h, h.type.shape[2], groups=h.type.shape[2], stride=stride)
+        h = _floats(build, h, filters, size=1)
+    model = Model.from_bytes(encode(lower(Graph((image,), (build.dense(h, 10, "dense"),), ("logits",)))))
+    return bnn.calibrate(model, build.rng.integers(0, 256, (20, 28, 28, 1)).astype(np.uint8), integer_only=True).model
+
+
 def emitted() -> dict[str, tuple[Model, bool]]:
     """By the names of their counts: networks, and whether with `--fast`."""
-    models = {"digits": digits(), "plain": plain(), "depthwise": depthwise()}
+    models = {"digits": digits(), "plain": plain(), "depthwise": depthwise(), "separable": separable()}
     ways = ((", emitted", True), (", emitted without --fast", False))
     return {f"network {name}{way}": (model, fast) for name, model in models.items() for way, fast in ways}

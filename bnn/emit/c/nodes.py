@@ -17,6 +17,7 @@ from .program import WORD, Program, View, number, refuse
 
 INT16, UINT16 = 2**15 - 1, 2**16 - 1
 BYTES_OF_A_WORD = 32  # of a window, one bit of weights for each
+GROUP_OF_BYTES = 16  # the most that kernels/flash/products.h multiplies at a time
 
 
 def emit_node(program: Program, node: Node) -> None:
@@ -352,6 +353,7 @@ def _finish(
             function += "_bits"
             numbers.append(program.table("int32_t", "biases", node.inputs[a.operand("bias")].value))
         arguments = (_output(program, node), *numbers, requantizer, out.width, out.channels)
+        program.layer.requantized = out.height * pixels
         _rows(program, out.height, *lines, program.call(function, *arguments) + ";")
         return
     if "threshold" in a.slots:  # in the table of sums of bytes; of bits, of groups whose bits share words
@@ -486,14 +488,21 @@ def _qconv2d(program: Program, node: Node) -> None:
     if "bias" in a.slots:
         table = table + node.inputs[a.operand("bias")].value
     class_name = "NULL" if (one := bool((table == table[0]).all())) else _classes(program, node, rows, columns)
-    groups, function = a.groups, "bnn_mcu_int8_sums"
-    if a.groups > 1 and weights.shape[3] == window.outputs == 1:
-        groups, function = 1, "bnn_mcu_depthwise_int8"
+    depthwise = a.groups > 1 and weights.shape[3] == window.outputs == 1
+    groups = 1 if depthwise else a.groups
+    pairs = out.width > 1 and not depthwise
+    kind = "depthwise_int8" if depthwise else "int8_pairs" if pairs else "int8_sums"
+    if depthwise:
         window.outputs = window.length = out.channels
     table = np.moveaxis((table[:1] if one else table).reshape(-1, groups, window.outputs), 1, 0)
     _count(program, out, "int8", weights[0].size, weights[0].size)
-    if groups != a.groups:
+    program.layer.way = {"depthwise_int8": "depthwise", "int8_sums": "single"}.get(kind, "any")
+    elements = 0
+    if depthwise:
         weights = np.moveaxis(weights, 0, 2)  # (kh, kw, O, 1)
+    else:
+        elements = -(-weights[0].size // 4) * 4
+        weights = np.pad(weights.reshape(len(weights), -1), ((0, 0), (0, elements - weights[0].size)))
     of_weights = program.table("int8_t", "weights", weights)
     of_table = program.table("int32_t", "table", table.astype(np.int32))
     if a.groups == 1:
@@ -509,9 +518,10 @@ def _qconv2d(program: Program, node: Node) -> None:
 
     def run(group: int, pointer: str, scratch: int | None) -> str:
         source = program.at(x_node, window.first + group * window.channels)
-        return program.call(function, f"&{descriptors[group]}", "row", source, pointer)
+        memory = () if scratch is None else (program.behind("uint8_t", scratch),)
+        return program.call(f"bnn_mcu_{kind}", f"&{descriptors[group]}", "row", source, pointer, *memory)
 
-    _finish(program, node, groups, False, run, 0, 0)
+    _finish(program, node, groups, False, run, 2 * -(-elements // GROUP_OF_BYTES) * GROUP_OF_BYTES if pairs else 0, 0)
 
 
 def _conv2d(program: Program, node: Node) -> None:
@@ -833,6 +843,7 @@ def _pair(program: Program, node: Node) -> None:
     pair = program.struct("bnn_mcu_pair", "pair", f"{{{', '.join(names)}, {int(node.op == 'qmul')}, {period}}}", 16)
     limits = (a.zero, a.low, a.high, 0)
     requantizer = _requantizer(program, np.array([a.multiplier]), np.array([a.shift]), limits)
+    program.layer.requantized = out.height * out.width * out.channels
     _clear_halo(program, node)
     target, source = _row(program.inside(node), out.row), _row(program.inside(x_node), x.row)
     arguments = (target, source, second, f"&{pair}", requantizer, out.width * out.channels)

@@ -81,15 +81,16 @@ class EmittedLayer:
     op: str
     type: str
     macs: int = 0
-    kind: str = ""  # of its products: bits, bytes or floats
+    kind: str = ""  # of its products: bits, bytes, int8 or floats
     flash: int = 0
     ram: int = 0  # bytes of its output in the arena
     pixels: int = 0  # of a convolution's output; otherwise elements that are read
     outputs: int = 1  # channels of a pixel
     window: int = 0  # of an output: words, bytes or floats
-    way: str = "any"  # of a convolution: fixed (for this window), planes, shared, shared_5, depthwise
+    way: str = "any"  # of a convolution: fixed (for this window), planes, shared, shared_5, single (pixels), depthwise
     finished: int = 0  # values that pass an epilogue
     signs: int = 0  # values that become bits
+    requantized: int = 0  # sums that become bytes
     lines: list[str] = field(default_factory=list)
 
 

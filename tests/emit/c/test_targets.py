@@ -61,7 +61,7 @@ def test_integers_need_no_floats(network: str, rng: Rng, tmp_path: Path) -> None
     cortex_m0 = ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m0", *FLAGS)
     call(*cortex_m0, "-r", "-nostdlib", *code, "-o", str(tmp_path / "net.o"))
     wanted = call("arm-none-eabi-nm", "--undefined-only", str(tmp_path / "net.o")).split()
-    assert "__aeabi_lmul" in wanted  # products of 64 bits
+    assert "memcpy" in wanted or "memset" in wanted  # names are found at all
     assert not [name for name in wanted if re.match(r"__aeabi_(f|d|[a-z]+2[fd])|__\w+[sd]f\w*$", name)]
 
 
