@@ -133,10 +133,12 @@ struct bnn_float_kernels {
 struct bnn_byte_loops {
     /* dst[i] = the byte of sums[i], by the first multiplier and shift */
     void (*requantize)(uint8_t *dst, const int32_t *sums, size_t count, const struct bnn_requantizer *requantizer);
-    /* dst[i] = the byte of terms[0] * x[i] + terms[1] * y[i] + terms[2], likewise; the first two are of 16 bits.  dst may
-     * be x or y. */
-    void (*add)(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t count, const int32_t *terms,
-                const struct bnn_requantizer *requantizer);
+    /* dst[i] = the byte of (terms[0] + (y[i] & terms[3])) * x[i] + terms[1] * y[i] + terms[2], likewise; both factors are
+     * of 16 bits, and the last term is 0, for sums, or -1, for products.  dst may be x or y. */
+    void (*pair)(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t count, const int32_t *terms,
+                 const struct bnn_requantizer *requantizer);
+    /* dst[i] = table[src[i]] of 256 bytes; dst may be src */
+    void (*look_up)(uint8_t *dst, const uint8_t *src, const uint8_t *table, size_t count);
     /* As `binarize_at` of floats, with the least bytes whose bits are 1. */
     void (*binarize_at)(uint32_t *dst, const uint8_t *src, const uint8_t *least, const uint32_t *flips, size_t channels,
                         size_t pixels);

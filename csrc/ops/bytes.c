@@ -10,15 +10,17 @@ enum { VALUES = 256 };
 /* lookup: the table's byte at each byte. */
 static bnn_status prepare_lookup(struct bnn_prepare *p, struct bnn_op *op)
 {
+    const struct bnn_byte_kernels *k = p->model->kernels->wide;
     BNN_TRY(bnn_check_types(p, op, 2, BNN_U8, BNN_U8));
+    BNN_CHECK_KERNELS(k != NULL && k->loops != NULL);
     BNN_TRY(bnn_check_operand(p, op, bnn_op_input(p->model, op, 1), BNN_U8, VALUES, "values of the table"));
     return bnn_check_same_shape(p, op);
 }
 
 static void lookup_row(const struct bnn_run *r, size_t image, size_t y)
 {
-    bnn_mcu_lookup(bnn_row_bytes(&r->output, image, y), bnn_row_bytes(&r->inputs[0], image, y), r->inputs[1].data,
-                   (size_t)r->output.tensor->w * r->output.tensor->c);
+    r->model->kernels->wide->loops->look_up(bnn_row_bytes(&r->output, image, y), bnn_row_bytes(&r->inputs[0], image, y),
+                                            r->inputs[1].data, (size_t)r->output.tensor->w * r->output.tensor->c);
 }
 
 const struct bnn_op_row bnn_op_row_lookup = {
@@ -46,19 +48,22 @@ static int is_repeated(const struct bnn_tensor *x, const struct bnn_tensor *y)
     return y->h != x->h || y->w != x->w || y->c != x->c;
 }
 
-/* The terms of `add` in struct bnn_byte_loops, if each table's numbers are as far apart and of 16 bits; otherwise 0. */
-static int find_terms(const int32_t *const tables[2], int32_t *terms)
+/* The terms of `pair` in struct bnn_byte_loops, if each table's numbers are as far apart, those of products by 1, and
+ * factors are of 16 bits; otherwise 0. */
+static int find_terms(const int32_t *const tables[2], int multiplies, int32_t *terms)
 {
-    terms[2] = tables[0][0] + tables[1][0];
     for (size_t k = 0; k < 2; k++) {
         const int32_t *table = tables[k], step = table[1] - table[0];
-        if (step != (int16_t)step)
+        const int32_t least = multiplies ? table[0] : step, most = multiplies ? table[VALUES - 1] : step;
+        if (least != (int16_t)least || most != (int16_t)most || (multiplies && step != 1))
             return 0;
         for (size_t i = 1; i < VALUES; i++)
             if (table[i] - table[i - 1] != step)
                 return 0;
-        terms[k] = step;
+        terms[k] = multiplies ? tables[1 - k][0] : step;
     }
+    terms[2] = multiplies ? tables[0][0] * tables[1][0] : tables[0][0] + tables[1][0];
+    terms[3] = -multiplies;
     return 1;
 }
 
@@ -82,9 +87,9 @@ static bnn_status prepare_pair(struct bnn_prepare *p, struct bnn_op *op)
     BNN_TRY(bnn_check_scale(p, op, a->multiplier, a->shift));
     BNN_TRY(bnn_check_range(p, op, a->zero, a->low, a->high));
     const int32_t *const tables[2] = {bnn_op_input(p->model, op, 2)->data, bnn_op_input(p->model, op, 3)->data};
-    int32_t terms[3];
-    if (op->row->opcode == BNN_OP_qadd && !is_repeated(x, y) && find_terms(tables, terms)) {
-        int32_t *kept = bnn_reserve(p, 3, sizeof *kept);
+    int32_t terms[4];
+    if (y->c == x->c && find_terms(tables, op->row->opcode == BNN_OP_qmul, terms)) {
+        int32_t *kept = bnn_reserve(p, 4, sizeof *kept);
         if (kept != NULL)
             memcpy(kept, terms, sizeof terms);
         op->prepared = kept;
@@ -108,7 +113,8 @@ static void pair_row(const struct bnn_run *r, size_t image, size_t y)
     uint8_t *out = bnn_row_bytes(&r->output, image, y);
     const struct bnn_byte_loops *loops = r->model->kernels->wide->loops;
     if (r->op->prepared != NULL) {
-        loops->add(out, from, with, width, r->op->prepared, &requantizer);
+        for (size_t k = 0; k < width; k += pair.period)
+            loops->pair(out + k, from + k, with, pair.period, r->op->prepared, &requantizer);
         return;
     }
     int32_t sums[BNN_MCU_SUMS];

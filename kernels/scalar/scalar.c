@@ -195,11 +195,18 @@ static void requantize(uint8_t *dst, const int32_t *sums, size_t count, const st
         dst[i] = bnn_requantize(sums[i], *q->multiplier, *q->shift, q);
 }
 
-static void add_bytes(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t count, const int32_t *terms,
-                      const struct bnn_requantizer *q)
+static void pair_bytes(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t count, const int32_t *terms,
+                       const struct bnn_requantizer *q)
 {
     for (size_t i = 0; i < count; i++)
-        dst[i] = bnn_requantize(terms[0] * x[i] + terms[1] * y[i] + terms[2], *q->multiplier, *q->shift, q);
+        dst[i] = bnn_requantize((terms[0] + (y[i] & terms[3])) * x[i] + terms[1] * y[i] + terms[2], *q->multiplier,
+                                *q->shift, q);
+}
+
+static void look_up_bytes(uint8_t *dst, const uint8_t *src, const uint8_t *table, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = table[src[i]];
 }
 
 static void binarize_bytes_at(uint32_t *dst, const uint8_t *src, const uint8_t *least, const uint32_t *flips,
@@ -392,7 +399,7 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
 }
 
 static const struct bnn_byte_loops loops = {
-    .requantize = requantize, .add = add_bytes, .binarize_at = binarize_bytes_at};
+    .requantize = requantize, .pair = pair_bytes, .look_up = look_up_bytes, .binarize_at = binarize_bytes_at};
 
 static const struct bnn_byte_kernels wide[3] = {{.pixels = 1,
                                                  .lanes = LANES,

@@ -24,6 +24,11 @@
     ((float_vector)_mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)(number)),       \
                                     _mm256_permutevar8x32_ps(_mm256_loadu_ps((table) + 8), (__m256i)(number)), \
                                     _mm256_castsi256_ps(_mm256_slli_epi32((__m256i)(number), 28))))
+#define LOOK_UP_16(table, v)           \
+    ((byte_vector)_mm256_shuffle_epi8( \
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i_u *)(const void *)(table))), (__m256i)(v)))
+#define WHERE_BIT(v, bit, x, y) \
+    ((byte_vector)_mm256_blendv_epi8((__m256i)(y), (__m256i)(x), _mm256_slli_epi16((__m256i)(v), 7 - (bit))))
 #define FUSED
 #define NEGATIVE(m) negative(m)
 #define WIDEN(v) ((int_vector)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128((long long)(v))))

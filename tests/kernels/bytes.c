@@ -166,22 +166,38 @@ static uint8_t *random_bytes(size_t count)
     return bytes;
 }
 
-static void test_sum_of_bytes(void)
+static void test_pairs_of_bytes(void)
 {
     const struct bnn_requantizer q = random_requantizer(1);
     const size_t count = between(0, 70);
     const uint8_t *x = random_bytes(count), *y = random_bytes(count);
     uint8_t *in_place = guarded(count, 1), *to = one_in(2) ? in_place : guarded(count, 1);
     const int bits = (int)between(0, 15);
-    const int32_t terms[3] = {(int16_t)random_bits() >> bits, (int16_t)random_bits() >> bits, random_sum() / 2};
+    const int multiplies = one_in(2);
+    const int32_t terms[4] = {(multiplies ? (int32_t)between(0, 65280) - 32768 : (int16_t)random_bits()) >> bits,
+                              (int16_t)random_bits() >> bits, random_sum() / 2, -multiplies};
     if (count > 0)
         memcpy(in_place, x, count);
-    kernels->wide->loops->add(to, in_place, y, count, terms, &q);
+    kernels->wide->loops->pair(to, in_place, y, count, terms, &q);
     for (size_t i = 0; i < count; i++) {
-        const uint8_t byte = byte_of(terms[0] * x[i] + terms[1] * y[i] + terms[2], *q.multiplier, *q.shift, &q);
+        const int32_t sum = (multiplies ? x[i] * y[i] : 0) + terms[0] * x[i] + terms[1] * y[i] + terms[2];
+        const uint8_t byte = byte_of(sum, *q.multiplier, *q.shift, &q);
         if (to[i] != byte)
-            fail("sum of bytes", i, 0, to[i], byte);
+            fail("pairs of bytes", i, 0, to[i], byte);
     }
+}
+
+static void test_lookup(void)
+{
+    const size_t count = between(0, 200);
+    const uint8_t *x = random_bytes(count), *table = random_bytes(256);
+    uint8_t *in_place = guarded(count, 1), *to = one_in(2) ? in_place : guarded(count, 1);
+    if (count > 0)
+        memcpy(in_place, x, count);
+    kernels->wide->loops->look_up(to, to == in_place ? in_place : x, table, count);
+    for (size_t i = 0; i < count; i++)
+        if (to[i] != table[x[i]])
+            fail("lookup", i, x[i], to[i], table[x[i]]);
 }
 
 static void test_binarized_bytes(void)
@@ -286,7 +302,8 @@ static void test_requantized(int depthwise)
 void test_bytes(void)
 {
     test_requantize();
-    test_sum_of_bytes();
+    test_pairs_of_bytes();
+    test_lookup();
     test_binarized_bytes();
     test_requantized(0);
     test_requantized(1);

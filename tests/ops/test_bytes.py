@@ -55,3 +55,17 @@ def test_sums_of_bytes(changed: bool, rng: Random) -> None:
     pairs = [np.broadcast_to(b, (1, 256, 256, 1)) for b in (BYTES.reshape(1, 256, 1, 1), BYTES.reshape(1, 1, 256, 1))]
     sums = make("cast", make("qadd", x, y, *numbers, attrs=attrs), constant(BYTES))
     check([x, y], sums, [np.ascontiguousarray(pair) for pair in pairs])
+
+
+def test_products_of_bytes(rng: Random) -> None:
+    """Of every byte and every other, and of pixels by a pixel, looked up again."""
+    x, y, gate = (
+        input_node(n, shape, DType.u8) for n, shape in (("x", (4, 64, 71)), ("y", (4, 64, 71)), ("z", (1, 1, 71)))
+    )
+    numbers = [constant(np.arange(256) - zero, DType.i32) for zero in rng.integers(0, 256, 3)]
+    attrs = RequantizeAttrs(*random_multiplier(rng, 2.0**16), int(rng.integers(0, 256)), 0, 255)
+    both = make("qmul", x, y, *numbers[:2], attrs=attrs)
+    gated = make("qmul", both, gate, numbers[0], numbers[2], attrs=attrs)
+    table = constant(rng.integers(0, 256, 256), DType.u8)
+    out = make("cast", make("lookup", gated, table), constant(BYTES))
+    check([x, y, gate], out, [rng.integers(0, 256, (1, *n.type.shape)).astype(np.uint8) for n in (x, y, gate)])
