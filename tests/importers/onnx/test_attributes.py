@@ -133,7 +133,8 @@ CALLS: dict[str, Any] = {
     **dict.fromkeys(["Max", "Mean", "Min", "Sum"], [Call(["x"]), Call(["x", OTHER, scalar(2), "x"])]),
     "MatMul": [Call(["x", distinct(8, 5)], {}, ROWS), Call(["x", distinct(8, 5)], {}, distinct(3, 4, 8)),
                Call(["x", distinct(8, 5)])],
-    "PRelu": [Call(["x", distinct(4, 1, 1)]), Call(["x", floats(0.5)])],
+    "PRelu": [Call(["x", distinct(4, 1, 1)]), Call(["x", floats(0.5)]),
+              Call(["x", distinct(4, 1)], {}, distinct(3, 4, 4, 5))],
     "Pad": lambda opset: [
         Call(["x", numbers(0, 0, 1, 2, 0, 1, 0, 3)]), Call(["x", numbers(0, 0, -1, 0, 0, 0, 2, -2), scalar(7)]),
         *([Call(["x", numbers(1, 2, 0, 3), scalar(7), numbers(3, -2)])] if opset > 17 else [])],
@@ -202,6 +203,7 @@ REFUSED: list[tuple[str, Callable[[dict[str, Any], int, Call], object], str]] = 
     ("Gemm", lambda a, _, c: a.get("beta", 1) != 1 and len(c.operands) > 2, "factors other than 1"),
     ("LogSoftmax|Softmax", lambda a, v, c: v < 13 and a.get("axis", 1) % c.x.ndim != c.x.ndim - 1, r"axis \d of 4 in"),
     ("Pad", lambda a, _, c: a.get("mode", "constant") != "constant" and min(c.operands[1]) < 0, "padding -1, 2 of 6"),
+    ("PRelu", lambda _, __, c: c.operands[1].shape == (4, 1), "one per channel"),
     ("Pow", lambda _, __, c: c.operands[1] == "x", "operand 1 depends on the data"),
     (
         "ReduceL2|ReduceSumSquare",
