@@ -85,6 +85,7 @@ def test_what_is_said_of_neurons_becomes_their_rule(tmp_path: Path) -> None:
         ("spikingjelly", jelly, {"parametric": True}, "approach_rest", Reset.VALUE, {"rate": rate}),
         ("spikingjelly", jelly, {}, "divide_all", Reset.VALUE, {"tau": np.float32(1 / float(rate))}),
         ("norse", lif(), {"v_reset": -0.25}, "approach", Reset.VALUE, {"reset": -0.25, "initial": 0}),
+        ("norse", lif(v_leak=[0.5] * 3), {}, "approach", Reset.VALUE, {"leak": 0.5, "initial": 0.5}),  # nothing moves
         ("norse", if_(), {"v_reset": -0.25}, "integrate", Reset.VALUE, {"reset": -0.25, "initial": -0.25}),
         ("sinabs", lif(2.0), single, "decay", Reset.SUBTRACT, {"reset": 0}),
         ("sinabs", lif(2.0), {**single, "reset": "zero"}, "decay", Reset.VALUE, {"reset": 0}),
@@ -213,6 +214,28 @@ def test_linear_nodes_become_projections_and_chains_of_them_pass_sums_on(tmp_pat
     assert net.populations[1].bias.tolist() == [0, 0.5, 1]  # per channel
     assert net.populations[2].parameters["threshold"].tolist() == [2]  # one for all
     assert [p.output for p in net.populations] == [False] * 4 + [True]
+
+
+def test_same_padding_is_that_of_convolutions_elsewhere(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Kernels of an even size have the odd pixel of padding after the image, as ONNX's SAME_UPPER."""
+    helper = pytest.importorskip("onnx").helper
+    runtime = pytest.importorskip("onnxruntime")
+    weight, x = rng.integers(-9, 10, (3, 2, 2, 4)).astype(np.float32), rng.integers(0, 2, (4, 2, 5, 6))
+    conv2d = node("Conv2d", weight=weight, bias=[0.0] * 3, stride=[1, 1], padding="same", dilation=[1, 1], groups=1,
+                  input_shape=[5, 6])  # fmt: skip
+    root = chain(
+        input=node("Input", shape=[2, 5, 6]), conv=conv2d, relu=node("Flatten", start_dim=0, end_dim=-1),
+        fc=node("Linear", weight=np.eye(90, dtype=np.float32)), output=node("Output", shape=[90]),
+    )  # fmt: skip
+    net = network(tmp_path, root)
+    found = Oracle(net).run([np.moveaxis(x, 1, 3).reshape(4, -1).astype(np.float32)]).sent[len(net.populations) - 1]
+    infos = [helper.make_tensor_value_info(n, 1, [None] * 4) for n in "xwy"]
+    one = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER")
+    proto = helper.make_model(helper.make_graph([one], "one", infos[:2], infos[2:]), ir_version=10,
+                              opset_imports=[helper.make_opsetid("", 17)])  # fmt: skip
+    session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"x": x.astype(np.float32), "w": weight})
+    assert np.array_equal(found, expected.reshape(4, -1))
 
 
 def test_elements_are_moved_from_channels_first_to_channels_last(tmp_path: Path, rng: np.random.Generator) -> None:
