@@ -17,10 +17,11 @@ import pytest
 import bnn
 from bnn._types import Array
 from bnn.snn import SpikingModel, build
-from bnn.snn.coding import image_frames, step_of
+from bnn.snn.coding import image_frames, recording_frames, recording_steps, step_of
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import Emits, Reset
+from bnn.streams.grid import Recording
 from bnn.streams.recordings import from_fields
 from seed import SEED
 from snn.networks import draw_inputs, draw_network
@@ -262,6 +263,18 @@ def test_a_recording_steps_the_network(channels: int, emits: Emits, dt: float) -
     assert np.array_equal(run.outputs, model.run_stream(frames).outputs)
     assert run.seen[-1] == inside and run.events_share(run.moments) == 1
     assert np.isclose(run.step_seconds, step / 1e6, rtol=1e-6) and run.report.dt == run.step_seconds
+
+
+@pytest.mark.parametrize("dt", [1 / 3000, 7.5e-6, 1e-3])
+def test_every_microsecond_belongs_to_the_step_that_it_lies_in(dt: float) -> None:
+    t, step, size = np.arange(7, 2000), step_of(dt), 10
+    one = Recording(np.zeros_like(t), np.zeros_like(t), t, 0)
+    steps = recording_steps(one, step)
+    expected = np.bincount([int((int(n) - 7) // step) for n in t])
+    for start in range(0, steps, size):
+        frames, seen = recording_frames(one, (1, 1, 1), step, Emits.COUNTS, start, min(size, steps - start))
+        assert np.array_equal(frames.reshape(-1), expected[start : start + size])
+        assert np.array_equal(seen, np.cumsum(expected)[start : start + size])
 
 
 def test_two_recordings_in_a_row(model: SpikingModel) -> None:
