@@ -201,7 +201,7 @@ def test_pools_of_channels_with_flips_are_anded(rng: np.random.Generator) -> Non
     """In each combination with a falling batch norm: falling twice is rising."""
     flips = constant([1, -1, 1, -1], DType.b1)
     pooled = bn(pool(conv(X, 4, 1), (2, 2)), [0, 1, 0, 0], [1, 1, -1, -1], [0, 0, 0, 0])
-    quantized = make("binarize", pooled, channel([0.5, -1, 2, -0.5]), flips)
+    quantized = make("binarize", pooled, channel([0.5, 1, -2, -0.5]), flips)
     source = graph(make("unpack", quantized))
     result = BY_NAME["sink_sign"](source)
     assert next(n for n in result.nodes() if n.op == "max_pool").type.dtype is DType.b1
