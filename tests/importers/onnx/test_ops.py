@@ -67,6 +67,8 @@ EXACT: dict[str, tuple[list[Any], dict[str, Array], dict[str, Any]]] = {
                                  node("MaxPool", "x", "b i", kernel_shape=[2, 2]), node("Add", "a b")], {}, {}),
     "like another type": ([node("CastLike", "x t", "a"), node("CastLike", "a u")],
                           {"t": np.zeros(1, bool), "u": floats(0)}, {}),
+    "channels moved beside the image": ([node("Transpose", "x", "a", perm=[0, 3, 1, 2]), node("Relu", "a", "b"),
+                                         node("Transpose", "b", "c", perm=[0, 2, 3, 1]), node("Sub", "c x")], {}, {}),
     "expanded": ([node("ReduceMax", "x", "m", axes=[2]), node("Expand", "m s")], {"s": numbers(1, 4, 3, 6)}, {}),
     "expanded as the data": (
         [node("Shape", "x", "s"), node("Expand", "c s", "e"), node("Mul", "x e")], {"c": eighths(4, 1, 6)}, {}),
@@ -104,6 +106,7 @@ def test_equal_bits(name: str) -> None:
     found, expected = compiled(inputs if len(inputs) > 1 else inputs[0]), by_onnx_runtime(proto, *inputs)
     assert found.shape == expected.shape and np.array_equal(found, expected)
     assert bnn.verify(proto, compiled, inputs).ok
+    assert compiled.layout == ("NHWC" if name == "images with channels last" else "NCHW")
 
 
 def test_batch_norm_rounds_as_there(rng: np.random.Generator) -> None:
@@ -163,6 +166,34 @@ def test_zeros_of_a_sign_take_two_planes() -> None:
         assert planes(one) == [4]
         assert np.array_equal(one(x), by_onnx_runtime(proto, np.where(x == 0, np.float32(zero), x)))
         assert bnn.verify(proto, one, x, zero=zero).ok and not bnn.verify(proto, one, x).ok
+
+
+@pytest.mark.parametrize("zero", [-1, 1])
+def test_zeros_of_quotients_and_of_constants(zero: int) -> None:
+    """x / |x|, whose zeros are told as those of signs, is not a number there; the sign of a weight stays 0 at 0."""
+    quotient = [node("Abs", "x", "b"), node("Div", "x b", "a")]
+    for made in (quotient, [node("Sign", "x", "a")]):
+        proto = model([*made, node("Sign", "v", "w"), node("Conv", "a w")], {"v": MORE[:, :4] * (MORE[:, 4:] - 1)})
+        x = RNG.integers(-1, 2, (6, 4, 5, 6)).astype(np.float32)
+        one = bnn.compile(proto, zero=zero)
+        assert np.array_equal(one(x), by_onnx_runtime(proto, np.where(x == 0, np.float32(zero), x)))
+        assert made is quotient or bnn.verify(proto, one, x, zero=zero).ok
+
+
+def test_a_function_calls_another_overload() -> None:
+    """Which is no circle.  (ONNX Runtime has no overloads, so it runs what they say.)"""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    inner = helper.make_node("f", ["x"], ["y"], domain="own", overload="inner")
+    functions = [
+        helper.make_function("own", "f", ["x"], ["y"], [body], opsets, overload=overload)
+        for overload, body in (("inner", node("Neg", "x")), ("outer", inner))
+    ]
+    call = helper.make_node("f", ["x"], ["a"], domain="own", overload="outer")
+    proto, plain = model([call, node("Abs", "a")], {}), model([node("Neg", "x", "a"), node("Abs", "a")], {})
+    proto.functions.extend(functions)
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    x = eighths(3, 4, 5, 6)
+    assert np.array_equal(bnn.compile(proto)(x), by_onnx_runtime(plain, x))
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
@@ -241,6 +272,19 @@ def test_estimators_are_what_they_seem() -> None:
     for others in ({"op": "Add"}, {"op": "Mul"}, {"quantizer": "Abs"}):
         found, expected = estimator("leaky", "leaky", swapped=False, **others)
         assert np.array_equal(found, expected), others
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_estimators_of_quotients(quantized: bool) -> None:
+    """A quantizer divided by a number that follows from the data is one; what is divided by a quantizer is none."""
+    divided = [node("Sign", "x", "q"), node("Div", "q m", "d")] if quantized else [
+        node("Round", "m", "r"), node("Div", "x r", "d")]  # fmt: skip
+    nodes = [node("Abs", "x", "p"), node("ReduceMax", "p", "m", axes=[1], keepdims=1), *divided,
+             node("Sub", "d x", "e"), node("Add", "e x")]  # fmt: skip
+    proto = model(nodes, {}, ("N", 4), rank=2)
+    x = np.random.default_rng(1).normal(0, [1, 2, 300, 3], (9, 4)).astype(np.float32)
+    expected = np.sign(x) / np.abs(x).max(axis=1, keepdims=True) if quantized else by_onnx_runtime(proto, x)
+    assert np.array_equal(as_read(proto, x)[0], expected)
 
 
 # alpha, how far one of the weights is from it, whether it is taken for +-alpha
