@@ -80,22 +80,28 @@ def test_what_is_said_of_neurons_becomes_their_rule(tmp_path: Path) -> None:
     jelly = lif(1e-4 / float(rate), v_leak=[0.0] * 3, v_reset=[0.0] * 3)
     steps = np.float32(-1) / np.float32(3)
     synapse = {"alpha": np.float32(np.exp(np.float64(steps))), "gain": 1}
+    scaled = {"beta": np.float32(np.exp(-0.5)), "gain": 1 - np.float32(np.exp(-0.5))}
+    two = cuba(tau_syn=[4e-4] * 3, tau_mem=[8e-4] * 3, w_in=[4.0] * 3, r=[8.0] * 3)  # r, w_in: they are tau / dt
     single: dict[str, Any] = {"spike_fn": "single", "norm_input": False, "dt": 1}
     for simulator, made, said, rule, reset, expected in (
         ("spikingjelly", jelly, {"parametric": True}, "approach_rest", Reset.VALUE, {"rate": rate}),
         ("spikingjelly", jelly, {}, "divide_all", Reset.VALUE, {"tau": np.float32(1 / float(rate))}),
         ("norse", lif(), {"v_reset": -0.25}, "approach", Reset.VALUE, {"reset": -0.25, "initial": 0}),
+        # exp(-t / tau) by one step of Euler's; of the threshold what an input is multiplied by
+        ("snntorch", lif(4e-4, r=[8.0] * 3), {}, "decay", None, {"beta": 0.75, "threshold": 0.125}),
+        ("spikingjelly", two, {}, "synaptic", Reset.VALUE, {"alpha": 0.75, "beta": 0.875}),
         ("norse", lif(v_leak=[0.5] * 3), {}, "approach", Reset.VALUE, {"leak": 0.5, "initial": 0.5}),  # nothing moves
         ("norse", if_(), {"v_reset": -0.25}, "integrate", Reset.VALUE, {"reset": -0.25, "initial": -0.25}),
         ("sinabs", lif(2.0), single, "decay", Reset.SUBTRACT, {"reset": 0}),
         ("sinabs", lif(2.0), {**single, "reset": "zero"}, "decay", Reset.VALUE, {"reset": 0}),
         ("sinabs", lif(2.0), {**single, "min_v_mem": -1.0}, "decay", Reset.SUBTRACT, {"reset": -1}),
+        ("sinabs", lif(2.0), {**single, "norm_input": True}, "decay_scaled", Reset.SUBTRACT, scaled),
         ("sinabs", lif(2.0), {**single, "tau_syn": 3}, "synaptic_scaled", Reset.SUBTRACT, synapse),
     ):
         population = network(tmp_path, between(made), simulator, **said).populations[1]
         dynamics = population.dynamics
-        assert dynamics is not None and (dynamics.rule.name, dynamics.reset) == (rule, reset)
-        assert dynamics.emits == Emits.SPIKES and dynamics.at_least == (simulator != "norse")
+        assert dynamics is not None and dynamics.rule.name == rule and reset in (None, dynamics.reset)
+        assert dynamics.emits == Emits.SPIKES and dynamics.at_least == (simulator in ("sinabs", "spikingjelly"))
         for name, value in expected.items():
             assert (population.parameters[name] == value).all(), (simulator, said, name)
     for wrong, message in (
