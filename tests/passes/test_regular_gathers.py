@@ -112,6 +112,13 @@ def test_other_gathers_stay(name: str) -> None:
     assert "gather" in check(gathered(input_node("x", (4, 4, 6)), IRREGULAR[name]))
 
 
+def test_means_that_leave_out_the_end_of_rows_stay() -> None:
+    """Whose windows would be others in the image's own, longer rows."""
+    rows = make("reshape", input_node("x", (2, 7, 16)), attrs=ReshapeAttrs((28, 8, 1)), name="rows", origin="r:0")
+    pool = make("avg_pool", rows, attrs=PoolAttrs((1, 7), (1, 7)), name="pool", origin="p:0")
+    assert check(make("reshape", pool, attrs=ReshapeAttrs((28,)), name="out", origin="o:0")).count("avg_pool") == 1
+
+
 def test_a_transposed_value_that_others_read_stays() -> None:
     rows = gathered(input_node("x", (4, 5, 8)), lambda a: a.reshape(20, 8).T.reshape(8, 1, 20))
     pool = make("avg_pool", rows, attrs=PoolAttrs((2, 1), (2, 1)), name="pool")
