@@ -281,6 +281,21 @@ def test_the_reach_of_sums(window: tuple[int, int] | None) -> None:
     assert found[..., 0].max() == reach(sums, (image, sums))[0] and found[..., 1].max() <= reach(sums, (image, sums))[1]
 
 
+@pytest.mark.parametrize(("op", "times"), [("sum_pool", 1), ("avg_pool", 4)])
+def test_an_offset_that_is_pooled_and_padded(op: str, times: int) -> None:
+    """Every level is that of the network that is quantized: whole weights, and no sum near the end of a level."""
+    image, rng = input_node("image", (10, 8, 2)), np.random.default_rng(SEED)
+    x = make(op, image, attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
+    weights = times * rng.choice([-1.0, 1.0, 2.0], (3, 3, 2, 2))
+    x = conv(x, weights, "conv", stride=(2, 1), pads=(1, 1, 1, 0))
+    graph = prepared(Graph((image,), (staircase(x, 255, 1.0, "levels"),)))
+    images = rng.integers(0, 30, (5, 10, 8, 2))
+    quantized = quantize(graph, images, scale=1, offset=0.3)
+    (expected,) = interpret.outputs(graph, [images.astype(np.float32) + np.float32(0.3)])
+    (layer,) = (v for name, v in quantized.run(images).items() if name.startswith("levels"))
+    assert np.array_equal(layer.reshape(-1), expected.reshape(-1)) and len(np.unique(layer)) > 20
+
+
 def test_sums_stay_exact() -> None:
     """A wide layer gets smaller weights, so that every sum is a float32."""
     image = input_node("image", (3000,))
@@ -459,6 +474,7 @@ def test_once_is_what_the_coding_of_that_name_sends(scheme: str) -> None:
     conversion = spiking(quantized, scheme)  # type: ignore[arg-type]
     image = images[0].astype(np.float32)
     sent = image_frames(image, "once", conversion.steps, 0, 0, conversion.steps)
+    assert not image_frames(image, "once", conversion.steps, 0, 1, 3).any()
     assert image.any()
     assert (conversion.present(images[0], "once") == sent).all()
     assert (conversion.present(images[0]) == sent).all()
