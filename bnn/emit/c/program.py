@@ -19,6 +19,10 @@ from ...ir.ops import rows_at_once
 from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
+_NUMBERS = {
+    "float": np.float32, "uint32_t": np.uint32, "int32_t": np.int32, "int16_t": np.int16, "uint8_t": np.uint8,
+    "int8_t": np.int8,
+}  # fmt: skip
 WORD = 4  # bytes
 _LONGEST = 60  # characters of a layer's, an input's or an output's name
 ALIGNMENT = 8  # of the arena
@@ -203,14 +207,12 @@ class Program:
 
     def table(self, kind: str, name: str, values: Array) -> str:
         """The name of a const array with these values; equal arrays are one."""
-        flat = np.ascontiguousarray(values).reshape(-1)
-        key = (kind, flat.dtype.str.encode() + flat.tobytes())
+        flat = np.ascontiguousarray(values, _NUMBERS[kind]).reshape(-1)
+        key = (kind, flat.tobytes())
         if key not in self._known:
             self._known[key] = self.name(f"{self.layer.name}_{name}")
             self.tables.append(array(kind, self._known[key], flat, f"{self.prefix.upper()}_TABLE "))
-            self.layer.flash += (
-                flat.size * {"float": 4, "uint32_t": 4, "int32_t": 4, "int16_t": 2, "uint8_t": 1, "int8_t": 1}[kind]
-            )
+            self.layer.flash += flat.nbytes
         return self._known[key]
 
     def struct(self, kind: str, name: str, text: str, size: int) -> str:
