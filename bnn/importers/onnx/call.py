@@ -187,6 +187,10 @@ class Call:
         self.check(self.rank(i) == 1, f"operand {i} has shape {self.shape(i)}; expected one dimension")
         return [int(v) for v in self.value(i)]
 
+    def either(self, i: int, name: str) -> list[int]:
+        """The numbers of an operand or, in older versions of an operator, of an attribute; none if neither is given."""
+        return self.numbers(i) if self.has(i) else [int(v) for v in self.attrs.get(name) or ()]
+
     def number(self, i: int) -> Any:
         """The only element of an operand."""
         self.check(math.prod(self.shape(i)) == 1, f"operand {i} has shape {self.shape(i)}; expected one number")
@@ -215,10 +219,9 @@ class Call:
         self.check(len(found) == count and all(least <= v <= most for v in found), text)
         return found
 
-    def axis(self, number: int, rank: int, least: int | None = None) -> int:
+    def axis(self, number: int, rank: int) -> int:
         """A dimension, counted from the front."""
-        low = -rank if least is None else least
-        self.check(low <= number < rank, f"axis {number} of {rank} dimensions")
+        self.check(-rank <= number < rank, f"axis {number} of {rank} dimensions")
         return number % rank if rank else 0
 
     def axes(self, numbers: Sequence[int], rank: int) -> list[int]:

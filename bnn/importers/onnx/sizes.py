@@ -90,21 +90,9 @@ def _same(c: Call) -> Shape:
     return c.shape(0)
 
 
-@rule("Cast")
+@rule("Cast", "CastLike")
 def _cast(c: Call) -> Sized:
-    return Sized([c.shape(0)], c.element(c.whole("to", 0)))
-
-
-@rule("CastLike")
-def _cast_like(c: Call) -> Sized:
-    return Sized([c.shape(0)], c.spec(1).dtype)
-
-
-@rule("Clip")
-def _clip(c: Call) -> Shape:
-    for i in (1, 2):
-        c.check(not c.has(i) or c.shape(i) in ((), (1,)), f"operand {i} is not one number")
-    return c.shape(0)
+    return Sized([c.shape(0)], c.element(c.whole("to", 0)) if c.op == "Cast" else c.spec(1).dtype)
 
 
 @rule(
@@ -132,11 +120,11 @@ def _prelu(c: Call) -> Shape:
     return _onto(c, c.shape(0), c.shape(1))
 
 
-@rule("Dropout")
-def _dropout(c: Call) -> Shape:
+@rule("Clip", "Dropout")
+def _with_numbers(c: Call) -> Shape:
     for i in (1, 2):
         c.check(not c.has(i) or c.shape(i) in ((), (1,)), f"operand {i} is not one number")
-    c.check(not c.has(2) or not c.number(2), "it is in training mode")
+    c.check(c.op == "Clip" or not c.has(2) or not c.number(2), "it is in training mode")
     return c.shape(0)
 
 
@@ -356,7 +344,7 @@ def _arg(c: Call) -> Shape:
     "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
 )  # fmt: skip
 def _reduce(c: Call) -> Shape:
-    given = c.numbers(1) if c.has(1) else [int(a) for a in c.attrs.get("axes") or ()]
+    given = c.either(1, "axes")
     keep, nothing = c.flag("keepdims", 1), c.flag("noop_with_empty_axes")
     if not given and nothing:
         return c.shape(0)
@@ -464,21 +452,15 @@ def _concat(c: Call) -> Shape:
     return _replaced(first, axis, sum(s[axis] for s in shapes))
 
 
-@rule("DepthToSpace")
-def _depth_to_space(c: Call) -> Shape:
-    block = c.whole("blocksize", 0)
-    c.choice("mode", "DCR", "CRD")
-    c.check(c.rank(0) == 4 and 1 <= block <= 2**20, f"data of shape {c.shape(0)} and blocks of {block}")
-    n, depth, h, w = c.shape(0)
-    c.check(depth % block**2 == 0, f"{depth} channels and blocks of {block}")
-    return n, depth // block**2, h * block, w * block
-
-
-@rule("SpaceToDepth")
-def _space_to_depth(c: Call) -> Shape:
+@rule("DepthToSpace", "SpaceToDepth")
+def _blocks(c: Call) -> Shape:
     block = c.whole("blocksize", 0)
     c.check(c.rank(0) == 4 and 1 <= block <= 2**20, f"data of shape {c.shape(0)} and blocks of {block}")
     n, depth, h, w = c.shape(0)
+    if c.op == "DepthToSpace":
+        c.choice("mode", "DCR", "CRD")
+        c.check(depth % block**2 == 0, f"{depth} channels and blocks of {block}")
+        return n, depth // block**2, h * block, w * block
     c.check(h % block == 0 and w % block == 0, f"an image of {h} x {w} and blocks of {block}")
     return n, depth * block**2, h // block, w // block
 
@@ -642,7 +624,7 @@ def _slice(c: Call) -> Shape:
 def _split(c: Call) -> Sized:
     shape, count = c.shape(0), len(c.node.outputs)
     axis = c.axis(c.whole("axis", 0), len(shape))
-    sizes = c.numbers(1) if c.has(1) else [int(n) for n in c.attrs.get("split") or ()]
+    sizes = c.either(1, "split")
     if not sizes:
         c.check(c.whole("num_outputs", count) == count, f"{c.whole('num_outputs', count)} parts with {count} names")
         part = -(-shape[axis] // count)
@@ -655,7 +637,7 @@ def _split(c: Call) -> Sized:
 @rule("Squeeze")
 def _squeeze(c: Call) -> Shape:
     shape = c.shape(0)
-    given = c.numbers(1) if c.has(1) else [int(a) for a in c.attrs.get("axes") or ()]
+    given = c.either(1, "axes")
     axes = c.axes(given, len(shape)) or [i for i, n in enumerate(shape) if n == 1]
     c.check(all(shape[a] == 1 for a in axes), f"axes {given[:10]} of shape {shape}")
     return tuple(n for i, n in enumerate(shape) if i not in axes)
@@ -663,7 +645,7 @@ def _squeeze(c: Call) -> Shape:
 
 @rule("Unsqueeze")
 def _unsqueeze(c: Call) -> Shape:
-    given = c.numbers(1) if c.has(1) else [int(a) for a in c.attrs.get("axes") or ()]
+    given = c.either(1, "axes")
     rank = c.rank(0) + len(given)
     axes, sizes = c.axes(given, rank), iter(c.shape(0))
     return tuple(1 if i in axes else next(sizes) for i in range(rank))
