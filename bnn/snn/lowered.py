@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -250,13 +252,8 @@ class _Lowering:
             cuts = np.clip(node.inputs[a.operand("threshold")].value, -reach, reach + 1).astype(np.float32)
             sign = np.ones(channels, np.float32)
         else:
-            own = [i.value for i in node.inputs[2:]]
-
-            def bits(sums: Floats) -> Floats:
-                return epilogue(sums, a, tuple(own)).astype(np.float32)
-
-            self._check_numbers(node, own, bits, reach, channels)
-            cuts, sign = _whole_cuts(lambda v: (binarize(bits(v)) > 0)[None], 1, channels, reach)
+            self._check_numbers(node, [i.value for i in node.inputs[2:]], partial(_finished, node), reach, channels)
+            cuts, sign = _whole_cuts(lambda v: (binarize(_finished(node, v)) > 0)[None], 1, channels, reach)
             cuts = cuts[:, 0]
         lanes = self._lanes(node) and bool((sign > 0).all() and np.isfinite(cuts).all())
         start = self._start(node).astype(np.float32)
@@ -281,13 +278,8 @@ class _Lowering:
         if seen is not None and seen.added is not None:
             start = start + seen.added
         lanes = all(self._lanes(op) for op in ops) and sum(map(self._reach, ops)) <= _LANES
-        k = self._add(
-            node,
-            "sum",
-            grid(node.type.shape),
-            output=True,
-            parameters={"initial": start.reshape(-1).astype(np.float32)},
-        )
+        initial = start.reshape(-1).astype(np.float32)
+        k = self._add(node, "sum", grid(node.type.shape), output=True, parameters={"initial": initial})
         for op in ops:
             self._read(op, lanes)
         self._sums[node] = k
@@ -360,7 +352,7 @@ class _Lowering:
             if "residual" in a.slots:  # the sum has it
                 sums = np.clip(sums, *_f32(*a.clamp1)) if "clamp1" in a.slots else sums
             else:
-                sums = epilogue(sums, a, tuple(i.value for i in first.inputs[2:])).astype(np.float32)
+                sums = _finished(first, sums)
             for x in seen.functions:
                 if x is until:
                     break
@@ -380,12 +372,8 @@ class _Lowering:
             "sign": sign, "lowest": (low > high).astype(np.float32), "threshold": _f32(most),
         })  # fmt: skip
         source = self._populations[self._sums[first]].grid
-        window, stride, padding = (1, 1), (1, 1), (0, 0)
-        if seen.pool is not None:
-            window, stride, padding = _window(seen.pool, source, (h, w, c))
-        self._project(
-            self._sums[first], "window", np.zeros(0, np.float32), window=window, stride=stride, padding=padding
-        )
+        window = {"window": (1, 1)} if seen.pool is None else _window(seen.pool, source, (h, w, c))
+        self._project(self._sums[first], "window", np.zeros(0, np.float32), **window)
         if moved:
             self._populations[k].name += " sums"
             self._add(node, "wire", shape, origin=False, steps=steps)
@@ -399,35 +387,25 @@ class _Lowering:
         source, shape = grid(node.inputs[0].type.shape), grid(node.type.shape)
         every = (node.inputs[1].value.reshape(-1) > 0).astype(np.float32) if len(node.inputs) == 2 else _ZERO
         k = self._add(node, "any", shape, parameters={"every": every})
-        window, stride, padding = _window(node, source, shape)
-        self._project(
-            self._bits[node.inputs[0]],
-            "window",
-            np.zeros(0, np.float32),
-            node,
-            window=window,
-            stride=stride,
-            padding=padding,
-        )
+        window = _window(node, source, shape)
+        self._project(self._bits[node.inputs[0]], "window", np.zeros(0, np.float32), node, **window)
         self._bits[node] = k
 
     def _moved(self, node: Node) -> None:
         self._check_size(node, node.type.shape)  # before there is a number of each
         operands = node.inputs if node.op == "concat" else node.inputs[:1]
-        start, numbered = 2, []  # bits beside the moved ones are 1 or -1
-        for x in operands:
-            size = int(np.prod(x.type.shape, dtype=np.int64))
-            numbered.append(np.arange(start, start + size).reshape(1, *x.type.shape))
-            start += size
+        sizes = [math.prod(x.type.shape) for x in operands]
+        starts = list(accumulate(sizes[:-1], initial=2))  # bits beside the moved ones are 1 or -1
+        numbered = [
+            np.arange(start, start + size).reshape(1, *x.type.shape)
+            for x, start, size in zip(operands, starts, sizes, strict=True)
+        ]
         others = [i.value for i in node.inputs[len(operands) :]]
         found = np.asarray(OPS[node.op].reference(*numbered, *others, a=node.attrs)).reshape(-1)
         k = self._add(node, "wire", grid(node.type.shape), parameters={"initial": (found == 1).astype(np.float32)})
-        start = 2
-        for x in operands:
-            size = int(np.prod(x.type.shape, dtype=np.int64))
+        for x, start, size in zip(operands, starts, sizes, strict=True):
             mine = (found >= start) & (found < start + size)
             self._project(self._bits[x], "wires", np.where(mine, found - start, -1).astype(np.int32), node)
-            start += size
         self._bits[node] = k
 
     # -- the encoder ----------------------------------------------------------------------------------------------
@@ -473,9 +451,7 @@ class _Lowering:
         channels = grid(self._neurons(node).shape)[2]
 
         def value(sums: Floats) -> Floats:
-            if conv is None:
-                return sums
-            return epilogue(sums, conv_attrs(conv), tuple(i.value for i in conv.inputs[2:])).astype(np.float32)
+            return sums if conv is None else _finished(conv, sums)
 
         for exponent in range(100, -1, -4):  # operands that are not finite never are
             most = float(2.0**exponent)
@@ -485,6 +461,12 @@ class _Lowering:
             if finite:
                 return (*_cuts(lambda sums: _reached(node, value(sums)), steps, channels, most), most)
         return None
+
+
+def _finished(conv: Node, sums: Floats) -> Floats:
+    """What a convolution makes of its sums."""
+    others = tuple(i.value for i in conv.inputs[2:])
+    return epilogue(sums, conv_attrs(conv), others).astype(np.float32)
 
 
 def _steps_of(node: Node) -> int:
@@ -532,8 +514,8 @@ def _bisected(
     return np.ascontiguousarray(cuts.T.astype(np.float32)), sign
 
 
-def _window(node: Node, source: Shape, target: Shape) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """(window, stride, padding) of a max-pool; no larger than it must be."""
+def _window(node: Node, source: Shape, target: Shape) -> dict[str, Any]:
+    """The projection's window, stride and padding of a max-pool; no larger than it must be."""
     a = node.attrs
     assert isinstance(a, PoolAttrs)
     found = []
@@ -542,5 +524,4 @@ def _window(node: Node, source: Shape, target: Shape) -> tuple[tuple[int, int], 
         pad = min(a.pads[axis], (target[axis] - 1) * stride)  # no window begins later
         kernel = min(a.kernel[axis] - (a.pads[axis] - pad), source[axis] + pad)
         found.append((kernel, stride, pad))
-    kernels, strides, pads = zip(*found, strict=True)
-    return kernels, strides, pads
+    return dict(zip(("window", "stride", "padding"), zip(*found, strict=True), strict=True))
