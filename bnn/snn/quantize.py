@@ -321,13 +321,7 @@ class _Reader:
         return _Value(grid, (part,), bias)
 
     def _add(self, node: Node) -> _Value:
-        return self._sum(node, 1.0)
-
-    def _sub(self, node: Node) -> _Value:
-        return self._sum(node, -1.0)
-
-    def _sum(self, node: Node, sign: float) -> _Value:
-        a, b = node.inputs
+        (a, b), sign = node.inputs, -1.0 if node.op == "sub" else 1.0
         if b.is_constant:
             return self._affine(node, a, np.ones(1), _spread(sign * b.value))
         if a.is_constant:
@@ -337,6 +331,8 @@ class _Reader:
             raise _refused(node, "found a sum of values that are max-pooled, or of different shapes")
         other = other.affine(np.full(1, sign), np.zeros((1, 1, 1)))
         return _Value(one.grid, one.parts + other.parts, one.bias + other.bias)
+
+    _sub = _add
 
     def _mul(self, node: Node) -> _Value:
         a, b = node.inputs
@@ -453,14 +449,6 @@ class _Reader:
         return _Value(out, (dataclasses.replace(part, layer=self.add(layer)),), value.bias)
 
     def _avg_pool(self, node: Node) -> _Value:
-        return self._summed(node, 1.0)
-
-    def _sum_pool(self, node: Node) -> _Value:
-        assert isinstance(node.attrs, PoolAttrs)
-        return self._summed(node, float(np.prod(node.attrs.kernel)))
-
-    def _summed(self, node: Node, taps: float) -> _Value:
-        """``taps``: what a window of ones gives."""
         assert isinstance(node.attrs, PoolAttrs)
         value = self.values[node.inputs[0]]
         part = value.plain
@@ -471,8 +459,11 @@ class _Reader:
         if value.bias.shape[:2] != (1, 1):
             raise _refused(node, "found average pooling of an input with an offset per pixel")
         size = float(np.prod(node.attrs.kernel))
+        taps = size if node.op == "sum_pool" else 1.0  # what a window of ones gives
         pooled = dataclasses.replace(part, pool=node.attrs, scale=part.scale * (taps / size))
         return _Value(_grid(node.type.shape), (pooled,), value.bias * taps)
+
+    _sum_pool = _avg_pool
 
     # -- whole numbers ----------------------------------------------------------------------------------------------
 
