@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -177,9 +177,7 @@ def _command(
     sys.exit(0 if result.check.ok else 1)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    console.run(_command, "demo", arguments)
+main = partial(console.run, _command, "demo")
 
 
 if __name__ == "__main__":

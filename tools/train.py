@@ -17,55 +17,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 from rich.console import Console
 
 from training import fit
-from training.console import ConsoleProgress, minutes, run
+from training.console import FOLDER, JSON, OVERWRITE, RESUME, ConsoleProgress, how_to_go_on, minutes, run, settings_of
 from training.fit import Settings
 from training.workers import Workers
 
 
-def _settings(context: click.Context, options: dict[str, Any]) -> Settings:
-    """Settings from the options; when resuming, those not given come from the checkpoint."""
-    if not context.params["resume"]:
-        for name in ("dataset", "network"):
-            if options[name] is None:
-                raise click.UsageError(f"Missing option '--{name}'.")
-        return Settings(**options)
-    stored = dataclasses.asdict(fit.stored_settings(options["out"]))
-    source = click.core.ParameterSource
-    given = {
-        name: value
-        for name, value in options.items()
-        if context.get_parameter_source(name) not in (source.DEFAULT, source.DEFAULT_MAP)
-    }
-    return Settings.from_json({**stored, **given})
-
-
-def _how_to_go_on(out: Path) -> str:
-    if not fit.can_resume(out):
-        return " before anything was saved"
-    command = shlex.join(["python", sys.argv[0], "--out", str(out), "--resume"])
-    return f"; finished epochs are saved, go on with: {command}"
-
-
 def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for every setting."""
-    folder = click.Path(file_okay=False, path_type=Path)
     for field in reversed(dataclasses.fields(Settings)):
         choices = field.metadata.get("choices")
         default = None if field.default is dataclasses.MISSING else field.default
         command = click.option(
             "--" + field.name.replace("_", "-"),
-            type=click.Choice(choices) if choices else folder if "Path" in str(field.type) else None,
+            type=click.Choice(choices) if choices else FOLDER if "Path" in str(field.type) else None,
             default=default,
             show_default=not isinstance(default, bool | None),
             is_flag=isinstance(default, bool),
@@ -77,21 +51,21 @@ def _setting_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(help="Train a binarized network and export it for the compiler.")
 @_setting_options
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, with its settings.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
-@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+@RESUME
+@OVERWRITE
+@JSON
 @click.pass_context
-def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: bool, **options: Any) -> None:
-    if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite exclude each other.")
+def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: bool, **_: Any) -> None:
+    settings = settings_of(context, fit.stored_settings, Settings, "dataset", "network")
     started = time.perf_counter()
     if Workers.from_environment().number:
-        return fit.follow(_settings(context, options), resume=resume, overwrite=overwrite)
+        return fit.follow(settings, resume=resume, overwrite=overwrite)
     try:
         with ConsoleProgress(Console(stderr=True)) as progress:
-            result = fit.train(_settings(context, options), progress, resume=resume, overwrite=overwrite)
+            result = fit.train(settings, progress, resume=resume, overwrite=overwrite)
     except KeyboardInterrupt:
-        print(f"\ntrain: interrupted{_how_to_go_on(options['out'])}", file=sys.stderr)
+        saved = fit.can_resume(settings.out)
+        print(f"\ntrain: interrupted{how_to_go_on(settings.out, 'epochs', saved)}", file=sys.stderr)
         sys.exit(130)
     seconds = time.perf_counter() - started
     if as_json:
@@ -107,9 +81,7 @@ def _command(context: click.Context, /, resume: bool, overwrite: bool, as_json: 
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 2 (wrong use or bad input) or 130 (interrupted)."""
-    run(_command, "train", arguments)
+main = partial(run, _command, "train")
 
 
 if __name__ == "__main__":

@@ -9,41 +9,34 @@ and figures).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import click
 
 from training import datasets, online
-from training.console import run
+from training.console import FOLDER, JSON, OVERWRITE, number, run
 from training.online import Interval, Settings
-
-DEFAULTS = {x.name: x.default for x in dataclasses.fields(Settings)}
-FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def _number(name: str, kind: Any, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option(f"--{name}", type=kind, default=DEFAULTS[name], show_default=True, help=help)
 
 
 @click.command(help="Train two layers of spiking neurons image by image, by feedback through random weights.")
 @click.option("--dataset", type=click.Choice(list(datasets.DATASETS)), required=True, help="What to learn.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the files.")
 @click.option("--data", type=FOLDER, help="Folder with the data set's files, if unusual.")
-@_number("hidden", click.IntRange(1, 10000), "Neurons of the first layer.")
-@_number("images", click.IntRange(min=1), "To learn from, again and again if the data set has fewer.")
-@_number("steps", click.IntRange(min=1), "For which an image is shown.")
-@_number("taught", click.IntRange(min=1), "Of these the last, in which the target is given.")
-@_number("rate", click.FloatRange(0, 1), "Of learning.")
-@_number("margin", click.FloatRange(0, 10), "By which the right class must lead, or the image is learned from.")
-@_number("every", click.IntRange(min=1), "Images between two reports.")
-@_number("seed", click.IntRange(0, 2**32 - 1), "Of weights and order.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
-@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+@number(Settings, "hidden", click.IntRange(1, 10000), "Neurons of the first layer.")
+@number(Settings, "images", click.IntRange(min=1), "To learn from, again and again if the data set has fewer.")
+@number(Settings, "steps", click.IntRange(min=1), "For which an image is shown.")
+@number(Settings, "taught", click.IntRange(min=1), "Of these the last, in which the target is given.")
+@number(Settings, "rate", click.FloatRange(0, 1), "Of learning.")
+@number(
+    Settings, "margin", click.FloatRange(0, 10), "By which the right class must lead, or the image is learned from."
+)
+@number(Settings, "every", click.IntRange(min=1), "Images between two reports.")
+@number(Settings, "seed", click.IntRange(0, 2**32 - 1), "Of weights and order.")
+@OVERWRITE
+@JSON
 def _command(overwrite: bool, as_json: bool, **options: Any) -> None:
     settings = Settings(**options)
 
@@ -68,9 +61,7 @@ def _command(overwrite: bool, as_json: bool, **options: Any) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 2 (wrong use or bad input) or 130 (interrupted)."""
-    run(_command, "train_online", arguments)
+main = partial(run, _command, "train_online")
 
 
 if __name__ == "__main__":

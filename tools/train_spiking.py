@@ -36,7 +36,7 @@ import io
 import json
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ import numpy as np
 import bnn
 from bnn.runtime.files import replacing
 from training import UserError, datasets
-from training.console import run
+from training.console import FOLDER, JSON, run
 
 try:
     import nir
@@ -275,9 +275,9 @@ RATE = click.FloatRange(0, 1, min_open=True)
 
 
 @click.command(help="Train a network of spiking neurons in snnTorch and export it as NIR.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the files.")
 @click.option("--dataset", type=click.Choice(list(datasets.DATASETS)), default="fashion-mnist", show_default=True)
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder with the data set's files.")
+@click.option("--data", type=FOLDER, help="Folder with the data set's files.")
 @click.option(
     "--network",
     "name",
@@ -300,7 +300,7 @@ RATE = click.FloatRange(0, 1, min_open=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
 @click.option("--images", type=click.IntRange(min=1), default=200, show_default=True, help="Test images in test.npz.")
 @click.option("--overwrite", is_flag=True, help="Replace the files in --out.")
-@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+@JSON
 def _command(
     out: Path, dataset: str, data: Path | None, name: str, images: int, overwrite: bool, as_json: bool, **settings: Any
 ) -> None:
@@ -333,9 +333,7 @@ def _command(
         sys.exit(1)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (something differs), 2 (wrong use or bad input) or 130 (interrupted)."""
-    run(_command, "train_spiking", arguments)
+main = partial(run, _command, "train_spiking")  # exits with 1 where something differs, too
 
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from training import UserError, datasets
-from training.console import run
+from training.console import FOLDER, JSON, run
 
 try:
     import onnxscript  # noqa: F401  (what PyTorch exports with; it would ask for it last of all)
@@ -120,13 +120,13 @@ RATE = click.FloatRange(0, 10, min_open=True, max_open=True)
 
 
 @click.command(help="Train a binarized network in PyTorch on the digits and export it for the compiler.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the files.")
 @click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=2), default=64, show_default=True)
 @click.option("--learning-rate", type=RATE, default=0.01, show_default=True, help="Adam's, at the start.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace the files in --out.")
-@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+@JSON
 def _command(out: Path, overwrite: bool, as_json: bool, **settings: Any) -> None:
     weights, exported = out / "model.pt", out / "model.onnx"
     if weights.exists() and not overwrite:
@@ -143,9 +143,7 @@ def _command(out: Path, overwrite: bool, as_json: bool, **settings: Any) -> None
     print(f"test accuracy {found:.2%}; written to {out}: {weights.name}, {exported.name}")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0, 2 (wrong use or bad input) or 130 (interrupted)."""
-    run(_command, "train_torch", arguments)
+main = partial(run, _command, "train_torch")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands show, and how those that train end."""
+"""Options that commands share, what they show, and how those that train end."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +19,43 @@ from rich.table import Table
 
 from bnn.errors import BnnError
 from training import UserError, fit
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
+JSON = click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+RESUME = click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out, with its settings.")
+
+
+def number(
+    settings: type[Any], name: str, kind: Any, help: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for a setting that has a default."""
+    return click.option(f"--{name}", type=kind, default=getattr(settings, name), show_default=True, help=help)
+
+
+def settings_of(context: click.Context, stored: Callable[[Path], Any], kind: type[Any], *required: str) -> Any:
+    """Settings of a command with RESUME and OVERWRITE, from its other options; when resuming, those not given come from
+    the checkpoint, of which ``stored`` has the settings."""
+    switches = ("resume", "overwrite", "as_json")
+    options = {name: value for name, value in context.params.items() if name not in switches}
+    if not context.params["resume"]:
+        for name in required:
+            if options[name] is None:
+                raise click.UsageError(f"Missing option '--{name}'.")
+        return kind(**options)
+    if context.params["overwrite"]:
+        raise click.UsageError("--resume and --overwrite exclude each other.")
+    default = click.core.ParameterSource.DEFAULT
+    given = {name: value for name, value in options.items() if context.get_parameter_source(name) != default}
+    return kind.from_json({**dataclasses.asdict(stored(options["out"])), **given})
+
+
+def how_to_go_on(out: Path, parts: str, saved: bool) -> str:
+    """The end of the message of a command that was interrupted; ``parts`` of a run that are saved when they end."""
+    if not saved:
+        return " before anything was saved"
+    command = shlex.join(["python", sys.argv[0], "--out", str(out), "--resume"])
+    return f"; finished {parts} are saved, go on with: {command}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> None:
@@ -98,7 +138,7 @@ class ConsoleProgress(fit.Progress):
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> Any:
+def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> Any:
     """Run a command; exits with 2 and one line on stderr for wrong use or bad input, with 130 when interrupted."""
     try:
         return command.main(arguments, prog_name=name, standalone_mode=False)
