@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -374,7 +375,7 @@ def _finish(
     if not plain or not (floats or corrections):
         function = "bnn_mcu_finish" if floats or corrections else "bnn_mcu_finish_sums"
         source = values if floats or corrections else sums
-        name = epilogue or program.struct("bnn_epilogue", "epilogue", _no_epilogue(), 44)
+        name = epilogue or program.struct("bnn_epilogue", "epilogue", _NO_EPILOGUE, 44)
         lines.append(program.call(function, finished, source, f"&{name}", residual, out.width, out.channels) + ";")
         program.layer.finished = out.height * pixels
     elif finished != values:
@@ -395,8 +396,7 @@ def _requantizer(program: Program, multiplier: Array, shift: Array, limits: Sequ
     return "&" + program.struct("bnn_requantizer", "requantizer", text, 2 * WORD + 16)
 
 
-def _no_epilogue() -> str:
-    return "{NULL, NULL, NULL, NULL, NULL, 0.0f, 0.0f, 0.0f, 0.0f, 0, 0}"
+_NO_EPILOGUE = "{NULL, NULL, NULL, NULL, NULL, 0.0f, 0.0f, 0.0f, 0.0f, 0, 0}"
 
 
 def _epilogue(program: Program, node: Node) -> str | None:
@@ -473,10 +473,23 @@ def _iconv2d(program: Program, node: Node) -> None:
     _finish(program, node, 1, limits, run, outputs * WORD if limits else 0, out.words, fractions)
 
 
+def _finish_groups(
+    program: Program, node: Node, window: _Window, function: str, descriptors: Sequence[str], memory: int = 0
+) -> None:
+    """The rows of a convolution by a function of each group's descriptor, which may take memory for windows."""
+    _clear_halo(program, node)
+
+    def run(group: int, pointer: str, scratch: int | None) -> str:
+        source = program.at(node.inputs[0], window.first + group * window.channels)
+        more = () if scratch is None else (program.behind("uint8_t", scratch),)
+        return program.call(function, f"&{descriptors[group]}", "row", source, pointer, *more)
+
+    _finish(program, node, len(descriptors), False, run, memory, 0)
+
+
 def _qconv2d(program: Program, node: Node) -> None:
     """Weights are int8; a byte counts from its channel's zero, which padding has."""
-    a, x_node = conv_attrs(node), node.inputs[0]
-    x, out = program.view(x_node), program.view(node)
+    a, x, out = conv_attrs(node), program.view(node.inputs[0]), program.view(node)
     window = _Window(x, node)
     weights = node.inputs[1].value
     zeros = node.inputs[a.operand("zeros")].value.astype(np.int64).reshape(a.groups, 1, 1, 1, -1)
@@ -514,19 +527,12 @@ def _qconv2d(program: Program, node: Node) -> None:
         places = (_from(of_weights, g * weights.size // groups), _from(of_table, g * table[0].size))
         text = f"{{{', '.join(places)}, {rest}}}"
         descriptors.append(program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES))
-    _clear_halo(program, node)
-
-    def run(group: int, pointer: str, scratch: int | None) -> str:
-        source = program.at(x_node, window.first + group * window.channels)
-        memory = () if scratch is None else (program.behind("uint8_t", scratch),)
-        return program.call(f"bnn_mcu_{kind}", f"&{descriptors[group]}", "row", source, pointer, *memory)
-
-    _finish(program, node, groups, False, run, 2 * -(-elements // GROUP_OF_BYTES) * GROUP_OF_BYTES if pairs else 0, 0)
+    memory = 2 * -(-elements // GROUP_OF_BYTES) * GROUP_OF_BYTES if pairs else 0
+    _finish_groups(program, node, window, f"bnn_mcu_{kind}", descriptors, memory)
 
 
 def _conv2d(program: Program, node: Node) -> None:
-    a, x_node = conv_attrs(node), node.inputs[0]
-    x, out = program.view(x_node), program.view(node)
+    a, x, out = conv_attrs(node), program.view(node.inputs[0]), program.view(node)
     window = _Window(x, node)
     filters = node.inputs[1].value.astype(np.float32)
     depthwise = a.groups > 1 and filters.shape[3] == 1 and window.outputs == 1
@@ -546,14 +552,8 @@ def _conv2d(program: Program, node: Node) -> None:
         program.struct("bnn_mcu_floats", "", f"{{{_from(name, g * weights[0].size)}, {shape}}}", WORD + SHAPE_BYTES)
         for g in range(groups)
     ]
-    _clear_halo(program, node)
     function = "bnn_mcu_depthwise_floats" if depthwise else "bnn_mcu_conv_floats"
-
-    def run(group: int, pointer: str, scratch: int | None) -> str:
-        source = program.at(x_node, window.first + group * window.channels)
-        return program.call(function, f"&{descriptors[group]}", "row", source, pointer)
-
-    _finish(program, node, groups, False, run, 0, 0)
+    _finish_groups(program, node, window, function, descriptors)
 
 
 # -- pools -------------------------------------------------------------------------------------------------------------
@@ -652,8 +652,7 @@ def _elementwise(program: Program, node: Node) -> None:
     fields = {name: getattr(node.attrs, name) for name in getattr(node.attrs, "__dataclass_fields__", {})}
     texts = {name: number(v) if isinstance(v, float) else v for name, v in fields.items()}
     text = OPS[node.op].c.format(**texts)
-    for function in _functions_in(text):
-        program.functions.add(function)
+    program.functions.update(re.findall(r"\b(bnn_\w+)\(", text))
     _clear_halo(program, node)
     if "(out, in, n" in text:
         x = program.view(node.inputs[0])
@@ -671,12 +670,6 @@ def _elementwise(program: Program, node: Node) -> None:
         _rows(program, rows, call)
         return
     _loops(program, node, out, text)
-
-
-def _functions_in(text: str) -> list[str]:
-    import re
-
-    return re.findall(r"\b(bnn_\w+)\(", text)
 
 
 def _loops(program: Program, node: Node, out: View, text: str) -> None:
