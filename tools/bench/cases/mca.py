@@ -44,7 +44,7 @@ class Family(NamedTuple):
 FAMILIES = {
     "avx512": Family("x86/avx512.c", _X86, ("znver4",), r"vpopcntd\b.*%zmm", 512),
     "avx512bw": Family("x86/avx512bw.c", _X86, ("skylake-avx512",), r"vpshufb\b.*%zmm", 512),
-    "avx2": Family("x86/avx2.c", _X86, ("haswell", "skylake-avx512", "znver2"), r"vpshufb\b.*%ymm", 256),
+    "avx2": Family("x86/avx2.c", _X86, ("haswell", "skylake-avx512", "znver2"), r"vpshufb\b.*%ymm", 256, r"vpaddb\b"),
     "neon": Family("simd/simd.c", _ARM, _ARM_PROCESSORS, r"cnt\b.*16b", 128),
     "neon, rest of segments": Family("simd/simd.c", _ARM, _ARM_PROCESSORS, r"cnt\b.*16b", 128, r"ld1r|dup"),
 }
