@@ -77,7 +77,7 @@ class Settings:
     seed: int = 1
 
     def check(self) -> None:
-        """Raise TrainingError naming the first setting that is out of range."""
+        """Raise TrainingError naming the first setting that is out of range, or NetworkError."""
         most = networks.MOST_LEVELS
         levels = (2 <= self.levels <= most, f"2 to {most} with the activation 'qcfs'")
         if self.activation != "qcfs":
@@ -98,6 +98,7 @@ class Settings:
         for name, good, expected in rules:
             if not good:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+        networks.check_variant(self.network, self.variant)
 
     @property
     def variant(self) -> networks.Variant:
