@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compares functions of csrc/mcu/conv.h, pool.h and requantize.h with naive computations, on random layers in memory of exactly
- * the size that they need.  SEED and CASES are macros; exit status 0: equal.  Prints a checksum of all that was
+/* Compares functions of csrc/mcu/conv.h, pool.h and requantize.h with naive computations, on random layers in memory of
+ * exactly the size that they need.  SEED and CASES are macros; exit status 0: equal.  Prints a checksum of all that was
  * written: it is the same everywhere: no expression draws two random numbers in an order that compilers choose. */
 #include "../kernels/random.h"
 #include "mcu/conv.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instructions that csrc/mcu's functions take for typical layers: lines of a name and a count.  One row of each layer is
- * also computed for 100 random images: if they do not all take the same number, the program fails.  Limits of bytes are
- * branches. */
+ * also computed for 100 random images: if they do not all take the same number, the program fails.  Requantization may
+ * take others, because it branches where it limits a byte. */
 #include "mcu/conv.h"
 #include "mcu/pool.h"
 #include "mcu/requantize.h"

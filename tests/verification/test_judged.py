@@ -119,8 +119,8 @@ def test_what_rounds_before_a_layer_excuses_nothing_in_it(rng: np.random.Generat
 
 
 def test_bits_that_rounding_could_turn_but_hardly_does(rng: np.random.Generator) -> None:
-    """The bound of a long sum counts rounding always one way.  A bit within it that is far
-    from its threshold was not turned by rounding."""
+    """The bound of a long sum assumes that all rounding goes one way; a bit far from its threshold, though within the
+    bound, was not turned by rounding."""
     h = onnx.helper
     steps = [("MatMul", "x", "w1", "a"), ("Add", "a", "b1", "b"), ("Sign", "b", None, "c"), ("MatMul", "c", "w2", "y")]
     nodes = [h.make_node(op, [i for i in (x, w) if i], [out], name=out) for op, x, w, out in steps]

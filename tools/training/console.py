@@ -34,8 +34,8 @@ def number(
 
 
 def settings_of(context: click.Context, stored: Callable[[Path], Any], kind: type[Any], *required: str) -> Any:
-    """Settings of a command with RESUME and OVERWRITE, from its other options; when resuming, those not given come from
-    the checkpoint, of which ``stored`` has the settings."""
+    """Settings of a command with RESUME and OVERWRITE, from its other options.  When it resumes, options that were not
+    given come from the checkpoint, whose settings ``stored`` reads."""
     switches = ("resume", "overwrite", "as_json")
     options = {name: value for name, value in context.params.items() if name not in switches}
     if not context.params["resume"]:

@@ -504,12 +504,13 @@ def _qconv2d(program: Program, node: Node) -> None:
     depthwise = a.groups > 1 and weights.shape[3] == window.outputs == 1
     groups = 1 if depthwise else a.groups
     pairs = out.width > 1 and not depthwise
-    kind = "depthwise_int8" if depthwise else "int8_pairs" if pairs else "int8_sums"
+    function, way = ("int8_pairs", "any") if pairs else ("int8_sums", "single")
     if depthwise:
+        function, way = "depthwise_int8", "depthwise"
         window.outputs = window.length = out.channels
     table = np.moveaxis((table[:1] if one else table).reshape(-1, groups, window.outputs), 1, 0)
     _count(program, out, "int8", weights[0].size, weights[0].size)
-    program.layer.way = {"depthwise_int8": "depthwise", "int8_sums": "single"}.get(kind, "any")
+    program.layer.way = way
     elements = 0
     if depthwise:
         weights = np.moveaxis(weights, 0, 2)  # (kh, kw, O, 1)
@@ -528,7 +529,7 @@ def _qconv2d(program: Program, node: Node) -> None:
         text = f"{{{', '.join(places)}, {rest}}}"
         descriptors.append(program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES))
     memory = 2 * -(-elements // GROUP_OF_BYTES) * GROUP_OF_BYTES if pairs else 0
-    _finish_groups(program, node, window, f"bnn_mcu_{kind}", descriptors, memory)
+    _finish_groups(program, node, window, f"bnn_mcu_{function}", descriptors, memory)
 
 
 def _conv2d(program: Program, node: Node) -> None:

@@ -181,7 +181,7 @@ def test_zeros_of_quotients_and_of_constants(zero: int) -> None:
 
 
 def test_a_function_calls_another_overload() -> None:
-    """Which is no circle.  (ONNX Runtime has no overloads, so it runs what they say.)"""
+    """This is not recursion.  ONNX Runtime knows no overloads, so it runs a model without functions."""
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     inner = helper.make_node("f", ["x"], ["y"], domain="own", overload="inner")
     functions = [
