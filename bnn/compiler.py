@@ -20,7 +20,7 @@ from ._types import Array
 from .calibration import calibrate as quantize
 from .emit.c import write as c
 from .emit.c.interface import CSummary, EmitLimits, EmitOptions, Vectors
-from .emit.c.program import ALIGNMENT, identifier
+from .emit.c.program import identifier
 from .emit.nir.proof import random_inputs
 from .emit.nir.write import NirSummary, digest, emit
 from .errors import CompileError, CompileWarning, InputError
@@ -34,13 +34,14 @@ from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
 from .passes.explain import with_hints
-from .passes.plan_arena import ArenaMemory, plan_arena
+from .passes.interleave_rows import interleave_rows
 from .runtime import Model, TensorInfo
 from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
 from .runtime.model import opened_model
 from .runtime.use import Preprocessing, Use, check_labels, check_metadata, check_preprocessing
 
+_ROWS_IN_TURN = 0.95  # of the memory, at most: each row of a chain costs some instructions
 _CLASSES = ("labels", "classes", "class_names", "names")  # keys of metadata that name the classes
 _LONGEST = 2**16  # characters of a source's metadata; longer ones are not kept
 _OF_PIXELS = (1 / 255, 1 / 127.5)  # factors by which networks scale pixels
@@ -281,10 +282,19 @@ def emit_c(
         for what, value in (("max_ram", max_ram), ("max_flash", max_flash), ("max_instructions", max_instructions))
     ))  # fmt: skip
     data = opened.to_bytes()
-    graph = plan_arena(c.last_values(decode(data), output), ArenaMemory(ALIGNMENT))
-    spec.verify(graph, Level.RUNTIME, "plan_arena")
+    graph = c.last_values(decode(data), output)
     images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
-    summary, files = c.emit(graph, options, digest(data), _test_vectors(data, graph, options, images))
+    tested = _test_vectors(data, graph, options, images)
+
+    def emitted(plan: Graph) -> tuple[CSummary, dict[str, str]]:
+        spec.verify(plan, Level.RUNTIME, "interleave_rows")
+        return c.emit(plan, options, digest(data), tested)
+
+    summary, files = emitted(interleave_rows(graph, chains=()))
+    if not trace:  # which has the values of every layer
+        rows_in_turn, other_files = emitted(interleave_rows(graph))
+        if rows_in_turn.arena < _ROWS_IN_TURN * summary.arena:
+            summary, files = rows_in_turn, other_files
     c.check_limits(summary, target, limits)
     contents = {os.path.join(folder, file): text.encode() for file, text in files.items()}
     _check_own(contents)

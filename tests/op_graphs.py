@@ -131,9 +131,11 @@ def one_op(rng: Rng, name: str, table: dict[str, Maker]) -> Graph:
     return plan([x], [last], rng)
 
 
-def network(rng: Rng, length: int) -> Graph:
-    """A chain of random ops on one image, with halos that reused memory has dirtied; two outputs."""
-    x = input_node("x", random_shape(rng))
+def network(rng: Rng, length: int, *, tall: bool = False) -> Graph:
+    """A chain of random ops on one image, with halos that reused memory has dirtied; two outputs.  tall: an image of
+    many rows."""
+    shape = random_shape(rng)
+    x = input_node("x", (int(rng.integers(12, 30)), *shape[1:]) if tall else shape)
     value: Node = x
     for _ in range(length):
         table = {DType.f32: FLOAT_OPS, DType.b1: BIT_OPS, DType.u8: BYTE_OPS}[value.type.dtype]
@@ -142,7 +144,7 @@ def network(rng: Rng, length: int) -> Graph:
         made = table[names[int(rng.integers(len(names)))]](rng, value)
         if table is BYTE_OPS and made.type.dtype is DType.f32:  # any floats, or large ones
             made = make("round", make("clamp", made, attrs=ClampAttrs(-100.0, 100.0)), attrs=RoundAttrs(0))
-        small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < 4000
+        small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < (16000 if tall else 4000)
         finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]
         value = made if small and finite else value
     if value.type.dtype is DType.u8:

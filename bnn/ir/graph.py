@@ -144,7 +144,7 @@ class Halo:
         return Halo(*map(max, astuple(self), astuple(other)))
 
     def __bool__(self) -> bool:
-        return any(astuple(self))
+        return self != Halo()
 
 
 class Storage(enum.Enum):
@@ -168,12 +168,34 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """When an op of a chain computes its rows: row r in tick ``first + every * r``.
+
+    ``kept``: the rows of its value that there are at once, the last of which is the newest, those of the halo included;
+    0: the value is whole in memory.  In every tick in which a row would be due, before the image's first and behind its
+    last one too, the rows move up by one.  ``at_once``: the one row that is kept is read in the tick that computes it,
+    and not needed after it.
+    """
+
+    first: int
+    every: int
+    kept: int = 0
+    at_once: bool = False
+
+    def newer(self, reader: Turn) -> int:
+        """When the reader computes a row, the rows that there are by then behind the first one of its own rows, which
+        is row ``reader.every / self.every * r`` for its row r."""
+        return (reader.first - self.first) // self.every
+
+
+@dataclass(frozen=True)
 class Graph:
     """Inputs and outputs; everything else follows from them.
 
     ``channels_first``: the source's own images are (C, H, W).  ``use``: what a file says of its use, as text.
 
-    ``schedule`` and ``placements`` are empty until the passes that make them have run (level RUNTIME).
+    ``schedule`` and ``placements`` are empty until the passes that make them have run (level RUNTIME).  ``chains``, of
+    firmware alone: ops that follow each other in the schedule and compute their rows in turn.
     """
 
     inputs: tuple[Node, ...]
@@ -184,6 +206,7 @@ class Graph:
     arena_bytes: int = 0
     channels_first: bool = False
     use: str = ""
+    chains: tuple[Mapping[Node, Turn], ...] = ()
 
     def nodes(self) -> list[Node]:
         """Every node that an output or an input needs, operands before users."""
@@ -202,14 +225,26 @@ class Graph:
         """Number of uses, graph outputs included."""
         return Counter([*self.outputs, *(i for node in self.nodes() for i in node.inputs)])
 
-    def last_reads(self) -> dict[Node, int]:
-        """For each value the number of the last op in the schedule that reads it, or makes it.  What a passed value is
-        made of is read until the next op has run; the network's outputs are needed until its end."""
+    def lives(self) -> dict[Node, tuple[int, int]]:
+        """For each value the numbers of the first and of the last op in the schedule while it is needed.  What a passed
+        value is made of is read until the next op has run; what the ops of a chain read or make is needed until all of
+        them have; the network's outputs are needed until its end."""
+        number = {node: i for i, node in enumerate(self.schedule)}
+        first = dict(number)
+        until = {node: i + (self.placements[node].storage is Storage.PASSED) for node, i in number.items()}
+        for chain in self.chains:
+            first |= dict.fromkeys(chain, min(number[node] for node in chain))
+            until |= dict.fromkeys(chain, max(number[node] for node in chain))
         last: dict[Node, int] = {}
-        for number, node in enumerate(self.schedule):
-            until = number + (self.placements[node].storage is Storage.PASSED)
-            last |= dict.fromkeys((node, *node.inputs), until)
-        return last | dict.fromkeys(self.outputs, len(self.schedule))
+        for node in self.schedule:
+            last |= dict.fromkeys((node, *node.inputs), until[node])
+        last |= dict.fromkeys(self.outputs, len(self.schedule))
+        lives = {node: (first.get(node, 0), end) for node, end in last.items()}
+        for chain in self.chains:
+            for reader in chain:
+                at_once = [i for i in reader.inputs if i in chain and chain[i].at_once]
+                lives |= {operand: (number[operand], number[reader]) for operand in at_once}
+        return lives
 
     def mapped(self, new: Mapping[Node, Node]) -> Graph:
         """The graph with its nodes replaced, without a schedule or a memory plan."""

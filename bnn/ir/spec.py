@@ -184,13 +184,14 @@ def _verify_plan(graph: Graph, after: str) -> None:
             if not takers or place.halo or uses[node] != 1:
                 raise VerifierError(f"after {after}: '{node.name}' is passed, but no op after it takes its rows")
         if place.storage is Storage.ARENA:
-            live.append((place.offset, place.offset + place.bytes, position[node], node))
-    last = graph.last_reads()
-    for i, (start, end, _, node) in enumerate(live):
-        until, place = last[node], graph.placements[node]
+            live.append((place.offset, place.offset + place.bytes, node))
+    lives = graph.lives()
+    for i, (start, end, node) in enumerate(live):
+        (begin, until), place = lives[node], graph.placements[node]
         if end > graph.arena_bytes:
             raise VerifierError(f"after {after}: '{node.name}' ends past the arena's {graph.arena_bytes} bytes")
-        for other_start, other_end, made, other in live[i + 1 :]:  # all made later
-            over = made == until and node in replaced(other) and graph.placements[other] == place
-            if start < other_end and other_start < end and made <= until and not over:
+        for other_start, other_end, other in live[i + 1 :]:
+            made, last = lives[other]
+            over = position[other] == until and node in replaced(other) and graph.placements[other] == place
+            if start < other_end and other_start < end and made <= until and begin <= last and not over:
                 raise VerifierError(f"after {after}: '{node.name}' and '{other.name}' overlap in the arena")

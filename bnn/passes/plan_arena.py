@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,28 +15,13 @@ from ..file.container import ALIGNMENT, aligned
 from ..ir.graph import DType, Graph, Node, Placement, Storage
 from ..ir.ops import replaced, rows_at_once, takes_rows
 
-
-@dataclass(frozen=True)
-class ArenaMemory:
-    """What a plan is for.
-
-    ``alignment``: of the values, in bytes.  ``fewest_pixels``, ``least_bytes``: of a value that is passed.  ``band``:
-    bytes that there always are for passed rows, in a memory of their own; None: rows lie in the arena, at the offset of
-    the passed value.
-    """
-
-    alignment: int = ALIGNMENT
-    fewest_pixels: int = 0
-    least_bytes: int = 0
-    band: int | None = None
-
-
-# Convolutions of smaller images are faster on several images at once; a smaller value is in the nearest cache, and each
+# A convolution of fewer pixels is faster on several images at once; a smaller value is in the nearest cache, and each
 # band costs a call.
-RUNTIME = ArenaMemory(fewest_pixels=128, least_bytes=16384, band=2048)
+FEWEST_PIXELS, LEAST_BYTES = 128, 16384
+BAND = 2048  # bytes that there always are for passed rows, beside the arena
 
 
-def plan_arena(graph: Graph, memory: ArenaMemory = RUNTIME) -> Graph:
+def plan_arena(graph: Graph) -> Graph:
     """Precondition: scheduled.  Postcondition: every arena value has an offset, those alive together do not overlap,
     and ``arena_bytes`` is the space they need.  A value takes the place of an operand that nothing reads later, where
     its op allows it.  What a convolution gives to an op after it that takes rows is passed, not placed, if that saves
@@ -45,13 +30,12 @@ def plan_arena(graph: Graph, memory: ArenaMemory = RUNTIME) -> Graph:
     passed = [
         n
         for n in passable(graph)
-        if math.prod(n.type.shape[:2]) >= memory.fewest_pixels
-        and physical_bytes(n, graph.placements[n]) >= memory.least_bytes
+        if math.prod(n.type.shape[:2]) >= FEWEST_PIXELS and physical_bytes(n, graph.placements[n]) >= LEAST_BYTES
     ]
-    planned, size = arrange(graph, passed, memory)
+    planned, size = arrange(graph, passed)
     for node in sorted(passed, key=lambda n: planned.placements[n].bytes):
         fewer = [n for n in passed if n is not node]
-        other, other_size = arrange(graph, fewer, memory)
+        other, other_size = arrange(graph, fewer)
         if other_size <= size:
             passed, planned, size = fewer, other, other_size
     return planned
@@ -64,52 +48,54 @@ def passable(graph: Graph) -> list[Node]:
     return [n for n, reader in pairs if takes_rows(reader, n) and uses[n] == 1 and not places[n].halo]
 
 
-def arrange(graph: Graph, passed: Collection[Node], memory: ArenaMemory = RUNTIME) -> tuple[Graph, int]:
+def arrange(graph: Graph, passed: Collection[Node]) -> tuple[Graph, int]:
     """The plan in which these values are passed, and its bytes: of the arena, and of the rows that exist at once.  What
-    a passed value is made of must last until the next op has run.
+    a passed value is made of must last until the next op has run."""
+    placements = {n: replace(place, storage=_storage(place, n in passed)) for n, place in graph.placements.items()}
+    placements = {n: replace(place, bytes=physical_bytes(n, place)) for n, place in placements.items()}
+    planned = placed(replace(graph, placements=placements))
+    pairs = zip(graph.schedule, graph.schedule[1:], strict=False)
+    bands = [placements[n].bytes // n.type.shape[0] * rows_at_once(reader) for n, reader in pairs if n in passed]
+    return planned, planned.arena_bytes + (max(BAND, *bands) if bands else 0)
+
+
+def placed(graph: Graph) -> Graph:
+    """The graph with an offset for every arena value, whose placement has its bytes; and for inputs and outputs their
+    numbers.
 
     Greedy by size, largest first, each at the lowest address that is free for its whole life (the rule of TensorFlow
     Lite's planner): within a few percent of the best on networks of this kind.
     """
-    placements = {n: replace(place, storage=_storage(place, n in passed)) for n, place in graph.placements.items()}
+    places, lives = dict(graph.placements), graph.lives()
     position = {node: i for i, node in enumerate(graph.schedule)}
-    last = replace(graph, placements=placements).last_reads()
-    sizes = {n: physical_bytes(n, place, memory.alignment) for n, place in placements.items()}
-    pairs = zip(graph.schedule, graph.schedule[1:], strict=False)
-    bands = {n: sizes[n] // n.type.shape[0] * rows_at_once(reader) for n, reader in pairs if n in passed}
-    placed: list[tuple[int, int, int, int]] = []  # offset, end, first, last
-    arena = 0
-    members = [n for n in graph.schedule if placements[n].storage is Storage.ARENA]
-    space = sizes
-    if memory.band is None:
-        members = [n for n in graph.schedule if placements[n].storage in (Storage.ARENA, Storage.PASSED)]
-        space = sizes | {n: aligned(band, memory.alignment) for n, band in bands.items()}
+    interleaved = {node for chain in graph.chains for node in chain}
+    members = [n for n in graph.schedule if places[n].storage is Storage.ARENA]
     chains: dict[Node, list[Node]] = {}  # by their last member: values that take each other's place
     for node in members:
         over = (
             o
             for o in replaced(node)
-            if o in chains and last[o] == position[node] and placements[o].halo == placements[node].halo
+            if o in chains and lives[o][1] == position[node] and places[o].halo == places[node].halo
         )
-        taken = None if node in passed else next(over, None)
+        taken = None if node in interleaved else next(over, None)
         chains[node] = [*(chains.pop(taken) if taken is not None else ()), node]
-    for chain in sorted(chains.values(), key=lambda c: (-space[c[0]], position[c[0]])):
-        first, until, size = position[chain[0]], last[chain[-1]], space[chain[0]]
+    taken_places: list[tuple[int, int, int, int]] = []  # offset, end, first, last
+    arena = 0
+    for chain in sorted(chains.values(), key=lambda c: (-places[c[0]].bytes, position[c[0]])):
+        first, until, size = lives[chain[0]][0], lives[chain[-1]][1], places[chain[0]].bytes
         offset = 0
-        for start, end, other_first, other_last in sorted(placed):
+        for start, end, other_first, other_last in sorted(taken_places):
             if other_first <= until and first <= other_last and start < offset + size and offset < end:
                 offset = end
-        placed.append((offset, offset + size, first, until))
+        taken_places.append((offset, offset + size, first, until))
         arena = max(arena, offset + size)
         for node in chain:
-            placements[node] = replace(placements[node], offset=offset)
+            places[node] = replace(places[node], offset=offset)
     for nodes in (graph.inputs, graph.outputs):
         for index, node in enumerate(nodes):
-            if placements[node].storage is not Storage.ARENA:
-                placements[node] = replace(placements[node], offset=index)
-    placements = {n: replace(p, bytes=sizes[n]) for n, p in placements.items()}
-    rows = max(memory.band, *bands.values()) if memory.band is not None and bands else 0
-    return replace(graph, placements=placements, arena_bytes=arena), arena + rows
+            if places[node].storage is not Storage.ARENA:
+                places[node] = replace(places[node], offset=index)
+    return replace(graph, placements=places, arena_bytes=arena)
 
 
 def _storage(place: Placement, passed: bool) -> Storage:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
-from bnn.ir.ops import PoolAttrs
-from bnn.passes.plan_arena import RUNTIME, ArenaMemory
+from bnn.ir.ops import ConvAttrs, PoolAttrs
+
+RUNTIME, FIRMWARE = 64, 8  # alignments
 
 
 def needed(node: Node, graph: Graph) -> int:
@@ -21,21 +22,20 @@ def needed(node: Node, graph: Graph) -> int:
     return (h + halo.top + halo.bottom) * (w + halo.left + halo.right) * pixel
 
 
-def check_plan(graph: Graph, memory: ArenaMemory = RUNTIME) -> None:
+def check_plan(graph: Graph) -> None:
     """Every operand is still whole in the arena when it is read; sizes, alignment and the total are right.
 
     (An op reads before it writes here, so that a value may be over its operand.  A passed value's rows, and what it is
     made of, are read again when the next op has written.)"""
-    unit = memory.alignment
+    unit = RUNTIME
     owner = np.full(graph.arena_bytes, -1, np.int64)
     number = {node: i for i, node in enumerate(graph.schedule)}
     total = 0
-    rows: dict[Node, int] = {}  # bytes of those that are passed, in the arena
 
     def read(operands: Sequence[Node]) -> None:
         for operand in operands:
             at = graph.placements[operand]
-            size = at.bytes if at.storage is Storage.ARENA else rows.get(operand, 0)
+            size = at.bytes if at.storage is Storage.ARENA else 0
             whole = owner[at.offset : at.offset + size] == number.get(operand)
             assert whole.all(), f"{operand.name} was overwritten"
 
@@ -57,14 +57,7 @@ def check_plan(graph: Graph, memory: ArenaMemory = RUNTIME) -> None:
             total += place.bytes
         elif place.storage is Storage.PASSED:
             assert place.bytes == needed(node, graph) and not place.halo
-            assert memory.band is None or place.offset == 0
-            if memory.band is None:
-                attrs = graph.schedule[number[node] + 1].attrs
-                once = attrs.kernel[0] if isinstance(attrs, PoolAttrs) else 1
-                rows[node] = place.bytes // node.type.shape[0] * min(once, node.type.shape[0])
-                assert place.offset % unit == 0 and place.offset + rows[node] <= graph.arena_bytes
-                owner[place.offset : place.offset + rows[node]] = number[node]
-                total += -(-rows[node] // unit) * unit
+            assert place.offset == 0
         else:
             assert place.storage is Storage.OUTPUT and not place.halo and place.bytes == needed(node, graph)
         if before is not None and graph.placements[before].storage is Storage.PASSED:
@@ -76,3 +69,79 @@ def check_plan(graph: Graph, memory: ArenaMemory = RUNTIME) -> None:
         for i, node in enumerate(nodes):
             assert graph.placements[node].storage is storage and graph.placements[node].offset == i
             assert node.type.dtype is DType.f32
+
+
+def window(node: Node, number: int, row: int) -> range:
+    """The rows of an operand that are read for a row of the value, some of which may be outside the image."""
+    if number > 0 or not isinstance(node.attrs, ConvAttrs | PoolAttrs):
+        return range(row, row + 1)
+    stride, top = node.attrs.stride[0], node.attrs.pads[0]
+    kernel, step = node.inputs[1].type.shape[1] if isinstance(node.attrs, ConvAttrs) else node.attrs.kernel[0], 1
+    if isinstance(node.attrs, ConvAttrs):
+        step = node.attrs.dilation[0]
+    return range(row * stride - top, row * stride - top + (kernel - 1) * step + 1, step)
+
+
+def check_rows(graph: Graph) -> None:
+    """Run the schedule, and chains tick by tick, in a simulated arena: every row is there, where the plan says, when it
+    is read."""
+    owner = np.full((graph.arena_bytes, 2), -1, np.int64)  # of each byte: the value and the row
+    number = {node: i for i, node in enumerate(graph.schedule)}
+    newest: dict[Node, int] = {}
+    turns = {node: turn for chain in graph.chains for node, turn in chain.items()}
+
+    def height(node: Node) -> int:
+        return node.type.shape[0] if len(node.type.shape) == 3 else 1
+
+    def size(node: Node) -> int:
+        halo = graph.placements[node].halo
+        return needed(node, graph) // (halo.top + height(node) + halo.bottom)
+
+    def bytes_of(node: Node, row: int) -> slice:
+        place, kept = graph.placements[node], turns[node].kept if node in turns else 0
+        slot = kept - 1 - (newest[node] - row) if kept else place.halo.top + row
+        rows = kept or place.halo.top + height(node) + place.halo.bottom
+        assert 0 <= slot < rows, f"row {row} of {node.name} is not kept"
+        assert place.offset % FIRMWARE == 0 and place.offset + rows * size(node) <= graph.arena_bytes
+        return slice(place.offset + slot * size(node), place.offset + (slot + 1) * size(node))
+
+    def read(node: Node, row: int) -> None:
+        for i, operand in enumerate(node.inputs):
+            if operand not in number or graph.placements[operand].storage is not Storage.ARENA:
+                continue
+            whole = height(operand) != height(node) and not (i == 0 and isinstance(node.attrs, ConvAttrs | PoolAttrs))
+            for q in range(height(operand)) if whole or node not in turns else window(node, i, row):
+                if 0 <= q < height(operand) or isinstance(node.attrs, ConvAttrs):
+                    assert (owner[bytes_of(operand, q)] == (number[operand], q)).all(), f"{operand.name}, row {q}"
+
+    def write(node: Node, rows: range) -> None:
+        if graph.placements[node].storage is Storage.ARENA:
+            for row in rows:
+                owner[bytes_of(node, row)] = (number[node], row)
+
+    chains = {next(iter(chain)): chain for chain in graph.chains}
+    for first in graph.schedule:
+        if first not in turns:
+            read(first, 0)
+            halo = graph.placements[first].halo
+            write(first, range(-halo.top, height(first) + halo.bottom))
+        chain = chains.get(first, {})
+        for node, turn in chain.items():
+            halo = graph.placements[node].halo
+            newest[node] = -1
+            rows = range(-turn.kept, 0) if turn.kept and halo else range(0)
+            write(node, rows if turn.kept else [*range(-halo.top, 0), *range(height(node), height(node) + halo.bottom)])
+        for tick in range(max((turn.first + turn.every * height(n) for n, turn in chain.items()), default=0)):
+            for node, turn in chain.items():
+                row, between = divmod(tick - turn.first, turn.every)
+                if row < 0 or between:
+                    continue
+                if turn.kept:
+                    start, step = graph.placements[node].offset, size(node)
+                    owner[start : start + (turn.kept - 1) * step] = owner[start + step : start + turn.kept * step]
+                    newest[node] = row
+                if row < height(node):
+                    read(node, row)
+                    write(node, range(row, row + 1))
+                elif turn.kept and graph.placements[node].halo.bottom:
+                    write(node, range(row, row + 1))

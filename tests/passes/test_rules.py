@@ -31,7 +31,7 @@ from bnn.ir.spec import verify
 from bnn.passes import PIPELINE, lower
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.explain import explain
-from bnn.passes.plan_arena import ArenaMemory, arrange, physical_bytes, plan_arena
+from bnn.passes.plan_arena import arrange, physical_bytes, plan_arena
 from bnn.passes.schedule import schedule
 
 from .build import bits, bn, channel, conv, dense, graph, pool, quantizer
@@ -478,19 +478,6 @@ def test_a_value_that_is_not_passed(case: dict[str, int]) -> None:
     planned = plan_arena(graph)
     assert planned.placements[conv].storage is Storage.ARENA
     check_plan(planned)
-
-
-@pytest.mark.parametrize("case", [{"size": 10, "filters": 64}, {"filters": 1}], ids=["few pixels", "few bytes"])
-def test_rows_that_are_passed_in_the_arena(case: dict[str, int]) -> None:
-    """Where no other memory is there for them, of a value however small, and of a plan that passed nothing."""
-    graph, conv, pool = pooled(**case)
-    planned = plan_arena(plan_arena(graph), ArenaMemory(alignment=8))
-    places, rows = planned.placements, 2 * conv.type.shape[1] * conv.type.shape[2] * 4
-    assert places[conv].storage is Storage.PASSED
-    assert planned.arena_bytes == places[conv.inputs[0]].bytes + places[pool].bytes + rows
-    check_plan(planned, ArenaMemory(alignment=8))
-    verify(planned, Level.RUNTIME)
-    assert plan_arena(planned).placements[conv].storage is Storage.ARENA
 
 
 def test_a_value_that_would_save_nothing_is_not_passed() -> None:

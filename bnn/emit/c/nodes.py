@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from ..._types import Array
 from ...file.bits import pack, words
-from ...ir.graph import DType, Node, Storage
+from ...ir.graph import DType, Node
 from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, RequantizeAttrs, conv_attrs
 from ...ir.ops.record import replaced
 from .program import WORD, Program, View, number, refuse
@@ -49,6 +50,9 @@ def _clear_halo(program: Program, node: Node) -> None:
     if not view.halo:
         return
     element = view.dtype.element
+    if program.kept(node):
+        program.line(f"memset(memory + {program.graph.placements[node].offset}, 0, {program.bytes(node)});")
+        return
     if not _replaces(program, node):
         program.line(f"memset({program.at(node)}, 0, {view.size});")
         return
@@ -76,41 +80,15 @@ def _replaces(program: Program, node: Node) -> bool:
     return any((places[operand].storage, places[operand].offset) == place for operand in replaced(node))
 
 
-def _is_passed(program: Program, node: Node) -> bool:
-    return program.graph.placements[node].storage is Storage.PASSED
-
-
-def _output(program: Program, node: Node, first: int = 0) -> str:
-    """C: the element ``first`` of a row of the output."""
-    view = program.view(node)
-    if _is_passed(program, node):  # rows from `begin` on
-        band = f"{program.at(node)} + (row - begin) * {view.row}"
-        return f"{band} + {first}" if first else band
-    return _row(program.inside(node), view.row, first)
-
-
 def _rows(program: Program, height: int, *lines: str) -> None:
-    """A loop over the rows of the output; rows that are passed are computed in the next op's loop."""
-    node = program.current
-    if _is_passed(program, node):
-        program.passed = lines
+    """A loop over the rows of the output; that of a chain is the chain's."""
+    if program.current in program.turns:
+        program.layer.row += lines
         return
     program.line(f"for (size_t row = 0; row < {height}; row++) {{")
-    taken = ("const size_t begin = row;", *program.passed) if _is_passed(program, node.inputs[0]) else ()
-    for line in (*taken, *lines):
+    for line in lines:
         program.line(f"    {line}")
     program.line("}")
-
-
-def _data(program: Program, node: Node) -> str:
-    """C: the row of its first input that belongs to a row of the output."""
-    data = node.inputs[0]
-    return program.at(data) if _is_passed(program, data) else _row(program.inside(data), program.view(data).row)
-
-
-def _row(pointer: str, step: int, first: int = 0) -> str:
-    """C: a row of a tensor."""
-    return f"{pointer} + row * {step}" + (f" + {first}" if first else "")
 
 
 # -- convolutions ------------------------------------------------------------------------------------------------------
@@ -119,8 +97,8 @@ def _row(pointer: str, step: int, first: int = 0) -> str:
 class _Window:
     """Where a convolution's windows are: the fields of struct bnn_mcu_shape."""
 
-    def __init__(self, x: View, node: Node) -> None:
-        a, filters = conv_attrs(node), node.inputs[1].type.shape
+    def __init__(self, program: Program, node: Node) -> None:
+        a, filters, x = conv_attrs(node), node.inputs[1].type.shape, program.view(node.inputs[0])
         outputs, self.kh, self.kw = filters[:3]
         self.groups = a.groups
         self.outputs = outputs // a.groups
@@ -128,7 +106,8 @@ class _Window:
         bits = node.op == "bconv2d"
         self.length = words(self.channels) if bits else self.channels  # elements of a tap
         self.taps, self.rows = self.kw, self.kh
-        self.row, self.pixel = a.stride[0] * x.row, a.stride[1] * x.words
+        self.row = 0 if program.kept(node.inputs[0]) else a.stride[0] * x.row
+        self.pixel = a.stride[1] * x.words
         self.window_row, self.tap = a.dilation[0] * x.row, a.dilation[1] * x.words
         self.first = (x.halo.top - a.pads[0]) * x.row + (x.halo.left - a.pads[1]) * x.words
 
@@ -221,7 +200,7 @@ def _corrections_of_bits(node: Node, classes: list[Array]) -> Array:
 def _bconv2d(program: Program, node: Node) -> None:
     a, x_node = conv_attrs(node), node.inputs[0]
     x, out = program.view(x_node), program.view(node)
-    window = _Window(x, node)
+    window = _Window(program, node)
     if window.groups > 1 and window.channels % 32:
         raise refuse(node, f"read groups of {window.channels} channels, which are not whole words")
     limits = "threshold" in a.slots and (window.groups == 1 or window.outputs % 32 == 0)
@@ -324,13 +303,13 @@ def _finish(
     outputs = out.channels // groups
     place = program.reserve(window) if window else None
     if limits:
-        calls = [run(g, _output(program, node, g * group_words), place) + ";" for g in range(groups)]
+        calls = [run(g, program.row(node, g * group_words), place) + ";" for g in range(groups)]
         _rows(program, out.height, *calls)
         return
     pixels = out.width * out.channels
     apart = out.dtype in (DType.b1, DType.u8) or _replaces(program, node)
     row = program.reserve(pixels * WORD) if apart else 0
-    values = program.behind("float", row) if apart else _output(program, node)
+    values = program.behind("float", row) if apart else program.row(node)
     lines = []
     floats = node.op == "conv2d"
     sums = values if floats else f"(int32_t *)(void *)({values})"
@@ -353,7 +332,7 @@ def _finish(
         if node.op == "bconv2d":  # their biases are beside the table of corrections, whose numbers have 16 bits
             function += "_bits"
             numbers.append(program.table("int32_t", "biases", node.inputs[a.operand("bias")].value))
-        arguments = (_output(program, node), *numbers, requantizer, out.width, out.channels)
+        arguments = (program.row(node), *numbers, requantizer, out.width, out.channels)
         program.layer.requantized = out.height * pixels
         _rows(program, out.height, *lines, program.call(function, *arguments) + ";")
         return
@@ -361,7 +340,7 @@ def _finish(
         thresholds = "NULL"
         if node.op == "bconv2d":
             thresholds = program.table("int32_t", "thresholds", node.inputs[a.operand("threshold")].value)
-        arguments = (_output(program, node), sums, thresholds, out.width, out.channels)
+        arguments = (program.row(node), sums, thresholds, out.width, out.channels)
         program.layer.signs = out.height * pixels
         _rows(program, out.height, *lines, program.call("bnn_mcu_sum_signs", *arguments) + ";")
         return
@@ -369,8 +348,8 @@ def _finish(
     residual = "NULL"
     if "residual" in a.slots:
         other = node.inputs[a.operand("residual")]
-        residual = _row(program.inside(other), program.view(other).row)
-    finished = _output(program, node) if out.dtype is not DType.b1 else values
+        residual = program.row(other)
+    finished = program.row(node) if out.dtype is not DType.b1 else values
     plain = epilogue is None and residual == "NULL"
     if not plain or not (floats or corrections):
         function = "bnn_mcu_finish" if floats or corrections else "bnn_mcu_finish_sums"
@@ -381,7 +360,7 @@ def _finish(
     elif finished != values:
         lines.append(f"memcpy({finished}, {values}, {pixels * WORD});")
     if out.dtype is DType.b1:
-        signs = program.call("bnn_mcu_signs", _output(program, node), values, out.width, out.channels)
+        signs = program.call("bnn_mcu_signs", program.row(node), values, out.width, out.channels)
         lines.append(f"nan |= {signs};")
         program.nan, program.layer.signs = True, out.height * pixels
     _rows(program, out.height, *lines)
@@ -421,7 +400,7 @@ def _iconv2d(program: Program, node: Node) -> None:
     x, out = program.view(x_node), program.view(node)
     if a.groups > 1:
         raise refuse(node, "read groups of bytes")
-    window = _Window(x, node)
+    window = _Window(program, node)
     outputs, kh, kw, wide = node.inputs[1].type.shape
     planes = wide // x.channels
     signs = node.inputs[1].value.reshape(outputs, kh, kw, planes, x.channels)
@@ -490,7 +469,7 @@ def _finish_groups(
 def _qconv2d(program: Program, node: Node) -> None:
     """Weights are int8; a byte counts from its channel's zero, which padding has."""
     a, x, out = conv_attrs(node), program.view(node.inputs[0]), program.view(node)
-    window = _Window(x, node)
+    window = _Window(program, node)
     weights = node.inputs[1].value
     zeros = node.inputs[a.operand("zeros")].value.astype(np.int64).reshape(a.groups, 1, 1, 1, -1)
     products = (weights.reshape(a.groups, -1, *weights.shape[1:]) * zeros).reshape(weights.shape)
@@ -533,8 +512,8 @@ def _qconv2d(program: Program, node: Node) -> None:
 
 
 def _conv2d(program: Program, node: Node) -> None:
-    a, x, out = conv_attrs(node), program.view(node.inputs[0]), program.view(node)
-    window = _Window(x, node)
+    a, out = conv_attrs(node), program.view(node)
+    window = _Window(program, node)
     filters = node.inputs[1].value.astype(np.float32)
     depthwise = a.groups > 1 and filters.shape[3] == 1 and window.outputs == 1
     groups = 1 if depthwise else a.groups
@@ -565,56 +544,47 @@ def _pool(program: Program, node: Node) -> None:
     assert isinstance(a, PoolAttrs)
     x, out = program.view(node.inputs[0]), program.view(node)
     window = (*a.kernel, *a.stride, *a.pads[:2])
-    passed = _is_passed(program, node.inputs[0])
-    equal = passed and a.pads[0] == 0 and (out.height - 1) * a.stride[0] + a.kernel[0] <= x.height
-    height = a.kernel[0] if equal else x.height
     if out.dtype is DType.b1:
         mask = "NULL"
         if len(node.inputs) == 2:
             mask = program.table("uint32_t", "mask", pack(node.inputs[1].value))
-        numbers = _short(node, height, x.width, out.width, x.words, *window)
+        numbers = _short(node, x.height, x.width, out.width, x.words, *window)
         kind, function = "bnn_mcu_pool", "bnn_mcu_max_pool_bits"
         text = f"{{{mask}, {numbers}, {x.row}}}"
     else:
-        numbers = _short(node, height, x.width, x.channels, out.width, *window)
+        numbers = _short(node, x.height, x.width, x.channels, out.width, *window)
         kind = "bnn_mcu_windows"
         what = {"max_pool": "max", "avg_pool": "mean", "sum_pool": "sum"}[node.op]
         function = f"bnn_mcu_{what}_{'bytes' if out.dtype is DType.u8 else 'floats'}"
         text = f"{{{numbers}, {x.row}}}"
     descriptor = program.struct(kind, "", text, 28)
     _clear_halo(program, node)
-    if passed:
-        _pool_of_passed(program, node, kind, descriptor, function, equal)
+    kept = program.kept(node.inputs[0])
+    if kept and (a.pads[0] or (out.height - 1) * a.stride[0] + a.kernel[0] > x.height):
+        _pool_of_kept(program, node, kind, descriptor, function)
         return
-    target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
-    _rows(program, out.height, program.call(function, f"&{descriptor}", "row", source, target) + ";")
+    arguments = (f"&{descriptor}", "0" if kept else "row", program.inside(node.inputs[0]), program.row(node))
+    _rows(program, out.height, program.call(function, *arguments) + ";")
 
 
-def _pool_of_passed(
-    program: Program, node: Node, kind: str, descriptor: str, function: str, equal: bool
-) -> None:  # fmt: skip
-    """Each row of the output after the rows of the convolution that it reads.  ``equal``: as many for each."""
-    a, x, out = node.attrs, program.view(node.inputs[0]), program.view(node)
+def _pool_of_kept(program: Program, node: Node, kind: str, descriptor: str, function: str) -> None:
+    """A pool of an image that is the rows of a window inside the image, which are fewer at its border."""
+    a, x = node.attrs, program.view(node.inputs[0])
     assert isinstance(a, PoolAttrs)
-    top, first, rest = a.pads[0], f"pooled * {a.stride[0]}", a.kernel[0] - a.pads[0]
-    band = descriptor
-    if not equal:
-        band = program.name(f"{program.layer.name}_band")
-        program.line(f"struct {kind} {band} = {descriptor};")
-        program.line(f"{band}.pad_top = 0;")
-    program.line(f"for (size_t pooled = 0; pooled < {out.height}; pooled++) {{")
-    program.line(f"    const size_t begin = {f'{first} > {top} ? {first} - {top} : 0' if top else first};")
-    end = f"{first} + {rest}"
-    program.line(f"    const size_t end = {end if equal else f'{end} < {x.height} ? {end} : {x.height}'};")
-    program.line("    for (size_t row = begin; row < end; row++) {")
-    for line in program.passed:
-        program.line(f"        {line}")
-    program.line("    }")
-    if not equal:
-        program.line(f"    {band}.height = (uint16_t)(end - begin);")
-    target = f"{program.inside(node)} + pooled * {out.row}"
-    program.line(f"    {program.call(function, f'&{band}', 0, program.at(node.inputs[0]), target)};")
-    program.line("}")
+    top, first, end = a.pads[0], f"row * {a.stride[0]}", f"row * {a.stride[0]} + {a.kernel[0] - a.pads[0]}"
+    band = program.name(f"{program.layer.name}_band")
+    program.line(f"struct {kind} {band} = {descriptor};")
+    program.line(f"{band}.pad_top = 0;")
+    window = program.at(node.inputs[0], x.interior - top * x.row)
+    source = f"{window} + (begin + {top} - {first}) * {x.row}"
+    _rows(
+        program,
+        program.view(node).height,
+        f"const size_t begin = {f'{first} > {top} ? {first} - {top} : 0' if top else first};",
+        f"const size_t end = {end} < {x.height} ? {end} : {x.height};",
+        f"{band}.height = (uint16_t)(end - begin);",
+        program.call(function, f"&{band}", "0", source, program.row(node)) + ";",
+    )
 
 
 def _resize(program: Program, node: Node) -> None:
@@ -639,7 +609,7 @@ def _resize(program: Program, node: Node) -> None:
 
     down, along = places(x.height, out.height), places(x.width, out.width)
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
+    target, source = program.row(node), program.inside(node.inputs[0])
     call = program.call("bnn_mcu_resize", target, source, x.row, f"{down} + row", along, out.width, out.channels)
     _rows(program, out.height, call + ";")
 
@@ -660,9 +630,9 @@ def _elementwise(program: Program, node: Node) -> None:
         softmax = node.op == "softmax"
         pixels, run = (out.width, out.channels) if softmax else (1, out.width * out.channels)
         rows = out.height
-        if out.dense and x.dense:
+        if out.dense and x.dense and node not in program.turns:
             rows, pixels, run = (1, out.height * out.width, run) if softmax else (1, 1, out.count)
-        target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+        target, source = program.row(node), program.row(node.inputs[0])
         if pixels > 1:
             target, source = f"{target} + pixel * {run}", f"{source} + pixel * {run}"
         call = text.replace("out, in, n", f"{target}, {source}, {run}") + ";"
@@ -684,11 +654,14 @@ def _loops(program: Program, node: Node, out: View, text: str) -> None:
         else:
             view = program.view(operand)
             size = (view.height, view.width, view.channels)
-            operands.append((name, program.inside(operand), size, (view.row, view.words), False))
+            row = 0 if program.kept(operand) else view.row
+            operands.append((name, program.inside(operand), size, (row, view.words), False))
         sizes.append(operands[-1][2])
     full = (out.height, out.width, out.channels)
-    flat = out.dense and all(
-        literal or (size == full and step[0] == size[1] * size[2]) for _, _, size, step, literal in operands
+    flat = (
+        node not in program.turns
+        and out.dense
+        and all(literal or (size == full and step[0] == size[1] * size[2]) for _, _, size, step, literal in operands)
     )
     lines: list[str] = []
     if flat:
@@ -697,22 +670,29 @@ def _loops(program: Program, node: Node, out: View, text: str) -> None:
         for name, source, _, _, literal in operands:
             where[name] = source if literal else f"({source})[i]"
     else:
-        program.line(f"for (size_t row = 0; row < {out.height}; row++)")
-        program.line(f"    for (size_t column = 0; column < {out.width}; column++)")
-        program.line(f"        for (size_t c = 0; c < {out.channels}; c++) {{")
-        where, target = {}, f"({program.inside(node)})[row * {out.row} + column * {out.words} + c]"
+        where, target = {}, f"({program.row(node)})[column * {out.words} + c]"
         for name, source, size, step, literal in operands:
             index = [
                 part
-                for part, of in ((f"row * {step[0]}", size[0]), (f"column * {step[1]}", size[1]), ("c", size[2]))
+                for part, of in (
+                    (f"row * {step[0]}", size[0] * (step[0] > 0)), (f"column * {step[1]}", size[1]), ("c", size[2]),
+                )
                 if of > 1
-            ]
+            ]  # fmt: skip
             where[name] = source if literal else f"({source})[{' + '.join(index) or '0'}]"
-    for name, place in where.items():
-        lines.append(f"    const float {name} = {place};")
+    lines += [f"    const float {name} = {place};" for name, place in where.items()]
     lines += [f"    {target} = {text};", "}"]
-    for line in lines:
-        program.line(line if flat else f"        {line}")
+    if flat:
+        for line in lines:
+            program.line(line)
+        return
+    _rows(
+        program,
+        out.height,
+        f"for (size_t column = 0; column < {out.width}; column++)",
+        f"    for (size_t c = 0; c < {out.channels}; c++) {{",
+        *(f"    {line}" for line in lines),
+    )
 
 
 # -- bits and bytes ----------------------------------------------------------------------------------------------------
@@ -720,7 +700,7 @@ def _loops(program: Program, node: Node, out: View, text: str) -> None:
 
 def _binarize(program: Program, node: Node) -> None:
     x, out = program.view(node.inputs[0]), program.view(node)
-    target, source = _row(program.inside(node), out.row), _data(program, node)
+    target, source = program.row(node), program.row(node.inputs[0])
     if node.op == "binarize_levels":
         thresholds = node.inputs[1].value.astype(np.float32)
         planes = len(thresholds).bit_length()
@@ -740,21 +720,21 @@ def _binarize(program: Program, node: Node) -> None:
 
 
 def _unpack(program: Program, node: Node) -> None:
-    x, out = program.view(node.inputs[0]), program.view(node)
+    out = program.view(node)
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    target, source = program.row(node), program.row(node.inputs[0])
     _rows(program, out.height, program.call("bnn_mcu_unpack", target, source, out.width, out.channels) + ";")
 
 
 def _dequantize(program: Program, node: Node) -> None:
-    x, out = program.view(node.inputs[0]), program.view(node)
+    out = program.view(node)
     values = node.inputs[1].value.astype(np.float32)
     binary = int(node.attrs.channels != 0)  # type: ignore[attr-defined]
     planes = (len(values) - 1).bit_length() if binary else len(values) - 1
     table = program.table("float", "table", values)
     descriptor = program.struct("bnn_mcu_numbers", "", f"{{{table}, {len(values) - 1}, {planes}, {binary}}}", 4 * WORD)
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    target, source = program.row(node), program.row(node.inputs[0])
     call = program.call("bnn_mcu_dequantize", target, source, f"&{descriptor}", out.width, out.channels)
     _rows(program, out.height, call + ";")
 
@@ -763,7 +743,7 @@ def _quantize(program: Program, node: Node) -> None:
     a = node.attrs
     assert isinstance(a, QuantizeAttrs)
     out = program.view(node)
-    target, source, count = _row(program.inside(node), out.row), _data(program, node), out.width * out.channels
+    target, source, count = program.row(node), program.row(node.inputs[0]), out.width * out.channels
     program.layer.kind, program.layer.pixels = "quantize", out.height * count
     if len(node.inputs) > 1:
         thresholds = node.inputs[1].value.astype(np.float32)
@@ -788,7 +768,7 @@ def _keys(floats: Array) -> Array:
 
 def _of_bytes(program: Program, node: Node) -> None:
     """cast and excess_128."""
-    x, out = program.view(node.inputs[0]), program.view(node)
+    out = program.view(node)
     value = "({x})[i]"
     if len(node.inputs) == 2:
         value = program.table("float", "table", node.inputs[1].value.astype(np.float32)) + "[({x})[i]]"
@@ -797,27 +777,28 @@ def _of_bytes(program: Program, node: Node) -> None:
     else:
         value = "(float)" + value
     _clear_halo(program, node)
-    source, target = program.inside(node.inputs[0]), program.inside(node)
-    program.line(f"for (size_t row = 0; row < {out.height}; row++)")
-    program.line(f"    for (size_t i = 0; i < {out.width * out.channels}; i++)")
-    text = value.format(x=_row(source, x.row))
-    program.line(f"        ({_row(target, out.row)})[i] = {text};")
+    _rows(
+        program,
+        out.height,
+        f"for (size_t i = 0; i < {out.width * out.channels}; i++)",
+        f"    ({program.row(node)})[i] = {value.format(x=program.row(node.inputs[0]))};",
+    )
 
 
 def _lookup(program: Program, node: Node) -> None:
-    x, out = program.view(node.inputs[0]), program.view(node)
+    out = program.view(node)
     table = program.table("uint8_t", "table", node.inputs[1].value)
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    target, source = program.row(node), program.row(node.inputs[0])
     _rows(program, out.height, program.call("bnn_mcu_lookup", target, source, table, out.width * out.channels) + ";")
 
 
 def _softmax(program: Program, node: Node) -> None:
     """qsoftmax"""
-    x, out = program.view(node.inputs[0]), program.view(node)
+    out = program.view(node)
     table = program.table("int32_t", "terms", node.inputs[1].value)
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(node.inputs[0]), x.row)
+    target, source = program.row(node), program.row(node.inputs[0])
     call = program.call("bnn_mcu_softmax", target, source, table, out.width, out.channels)
     _rows(program, out.height, call + ";")
 
@@ -826,12 +807,12 @@ def _pair(program: Program, node: Node) -> None:
     """qadd and qmul."""
     a, (x_node, y_node, *tables) = node.attrs, node.inputs
     assert isinstance(a, RequantizeAttrs)
-    x, out, repeated = program.view(x_node), program.view(node), y_node.type.shape != x_node.type.shape
+    out, repeated = program.view(node), y_node.type.shape != x_node.type.shape
     if y_node.is_constant:
         second = program.table("uint8_t", "operand", y_node.value)
-        second = second if repeated else _row(second, out.width * out.channels)
+        second = second if repeated else f"{second} + row * {out.width * out.channels}"
     else:
-        second = program.inside(y_node) if repeated else _row(program.inside(y_node), program.view(y_node).row)
+        second = program.inside(y_node) if repeated else program.row(y_node)
     names = [program.table("int32_t", "numbers", t.value) for t in tables]
     period = y_node.type.shape[-1] if repeated else out.width * out.channels
     pair = program.struct("bnn_mcu_pair", "pair", f"{{{', '.join(names)}, {int(node.op == 'qmul')}, {period}}}", 16)
@@ -839,7 +820,7 @@ def _pair(program: Program, node: Node) -> None:
     requantizer = _requantizer(program, np.array([a.multiplier]), np.array([a.shift]), limits)
     program.layer.requantized = out.height * out.width * out.channels
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), _row(program.inside(x_node), x.row)
+    target, source = program.row(node), program.row(x_node)
     arguments = (target, source, second, f"&{pair}", requantizer, out.width * out.channels)
     _rows(program, out.height, program.call("bnn_mcu_pair", *arguments) + ";")
 
@@ -856,27 +837,31 @@ def _runs(program: Program, rows: int, pixels: int, count: int, steps: tuple[int
 def _channels(program: Program, node: Node, part: Node, begin: int, count: int, at: int) -> None:
     """Channels of a part, from ``begin`` on, become those of the output from ``at`` on."""
     x, out = program.view(part), program.view(node)
-    source, target = program.inside(part), program.inside(node)
+    source, target, height, add = program.inside(part), program.inside(node), out.height, program.line
+    if node in program.turns:
+        source, target, height, add = program.row(part), program.row(node), 1, partial(_rows, program, out.height)
     if out.dtype is DType.b1 and (begin % 32 or at % 32 or (count % 32 and at + count < out.channels) or count % 32):
-        runs = _runs(program, out.height, out.width, count, (x.row * 32, x.words * 32, out.row * 32, out.words * 32))
-        program.line(program.call("bnn_mcu_copy_bits", target, at, source, begin, runs) + ";")
+        runs = _runs(program, height, out.width, count, (x.row * 32, x.words * 32, out.row * 32, out.words * 32))
+        add(program.call("bnn_mcu_copy_bits", target, at, source, begin, runs) + ";")
         return
     element = out.dtype.element
     unit = 32 if out.dtype is DType.b1 else 1
     begin, count, at = begin // unit, count // unit, at // unit
     steps = tuple(n * element for n in (x.row, x.words, out.row, out.words))
-    runs = _runs(program, out.height, out.width, count * element, steps)  # type: ignore[arg-type]
+    runs = _runs(program, height, out.width, count * element, steps)  # type: ignore[arg-type]
     source, target = (f"{p} + {n}" if n else p for p, n in ((source, begin), (target, at)))
-    program.line(program.call("bnn_mcu_copy", target, source, runs) + ";")
+    add(program.call("bnn_mcu_copy", target, source, runs) + ";")
 
 
 def _cleared(program: Program, node: Node) -> None:
     """Bits are added to zeros."""
     view = program.view(node)
-    if view.dtype is DType.b1:
+    if view.dtype is DType.b1 and node not in program.turns:
         program.line(f"memset({program.at(node)}, 0, {view.size});")
-    else:
-        _clear_halo(program, node)
+        return
+    _clear_halo(program, node)
+    if view.dtype is DType.b1:
+        _rows(program, view.height, f"memset({program.row(node)}, 0, {view.width * view.words * WORD});")
 
 
 def _concat(program: Program, node: Node) -> None:
@@ -898,7 +883,7 @@ def _slice(program: Program, node: Node) -> None:
 def _fill(program: Program, node: Node, value: float) -> None:
     """Every element of the output inside its halo becomes the value."""
     out = program.view(node)
-    target = _row(program.inside(node), out.row)
+    target = program.row(node)
     if out.dtype is DType.u8:
         _rows(program, out.height, f"memset({target}, {int(value)}, {out.width * out.channels});")
         return
@@ -931,6 +916,10 @@ def _copy(program: Program, node: Node) -> None:
     element = out.dtype.element
     target, source = program.inside(node), program.inside(node.inputs[0])
     _clear_halo(program, node)
+    if node in program.turns:
+        size = out.width * out.words * element
+        _rows(program, out.height, f"memcpy({program.row(node)}, {program.row(node.inputs[0])}, {size});")
+        return
     if x.dense and out.dense:
         program.line(f"memcpy({target}, {source}, {out.count * element});")
         return
@@ -969,9 +958,9 @@ def _by_table(program: Program, node: Node, elements: Array) -> None:
     from_ = (rows * x.row + columns * x.words) * unit + channel
     table = program.table("uint32_t", "from", from_.astype(np.uint32))
     _clear_halo(program, node)
-    target, source = _row(program.inside(node), out.row), program.inside(node.inputs[0])
+    target, source = program.row(node), program.inside(node.inputs[0])
     step = out.width * out.channels
-    arguments = (target, source, _row(table, step))
+    arguments = (target, source, f"{table} + row * {step}")
     if x.dtype is DType.b1:
         call = program.call("bnn_mcu_gather_bits", *arguments, out.width, out.channels)
     else:

@@ -15,7 +15,6 @@ from ...errors import CompileError
 from ...file.bits import words
 from ...file.container import aligned
 from ...ir.graph import DType, Graph, Halo, Node, Storage
-from ...ir.ops import rows_at_once
 from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
@@ -40,7 +39,7 @@ _KEYWORDS = frozenset(
         typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq
         errno far huge i386 interrupt linux math_errhandling mips near stderr stdin stdout unix
         int8_t uint8_t int16_t uint16_t int32_t uint32_t size_t memcpy memset memcmp sqrtf printf main
-        arena size memory nan row column pixel i c x y z w label pooled begin end status differs wrong""",
+        arena size memory nan row tick column pixel i c x y z w label begin end status differs wrong""",
     )
 )
 
@@ -96,10 +95,11 @@ class EmittedLayer:
     signs: int = 0  # values that become bits
     requantized: int = 0  # sums that become bytes
     lines: list[str] = field(default_factory=list)
+    row: tuple[str, ...] = ()  # of an op in a chain: statements that compute the row `row`, behind the lines
 
 
 class Program:
-    """Fills as layers are emitted.  Rows that are passed lie in the arena, where the plan has the passed value."""
+    """Fills as layers are emitted."""
 
     def __init__(self, graph: Graph, name: str, *, fast: bool, quads: bool) -> None:
         self.graph = graph
@@ -109,7 +109,7 @@ class Program:
         self.tables: list[str] = []
         self.functions: set[str] = set()
         self.arena = graph.arena_bytes
-        self.passed: tuple[str, ...] = ()  # statements that compute a row for the next op
+        self.turns = {node: turn for chain in graph.chains for node, turn in chain.items()}
         self.layers: list[EmittedLayer] = []
         self.nan = False  # whether floats become bits
         self._names = {"run", "input", "hook"} | all_names()
@@ -149,16 +149,30 @@ class Program:
         row = (halo.left + width + halo.right) * elements
         return View(node.type.dtype, height, width, channels, halo, elements, row)
 
+    def kept(self, node: Node) -> int:
+        """Rows that there are at once of a value that is never whole; 0 of others."""
+        return self.turns[node].kept if node in self.turns else 0
+
     def at(self, node: Node, offset: int = 0) -> str:
-        """C: the element ``offset`` after a tensor's first one, its halo's."""
+        """C: the element ``offset`` after a tensor's first one, its halo's; where rows are kept, that of a tensor which
+        begins with the rows of the current op's window."""
         place = self.graph.placements[node]
         kind = C_TYPES[node.type.dtype]
-        if place.storage not in (Storage.ARENA, Storage.PASSED):
+        if place.storage is not Storage.ARENA:
             name = self._parameters[node]
             return f"{name} + {offset}" if offset else name
         at = place.offset + offset * node.type.dtype.element
+        if kept := self.kept(node):
+            turn = self.turns[node]
+            first = kept - 1 - place.halo.top - turn.newer(self.turns[self.current])
+            at += first * self.view(node).row * node.type.dtype.element
         constant = "" if self._is_written(node) else "const "
         return self.behind(f"{constant}{kind}", at)
+
+    def row(self, node: Node, first: int = 0) -> str:
+        """C: the element ``first`` of a tensor's row `row`, inside the halo."""
+        step = "" if self.kept(node) else f" + row * {self.view(node).row}"
+        return f"{self.inside(node)}{step}" + (f" + {first}" if first else "")
 
     def behind(self, kind: str, offset: int) -> str:
         """C: a place in the memory, as a pointer to this type."""
@@ -173,26 +187,21 @@ class Program:
 
     def bytes(self, node: Node) -> int:
         """What a value takes of the arena."""
-        view, storage = self.view(node), self.graph.placements[node].storage
-        if storage is Storage.PASSED:
-            return rows_at_once(self.next(node)) * view.row * view.dtype.element
-        return view.size if storage is Storage.ARENA else 0
-
-    def next(self, node: Node) -> Node:
-        """The op after this one."""
-        return self.graph.schedule[self.graph.schedule.index(node) + 1]
+        if self.graph.placements[node].storage is not Storage.ARENA:
+            return 0
+        view = self.view(node)
+        return self.kept(node) * view.row * view.dtype.element or view.size
 
     def _taken(self) -> list[list[tuple[int, int]]]:
-        """For each op, where in the arena values lie while it runs, as pairs of first and end.  An op whose rows are
-        passed runs with the next one."""
+        """For each op, where in the arena values lie while it runs, as pairs of first and end."""
         taken: list[list[tuple[int, int]]] = [[] for _ in self.graph.schedule]
-        last, passed = self.graph.last_reads(), False
-        for number, node in enumerate(self.graph.schedule):
+        lives = self.graph.lives()
+        for node in self.graph.schedule:
             if size := self.bytes(node):
                 at = self.graph.placements[node].offset
-                for op in taken[number - passed : last[node] + 1]:
+                first, last = lives[node]
+                for op in taken[first : last + 1]:
                     op.append((at, at + size))
-            passed = self.graph.placements[node].storage is Storage.PASSED
         return taken
 
     def reserve(self, size: int) -> int:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ..._types import Array
-from ...ir.graph import Storage
+from ...ir.graph import Node, Turn
 from .interface import Interface, Vectors
-from .program import ALIGNMENT, C_TYPES, array, private
+from .program import ALIGNMENT, C_TYPES, EmittedLayer, Program, array, private
 from .sources import SourcePart
 
 _PROTOTYPE = re.compile(r"^((?:void |int |size_t |const uint32_t \*)\w+\()", re.M)
@@ -160,7 +161,7 @@ def _header(interface: Interface, body: str) -> str:
 
 def _code(interface: Interface, includes: str) -> str:
     name, prefix, program = interface.name, interface.prefix, interface.program
-    statements = [line for layer in program.layers for line in layer.lines]
+    statements = [line for layer in program.layers for line in (*layer.lines, *layer.row)]
     if includes and re.search(r"\b(INFINITY|NAN|sqrtf)\b", "\n".join([*program.tables, *statements])):
         includes = includes.replace("#include <string.h>", "#include <math.h>\n#include <string.h>")
     read = {operand for node in program.graph.schedule for operand in node.inputs}
@@ -189,21 +190,85 @@ def _code(interface: Interface, includes: str) -> str:
         *(["    (void)memory;"] if not any("memory" in line for line in statements) else []),
         *(f"    (void){parameter};" for node, parameter in interface.inputs if node not in read),
     ]
-    for number, (layer, node) in enumerate(zip(program.layers, program.graph.schedule, strict=True)):
-        macs = f", {layer.macs:,} products of {layer.kind}" if layer.macs else ""
-        lines.append(f"    {{ /* {layer.name}: {layer.op}, {layer.type}{macs} */")
-        lines += [text for line in layer.lines for text in _broken(f"        {line}")]
-        if program.graph.placements[node].storage is Storage.PASSED:
-            lines.append(f"        {prefix}_AFTER({number}, NULL, 0, 1); /* its rows are computed below */")
-        else:
-            program.current = node
-            view = program.view(node)
-            count = view.size // view.dtype.element
-            lines.append(f"        {prefix}_AFTER({number}, {program.at(node)}, {count}, {view.dtype.element});")
-        lines.append("    }")
+    chains = {next(iter(chain)): chain for chain in program.graph.chains}
+    layers = dict(zip(program.graph.schedule, program.layers, strict=True))
+    for node, layer in layers.items():
+        if node in chains:
+            lines += _chain(program, chains[node], layers)
+        if node not in program.turns:
+            lines += [f"    {{ {_described(layer)}", *_indented(2, [*layer.lines, _after(program, node)]), "    }"]
     lines += [f"    {line}" for line in interface.ending]
     lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if program.nan else f'{prefix}_OK'};", "}\n"]
     return "\n".join(lines)
+
+
+def _described(layer: EmittedLayer) -> str:
+    macs = f", {layer.macs:,} products of {layer.kind}" if layer.macs else ""
+    return f"/* {layer.name}: {layer.op}, {layer.type}{macs} */"
+
+
+def _after(program: Program, node: Node) -> str:
+    """C: the call of the hook after a layer."""
+    number, view = program.graph.schedule.index(node), program.view(node)
+    program.current = node
+    place = "NULL, 0" if program.kept(node) else f"{program.at(node)}, {view.size // view.dtype.element}"
+    return f"{program.prefix.upper()}_AFTER({number}, {place}, {view.dtype.element});"
+
+
+def _chain(program: Program, chain: Mapping[Node, Turn], layers: Mapping[Node, EmittedLayer]) -> list[str]:
+    """C: a loop in which every op computes its rows as soon as there are those that it reads."""
+    heights = {node: node.type.shape[0] for node in chain}
+    ticks = max(turn.first + turn.every * (heights[node] - 1) for node, turn in chain.items()) + 1
+    lines = ["    { /* several layers, a row of each in turn */"]
+    for node in chain:
+        lines += _indented(2, layers[node].lines)
+    lines.append(f"        for (size_t tick = 0; tick < {ticks}; tick++) {{")
+    for node, turn in chain.items():
+        row = f"(tick - {turn.first})" if turn.first else "tick"
+        due = [f"tick >= {turn.first}"] * (turn.first > 0) + [f"{row} % {turn.every} == 0"] * (turn.every > 1)
+        until = turn.first + turn.every * heights[node]  # from this tick on, its rows are behind the image
+        inside = [f"tick < {until}"] * (until < ticks)
+        statements = [*layers[node].row]
+        if any(re.search(r"\brow\b", line) for line in statements):
+            statements.insert(0, f"const size_t row = {row}{f' / {turn.every}' * (turn.every > 1)};")
+        below = turn.kept > 0 and program.view(node).halo.bottom > 0
+        if turn.kept < 2 and not below:
+            due, inside = due + inside, []
+        if inside:
+            statements = [f"if ({inside[0]}) {{", *(f"    {line}" for line in statements), "}"]
+            if below:
+                statements[-1:] = ["} else {", f"    {_empty_row(program, node, turn.kept)}", "}"]
+        condition = f"if ({' && '.join(due)}) " if due else ""
+        lines.append(f"            {condition}{{ {_described(layers[node])}")
+        lines += _indented(4, [*_moved_up(program, node, turn.kept), *statements])
+        lines.append("            }")
+    lines.append("        }")
+    lines += [f"        {_after(program, node)}" for node in chain]
+    return [*lines, "    }"]
+
+
+def _moved_up(program: Program, node: Node, kept: int) -> list[str]:
+    """C: the statements after which the place of the newest row is free."""
+    if kept < 2:
+        return []
+    size = program.bytes(node) // kept
+    first = f"memory + {program.graph.placements[node].offset}"
+    if kept == 2:
+        return [f"memcpy({first}, {first} + {size}, {size});"]
+    return [
+        f"for (size_t i = 0; i < {kept - 1}; i++)",
+        f"    memcpy({first} + i * {size}, {first} + (i + 1) * {size}, {size});",
+    ]
+
+
+def _empty_row(program: Program, node: Node, kept: int) -> str:
+    """C: a row of the halo becomes the newest one."""
+    size = program.bytes(node) // kept
+    return f"memset(memory + {program.graph.placements[node].offset + (kept - 1) * size}, 0, {size});"
+
+
+def _indented(depth: int, lines: Iterable[str]) -> list[str]:
+    return [text for line in lines for text in _broken("    " * depth + line)]
 
 
 def _broken(line: str) -> list[str]:

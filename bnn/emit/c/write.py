@@ -112,7 +112,7 @@ def _meanings(
 
 def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | None) -> tuple[CSummary, dict[str, str]]:
     """The summary, and the texts of the files by their names.  The graph is that of :func:`last_values`, with a plan
-    for an arena in which passed rows lie.
+    of the pass ``interleave_rows``.
 
     Raises :class:`CompileError` for what only the runtime can do; names the layer.
     """
@@ -185,10 +185,10 @@ def _ending(program: Program, output: str, outputs: list[tuple[Node, str]]) -> l
 def _input_places(program: Program) -> tuple[list[int], int]:
     """For each input an offset in the arena where it may lie while the network runs, because nothing else is there
     before its last use; and the bytes of the whole arena."""
-    last = program.graph.last_reads()
+    lives = program.graph.lives()
     inputs: list[tuple[int, int]] = []
     for node in program.graph.inputs:
-        before = program.taken[: last.get(node, -1) + 1]
+        before = program.taken[: lives[node][1] + 1 if node in lives else 0]
         at = lowest([*inputs, *(place for op in before for place in op)], program.view(node).size)
         inputs.append((at, at + program.view(node).size))
     end = max([program.arena, *(end for _, end in inputs)])

@@ -241,29 +241,32 @@ def _quantize_reference(x: Array, *thresholds: Array, a: QuantizeAttrs) -> Array
 
 
 RECORDS = (
-    Op("binarize", 5, NoAttrs, binarize_type, plain(binarize), bound=passed_on, maker=plain_maker("binarize")),
+    Op(
+        "binarize", 5, NoAttrs, binarize_type, plain(binarize), bound=passed_on, maker=plain_maker("binarize"),
+        by_rows=True,
+    ),
     Op(
         "unpack", 6, NoAttrs, to_type(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), bound=moved,
-        maker=plain_maker("unpack"), takes=(DType.b1,),
+        maker=plain_maker("unpack"), takes=(DType.b1,), by_rows=True,
     ),
     Op(
         "cast", 29, NoAttrs, cast_type, plain(cast), bound=_cast_bound, scales=True, maker=_make_cast,
-        takes=(DType.u8,),
+        takes=(DType.u8,), by_rows=True,
     ),
     Op(
         "excess_128", 33, NoAttrs, to_type(DType.u8, DType.i8), plain(excess_128), bound=no_difference,
-        gives_bytes=True, maker=plain_maker("excess_128"), takes=(DType.i8,),
+        gives_bytes=True, maker=plain_maker("excess_128"), takes=(DType.i8,), by_rows=True,
     ),
     Op(
         "quantize", 46, QuantizeAttrs, _quantize_type, _quantize_reference, bound=_quantize_bound, gives_bytes=True,
-        maker=_make_quantize,
+        maker=_make_quantize, by_rows=True,
     ),
     Op(
         "dequantize", 25, DequantizeAttrs, dequantize_type, lambda x, t, a: dequantize(x, t, a.channels),
-        bound=_dequantize_bound, maker=_make_dequantize,
+        bound=_dequantize_bound, maker=_make_dequantize, by_rows=True,
     ),
     Op(
         "binarize_levels", 28, NoAttrs, binarize_levels_type, plain(binarize_levels), Level.BINARY | Level.RUNTIME,
-        bound=passed_on, maker=make_levels,
+        bound=passed_on, maker=make_levels, by_rows=True,
     ),
 )  # fmt: skip

@@ -461,19 +461,19 @@ def requantization(node: Node) -> str:
 RECORDS = (
     Op(
         "conv2d", 1, ConvAttrs, conv_type(DType.f32, DType.f32), _conv_reference, bound=_convolution_bound,
-        maker=_make_conv2d, sums=True, in_place=residual_of,
+        maker=_make_conv2d, sums=True, in_place=residual_of, by_rows=True,
     ),
     Op(
         "bconv2d", 2, ConvAttrs, conv_type(DType.b1, DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
         bound=_convolution_bound, maker=_make_bconv2d, takes=(DType.b1, DType.f32), in_place=residual_of,
-        gives_bytes=True,
+        gives_bytes=True, by_rows=True,
     ),
     Op(
         "iconv2d", 30, ConvAttrs, conv_type(DType.u8, DType.b1), _conv_reference, Level.BINARY | Level.RUNTIME,
-        bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,), in_place=residual_of,
+        bound=_convolution_bound, maker=_make_iconv2d, takes=(DType.u8,), in_place=residual_of, by_rows=True,
     ),
     Op(
         "qconv2d", 45, ConvAttrs, conv_type(DType.u8, DType.i8), _quantized_reference, bound=_convolution_bound,
-        maker=_make_qconv2d, takes=(DType.u8,), in_place=residual_of, gives_bytes=True,
+        maker=_make_qconv2d, takes=(DType.u8,), in_place=residual_of, gives_bytes=True, by_rows=True,
     ),
 )  # fmt: skip

@@ -367,7 +367,7 @@ RECORDS = (
     Op(
         "softmax", 15, NoAttrs, same_type, plain(softmax), bound=_softmax_bound, least=not_negative,
         truth=Truth(_true_softmax, 100.0, 0.25), maker=plain_maker("softmax"), library=True,
-        c="bnn_softmax(out, in, n)",
+        c="bnn_softmax(out, in, n)", by_rows=True,
     ),
     _function(
         "sigmoid", 22, plain(sigmoid), Truth(lambda x, a: 1 / (1 + np.exp(-x)), 4.0, 2.0**-102), bound=_gentle(0.25),

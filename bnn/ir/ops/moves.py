@@ -150,6 +150,7 @@ RECORDS = (
     Op(
         "concat", 16, NoAttrs, concat_type, concat, moves=True, bound=moved, rearranges=True,
         least=lambda a, of: min(of), maker=_make_concat, takes=(DType.f32, DType.b1, DType.u8), gives_bytes=True,
+        by_rows=True,
     ),
     Op(
         "pad", 17, PadAttrs, pad_type, pad, moves=True, bound=moved, maker=_make_pad, gives_bytes=True,
@@ -163,12 +164,12 @@ RECORDS = (
     Op(
         "copy", 19, NoAttrs, copy_type, lambda x, a: x, Level.RUNTIME, moves=True, bound=moved,
         rearranges=True, gives_bytes=True, least=least_of_data, maker=plain_maker("copy"),
-        takes=(DType.f32, DType.b1, DType.u8),
+        takes=(DType.f32, DType.b1, DType.u8), by_rows=True,
     ),
     Op(
         "slice", 20, SliceAttrs, slice_type, lambda x, a: x[..., a.begin : a.end], moves=True, bound=moved,
         rearranges=True, gives_bytes=True, least=least_of_data, maker=_make_slice,
-        takes=(DType.f32, DType.b1, DType.u8),
+        takes=(DType.f32, DType.b1, DType.u8), by_rows=True,
     ),
     Op(
         "gather", 26, NoAttrs, gather_type, plain(gather), moves=True, bound=moved, rearranges=True,
@@ -176,6 +177,6 @@ RECORDS = (
     ),
     Op(
         "pad_channels", 24, PadChannelsAttrs, pad_channels_type, lambda x, a: pad_channels(x, a), moves=True,
-        bound=moved, maker=_make_pad_channels, gives_bytes=True, takes=(DType.f32, DType.u8),
+        bound=moved, maker=_make_pad_channels, gives_bytes=True, takes=(DType.f32, DType.u8), by_rows=True,
     ),
 )  # fmt: skip

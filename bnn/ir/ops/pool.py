@@ -209,10 +209,12 @@ RECORDS = (
     Op(
         "max_pool", 3, PoolAttrs, pool_type, lambda *x, a: max_pool(x[0], a, *x[1:]), moves=True, bound=_max_pool_bound,
         least=least_of_data, maker=_make_max_pool, takes=(DType.f32, DType.b1, DType.u8), gives_bytes=True,
+        by_rows=True,
     ),
     Op(
         "avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), bound=_pooled_bound, scales=True,
         least=least_of_data, maker=_make_pool("avg_pool"), sums=True, takes=(DType.f32, DType.u8), gives_bytes=True,
+        by_rows=True,
     ),
     Op(
         "resize_bilinear", 36, ResizeAttrs, resize_bilinear_type, lambda x, a: resize_bilinear(x, a),
@@ -220,6 +222,6 @@ RECORDS = (
     ),
     Op(
         "sum_pool", 37, PoolAttrs, sum_pool_type, lambda x, a: sum_pool(x, a), bound=_pooled_bound, scales=True,
-        least=not_negative_like_it, maker=_make_pool("sum_pool"), sums=True,
+        least=not_negative_like_it, maker=_make_pool("sum_pool"), sums=True, by_rows=True,
     ),
 )  # fmt: skip

@@ -99,7 +99,7 @@ class Op:
     infer: Infer
     reference: Reference
     levels: Level = Level.ALL  # where it is legal
-    elementwise: bool = False  # treats every float separately; its operands broadcast
+    elementwise: bool = False  # treats every float separately, so by rows; its operands broadcast
     library: bool = False  # no standard fixes its last bits: the source's library has its own
     moves: bool = False  # gives its operands' values in other places, and padding
     rearranges: bool = False  # moves, and neither pads nor chooses
@@ -109,6 +109,7 @@ class Op:
     commutative: bool = False  # its two operands may change places, where the signs of zeros do not matter
     first_of_zeros: bool = False  # of two zeros, whose signs may differ, it gives the first
     gives_bytes: bool = False  # its result may be u8
+    by_rows: bool = False  # a row of its result is made of a window's rows, or of the same row of its operands
     in_place: InPlace | None = None  # the operands whose memory its result may take
     rises: Rises | None = None  # where it is monotone; None: unknown
     least: Least | None = None  # a bound of its values; None: none is known

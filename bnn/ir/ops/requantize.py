@@ -186,16 +186,16 @@ def _make_pair(rng: Rng, x: Node, op: str, most: int) -> Node:
 RECORDS = (
     Op(
         "lookup", 47, NoAttrs, lookup_type, plain(lookup), bound=_lookup_bound, gives_bytes=True,
-        maker=_make_lookup, takes=(DType.u8,), in_place=lambda node: node.inputs[:1],
+        maker=_make_lookup, takes=(DType.u8,), in_place=lambda node: node.inputs[:1], by_rows=True,
     ),
     Op(
         "qadd", 48, RequantizeAttrs, pair_type, _sum, bound=_pair_bound,
         gives_bytes=True, maker=lambda rng, x: _make_pair(rng, x, "qadd", 2**20), takes=(DType.u8,),
-        in_place=lambda node: node.inputs[:2],
+        in_place=lambda node: node.inputs[:2], by_rows=True,
     ),
     Op(
         "qmul", 49, RequantizeAttrs, pair_type, _product, bound=_pair_bound,
         gives_bytes=True, maker=lambda rng, x: _make_pair(rng, x, "qmul", 2**10), takes=(DType.u8,),
-        in_place=lambda node: node.inputs[:2],
+        in_place=lambda node: node.inputs[:2], by_rows=True,
     ),
 )  # fmt: skip

@@ -74,6 +74,6 @@ def _make(rng: Rng, x: Node) -> Node:
 RECORDS = (
     Op(
         "qsoftmax", 50, NoAttrs, _type, plain(qsoftmax), bound=_bound, gives_bytes=True, maker=_make,
-        takes=(DType.u8,), in_place=lambda node: node.inputs[:1],
+        takes=(DType.u8,), in_place=lambda node: node.inputs[:1], by_rows=True,
     ),
 )  # fmt: skip

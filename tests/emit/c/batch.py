@@ -25,8 +25,8 @@ Case = tuple[Graph, Sequence[Array], "Sequence[Array] | None"]
 
 
 def check(cases: Sequence[Case], folder: Path, *flags: str, compiler: Sequence[str] = ("gcc", "-std=c99")) -> None:
-    """Emitted C, for each target in turn, gives every output, and the memory of every layer, the bytes of portable
-    kernels; these, the oracle's."""
+    """Emitted C, for each target in turn, gives every output the bytes of portable kernels, and these the oracle's; one
+    half of the networks computes rows of several layers in turn, the other has the memory of every layer."""
     texts, targets = [], list(TARGETS)
     for i, (graph, inputs, expected) in enumerate(cases):
         name = f"n{i}"
@@ -35,11 +35,12 @@ def check(cases: Sequence[Case], folder: Path, *flags: str, compiler: Sequence[s
         outputs = list(found) if isinstance(found, list | tuple) else [found]
         for a, b in zip(outputs, outputs if expected is None else expected, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=f"{name}\n{graph}")
-        options = {"target": targets[i % len(targets)], "fast": i % 3 > 0}
-        bnn.emit_c(model, folder / name, name=name, single_file=True, trace=True, vectors=list(inputs), **options)
+        traced = i // 2 % 2 > 0
+        options = {"target": targets[i % len(targets)], "fast": i % 3 > 0, "trace": traced}
+        bnn.emit_c(model, folder / name, name=name, single_file=True, vectors=list(inputs), **options)
         for path in (folder / name / f"{name}_vectors.h", folder / name / "main.c"):
             path.write_text(_OF_A_PROGRAM.sub(rf"{name}_\1", path.read_text("utf-8")), encoding="utf-8")
-        texts.append(f'#define {name.upper()}_HOOK\n#include "{name}/main.c"\n')
+        texts.append(f'#define {name.upper()}_HOOK\n' * traced + f'#include "{name}/main.c"\n')
     calls = "".join(f'    printf("network {i}\\n");\n    wrong += n{i}_main();\n' for i in range(len(cases)))
     text = "".join(texts) + f"int main(void)\n{{\n    int wrong = 0;\n{calls}    return wrong;\n}}\n"
     (folder / "all.c").write_text(text, encoding="utf-8")

@@ -133,8 +133,7 @@ def at_one_end(graph: Graph) -> bool:
 
 
 def passed(rng: Rng) -> Iterator[Case]:
-    """A convolution computes the rows that the max-pool after it reads, whatever the file's plan says, if that saves
-    memory."""
+    """A convolution computes the rows that the max-pool after it reads, whatever the file's plan says."""
     for i in range(12):
         graph = sought(partial(op_graphs.passed, rng), at_one_end)
         yield case(rng, arrange(graph, passable(graph) if i % 2 else ())[0])
@@ -146,6 +145,8 @@ def chains(rng: Rng) -> Iterator[Case]:
         graph = op_graphs.network(rng, 12)
         yield case(rng, graph)
         yield case(rng, op_graphs.rounding(rng, graph), exact=False)
+    for _ in range(8):
+        yield case(rng, op_graphs.network(rng, 12, tall=True))
 
 
 def fits(made: tuple[graphs.Sample, Graph]) -> bool:
