@@ -52,6 +52,15 @@ def pytest_report_header() -> str:
     return f"BNN_TEST_SEED={SEED}"
 
 
+Limit = Callable[[str, object], None]
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
+    """Gives a limit or a size another value, which small inputs reach, by its dotted name."""
+    return lambda name, value: monkeypatch.setattr(name, value)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """New numbers with every commit, and others in `make test-all`; a failing test shows how to repeat it."""

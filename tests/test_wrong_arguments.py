@@ -37,13 +37,13 @@ from bnn._arguments import (
     check_text,
     shown,
 )  # fmt: skip
-from bnn.runtime import arrays
 from bnn.runtime.stepper import Stepper
 from bnn.snn.convert import convert
 from bnn.snn.learning import Feedback, Learning
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.rules import RULES, Dynamics, Emits, Reset
 from bnn.streams import recordings
+from conftest import Limit
 from opened import again
 from snn.small import small_network
 
@@ -390,7 +390,7 @@ def test_every_documented_function_is_here() -> None:
     assert {name for name in named if name.split(".")[-1] not in short} == set()
 
 
-def test_a_batch_beyond_the_machines_memory(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_beyond_the_machines_memory(world: Any, limit: Limit, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before anything is asked for: copies, results, contexts; what is in memory already is not."""
     whole = np.zeros((400, 12, 12, 1), np.float32)
     expected = world.model(whole)
@@ -406,7 +406,7 @@ def test_a_batch_beyond_the_machines_memory(world: Any, monkeypatch: pytest.Monk
         assert tracemalloc.get_traced_memory()[1] < whole.nbytes
         tracemalloc.stop()
     memory[0] = 100
-    monkeypatch.setattr(arrays, "_ALWAYS_THERE", 0)  # also for little, the machine is asked
+    limit("bnn.runtime.arrays._ALWAYS_THERE", 0)  # also for little, the machine is asked
     calls: list[tuple[Callable[[], Any], str]] = [
         (lambda: world.model(whole), "probabilities: 16,000 bytes of results do not fit into memory"),
         (lambda: world.model.activations(whole), "bytes of results do not fit"),

@@ -19,6 +19,7 @@ from bnn.ir import ops
 from bnn.ir.graph import DType
 from bnn.streams.grid import MOST_STEPS, Recording, check_finite, place
 from bnn.streams.recordings import from_fields
+from conftest import Limit
 from op_graphs import plan, signs
 
 
@@ -63,11 +64,11 @@ def test_labels_and_numbers_up_to_the_last(model: bnn.Model, image: Array) -> No
                 call(number)
 
 
-def test_a_trace_has_room_for_all_spikes(model: bnn.Model, image: Array, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_has_room_for_all_spikes(model: bnn.Model, image: Array, limit: Limit) -> None:
     """However many there are: where there is no room for them at first, the image arrives again."""
     count = EventEngine(model).run_image(image[0]).report.spikes
     for room in (1, 100, count):
-        monkeypatch.setattr("bnn.events.engine._ROOM", room)
+        limit("bnn.events.engine._ROOM", room)
         run = EventEngine(model).run_image(image[0], trace=True, most_spikes=count)
         assert run.spikes is not None and len(run.spikes) == run.report.spikes > 100
         assert len(run.spikes) == count

@@ -81,6 +81,9 @@ def test_what_needs_a_whole_value_ends_a_chain() -> None:
     spans = [[node.op for node in graph.schedule[slice(*span)]] for span in longest_chains(graph)]
     assert spans == [["exp", "tanh", "avg_pool", "sigmoid"], ["exp", "tanh"]]
     check_rows(interleave_rows(graph, longest_chains(graph)))
+    gate = make("sigmoid", make("avg_pool", X, attrs=PoolAttrs((20, 6), (1, 1))))
+    graph = scheduled(make("exp", make("mul", X, gate)))  # all rows of the input are there, and the gate is not
+    assert [node.op for node in graph.schedule[slice(*longest_chains(graph)[0])]] == ["avg_pool", "sigmoid"]
 
 
 def test_chains_that_save_nothing_are_none() -> None:

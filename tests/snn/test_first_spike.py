@@ -18,6 +18,7 @@ from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle, Record
 from bnn.snn.rules import Emits, Reset
 from bnn.streams.recordings import from_fields
+from conftest import Limit
 from seed import SEED, numbers
 from snn.event_networks import changes, draw
 from snn.networks import draw_inputs, draw_network
@@ -71,13 +72,13 @@ def check(network: Network, inputs: list[Floats], events: bool = False) -> int:
 
 
 @pytest.mark.drawn
-def test_random_networks_stop_where_the_oracle_fires(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_networks_stop_where_the_oracle_fires(limit: Limit) -> None:
     """Also where a run is divided into calls, and the spike ends one of them."""
     print(f"BNN_TEST_SEED={SEED}")
     early = 0
     for number in numbers(40):
         rng = np.random.default_rng([SEED, number])
-        monkeypatch.setattr("bnn.snn.handle._STEPS", int(rng.choice([1, 3, 4096])))
+        limit("bnn.snn.handle._STEPS", int(rng.choice([1, 3, 4096])))
         network = draw_network(rng)
         early += check(network, draw_inputs(rng, network, STEPS))
         events = draw(rng)

@@ -23,6 +23,7 @@ from bnn.snn.oracle import Oracle
 from bnn.snn.rules import Emits, Reset
 from bnn.streams.grid import Recording
 from bnn.streams.recordings import from_fields
+from conftest import Limit
 from seed import SEED
 from snn.networks import draw_inputs, draw_network
 from snn.small import CLASSES, SIDE, population, small_network
@@ -592,8 +593,8 @@ def test_bad_networks() -> None:
         build(network).run_image(X[0], 5)
 
 
-def test_a_trace_too_large(model: SpikingModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnn.snn.model.MOST_SPIKES", 50)
+def test_a_trace_too_large(model: SpikingModel, limit: Limit) -> None:
+    limit("bnn.snn.model.MOST_SPIKES", 50)
     with pytest.raises(bnn.InputError, match=r"trace: found .* spikes after 30 of 30 steps, expected at most 50"):
         model.run_stream(spikes(1), trace=True)
     assert model.run_stream(spikes(1)).report.spikes > 50

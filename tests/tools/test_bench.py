@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import Limit
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "tools"
 PERFORMANCE = ROOT / "docs/explanation/performance.md"
@@ -68,9 +70,11 @@ def test_turns_are_interleaved_and_the_order_rotates() -> None:
     assert calls[-12:] == [0, 1, 2, 1, 2, 0, 2, 0, 1, 0, 1, 2]
 
 
-def test_cold_calls_come_after_other_memory_and_warm_ones_after_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cold_calls_come_after_other_memory_and_warm_ones_after_calls(
+    limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(timing, "_MORE_THAN_CACHES", 16)
+    limit("bench.timing._MORE_THAN_CACHES", 16)
     monkeypatch.setitem(timing.CLOCKS, "calls", lambda: 1000 * len(calls))
     first, later = timing.cold(lambda: calls.append(0), 3, "calls")
     assert len(calls) == 1 + 3 * 3 and first.median == later.median == 1.0

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import Limit
+
 if not importlib.util.find_spec("larq"):
     pytest.skip("training needs TensorFlow and Larq", allow_module_level=True)
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -387,9 +389,9 @@ def test_cosine_falls_from_the_full_rate_to_zero(whole: fit.TrainResult) -> None
 
 
 @pytest.mark.slow
-def test_plateau_lowers_the_rate_and_a_resumed_run_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_plateau_lowers_the_rate_and_a_resumed_run_keeps_it(limit: Limit, tmp_path: Path) -> None:
     # A rate far too high: the loss soon jumps up and down.
-    monkeypatch.setattr(fit, "PLATEAU_EPOCHS", 1)
+    limit("training.fit.PLATEAU_EPOCHS", 1)
     plan = settings(tmp_path, epochs=10, network="mlp", schedule="plateau", learning_rate=0.5)
     rates = [epoch.learning_rate for epoch in train(plan).history]
     assert rates[0] == 0.5 and rates[-1] < 0.5

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bnn
+from conftest import Limit
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
@@ -27,9 +28,9 @@ LARGEST = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["QuickNetSmall", "BiRealNet", "BinaryDenseNet28", "MeliusNet22"])
-def test_without_floats(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_floats(name: str, limit: Limit) -> None:
     """No op of floats; each layer near its sums of floats, and the portable kernels' bytes."""
-    monkeypatch.setattr(networks, "SHAPE", (64, 64, 3))
+    limit("bench.networks.SHAPE", (64, 64, 3))
     model = bnn.compile(networks.like_trained(name, seed=0))
     images = np.random.default_rng(0).normal(size=(16, *model.input_shapes[0])).astype(np.float32)
     found = bnn.calibrate(model, images, integer_only=True)
@@ -43,8 +44,8 @@ def test_without_floats(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", LARGEST)
-def test_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(networks, "SHAPE", (128, 128, 3))
+def test_network(name: str, limit: Limit) -> None:
+    limit("bench.networks.SHAPE", (128, 128, 3))
     # Random weights, always the same: with others, a bit may differ by rounding, and then outputs by more than asked.
     found = zoo.run(name, count=2, rounds=0, peer_names=(), seed=0)
     print(found)

@@ -40,7 +40,7 @@ def check(cases: Sequence[Case], folder: Path, *flags: str, compiler: Sequence[s
         bnn.emit_c(model, folder / name, name=name, single_file=True, vectors=list(inputs), **options)
         for path in (folder / name / f"{name}_vectors.h", folder / name / "main.c"):
             path.write_text(_OF_A_PROGRAM.sub(rf"{name}_\1", path.read_text("utf-8")), encoding="utf-8")
-        texts.append(f'#define {name.upper()}_HOOK\n' * traced + f'#include "{name}/main.c"\n')
+        texts.append(f"#define {name.upper()}_HOOK\n" * traced + f'#include "{name}/main.c"\n')
     calls = "".join(f'    printf("network {i}\\n");\n    wrong += n{i}_main();\n' for i in range(len(cases)))
     text = "".join(texts) + f"int main(void)\n{{\n    int wrong = 0;\n{calls}    return wrong;\n}}\n"
     (folder / "all.c").write_text(text, encoding="utf-8")

@@ -394,9 +394,9 @@ def test_vectors_of_any_floats(tmp_path: Path) -> None:
 
 def test_memory_of_known_networks(tmp_path: Path) -> None:
     """In bytes: the values that are alive together, of which many are a few rows, and what an op needs for itself."""
-    # Of plain, while its first layers compute rows in turn: three rows of the image with its rim, 30 bytes each, and 6; two
-    # of bits, 28 x 64; three of pooled bits with their rim, 16 x 64; two of bits, 14 x 64; pooled bits with their rim,
-    # 9 x 9 x 64; 64 sums; and the image, 28 x 28.
+    # Of plain, while its first layers compute rows in turn: three rows of the image with its rim, 30 bytes each, and 6;
+    # two of bits, 28 x 64; three of pooled bits with their rim, 16 x 64; two of bits, 14 x 64; pooled bits with their
+    # rim, 9 x 9 x 64; 64 sums; and the image, 28 x 28.
     plain = 96 + 448 + 384 + 224 + 648 + 256 + 784
     expected = {networks.digits: 744, networks.plain: plain, networks.depthwise: 13920}
     for network, size in expected.items():

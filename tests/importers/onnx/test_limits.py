@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import Limit
 from seed import SEED, seeds
 
 pytest.importorskip("onnx", reason="the package onnx is not installed: pip install -e '.[onnx]'")
@@ -85,9 +86,9 @@ def _outside(location: str) -> bytes:
     return proto.SerializeToString()
 
 
-def test_values_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_at_once(limit: Limit) -> None:
     """Verifying holds no more than it says."""
-    monkeypatch.setattr("bnn.importers.onnx.run.MOST_HELD", 1000)
+    limit("bnn.importers.onnx.run.MOST_HELD", 1000)
     proto = model([node("Relu", "x", "a"), node("Neg", "x", "b"), node("Add", "a b")], {}, ("N", 8), rank=2)
     compiled, x = bnn.compile(proto), np.zeros((16, 8), np.float32)
     assert bnn.verify(proto, compiled, x[:8]).images == 8
@@ -119,7 +120,7 @@ def test_memory_of_what_weights_are_made_of(layers: int) -> None:
     assert sum(n.value.nbytes for n in canonicalize(graph).nodes() if n.is_constant) < (layers + 0.1) * weight.nbytes
 
 
-def test_sessions_serve_nodes_that_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_serve_nodes_that_are_alike(limit: Limit) -> None:
     attributes = [{"mode": "edge"}, {"mode": "reflect"}, {"mode": "edge"}, {"mode": "wrap"}]
     names = [f"t{i}" for i in range(len(attributes) + 1)]
     nodes = [node("Pad", f"{a} p", b, **given) for a, b, given in zip(names, names[1:], attributes, strict=False)]
@@ -129,7 +130,7 @@ def test_sessions_serve_nodes_that_are_alike(monkeypatch: pytest.MonkeyPatch) ->
     runner, operands = OnnxRunner(graph), [np.arange(6, dtype=np.float32).reshape(2, 3), np.array([0, 1, 0, 1])]
     expected = {"edge": [0, 0, 1, 2, 2], "reflect": [1, 0, 1, 2, 1], "wrap": [2, 0, 1, 2, 0]}
     for most, kept in ((10, 3), (2, 2)):
-        monkeypatch.setattr("bnn.importers.onnx.run._MOST_SESSIONS", most)
+        limit("bnn.importers.onnx.run._MOST_SESSIONS", most)
         runner.sessions.clear()
         for given in graph.nodes[1:]:
             assert runner(given, operands)[0][0].tolist() == expected[given.attrs["mode"]]

@@ -17,6 +17,7 @@ import tensorflow as tf
 from bnn.errors import CompileError
 from bnn.importers.common import limits
 from bnn.importers.tensorflow import allowed, frozen, graphdef, run, saved_models
+from conftest import Limit
 
 from .hostile import edit, product, refused
 from .models import import_model
@@ -178,11 +179,11 @@ def test_other_checkpoints(name: str, folder: Path) -> None:
         (graphdef, "MOST_BYTES"), (limits, "MOST_CONSTANTS"),
     ],
 )  # fmt: skip
-def test_as_much_as_each_limit_allows(module: Any, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_much_as_each_limit_allows(module: Any, name: str, folder: Path, limit: Limit) -> None:
     """From nothing allowed on, to what is refused each time: then all of it is, and one less is not."""
     most = 0
     for _ in range(20):
-        monkeypatch.setattr(module, name, most)
+        limit(f"{module.__name__}.{name}", most)
         try:
             import_model(folder / "net")
         except CompileError as error:
@@ -193,6 +194,6 @@ def test_as_much_as_each_limit_allows(module: Any, name: str, folder: Path, monk
         else:
             break
     assert most > 0
-    monkeypatch.setattr(module, name, most - 1)
+    limit(f"{module.__name__}.{name}", most - 1)
     with pytest.raises(CompileError, match=rf" {most:,} .*at most {most - 1:,} are"):
         import_model(folder / "net")

@@ -18,7 +18,7 @@ import tflite
 import bnn
 from bnn.errors import BnnError, CompileError, SetupError
 from bnn.importers import open_source
-from bnn.importers.common import limits
+from conftest import Limit
 
 from ..refusals import FOLDER, unmet, without_remedy
 from . import test_int8, test_larq, test_operators
@@ -201,7 +201,7 @@ def test_large_results(tmp_path: Path) -> None:
         open_source(path).evaluate([np.zeros((3, 2**11, 2**11, 1), np.float32)], ["net/t2/x"])
 
 
-def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constants(tmp_path: Path, limit: Limit) -> None:
     """What is computed from a file's constants can be more than the file."""
     net, path = Net(), tmp_path / "net.tflite"
     x, y = net.input(8), net.constant(np.ones(8))
@@ -210,7 +210,7 @@ def test_constants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net.op("ADD", [x, y], 1, 8, table="AddOptions")
     path.write_bytes(net.to_bytes())
     for most in (3 * 8 * 4, 3 * 8 * 4 - 1):
-        monkeypatch.setattr(limits, "MOST_CONSTANTS", most)
+        limit("bnn.importers.common.limits.MOST_CONSTANTS", most)
         if most == 96:
             assert np.array_equal(bnn.compile(path)(np.zeros((2, 8), np.float32)), np.full((2, 8), 8))
         else:
