@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
 from ..file.container import aligned
 from ..ir.graph import Graph, Node, Storage, Turn
-from ..ir.ops import CONVOLUTIONS, OPS, PoolAttrs, conv_attrs
+from ..ir.ops import OPS, rows_read
 from .plan_arena import physical_bytes, placed
 
 ALIGNMENT = 8  # of the values, in bytes
@@ -84,7 +84,7 @@ def _turn(node: Node, before: Mapping[Node, Turn]) -> Turn | None:
     if len(node.type.shape) != 3 or not (OPS[node.op].by_rows or OPS[node.op].elementwise):
         return None
     turns = []
-    for operand, stride, below, _ in _rows_read(node):
+    for operand, stride, below, _ in rows_read(node):
         if operand in before:
             if stride == 0:
                 return None
@@ -93,26 +93,6 @@ def _turn(node: Node, before: Mapping[Node, Turn]) -> Turn | None:
     if len({every for every, _ in turns}) > 1:
         return None
     return Turn(max((first for _, first in turns), default=0), max((every for every, _ in turns), default=1))
-
-
-def _rows_read(node: Node) -> Iterator[tuple[Node, int, int, int]]:
-    """For row r of an op's value: of each operand, that its rows from ``stride * r - above`` to ``stride * r + below``
-    are read, as (operand, stride, below, above).  A stride of 0: always its only row."""
-    window = None
-    if node.op in CONVOLUTIONS:
-        a = conv_attrs(node)
-        window = a.stride[0], (node.inputs[1].type.shape[1] - 1) * a.dilation[0] - a.pads[0], a.pads[0]
-    elif isinstance(node.attrs, PoolAttrs):
-        window = node.attrs.stride[0], node.attrs.kernel[0] - 1 - node.attrs.pads[0], node.attrs.pads[0]
-    for number, operand in enumerate(node.inputs):
-        if operand.is_constant:
-            continue
-        if window is not None and number == 0:
-            stride, below, above = window
-            yield operand, stride, max(below, 0), above
-        else:
-            height = operand.type.shape[0] if len(operand.type.shape) == 3 else 1
-            yield operand, int(height == node.type.shape[0]), 0, 0
 
 
 def _chain(graph: Graph, span: Span) -> Chain | None:
@@ -124,13 +104,13 @@ def _chain(graph: Graph, span: Span) -> Chain | None:
         if turn is None:
             return None
         chain[node] = turn
-        for operand, _, _, above in _rows_read(node):
+        for operand, _, _, above in rows_read(node):
             readers.setdefault(operand, []).append((node, above))
     elsewhere = {operand for node in graph.schedule[span[1] :] for operand in node.inputs}
     for node, turn in chain.items():
         place = graph.placements[node]
         if place.storage is Storage.ARENA and node in readers and node not in elsewhere:
-            rows = [turn.newer(chain[reader]) + max(place.halo.top, above) + 1 for reader, above in readers[node]]
+            rows = [turn.newer(chain[reader]) + above + 1 for reader, above in readers[node]]
             at_once = max(rows) == 1 and not place.halo and all(chain[r].first == turn.first for r, _ in readers[node])
             chain[node] = replace(turn, kept=max(rows), at_once=at_once)
     return chain

@@ -63,6 +63,22 @@ def test_rows_that_a_dilated_window_skips_are_kept() -> None:
     check_rows(planned)
 
 
+def test_rows_that_are_read_at_once_share_memory() -> None:
+    """Not those that have a rim, which is cleared once, nor those that a reader of two values reads later."""
+    wide = ConvAttrs(pads=(0, 1, 0, 1))
+    filters = constant(np.ones((4, 1, 3, 4), np.float32))
+    first = make("conv2d", make("tanh", make("exp", X)), filters, attrs=wide)
+    pool = make("max_pool", first, attrs=PoolAttrs((2, 1), (2, 1)))
+    total = make("add", pool, conv(first, 4, 2))
+    planned = interleave_rows(scheduled(make("exp", make("tanh", total))))
+    at_once = [(n.op, turn.at_once) for chain in planned.chains for n, turn in chain.items()]
+    assert at_once == [
+        ("exp", True), ("tanh", False), ("conv2d", False), ("max_pool", False), ("conv2d", True), ("add", True),
+        ("tanh", True), ("exp", False),
+    ]  # fmt: skip
+    check_rows(planned)
+
+
 def test_values_that_something_reads_later_are_whole() -> None:
     first = make("tanh", X)
     graph = scheduled(make("exp", conv(conv(first))), make("reshape", first, attrs=ReshapeAttrs((480,))))

@@ -115,7 +115,8 @@ class Program:
         self._names = {"run", "input", "hook"} | all_names()
         self._known: dict[tuple[str, bytes], str] = {}
         self._parameters: dict[Node, str] = {}
-        self.taken = self._taken()
+        self._taken = self._places_of_values()
+        self.reserved: list[tuple[Node, int, int]] = []  # for an op: an offset, and bytes
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ class Program:
         view = self.view(node)
         return self.kept(node) * view.row * view.dtype.element or view.size
 
-    def _taken(self) -> list[list[tuple[int, int]]]:
+    def _places_of_values(self) -> list[list[tuple[int, int]]]:
         """For each op, where in the arena values lie while it runs, as pairs of first and end."""
         taken: list[list[tuple[int, int]]] = [[] for _ in self.graph.schedule]
         lives = self.graph.lives()
@@ -206,8 +207,9 @@ class Program:
 
     def reserve(self, size: int) -> int:
         """The offset of memory of the arena that is free while the current op runs, which now is its own."""
-        taken = self.taken[len(self.layers) - 1]
+        taken = self._taken[len(self.layers) - 1]
         at = lowest(taken, size)
+        self.reserved.append((self.current, at, size))
         taken.append((at, at + size))
         self.arena = max(self.arena, at + size)
         return at

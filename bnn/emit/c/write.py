@@ -16,13 +16,13 @@ from ..._types import Array
 from ..._version import __version__
 from ...errors import CompileError, InputError, UnsupportedOpError
 from ...file.bits import pack
-from ...file.container import aligned
 from ...ir.graph import DType, Graph, Node, Placement, Storage
 from . import readme, sources, texts
 from .costs import COSTS
 from .interface import OUTPUTS, TARGETS, CSummary, EmitLimits, EmitOptions, Interface, LayerCost, Vectors
 from .nodes import emit_node
-from .program import ALIGNMENT, Program, identifier, lowest
+from .places import input_places
+from .program import Program, identifier
 
 # Of the C library: files named like the network would hide its headers, and a network called main its test program.
 _HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "stdlib", "string")
@@ -132,7 +132,7 @@ def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | Non
         emit_node(program, node)
         program.layer.ram = program.bytes(node)
     ending = _ending(program, options.output, outputs)
-    offsets, arena = _input_places(program)
+    offsets, arena = input_places(program)
     interface = Interface(
         options.name, options.output, inputs, outputs, offsets, arena, program, ending, digest, __version__,
         target.lanes, _meanings(graph, inputs, outputs, names),
@@ -180,19 +180,6 @@ def _ending(program: Program, output: str, outputs: list[tuple[Node, str]]) -> l
         program.functions.add("bnn_softmax")
         return [f"bnn_softmax({name}, {name}, {node.type.shape[0]});"]
     return []
-
-
-def _input_places(program: Program) -> tuple[list[int], int]:
-    """For each input an offset in the arena where it may lie while the network runs, because nothing else is there
-    before its last use; and the bytes of the whole arena."""
-    lives = program.graph.lives()
-    inputs: list[tuple[int, int]] = []
-    for node in program.graph.inputs:
-        before = program.taken[: lives[node][1] + 1 if node in lives else 0]
-        at = lowest([*inputs, *(place for op in before for place in op)], program.view(node).size)
-        inputs.append((at, at + program.view(node).size))
-    end = max([program.arena, *(end for _, end in inputs)])
-    return [at for at, _ in inputs], aligned(end, ALIGNMENT)
 
 
 def memory_of(graph: Graph, node: Node, values: Array) -> Array:

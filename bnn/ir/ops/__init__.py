@@ -12,9 +12,10 @@ from .bits import MOST_PLANES, DequantizeAttrs, QuantizeAttrs
 from .conv import CONVOLUTIONS, MOST_BYTE_PRODUCTS, REQUANTIZATION, SLOTS, ConvAttrs, conv_attrs, conv_output
 from .elementwise import ClampAttrs, PowAttrs, RoundAttrs
 from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
-from .pool import PoolAttrs, ResizeAttrs, rows_at_once, takes_rows
+from .pool import PoolAttrs, ResizeAttrs
 from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make, replaced
 from .requantize import RequantizeAttrs
+from .rows import rows_at_once, rows_read, takes_rows
 from .sources import ConstantAttrs, InputAttrs, constant, input_node, unrepeated
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "SMALLEST_NORMAL", "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs",
     "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "QuantizeAttrs",
     "RequantizeAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_attrs",
-    "conv_output", "input_node", "make", "replaced", "rows_at_once", "takes_rows", "unrepeated",
+    "conv_output", "input_node", "make", "replaced", "rows_at_once", "rows_read", "takes_rows", "unrepeated",
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves, requantize, softmax)

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..._types import Array
 from ..graph import Attrs, DType, Node, TensorType
-from .conv import CONVOLUTIONS, conv_output
+from .conv import conv_output
 from .moves import ReshapeAttrs, pad_spatial
 from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, not_negative_like_it, stored, want
 from .rounding import NOTHING, UNIT, gamma, magnitude
@@ -19,7 +19,6 @@ from .sources import signs
 
 MOST_BYTES = 2**23  # of a mean, so that their sums fit into 32 bits
 LOWEST = np.finfo(np.float32).min
-_ONE_BY_ONE = ("quantize", "binarize_levels")
 
 
 @dataclass(frozen=True)
@@ -127,21 +126,6 @@ def resize_bilinear(x: Array, a: ResizeAttrs) -> Array:
     left, right, along = _places(x.shape[2], a.size[1], a)
     rows = x[:, :, left] + (x[:, :, right] - x[:, :, left]) * along[:, None]
     return np.asarray(rows[:, top] + (rows[:, bottom] - rows[:, top]) * down[:, None, None])
-
-
-def takes_rows(node: Node, data: Node) -> bool:
-    """Whether an op can read what a convolution computes a few rows at a time: a max-pool if no row is in two windows,
-    and what makes bytes or numbers of floats one by one.
-    """
-    image = data.op in CONVOLUTIONS and len(data.type.shape) == 3
-    if not image or node.op not in ("max_pool", *_ONE_BY_ONE) or node.inputs[0] is not data:
-        return False
-    return not isinstance(node.attrs, PoolAttrs) or node.attrs.stride[0] >= node.attrs.kernel[0]
-
-
-def rows_at_once(node: Node) -> int:
-    """Rows that it reads for a row of its output."""
-    return min(node.attrs.kernel[0], node.inputs[0].type.shape[0]) if isinstance(node.attrs, PoolAttrs) else 1
 
 
 def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
