@@ -106,7 +106,7 @@ def _chain(graph: Graph, span: Span) -> Chain | None:
         chain[node] = turn
         for operand, _, _, above in rows_read(node):
             readers.setdefault(operand, []).append((node, above))
-    elsewhere = {operand for node in graph.schedule[span[1] :] for operand in node.inputs}
+    elsewhere = {*graph.outputs, *(operand for node in graph.schedule[span[1] :] for operand in node.inputs)}
     for node, turn in chain.items():
         place = graph.placements[node]
         if place.storage is Storage.ARENA and node in readers and node not in elsewhere:

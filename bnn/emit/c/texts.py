@@ -239,7 +239,7 @@ def _chain(program: Program, chain: Mapping[Node, Turn], layers: Mapping[Node, E
             if below:
                 statements[-1:] = ["} else {", f"    {_empty_row(program, node, turn.kept)}", "}"]
         condition = f"if ({' && '.join(due)}) " if due else ""
-        lines.append(f"            {condition}{{ {_described(layers[node])}")
+        lines += [f"            {_described(layers[node])}", f"            {condition}{{"]
         lines += _indented(4, [*_moved_up(program, node, turn.kept), *statements])
         lines.append("            }")
     lines.append("        }")
