@@ -63,11 +63,14 @@ BNN_INLINE int32_t bnn_multiply_high_by_halves(int32_t a, int32_t b, int32_t hal
  * once, halves of the quotient by both, up: then the first is rounded down. */
 BNN_INLINE uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
 {
-    if (shift >= 0)
-        return bnn_limited(BNN_MULTIPLY_HIGH((int32_t)((uint32_t)sum << shift), multiplier, 1 << 30), q);
-    int32_t high = BNN_MULTIPLY_HIGH(sum, multiplier, q->once ? 0 : 1 << 30);
-    high -= !q->once && high < 0;
-    return bnn_limited(bnn_shifted(bnn_shifted(high, (uint32_t)-shift - 1) + 1, 1), q);
+    const int right = shift < 0, once = right && q->once;
+    int32_t v = right ? sum : (int32_t)((uint32_t)sum << shift);
+    v = BNN_MULTIPLY_HIGH(v, multiplier, once ? 0 : 1 << 30);
+    if (right) {
+        v -= !once && v < 0;
+        v = bnn_shifted(bnn_shifted(v, (uint32_t)-shift - 1) + 1, 1);
+    }
+    return bnn_limited(v, q);
 }
 
 /* The quantizer's number, or the one beside it. */

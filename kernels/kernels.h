@@ -18,11 +18,15 @@
 #define BNN_BIT_ABOVE (-1.17549435e-38f)
 
 /* BNN_APART: for a loop that must stay a function of its own: inlined, it would keep some of its pointers on the stack.
- * BNN_INLINE: also under -Os, with the constants of its calls. */
+ * BNN_INLINE: also under -Os, with the constants of its calls.
+ * BNN_OPAQUE: a variable of a loop whose value compilers do not know: they extend no factor to 64 bits before the loop,
+ * to multiply with all of them, and compute no pointer again behind it. */
 #ifdef __GNUC__
+#define BNN_OPAQUE(v) __asm__("" : "+r"(v))
 #define BNN_APART __attribute__((noinline))
 #define BNN_INLINE static inline __attribute__((always_inline))
 #else
+#define BNN_OPAQUE(v) (void)(v)
 #define BNN_APART
 #define BNN_INLINE static inline
 #endif

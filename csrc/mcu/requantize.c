@@ -4,39 +4,51 @@
 
 #include "flash/requantize.h"
 
-/* `once`: a constant, so that the loop has no branch for it. */
-BNN_INLINE void requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
-                           size_t channels, int once)
+/* A channel with any numbers. */
+static BNN_APART void requantize_channel(uint8_t *out, const int32_t *sums, int32_t steps, int32_t bias,
+                                         const struct bnn_requantizer *requantizer, size_t c, size_t end,
+                                         size_t channels)
 {
-    struct bnn_requantizer q = *requantizer; /* which no byte that is written can change */
-    q.once = once;
-    for (size_t i = 0; i < pixels; i++, out += channels, sums += channels) {
-        size_t c = 0;
-#ifdef BNN_REQUANTIZE_FOUR
-        for (; c + 4 <= channels; c += 4)
-            BNN_REQUANTIZE_FOUR(out + c, sums + c, q.multiplier + c, q.shift + c, &q);
+    const struct bnn_requantizer q = *requantizer; /* which no byte that is written can change */
+    int32_t multiplier = q.multiplier[c];
+    const int32_t shift = q.shift[c];
+    for (size_t i = c; i < end; i += channels) {
+        BNN_OPAQUE(multiplier);
+        out[i] = bnn_requantize(sums[i] * steps + bias, multiplier, shift, &q);
+    }
+}
+
+/* Channel by channel, whose numbers stay in registers.  `steps`: a constant; if it is 1, there are no biases. */
+BNN_INLINE void requantize(uint8_t *out, const int32_t *sums, int32_t steps, const int32_t *biases,
+                           const struct bnn_requantizer *q, size_t pixels, size_t channels)
+{
+    const size_t end = pixels * channels;
+    const int usual = bnn_are_usual(q);
+    const int32_t zero = q->zero;
+    size_t c = 0;
+#ifdef BNN_REQUANTIZE_FOURS
+    c = BNN_REQUANTIZE_FOURS(out, sums, steps, biases, q, pixels, channels);
 #endif
-        for (; c < channels; c++)
-            out[c] = bnn_requantize(sums[c], q.multiplier[c], q.shift[c], &q);
+    for (; c < channels; c++) {
+        const int32_t multiplier = q->multiplier[c], shift = q->shift[c], bias = steps == 1 ? 0 : biases[c];
+        if (usual && bnn_is_usual(multiplier, shift))
+            for (size_t i = c; i < end; i += channels)
+                out[i] = bnn_requantize_usual(sums[i] * steps + bias, multiplier, shift, zero);
+        else
+            requantize_channel(out, sums, steps, bias, q, c, end, channels);
     }
 }
 
 void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
                         size_t channels)
 {
-    if (requantizer->once)
-        requantize(out, sums, requantizer, pixels, channels, 1);
-    else
-        requantize(out, sums, requantizer, pixels, channels, 0);
+    requantize(out, sums, 1, NULL, requantizer, pixels, channels);
 }
 
 void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
 {
-    const struct bnn_requantizer q = *requantizer;
-    for (size_t i = 0; i < pixels; i++)
-        for (size_t c = 0; c < channels; c++)
-            *out++ = bnn_requantize(*sums++ * BNN_BIT_STEPS + biases[c], q.multiplier[c], q.shift[c], &q);
+    requantize(out, sums, BNN_BIT_STEPS, biases, requantizer, pixels, channels);
 }
 
 void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels)
@@ -85,8 +97,7 @@ void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct
     for (size_t k = 0; k < count; k += BNN_MCU_SUMS) {
         const size_t left = count - k, most = BNN_MCU_SUMS, some = left < most ? left : most;
         bnn_mcu_pair_sums(sums, x, y, pair, k, some);
-        for (size_t i = 0; i < some; i++)
-            out[k + i] = bnn_requantize(sums[i], *requantizer->multiplier, *requantizer->shift, requantizer);
+        bnn_mcu_requantize(out + k, sums, requantizer, some, 1);
     }
 }
 

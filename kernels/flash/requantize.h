@@ -1,29 +1,96 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Four sums at a time that become bytes, as bnn_requantize gives them, where vectors have four lanes (MVE). */
+/* Sums of one channel, or of four where vectors have four lanes (MVE), that become bytes as bnn_requantize gives them. */
 #ifndef BNN_KERNELS_FLASH_REQUANTIZE_H
 #define BNN_KERNELS_FLASH_REQUANTIZE_H
 
 #include "../epilogue.h"
 
+/* Whether bnn_requantize_usual serves channels: bytes have no other limits than their size; and whether one of them: its
+ * sums become far smaller. */
+BNN_INLINE int bnn_are_usual(const struct bnn_requantizer *q)
+{
+    return q->low == 0 && q->high == 255 && !q->once;
+}
+
+BNN_INLINE int bnn_is_usual(int32_t multiplier, int32_t shift)
+{
+    return multiplier >= 1 << 30 && shift < -1;
+}
+
+/* (a * b + 2^30) / 2^31, rounded down; b is at least 2^30. */
+BNN_INLINE int32_t bnn_multiply_high_usual(int32_t a, int32_t b)
+{
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+    int32_t high; /* of a * (2 b - 2^32) + a * 2^32 + 2^31 */
+    __asm__("smmlar %0, %1, %2, %1" : "=r"(high) : "r"(a), "r"((int32_t)((uint32_t)b << 1)));
+    return high;
+#else
+    BNN_OPAQUE(b);
+    return BNN_MULTIPLY_HIGH(a, b, 1 << 30);
+#endif
+}
+
+/* v / 2, rounded down, from 0 to 255. */
+BNN_INLINE uint8_t bnn_half_byte(int32_t v)
+{
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    uint32_t byte;
+    __asm__("usat %0, #8, %1, asr #1" : "=r"(byte) : "r"(v));
+    return (uint8_t)byte;
+#else
+    v = bnn_shifted(v, 1);
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+#endif
+}
+
+BNN_INLINE uint8_t bnn_requantize_usual(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero)
+{
+    const int32_t high = bnn_multiply_high_usual(sum, multiplier);
+    return bnn_half_byte(bnn_shifted(high + bnn_shifted(high, 31), (uint32_t)-shift - 1) + (2 * zero + 1));
+}
+
 #if defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
 #include <arm_mve.h>
 
-#define BNN_REQUANTIZE_FOUR bnn_requantize_four
+#define BNN_REQUANTIZE_FOURS bnn_requantize_fours
 
-BNN_INLINE void bnn_requantize_four(uint8_t *out, const int32_t *sums, const int32_t *multiplier, const int32_t *shift,
-                                    const struct bnn_requantizer *q)
+/* Pixels of four channels, each `next` after the one before, with `steps` times their sums and the biases.  Constants, so
+ * that the loop has no branches: `steps`, with no biases if it is 1, and `once`. */
+BNN_INLINE void bnn_requantize_four(uint8_t *out, const int32_t *sums, int32_t steps, const int32_t *biases,
+                                    const struct bnn_requantizer *q, size_t first, size_t pixels, size_t next, int once)
 {
-    const int32x4_t zeros = vdupq_n_s32(0), by = vld1q_s32(shift), factor = vld1q_s32(multiplier);
+    const int32x4_t zeros = vdupq_n_s32(0), by = vld1q_s32(q->shift + first);
+    const int32x4_t factor = vld1q_s32(q->multiplier + first), bias = steps == 1 ? zeros : vld1q_s32(biases + first);
     const int32x4_t left = vmaxq_s32(by, zeros), right = vminq_s32(by, zeros);
-    const int32x4_t x = vshlq_s32(vld1q_s32(sums), left);
-    int32x4_t v = vqrdmulhq_s32(x, factor);
-    if (q->once)
-        v = vpselq_s32(vqdmulhq_s32(x, factor), v, vcmpltq_n_s32(by, 0));
-    else
-        v = vaddq_s32(v, vandq_s32(vshrq_n_s32(v, 31), vshrq_n_s32(by, 31)));
-    v = vrshlq_s32(v, right);
-    v = vminq_s32(vmaxq_s32(v, vdupq_n_s32(q->low - q->zero)), vdupq_n_s32(q->high - q->zero));
-    vstrbq_s32((int8_t *)out, vaddq_n_s32(v, q->zero));
+    const int32x4_t sign = vsubq_s32(vdupq_n_s32(-32), vshrq_n_s32(by, 31)); /* to the last bit, or out of the word */
+    const int32_t zero = q->zero;
+    const int32x4_t low = vdupq_n_s32(q->low - zero), high = vdupq_n_s32(q->high - zero);
+    for (out += first, sums += first; pixels > 0; pixels--, out += next, sums += next) {
+        int32x4_t x = vld1q_s32(sums);
+        if (steps != 1)
+            x = vaddq_s32(vmulq_n_s32(x, steps), bias);
+        x = vshlq_s32(x, left);
+        int32x4_t v = vqrdmulhq_s32(x, factor);
+        if (once)
+            v = vpselq_s32(vqdmulhq_s32(x, factor), v, vcmpltq_n_s32(by, 0));
+        else
+            v = vsubq_s32(v, vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), sign)));
+        v = vminq_s32(vmaxq_s32(vrshlq_s32(v, right), low), high);
+        vstrbq_s32((int8_t *)out, vaddq_n_s32(v, zero));
+    }
+}
+
+/* The same of all channels but those beyond the last four; their number. */
+BNN_INLINE size_t bnn_requantize_fours(uint8_t *out, const int32_t *sums, int32_t steps, const int32_t *biases,
+                                       const struct bnn_requantizer *q, size_t pixels, size_t channels)
+{
+    size_t c = 0;
+    for (; c + 4 <= channels; c += 4)
+        if (q->once)
+            bnn_requantize_four(out, sums, steps, biases, q, c, pixels, channels, 1);
+        else
+            bnn_requantize_four(out, sums, steps, biases, q, c, pixels, channels, 0);
+    return c;
 }
 #endif
 

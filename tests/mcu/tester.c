@@ -524,25 +524,38 @@ static int32_t byte_of(int32_t sum, int32_t multiplier, int32_t shift, const str
     return (int32_t)(v < q->low ? q->low : v > q->high ? q->high : v);
 }
 
+/* Any numbers, or small ones with ties; limits of their own, or a byte's. */
 static int test_requantize(void)
 {
-    const size_t pixels = between(1, 3), channels = between(1, 9);
+    const size_t pixels = between(1, 9), channels = between(1, 9);
+    const int ties = one_in(2), of_bits = one_in(2);
     int32_t *multiplier = memory_take(channels * sizeof *multiplier), *shift = memory_take(channels * sizeof *shift);
-    int32_t *sums = memory_take(pixels * channels * sizeof *sums);
+    int32_t *biases = memory_take(channels * sizeof *biases), *sums = memory_take(pixels * channels * sizeof *sums);
     for (size_t c = 0; c < channels; c++) {
-        multiplier[c] = one_in(4) ? 1 << 30 : (int32_t)(random_bits() >> 33);
-        shift[c] = one_in(8) ? (int32_t)between(0, 10) : -(int32_t)between(1, 31);
+        multiplier[c] = ties ? 1 << 30 : one_in(8) ? INT32_MAX : (int32_t)(random_bits() >> 33);
+        shift[c] = one_in(8) ? (int32_t)between(0, 10) : -(int32_t)between(1, ties ? 4 : 31);
+        biases[c] = (int32_t)between(0, 1u << 31) - (1 << 30);
+        biases[c] /= ties ? 1 << 20 : 1;
     }
-    for (size_t i = 0; i < pixels * channels; i++)
-        sums[i] = (int32_t)(uint32_t)(random_bits() >> 32) / (1 << between(2, 30));
-    struct bnn_requantizer q = {multiplier, shift, (int32_t)between(0, 255), (int32_t)between(0, 255), 255, one_in(2)};
-    q.high = (int32_t)between((size_t)q.low, 255);
+    for (size_t i = 0; i < pixels * channels; i++) {
+        sums[i] = one_in(8) ? INT32_MAX : (int32_t)(uint32_t)(random_bits() >> 32);
+        sums[i] /= 1 << between(ties ? 20 : 0, 30);
+        sums[i] /= of_bits ? 2 * BNN_BIT_STEPS : 1; /* and with a bias, still 32 bits */
+    }
+    struct bnn_requantizer q = {multiplier, shift, (int32_t)between(0, 255), 0, 255, one_in(4)};
+    if (one_in(4))
+        q.low = (int32_t)between(0, 255);
+    if (one_in(4))
+        q.high = (int32_t)between((size_t)q.low, 255);
     uint8_t *out = memory_take(pixels * channels);
-    bnn_mcu_requantize(out, sums, &q, pixels, channels);
+    if (of_bits)
+        bnn_mcu_requantize_bits(out, sums, biases, &q, pixels, channels);
+    else
+        bnn_mcu_requantize(out, sums, &q, pixels, channels);
     for (size_t i = 0; i < pixels * channels; i++) {
         const size_t c = i % channels;
         note(out[i]);
-        if (out[i] != byte_of(sums[i], multiplier[c], shift[c], &q))
+        if (out[i] != byte_of(of_bits ? sums[i] * BNN_BIT_STEPS + biases[c] : sums[i], multiplier[c], shift[c], &q))
             return fail("requantized sum", 0, i / channels, c);
         if (bnn_multiply_high_by_halves(sums[i], multiplier[c], 1 << 30) !=
             bnn_multiply_high(sums[i], multiplier[c], 1 << 30))

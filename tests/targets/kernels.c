@@ -214,7 +214,7 @@ static int32_t multipliers[32], shifts[32];
 
 static void requantize(size_t row)
 {
-    const struct bnn_requantizer requantizer = {multipliers, shifts, 3, 3, 255, 0};
+    const struct bnn_requantizer requantizer = {multipliers, shifts, 3, 0, 255, 0};
     (void)row;
     bnn_mcu_requantize((uint8_t *)out, (const int32_t *)image, &requantizer, COLUMNS, 32);
 }
@@ -318,7 +318,7 @@ int main(void)
     }
     for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
         multipliers[i] = 0x40000000 + (int32_t)i * 12345678;
-        shifts[i] = -(int32_t)(i % 20) - 1;
+        shifts[i] = -(int32_t)(i % 20) - 2;
     }
     for (uint32_t i = 0; i < sizeof middle / sizeof *middle; i++)
         middle[i] = 0x70000000u + (i << 20);
