@@ -5,27 +5,40 @@
 
 #include "flash/products.h"
 
+#include <string.h>
+
 /* With the zeros at its end. */
 static size_t filter_size(const struct bnn_mcu_shape *shape)
 {
     return (bnn_mcu_window(shape) + 3) / 4 * 4;
 }
 
-/* A window with one filter. */
-static int32_t sum_filter(const struct bnn_mcu_shape *shape, const uint8_t *x, const int8_t *weights, int32_t sum)
+/* A window with one filter, or with two; `filters` is a constant. */
+BNN_INLINE void sum_filters(const struct bnn_mcu_shape *shape, const uint8_t *x, const int8_t *weights, int32_t *sums,
+                            size_t filters)
 {
     const size_t length = shape->length, grouped = BNN_GROUP == 4 ? length / 4 * 4 : length;
+    const size_t next = filter_size(shape);
+    int32_t first = sums[0], second = sums[filters - 1];
     for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
         const uint8_t *run = x;
         for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap, weights += length) {
             size_t k = 0;
-            for (; k < grouped; k += BNN_GROUP)
-                sum = bnn_add_group(sum, run + k, weights + k, grouped - k);
-            for (; k < length; k++)
-                sum += run[k] * weights[k];
+            for (; k < grouped; k += BNN_GROUP) {
+                first = bnn_add_group(first, run + k, weights + k, grouped - k);
+                if (filters == 2)
+                    second = bnn_add_group(second, run + k, weights + next + k, grouped - k);
+            }
+            for (; k < length; k++) {
+                first += run[k] * weights[k];
+                if (filters == 2)
+                    second += run[k] * weights[next + k];
+            }
         }
     }
-    return sum;
+    sums[0] = first;
+    if (filters == 2)
+        sums[1] = second;
 }
 
 /* The windows of two pixels, a group of each in turn; zeros at the end. */
@@ -91,16 +104,26 @@ static const int32_t *added(const struct bnn_mcu_int8 *layer, size_t row, size_t
     return layer->table + bnn_mcu_class(layer->classes, layer->height, row, column) * layer->shape.outputs;
 }
 
+/* A pixel with all filters. */
+static BNN_APART void sum_pixel(const struct bnn_mcu_int8 *layer, const uint8_t *x, const int32_t *add, int32_t *out)
+{
+    const struct bnn_mcu_shape *shape = &layer->shape;
+    const size_t outputs = shape->outputs, filter = filter_size(shape);
+    const int8_t *weights = layer->weights;
+    memcpy(out, add, outputs * sizeof *out);
+    size_t o = 0;
+    for (; BNN_FILTERS == 2 && o + 2 <= outputs; o += 2, weights += 2 * filter)
+        sum_filters(shape, x, weights, out + o, 2);
+    for (; o < outputs; o++, weights += filter)
+        sum_filters(shape, x, weights, out + o, 1);
+}
+
 void bnn_mcu_int8_sums(const struct bnn_mcu_int8 *layer, size_t row, const uint8_t *x, int32_t *out)
 {
     const struct bnn_mcu_shape *shape = &layer->shape;
-    const size_t filter = filter_size(shape);
     x += row * shape->row;
-    for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel) {
-        const int32_t *add = added(layer, row, column);
-        for (size_t o = 0; o < shape->outputs; o++)
-            out[o] = sum_filter(shape, x, layer->weights + o * filter, add[o]);
-    }
+    for (size_t column = 0; column < shape->width; column++, x += shape->pixel, out += shape->out_pixel)
+        sum_pixel(layer, x, added(layer, row, column), out);
 }
 
 /* Both pixels of a window that was gathered, with all filters. */
@@ -130,13 +153,15 @@ void bnn_mcu_int8_pairs(const struct bnn_mcu_int8 *layer, size_t row, const uint
 {
     const struct bnn_mcu_shape *shape = &layer->shape;
     x += row * shape->row;
-    for (size_t column = 0; column < shape->width; column += 2, x += 2 * shape->pixel, out += 2 * shape->out_pixel) {
-        const size_t more = column + 1 < shape->width; /* or the last pixel twice */
-        const int32_t *const add[] = {added(layer, row, column), added(layer, row, column + more)};
-        int32_t *const both[] = {out, out + more * shape->out_pixel};
-        gather_two(shape, x, x + more * shape->pixel, window);
+    size_t column = 0;
+    for (; column + 2 <= shape->width; column += 2, x += 2 * shape->pixel, out += 2 * shape->out_pixel) {
+        const int32_t *const add[] = {added(layer, row, column), added(layer, row, column + 1)};
+        int32_t *const both[] = {out, out + shape->out_pixel};
+        gather_two(shape, x, x + shape->pixel, window);
         sum_pair(layer, window, add, both);
     }
+    if (column < shape->width)
+        sum_pixel(layer, x, added(layer, row, column), out);
 }
 
 /* The products of a tap, each of another channel. */
