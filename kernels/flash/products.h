@@ -28,6 +28,7 @@ BNN_INLINE void bnn_depthwise_channels(int32_t *sums, const int32_t *add, const 
             const int16x8_t eight = vreinterpretq_s16_u16(vldrbq_u16(run)), w = vldrbq_s16(weights);
             both.val[0] = vaddq_s32(both.val[0], vmullbq_int_s16(eight, w));
             both.val[1] = vaddq_s32(both.val[1], vmulltq_int_s16(eight, w));
+            BNN_OPAQUE(weights);
         }
     }
     vst2q_s32(sums, both);
@@ -90,6 +91,7 @@ BNN_INLINE void bnn_depthwise_channels(int32_t *sums, const int32_t *add, const 
             second = __smlabb(odd, odd_weights, second);
             third = __smlatt(even, even_weights, third);
             fourth = __smlatt(odd, odd_weights, fourth);
+            BNN_OPAQUE(weights);
         }
     }
     sums[0] = first;
