@@ -77,7 +77,7 @@ def emit_nir_command(
                    "the index of the largest.")  # fmt: skip
 @click.option("--fast", is_flag=True, help="Fewer instructions, more code.")
 @click.option("--single-file", is_flag=True, help="All in one header.")
-@click.option("--trace", is_flag=True, help="main.c can name the first layer that differs.")
+@click.option("--trace", is_flag=True, help="main.c can name the first layer that differs; takes more memory.")
 @click.option("--max-ram", metavar="SIZE", callback=_limit,
               help="Fail, and name the largest layer, if it needs more memory: 16K.")  # fmt: skip
 @click.option("--max-flash", metavar="SIZE", callback=_limit, help="The same of its tables; code comes to them.")

@@ -419,6 +419,15 @@ def test_memory_of_known_networks(tmp_path: Path) -> None:
         assert bnn.emit_c(network(), tmp_path / network.__name__, name="net", target="cortex-m4").arena == size
 
 
+def test_a_trace_has_every_layers_output(tmp_path: Path) -> None:
+    """A value of which there are only some rows at once would be told of by NULL."""
+    for trace in (False, True):
+        summary = bnn.emit_c(networks.plain(), tmp_path / str(trace), name="net", trace=trace)
+        text = (tmp_path / str(trace) / "net.c").read_text("utf-8")
+        assert ("for (size_t tick" in text) == ("NET_AFTER(0, NULL, 0, " in text) == (not trace)
+        assert (summary.arena < 3000) == (not trace)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_passed_values_of_an_input_in_place(groups: int, rng: Rng, tmp_path: Path) -> None:
     """A convolution that reads the input while the max-pool writes: the input's place is not the pool's."""
