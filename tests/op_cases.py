@@ -140,6 +140,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "clamp": unary("clamp", lo=-1, hi=1),
     "binarize": unary("binarize", F32, B1),
     "unpack": unary("unpack", B1),
+    "unpack_bytes": unary("unpack_bytes", B1, U8),
     "cast": unary("cast", U8),
     "excess_128": unary("excess_128", I8, U8),
     "cast by a table": lambda: Case("cast", [data(U8, *SHAPE), const(F32, 256)], data(F32, *SHAPE)),

@@ -241,6 +241,29 @@ def bits_of(rng: Rng, x: Node, name: str) -> Node:
     return make("conv2d", x, weights, attrs=ConvAttrs(pads=SAME), name=f"{name} binary")
 
 
+@pytest.mark.drawn
+@pytest.mark.parametrize("pads", [SAME, (0, 0, 0, 0)], ids=["zeros", "ones"])
+def test_depthwise_layers_of_bits_are_exact(pads: tuple[int, int, int, int], rng: Rng) -> None:
+    """They sum bytes that are bits, so that every bit is that of the float network."""
+    drawn, image = Drawn(rng), input_node("x", (7, 6, 35), DType.u8)
+    x = sign(make("sub", make("cast", image), constant(rng.integers(60, 190, 35))), "first")
+    for number in range(2):
+        if pads is not SAME:
+            x = make("pad", x, attrs=PadAttrs(SAME, 1.0))
+        weights = constant(rng.choice([-1.0, 1.0], (35, 3, 3, 1)))
+        x = make("conv2d", x, weights, attrs=ConvAttrs(pads=pads, groups=35), name=f"depthwise{number}")
+        x = sign(drawn.norm(x), f"between{number}")
+        x = make("conv2d", x, constant(rng.choice([-1.0, 1.0], (35, 1, 1, 35))), name=f"pointwise{number}")
+        x = sign(drawn.norm(x), f"last{number}")
+    model, images = compiled([image], x), drawn_images(rng, image, 12)
+    found = bnn.calibrate(model, images, integer_only=True)
+    assert found.float_ops == 0 and sum(op.op == "unpack_bytes" for op in found.model.ops) == 2
+    expected = results_of(model, images)[0]
+    np.testing.assert_array_equal(results_of(found.model, images)[0], expected)
+    assert 0.05 < (expected > 0).mean() < 0.95
+    check_families(found.model, images[:4])
+
+
 def test_signs_stay_thresholds(rng: Rng) -> None:
     """Of sums of bytes, of bytes, and of sums of bits: no value of floats, and nearly all signs of the network."""
     drawn, image = Drawn(rng), input_node("x", (9, 8, 3))
@@ -430,7 +453,7 @@ def test_what_has_no_form_in_whole_numbers_is_named(rng: Rng) -> None:
     bits = sign(x, "signs")
     both = compiled([image], bits, make("mul", bits, drawn.conv_like(x), name="product"))  # an output, and read
     with pytest.raises(
-        bnn.UnsupportedOpError, match=r"layer 'signs' \(unpack\) would stay float: no op turns bits into"
+        bnn.UnsupportedOpError, match=r"layer 'signs' \(unpack\) would stay float: no op turns bytes into planes"
     ):
         bnn.calibrate(both, drawn_images(rng, image, 8), integer_only=True)
     with pytest.raises(bnn.InputError, match="with integer_only no layer stays float"):

@@ -30,10 +30,14 @@ def cast(of: Translation, node: Node, core: Node) -> Made:
     return lookup(x, of.ranges[node].of(values), node.name), of.ranges[node]
 
 
-def unpack(of: Translation, node: Node, core: Node) -> Node:
-    if node not in of.outputs or any(node in reader.data for reader in of.units.order):
+def unpack(of: Translation, node: Node, core: Node) -> Made | Node:
+    """Floats for the network's output, bytes for others."""
+    bits, read = of.raw[core.inputs[0]], any(node in reader.data for reader in of.units.order)
+    if node not in of.outputs:
+        return make("unpack_bytes", bits, name=node.name), Bytes(1.0, 1)
+    if read:
         raise unsupported(node, why(node))
-    return make("unpack", of.raw[core.inputs[0]], name=node.name, origin=node.origin)
+    return make("unpack", bits, name=node.name, origin=node.origin)
 
 
 def pool(of: Translation, node: Node, core: Node) -> Made | Channels:

@@ -80,7 +80,7 @@ def why(node: Node) -> str:
     if node.op == "bconv2d":
         return "its bits are no threshold of its sums"
     if any(i.type.dtype is DType.b1 for i in node.data) or node.type.dtype is DType.b1:
-        return "no op turns bits into bytes, or bytes into planes of bits"
+        return "no op turns bytes into planes of bits, or bits into bytes that are an output, too"
     if len(node.data) > 1:
         return "no op computes it of two tensors of bytes"
     return "no op computes it of bytes"

@@ -60,6 +60,7 @@ extern const bnn_op_row bnn_op_row_lookup;
 extern const bnn_op_row bnn_op_row_qadd;
 extern const bnn_op_row bnn_op_row_qmul;
 extern const bnn_op_row bnn_op_row_qsoftmax;
+extern const bnn_op_row bnn_op_row_unpack_bytes;
 
 /* bconv2d and iconv2d for little memory: weights stay in the file (those of bytes are packed more closely), and nothing
  * else is prepared.  bconv2d_flash needs the family below, iconv2d_flash none. */

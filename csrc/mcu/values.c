@@ -117,6 +117,16 @@ void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channe
             *out++ = (in[c / 32] >> c % 32 & 1) != 0 ? 1.0f : -1.0f;
 }
 
+void bnn_mcu_unpack_bytes(uint8_t *out, const uint32_t *in, size_t pixels, size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++, in += (channels + 31) / 32)
+        for (size_t first = 0; first < channels; first += 32) {
+            uint32_t word = in[first / 32];
+            for (size_t n = channels - first < 32 ? channels - first : 32; n > 0; n--, word >>= 1)
+                *out++ = (uint8_t)(word << 1 & 2);
+        }
+}
+
 void bnn_mcu_dequantize(float *out, const uint32_t *in, const struct bnn_mcu_numbers *numbers, size_t pixels,
                         size_t channels)
 {

@@ -45,6 +45,8 @@ void bnn_mcu_quantize_at(uint8_t *out, const float *in, size_t count, const uint
 
 /* Bits to +1 and -1. */
 void bnn_mcu_unpack(float *out, const uint32_t *in, size_t pixels, size_t channels);
+/* Bits to the bytes 2 and 0. */
+void bnn_mcu_unpack_bytes(uint8_t *out, const uint32_t *in, size_t pixels, size_t channels);
 
 /* table[n] for the numbers n of bits: bit c of every plane belongs to channel c.  binary: n is a binary number, planes
  * begin on words, and the last value of the table stands for all n past it; otherwise n counts the planes' set bits, and

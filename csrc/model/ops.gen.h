@@ -56,7 +56,8 @@
     X(47, lookup, bnn_no_attrs, 0, 1, 0) \
     X(48, qadd, bnn_requantize_attrs, 5, 1, 0) \
     X(49, qmul, bnn_requantize_attrs, 5, 1, 0) \
-    X(50, qsoftmax, bnn_no_attrs, 0, 1, 0)
+    X(50, qsoftmax, bnn_no_attrs, 0, 1, 0) \
+    X(51, unpack_bytes, bnn_no_attrs, 0, 0, 0)
 
 /* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */
 #define BNN_CURVES(X) \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bits of floats, and floats of bits and bytes: binarize, binarize_levels, unpack, dequantize, cast and excess_128. */
+/* Bits of floats, and floats and bytes of bits and bytes: binarize, binarize_levels, unpack, unpack_bytes, dequantize,
+ * cast and excess_128. */
 #include "mcu/values.h"
 #include "ops/check.h"
 
@@ -242,6 +243,24 @@ const struct bnn_op_row bnn_op_row_unpack = {
     BNN_ROW(unpack),
     .prepare = prepare_unpack,
     .row = unpack_row,
+};
+
+/* unpack_bytes: bits to the bytes 2 and 0, which are +1 and -1 around 1. */
+static bnn_status prepare_unpack_bytes(struct bnn_prepare *p, struct bnn_op *op)
+{
+    return bnn_check_unary(p, op, BNN_B1, BNN_U8);
+}
+
+static void unpack_bytes_row(const struct bnn_run *r, size_t image, size_t y)
+{
+    const struct bnn_tensor *t = r->output.tensor;
+    bnn_mcu_unpack_bytes(bnn_row_bytes(&r->output, image, y), bnn_row_words(&r->inputs[0], image, y), t->w, t->c);
+}
+
+const struct bnn_op_row bnn_op_row_unpack_bytes = {
+    BNN_ROW(unpack_bytes),
+    .prepare = prepare_unpack_bytes,
+    .row = unpack_bytes_row,
 };
 
 /* dequantize: table[number of set bits] over the planes of every channel; plane p holds channels p * c to (p + 1) * c -

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
-from bnn.ir.ops import ConvAttrs, PoolAttrs
+from bnn.ir.ops import ConvAttrs, PadAttrs, PoolAttrs
 
 RUNTIME, FIRMWARE = 64, 8  # alignments
 
@@ -73,6 +73,8 @@ def check_plan(graph: Graph) -> None:
 
 def window(node: Node, number: int, row: int) -> range:
     """The rows of an operand that are read for a row of the value, some of which may be outside the image."""
+    if isinstance(node.attrs, PadAttrs):
+        return range(row - node.attrs.pads[0], row - node.attrs.pads[0] + 1)
     if number > 0 or not isinstance(node.attrs, ConvAttrs | PoolAttrs):
         return range(row, row + 1)
     stride, top = node.attrs.stride[0], node.attrs.pads[0]
@@ -109,7 +111,7 @@ def check_rows(graph: Graph) -> None:
         for i, operand in enumerate(node.inputs):
             if operand not in number or graph.placements[operand].storage is not Storage.ARENA:
                 continue
-            whole = height(operand) != height(node) and not (i == 0 and isinstance(node.attrs, ConvAttrs | PoolAttrs))
+            whole = height(operand) != height(node) and not isinstance(node.attrs, ConvAttrs | PadAttrs | PoolAttrs)
             for q in range(height(operand)) if whole or node not in turns else window(node, i, row):
                 if 0 <= q < height(operand) or isinstance(node.attrs, ConvAttrs):
                     assert (owner[bytes_of(operand, q)] == (number[operand], q)).all(), f"{operand.name}, row {q}"

@@ -12,7 +12,7 @@ import op_graphs
 from bnn.errors import VerifierError
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import OPS, ConvAttrs, Level, PadAttrs, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ir.ops import OPS, ConvAttrs, Level, PoolAttrs, ReshapeAttrs, constant, input_node, make
 from bnn.ir.spec import verify
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.interleave_rows import interleave_rows, longest_chains
@@ -89,11 +89,11 @@ def test_values_that_something_reads_later_are_whole() -> None:
 
 
 def test_what_needs_a_whole_value_ends_a_chain() -> None:
-    """A gate reads all rows of what it multiplies; padding moves rows."""
+    """A gate reads all rows of what it multiplies; a reshape moves rows."""
     data = make("tanh", make("exp", X))
     gate = make("sigmoid", make("avg_pool", data, attrs=PoolAttrs((20, 6), (1, 1))))
-    padded = make("pad", make("mul", data, gate), attrs=PadAttrs((1, 0, 0, 0), 0.0))
-    graph = scheduled(make("tanh", make("exp", padded)))
+    turned = make("reshape", make("mul", data, gate), attrs=ReshapeAttrs((10, 12, 4)))
+    graph = scheduled(make("tanh", make("exp", turned)))
     spans = [[node.op for node in graph.schedule[slice(*span)]] for span in longest_chains(graph)]
     assert spans == [["exp", "tanh", "avg_pool", "sigmoid"], ["exp", "tanh"]]
     check_rows(interleave_rows(graph, longest_chains(graph)))

@@ -720,10 +720,11 @@ def _binarize(program: Program, node: Node) -> None:
 
 
 def _unpack(program: Program, node: Node) -> None:
+    """unpack and unpack_bytes."""
     out = program.view(node)
     _clear_halo(program, node)
-    target, source = program.row(node), program.row(node.inputs[0])
-    _rows(program, out.height, program.call("bnn_mcu_unpack", target, source, out.width, out.channels) + ";")
+    arguments = (program.row(node), program.row(node.inputs[0]), out.width, out.channels)
+    _rows(program, out.height, program.call(f"bnn_mcu_{node.op}", *arguments) + ";")
 
 
 def _dequantize(program: Program, node: Node) -> None:
@@ -880,34 +881,37 @@ def _slice(program: Program, node: Node) -> None:
     _channels(program, node, node.inputs[0], a.begin, a.end - a.begin, 0)  # type: ignore[attr-defined]
 
 
-def _fill(program: Program, node: Node, value: float) -> None:
-    """Every element of the output inside its halo becomes the value."""
+def _fill(program: Program, node: Node, value: float) -> str:
+    """C: every element of a row of the output, inside its halo, becomes the value."""
     out = program.view(node)
     target = program.row(node)
     if out.dtype is DType.u8:
-        _rows(program, out.height, f"memset({target}, {int(value)}, {out.width * out.channels});")
-        return
+        return f"memset({target}, {int(value)}, {out.width * out.channels});"
     full = np.full(out.channels, value, np.float32)
     table = program.table("uint32_t", "pixel", pack(full) if out.dtype is DType.b1 else full.view(np.uint32))
-    _rows(program, out.height, program.call("bnn_mcu_fill", target, table, out.words, out.width) + ";")
+    return program.call("bnn_mcu_fill", target, table, out.words, out.width) + ";"
 
 
 def _pad(program: Program, node: Node) -> None:
     a, x, out = node.attrs, program.view(node.inputs[0]), program.view(node)
-    value, pads = a.value, a.pads  # type: ignore[attr-defined]
+    (top, left, *_), size = a.pads, x.width * x.words * x.dtype.element  # type: ignore[attr-defined]
+    source = program.at(node.inputs[0], x.interior - top * x.row if program.kept(node.inputs[0]) else x.interior)
+    step = "" if program.kept(node.inputs[0]) else f" + (row - {top}) * {x.row}"
+    inside = f"row >= {top} && row < {top + x.height}" if top else f"row < {x.height}"
     _clear_halo(program, node)
-    _fill(program, node, value)
-    target = program.at(node, out.interior + pads[0] * out.row + pads[1] * out.words)
-    element = out.dtype.element
-    size = x.width * x.words * element
-    runs = _runs(program, x.height, 1, size, (x.row * element, 0, out.row * element, 0))
-    program.line(program.call("bnn_mcu_copy", target, program.inside(node.inputs[0]), runs) + ";")
+    _rows(
+        program,
+        out.height,
+        _fill(program, node, a.value),  # type: ignore[attr-defined]
+        f"if ({inside})",
+        f"    memcpy({program.row(node, left * out.words)}, {source}{step}, {size});",
+    )
 
 
 def _pad_channels(program: Program, node: Node) -> None:
     a, part = node.attrs, node.inputs[0]
     _clear_halo(program, node)
-    _fill(program, node, a.value)  # type: ignore[attr-defined]
+    _rows(program, program.view(node).height, _fill(program, node, a.value))  # type: ignore[attr-defined]
     _channels(program, node, part, 0, part.type.shape[-1], a.before)  # type: ignore[attr-defined]
 
 
@@ -972,9 +976,8 @@ def _by_table(program: Program, node: Node, elements: Array) -> None:
 _EMITTERS: dict[str, Callable[[Program, Node], None]] = {
     "conv2d": _conv2d, "bconv2d": _bconv2d, "iconv2d": _iconv2d, "qconv2d": _qconv2d, "max_pool": _pool,
     "avg_pool": _pool, "sum_pool": _pool, "resize_bilinear": _resize, "binarize": _binarize,
-    "binarize_levels": _binarize, "unpack": _unpack, "quantize": _quantize, "dequantize": _dequantize,
-    "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat, "slice": _slice, "pad": _pad,
-    "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather, "lookup": _lookup,
-    "qsoftmax": _softmax,
-    "qadd": _pair, "qmul": _pair,
+    "binarize_levels": _binarize, "unpack": _unpack, "unpack_bytes": _unpack, "quantize": _quantize,
+    "dequantize": _dequantize, "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat, "slice": _slice,
+    "pad": _pad, "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather,
+    "lookup": _lookup, "qsoftmax": _softmax, "qadd": _pair, "qmul": _pair,
 }  # fmt: skip

@@ -138,6 +138,11 @@ def dequantize(bits: Array, table: Array, channels: int = 0) -> Array:
     return np.asarray(table[count])
 
 
+def unpack_bytes(x: Array) -> Array:
+    """+1 and -1 as bytes around the zero 1: 2 and 0."""
+    return (x.astype(np.int16) + 1).astype(np.uint8)
+
+
 def cast(x: Array, table: Array | None = None) -> Array:
     """Bytes as floats; with a table (256), table[x]."""
     return x.astype(np.float32) if table is None else np.asarray(table[x])
@@ -248,6 +253,10 @@ RECORDS = (
     Op(
         "unpack", 6, NoAttrs, to_type(DType.f32, DType.b1), lambda x, a: x.astype(np.float32), bound=moved,
         maker=plain_maker("unpack"), takes=(DType.b1,), by_rows=True,
+    ),
+    Op(
+        "unpack_bytes", 51, NoAttrs, to_type(DType.u8, DType.b1), plain(unpack_bytes), bound=no_difference,
+        gives_bytes=True, maker=plain_maker("unpack_bytes"), takes=(DType.b1,), by_rows=True,
     ),
     Op(
         "cast", 29, NoAttrs, cast_type, plain(cast), bound=_cast_bound, scales=True, maker=_make_cast,

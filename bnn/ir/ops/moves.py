@@ -154,7 +154,7 @@ RECORDS = (
     ),
     Op(
         "pad", 17, PadAttrs, pad_type, pad, moves=True, bound=moved, maker=_make_pad, gives_bytes=True,
-        takes=(DType.f32, DType.b1, DType.u8),
+        takes=(DType.f32, DType.b1, DType.u8), by_rows=True,
     ),
     Op(
         "reshape", 18, ReshapeAttrs, reshape_type, lambda x, a: x.reshape((-1,) + a.shape), moves=True, bound=moved,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..graph import Node
 from .conv import CONVOLUTIONS, conv_attrs
+from .moves import PadAttrs
 from .pool import PoolAttrs
 
 _ONE_BY_ONE = ("quantize", "binarize_levels")
@@ -36,6 +37,8 @@ def rows_read(node: Node) -> Iterator[tuple[Node, int, int, int]]:
         window = a.stride[0], (node.inputs[1].type.shape[1] - 1) * a.dilation[0] - a.pads[0], a.pads[0]
     elif isinstance(node.attrs, PoolAttrs):
         window = node.attrs.stride[0], node.attrs.kernel[0] - 1 - node.attrs.pads[0], node.attrs.pads[0]
+    elif isinstance(node.attrs, PadAttrs):
+        window = 1, -node.attrs.pads[0], node.attrs.pads[0]
     for number, operand in enumerate(node.inputs):
         if operand.is_constant:
             continue
