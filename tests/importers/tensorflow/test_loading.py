@@ -26,7 +26,7 @@ from bnn.ir import interpret
 from bnn.ir.graph import DType
 from bnn.ir.ops import PadChannelsAttrs, input_node
 
-from .models import hand_made, needs_keras3
+from .models import drawn, hand_made, needs_keras3
 
 keras = tf.keras
 
@@ -270,6 +270,22 @@ def test_all_bytes(dtype: str) -> None:
     x = np.arange(256, dtype=np.uint8).astype(dtype).reshape(1, 256)
     for made in (hand_made(shape=(256,)), hand_made(CAST, dtype=dtype, shape=(256,))):
         assert np.array_equal(interpret.outputs(read(made, dtype), [x])[0], x.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x + x, lambda x: tf.cast(x, tf.float32) + tf.cast(x * x, tf.float32)],
+    ids=["sum", "product beside a cast"],
+)
+def test_integers_that_wrap_around(function: Any, dtype: str) -> None:
+    """TensorFlow's own sums and products of pixels are not those of floats, so only casts may read such an input."""
+    x = np.full((2, 5), np.iinfo(dtype).max, dtype)
+    made, execute = drawn(lambda x: tf.cast(function(x), tf.float32), (5,), dtype)
+    exact = np.asarray(function(tf.constant(x, tf.float32)))
+    assert (execute(x)[0] < exact).all()
+    with pytest.raises(UnsupportedOpError, match=f"input 'x' is {dtype}; .* if the model first casts it to float32"):
+        read(made)
 
 
 def test_constants_in_proportion_to_the_file() -> None:
