@@ -359,6 +359,14 @@ BROKEN: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"tensor": {5: {"dtype": "INT8"}}}, UnsupportedOpError, "'net/t5/x' is INT8; expected FLOAT32 or INT32;",
     ),
     "zeros around a small image": ({"made": ((2, 6, 32), (7, 3, 3, 32)), "pad_values": 0}, UnsupportedOpError, "small"),
+    "zeros around an image lower than a filter with holes": (
+        {"made": ((4, 6, 32), (7, 3, 3, 32)), "pad_values": 0, "dilation_height_factor": 2}, UnsupportedOpError,
+        "image smaller than the filter",
+    ),
+    "zeros around an image narrower than a filter with holes": (
+        {"made": ((6, 4, 32), (7, 3, 3, 32)), "pad_values": 0, "dilation_width_factor": 2}, UnsupportedOpError,
+        "image smaller than the filter",
+    ),
     **{
         f"no {name}": (
             {"custom": bytes(flexbuffers.Dumps({k: v for k, v in CONV.items() if k != name}))}, CompileError,
