@@ -303,7 +303,8 @@ static void add_scaled(const struct bnn_snn_state *s, const struct bnn_snn_proje
                        const struct bnn_snn_span *span, float *to)
 {
     const uint32_t end = span->first + span->count, each = p->scales.data != NULL;
-    const uint32_t some = each ? BNN_SNN_LANES : span->count; /* as many scales are contiguous */
+    const int apart = each && !(BNN_SNN_SHARES && p->scales.period >= end);
+    const uint32_t some = apart ? BNN_SNN_LANES : span->count; /* as many scales are contiguous */
     uint32_t *sums = s->sums + span->first;
     to += span->first;
     for (uint32_t i = span->first; i < end; i += some, to += some, sums += some)
