@@ -96,28 +96,31 @@ int bnn_snn_lists(const struct bnn_snn *net, const struct bnn_snn_projection *p,
            from->emits == BNN_SNN_SPIKES && to->c >= 16 && sent > (size_t)3 * to->h * to->w;
 }
 
-/* Replaces the sources in s->index by the rows of weights that they would bring to a target in column 0 by row 0 of the
- * kernel: a target in column ox takes the row that lies ox further on.  s->values[q]: where those of pixel q begin. */
-static BNN_APART void find_rows(const struct bnn_snn_state *s, const struct bnn_snn_projection *p,
-                                const struct bnn_snn_reach *columns, size_t sent)
+void bnn_snn_find_rows(const struct bnn_snn_projection *p, const struct bnn_snn_population *from,
+                       const struct bnn_snn_reach *columns, uint32_t *rows)
 {
-    const struct bnn_snn_population *from = &s->net->populations[p->source];
-    const uint32_t channels = from->c, width = from->w, line = width * channels, taps = p->kernel[0] * p->kernel[1];
-    const uint32_t shift = (channels & (channels - 1)) == 0 ? bnn_lowest_bit(channels) : 32, pixels = from->h * width;
-    uint32_t *restrict index = s->index, *restrict starts = s->values;
-    size_t k = 0;
-    memset(starts, 0, (pixels + 1) * sizeof *starts);
-    for (uint32_t y = 0; y < from->h; y++) {
-        uint32_t *restrict counts = starts + y * width + 1;
-        for (; k < sent && index[k] - y * line < line; k++) {
-            const uint32_t at = index[k] - y * line, x = shift < 32 ? at >> shift : at / channels;
-            const struct bnn_snn_reach *column = &columns[x];
-            index[k] = (at - x * channels) * taps + column->place - (column->target + 1 - column->count);
-            counts[x]++;
-        }
+    const uint32_t taps = p->kernel[0] * p->kernel[1];
+    for (uint32_t source = 0; source < from->n; source++) {
+        const struct bnn_snn_reach *column = &columns[source / from->c % from->w];
+        rows[source] = source % from->c * taps + column->place - (column->target + 1 - column->count);
     }
-    for (uint32_t q = 0, sum = 0; q <= pixels; q++)
-        starts[q] = sum += starts[q];
+}
+
+/* Replaces the sources in s->index by their rows of weights.  s->values[q]: where those of pixel q begin. */
+static BNN_APART void find_rows(const struct bnn_snn_state *s, const struct bnn_snn_population *from,
+                                const uint32_t *rows, size_t sent)
+{
+    const uint32_t channels = from->c, pixels = from->h * from->w;
+    const uint32_t shift = (channels & (channels - 1)) == 0 ? bnn_lowest_bit(channels) : 32;
+    uint32_t *restrict index = s->index, *restrict starts = s->values;
+    memset(starts, 0, (pixels + 1) * sizeof *starts);
+    for (size_t k = 0; k < sent; k++) { /* the last of a pixel stays: counting them would wait for each sum */
+        const uint32_t source = index[k], pixel = shift < 32 ? source >> shift : source / channels;
+        index[k] = rows[source];
+        starts[pixel + 1] = (uint32_t)k + 1;
+    }
+    for (uint32_t q = 0, last = 0; q <= pixels; q++)
+        starts[q] = last = starts[q] > last ? starts[q] : last;
 }
 
 enum { LISTED = 64, TOGETHER = 8 }; /* rows that are added, and copied, together: a fixed number needs no branches */
@@ -172,12 +175,12 @@ static size_t gather_listed(struct bnn_snn_state *s, const struct bnn_snn_projec
     return rows + n;
 }
 
-uint64_t bnn_snn_gather_lists(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
-                              const struct bnn_snn_reach *columns, size_t sent, float *sums)
+uint64_t bnn_snn_gather_lists(struct bnn_snn_state *s, const struct bnn_snn_projection *p, const uint32_t *rows_of,
+                              size_t sent, float *sums)
 {
     const struct bnn_snn_population *to = &s->net->populations[p->target];
     uint64_t rows = 0, before = 0;
-    find_rows(s, p, columns, sent);
+    find_rows(s, &s->net->populations[p->source], rows_of, sent);
     for (uint32_t oy = 0; oy < to->h && !bnn_snn_pause(s, (rows - before) * to->c + to->w * p->kernel[0]); oy++) {
         before = rows;
         for (uint32_t ox = 0; ox < to->w; ox++)

@@ -101,7 +101,16 @@ size_t bnn_snn_reaches(const struct bnn_snn *net, const struct bnn_snn_projectio
 {
     const struct bnn_snn_population *from = &net->populations[p->source];
     const int slides = p->kind == BNN_SNN_CONV || p->kind == BNN_SNN_WINDOW;
-    return slides && p->dilation[0] == 1 && p->dilation[1] == 1 ? (size_t)from->h + from->w : 0;
+    if (!slides || p->dilation[0] != 1 || p->dilation[1] != 1)
+        return 0;
+    const size_t rows = BNN_SNN_SHARES && bnn_snn_lists(net, p, SIZE_MAX) ? from->n / 4 + 1 : 0; /* four to a reach */
+    return (size_t)from->h + from->w + rows;
+}
+
+/* Where the rows of weights of sources are. */
+static inline uint32_t *rows_of(const struct bnn_snn_population *from, struct bnn_snn_reach *reach)
+{
+    return (uint32_t *)(void *)(reach + from->h + from->w);
 }
 
 void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projection *p, struct bnn_snn_reach *reach)
@@ -111,6 +120,8 @@ void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projec
         reach[y] = bnn_snn_reach_of(p, 0, y, to->h);
     for (uint32_t x = 0; x < from->w; x++)
         reach[from->h + x] = bnn_snn_reach_of(p, 1, x, to->w);
+    if (BNN_SNN_SHARES && bnn_snn_lists(net, p, SIZE_MAX))
+        bnn_snn_find_rows(p, from, reach + from->h, rows_of(from, reach));
 }
 
 /* A convolution's populations, and a source's place. */
@@ -353,7 +364,7 @@ void bnn_snn_scatter(struct bnn_snn_state *s, uint32_t projection)
         s->synops[projection] += count_taps(s, projection, first_place(from, to), n);
         bnn_snn_gather(s, p, n, sums.floats);
     } else if (BNN_SNN_SHARES && bnn_snn_lists(s->net, p, n)) {
-        s->synops[projection] += bnn_snn_gather_lists(s, p, s->reach[projection] + from->h, n, sums.floats);
+        s->synops[projection] += bnn_snn_gather_lists(s, p, rows_of(from, s->reach[projection]), n, sums.floats);
     } else if (p->groups == 1 && s->reach[projection] != NULL) {
         convolve(s, projection, &sums, first_place(from, to), values, n);
     } else {

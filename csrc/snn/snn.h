@@ -311,11 +311,14 @@ void bnn_snn_find_reaches(const struct bnn_snn *net, const struct bnn_snn_projec
 /* gather.c: whether the targets of a convolution should gather, as `sent` sources sent something; and the gathering. */
 int bnn_snn_gathers(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);
 void bnn_snn_gather(struct bnn_snn_state *s, const struct bnn_snn_projection *p, size_t sent, float *sums);
-/* gather.c: whether targets should list the sources in their windows, of `sent` in s->index; and that, which returns the
- * number of additions.  columns: what the sources of each column reach. */
+/* gather.c: whether targets should list the sources in their windows, of `sent` in s->index, with which they might for
+ * SIZE_MAX; and that, which returns the number of additions.  rows: those of weights that sources would bring to a target
+ * in column 0 by row 0 of the kernel; a target in column ox takes the row that lies ox further on. */
 int bnn_snn_lists(const struct bnn_snn *net, const struct bnn_snn_projection *p, size_t sent);
-uint64_t bnn_snn_gather_lists(struct bnn_snn_state *s, const struct bnn_snn_projection *p,
-                              const struct bnn_snn_reach *columns, size_t sent, float *sums);
+void bnn_snn_find_rows(const struct bnn_snn_projection *p, const struct bnn_snn_population *from,
+                       const struct bnn_snn_reach *columns, uint32_t *rows);
+uint64_t bnn_snn_gather_lists(struct bnn_snn_state *s, const struct bnn_snn_projection *p, const uint32_t *rows,
+                              size_t sent, float *sums);
 /* gather.c: adds the highest value in each target's window. */
 void bnn_snn_gather_highest(struct bnn_snn_state *s, const struct bnn_snn_projection *p, float *sums);
 /* share.c: whether a projection can bring several steps at once. */
