@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { BNN_SNN_MOST_DELAY = 65536, BNN_SNN_COUNTED = 16 };
+enum { BNN_SNN_MOST_DELAY = 65536, BNN_SNN_COUNTED = 8 };
 
 struct bnn_snn_population {
     uint8_t rule, reset, emits, output, at_least, floored, winner, rank;
