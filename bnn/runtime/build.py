@@ -49,6 +49,19 @@ COLLECT = ["-Wl,--gc-sections"] if sys.platform == "linux" else []
 # A poll of bnn.h that calls Python, so that signal handlers run; not at every call, which would take longer than the
 # work between two calls.  ``next``: when to ask, by bnn_clock_ns; 0: not begun.
 _PULSE = "typedef struct bnn_pulse { uint64_t next; void *handle; } bnn_pulse;"
+# What a run of several samples reads and writes: arrays by sample, ``sample`` bytes from one to the next.
+_SAMPLES = """
+typedef struct bnn_rows { char *first; size_t sample; uint32_t population; int what; } bnn_rows;
+typedef struct bnn_samples {
+    size_t steps, inputs, records, next;
+    int until_spike;
+    uint32_t populations, projections;
+    const void **frames;
+    bnn_rows *given, *recorded;
+    int64_t *taken;
+    uint64_t *counts;
+} bnn_samples;
+"""
 # The other functions are clocks and their sinks, in C so that timing does not wait for Python, and many calls in one.
 _DECLARATIONS = """
 int bnn_poll_python(void *pulse);
@@ -57,11 +70,13 @@ uint64_t bnn_clock_ns(void);
 void bnn_record_ticks(void *ticks, uint32_t op, uint64_t nanoseconds);
 bnn_status bnn_timed_events(bnn_events *engine, const float *frames, size_t size, uint64_t *nanoseconds, size_t runs);
 void bnn_snn_counts(const bnn_snn_state *state, uint32_t populations, uint32_t projections, uint64_t *counts);
+bnn_status bnn_snn_run_samples(bnn_snn_state *state, bnn_samples *samples, size_t end);
 """
 _SOURCE = """
 #include <time.h>
 
 #define BNN_PULSE_NS 50000000u
+#define BNN_SAMPLES_NS 10000000u
 
 static uint64_t bnn_clock_ns(void)
 {
@@ -111,6 +126,36 @@ static void bnn_snn_counts(const bnn_snn_state *state, uint32_t populations, uin
     for (uint32_t j = 0; j < projections; j++)
         *counts++ = bnn_snn_synops(state, j);
 }
+
+/* From the sample `next` on, each from the first step on, to before `end` or one that fails, or for as long as other
+ * threads may wait to tell that one did. */
+static bnn_status bnn_snn_run_samples(bnn_snn_state *state, bnn_samples *samples, size_t end)
+{
+    const uint64_t begin = bnn_clock_ns();
+    do {
+        for (size_t k = 0; k < samples->inputs; k++)
+            samples->frames[k] = samples->given[k].first + samples->next * samples->given[k].sample;
+        (void)bnn_snn_reset(state);
+        for (size_t k = 0; k < samples->records; k++) {
+            const bnn_rows *r = &samples->recorded[k];
+            (void)bnn_snn_record(state, r->population, (bnn_snn_what)r->what, r->first + samples->next * r->sample,
+                                 samples->steps);
+        }
+        const bnn_status status =
+            (samples->until_spike ? bnn_snn_run_until_spike : bnn_snn_run)(state, samples->frames, samples->steps);
+        for (size_t k = 0; k < samples->records; k++)
+            (void)bnn_snn_record(state, samples->recorded[k].population, (bnn_snn_what)samples->recorded[k].what, NULL,
+                                 0);
+        if (status != BNN_OK)
+            return status;
+        samples->taken[samples->next++] = (int64_t)bnn_snn_steps(state);
+        for (uint32_t k = 0; k < samples->populations; k++)
+            samples->counts[k] += bnn_snn_sent(state, k);
+        for (uint32_t j = 0; j < samples->projections; j++)
+            samples->counts[samples->populations + j] += bnn_snn_synops(state, j);
+    } while (samples->next < end && bnn_clock_ns() - begin < BNN_SAMPLES_NS);
+    return BNN_OK;
+}
 """
 
 
@@ -159,12 +204,13 @@ def make() -> FFI:
     ffi = FFI()
     for header in HEADERS:
         ffi.cdef(declarations((ROOT / "csrc" / header).read_text(encoding="utf-8")))
-    ffi.cdef(_PULSE + _DECLARATIONS)
+    ffi.cdef(_PULSE + _SAMPLES + _DECLARATIONS)
     ffi.cdef("static const char *const BNN_PACKAGE_VERSION;")  # the package compares it with its own version
     ffi.set_source(
         "bnn._native",
         "".join(f'#include "{header}"\n' for header in HEADERS)
         + _PULSE
+        + _SAMPLES
         + _SOURCE
         + f'#define BNN_PACKAGE_VERSION "{version()}"\n',
         sources=sources(),

@@ -355,11 +355,63 @@ class State:
         check(status, what)
 
 
+class Samples:
+    """Samples that run one after another on a state: many calls into C in one.
+
+    ``records``: what populations do (SENT, CURRENT, MEMBRANE), and where it is written, (N, T, ...); ``taken``, int64
+    (N,): where the steps of each are written; ``until_spike``: each ends with its first output spike.
+    """
+
+    def __init__(
+        self, state: State, steps: int, records: Sequence[tuple[int, str, Array]], taken: Array, until_spike: bool
+    ) -> None:
+        opened = state.opened
+        self._state, self._given = state, ffi.new("bnn_rows[]", len(opened.populations))
+        self._frames = ffi.new("const void *[]", len(opened.populations))
+        self._counts = ffi.new("uint64_t[]", len(opened.populations) + len(opened.projections))
+        self._held = [ffi.from_buffer(taken, require_writable=True)]
+        self._recorded = ffi.new("bnn_rows[]", len(records))
+        for at, (population, what, rows) in zip(self._recorded, records, strict=True):
+            self._held.append(ffi.from_buffer(rows, require_writable=True))
+            at.first, at.sample, at.population, at.what = self._held[-1], rows.strides[0], population, _WHAT[what]
+        self._samples = ffi.new("bnn_samples *", {
+            "steps": steps, "records": len(records), "until_spike": until_spike, "frames": self._frames,
+            "populations": len(opened.populations), "projections": len(opened.projections), "given": self._given,
+            "recorded": self._recorded, "taken": ffi.cast("int64_t *", self._held[0]), "counts": self._counts,
+        })  # fmt: skip
+        state.set_learning(False)
+
+    def give(self, frames: Sequence[Array], together: bool) -> None:
+        """The frames of each input: of all samples, (N, T, ...), or of the next alone, (T, ...)."""
+        self._buffers = [ffi.from_buffer(x) for x in frames]  # they must outlive the calls
+        self._samples.inputs = len(frames)
+        for at, x, buffer in zip(self._given, frames, self._buffers, strict=False):
+            at.first, at.sample = buffer, x.strides[0] if together else 0
+
+    @property
+    def next(self) -> int:
+        """The sample that runs next, or that failed."""
+        return int(self._samples.next)
+
+    @next.setter
+    def next(self, sample: int) -> None:
+        self._samples.next = sample
+
+    def run(self, end: int) -> None:
+        """Run the next samples to before ``end``, or fewer that take long; raises as :meth:`State.run` does."""
+        self._state._polled("run", lib.bnn_snn_run_samples, self._samples, end)
+
+    @property
+    def counts(self) -> list[int]:
+        """What every population sent, and then every projection's additions."""
+        return ffi.unpack(self._counts, len(self._counts))
+
+
 def frames(x: Array, emits: Emits, *, channels_first: bool = False) -> Array:
     """What an input sends, (T, ...), as C reads it: spikes as words of 32 bits, (T, words); others as float32, (T, n).
     C has the channels last."""
     steps, n = len(x), math.prod(x.shape[1:])
-    moves = channels_first and x.ndim > 2
+    moves = channels_first and x.ndim > 2 and x.shape[1] > 1
     if emits != Emits.SPIKES:
         return np.ascontiguousarray(np.moveaxis(x, 1, -1) if moves else x, np.float32).reshape(steps, n)
     spikes = x if x.dtype == bool else x != 0

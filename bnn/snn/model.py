@@ -279,11 +279,11 @@ class SpikingModel:
             records += [(p.index, what, values) for p, values in floats[what].items()]
 
         threads = min(threads, count)
-        together = {p.name: self._packed(x[p.name], p, threads) for p in self._inputs}
+        packed = [self._packed(x[p.name], p, threads) for p in self._inputs]
+        together = [frames for frames in packed if frames is not None]
 
         def given(i: int) -> list[Array]:
             """The frames of a sample, made where they are used if they were not together."""
-            packed = [together[p.name] for p in self._inputs]
             frames = [
                 self._frames(x[p.name][:, i], p, 0) if all_of is None else all_of[i]
                 for p, all_of in zip(self._inputs, packed, strict=True)
@@ -293,7 +293,8 @@ class SpikingModel:
                     sent[p][i] = own
             return frames
 
-        counts, taken = run_samples(self._states(threads), given, count, steps, records, until_spike)
+        all_of = together if len(together) == len(packed) and not any(p in sent for p in self._inputs) else None
+        counts, taken = run_samples(self._states(threads), all_of, given, count, steps, records, until_spike)
         for p in self._inputs:
             for i, end in enumerate(taken if p in sent else ()):
                 sent[p][i, end:] = 0

@@ -3,65 +3,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from .._types import Array
-from .handle import Counts, State
+from .handle import Counts, Samples, State
 
-#: What a population does (SENT, CURRENT, MEMBRANE), and where it is written, (N, T, ...).
-Record = tuple[int, str, Array]
+_TURNS = 8  # how often a thread takes samples from those that are left: the last of them end together
 
 
 def run_samples(
-    states: Sequence[State], given: Callable[[int], list[Array]], count: int, steps: int, records: Sequence[Record],
-    until_spike: bool,
+    states: Sequence[State], together: Sequence[Array] | None, given: Callable[[int], list[Array]], count: int,
+    steps: int, records: Sequence[tuple[int, str, Array]], until_spike: bool,
 ) -> tuple[Counts, Array]:  # fmt: skip
-    """Run ``count`` samples from the first step on, with a thread for each of ``states``; ``given``: the frames of a
-    sample, (T, ...) of each input; ``until_spike``: each ends with its first output spike.
+    """Run ``count`` samples from the first step on, with a thread for each of ``states``.
 
+    ``together``: the frames of each input, (N, T, ...); None: ``given`` makes those of a sample, (T, ...).  ``records``
+    and ``until_spike``: see :class:`~bnn.snn.handle.Samples`.
     Returns the counts of all together, and the steps of each, int64 (N,).
     Raises the error of the first sample that has one.
     """
-    numbers = iter(range(count))  # next() gives each number to one thread, in order
-    found: list[Counts] = []
+    turn = 1 if together is None else max(count // (_TURNS * len(states)), 1)
+    numbers = iter(range(0, count, turn))  # next() gives each number to one thread, in order
     errors: dict[int, BaseException] = {}
     taken = np.zeros(count, np.int64)
+    found = [Samples(state, steps, records, taken, until_spike) for state in states]
 
-    def work(state: State) -> None:
-        for i in numbers:
-            if errors and min(errors) < i:
-                return
-            try:
-                found.append(_run(state, given(i), steps, records, i, until_spike))
-                taken[i] = state.steps
-            except BaseException as error:  # noqa: BLE001 - also that of a signal handler
-                errors[i] = error
+    def work(samples: Samples) -> None:
+        if together is not None:
+            samples.give(together, True)
+        for first in numbers:
+            samples.next = first
+            while samples.next < min(first + turn, count):
+                if errors and min(errors) < samples.next:
+                    return
+                try:
+                    if together is None:
+                        samples.give(given(first), False)
+                    samples.run(min(first + turn, count))
+                except BaseException as error:  # noqa: BLE001 - also that of a signal handler
+                    errors[samples.next] = error
+                    return
 
     with ThreadPoolExecutor(max(len(states) - 1, 1)) as pool:
-        others = [pool.submit(work, state) for state in states[1:]]
-        work(states[0])  # here, where signal handlers run
+        others = [pool.submit(work, samples) for samples in found[1:]]
+        work(found[0])  # here, where signal handlers run
         for other in others:
             other.result()
     if errors:
         raise errors[min(errors)]
-    return (_sums(counts[0] for counts in found), _sums(counts[1] for counts in found)), taken
-
-
-def _run(
-    state: State, given: Sequence[Array], steps: int, records: Sequence[Record], i: int, until_spike: bool
-) -> Counts:
-    state.reset()
-    for population, what, rows in records:
-        state.record(population, what, rows[i])
-    try:
-        state.run(given, steps, until_spike)
-    finally:
-        state.forget()
-    return state.counts()
-
-
-def _sums(counts: Iterator[list[int]]) -> list[int]:
-    return [sum(each) for each in zip(*counts, strict=True)]
+    counts = [sum(each) for each in zip(*(samples.counts for samples in found), strict=True)]
+    populations = len(states[0].opened.populations)
+    return (counts[:populations], counts[populations:]), taken

@@ -146,6 +146,15 @@ def test_threads_have_what_was_learned() -> None:
     assert not np.array_equal(alone, before), SEED
 
 
+def test_samples_do_not_learn() -> None:
+    """Not even right after a run that learned."""
+    model = bnn.snn.build(small(RULE))
+    model.run(spikes(), learn=True)
+    learned = model.thresholds("neurons"), model.weights("in")
+    model.run(np.stack([spikes(seed=i) for i in range(3)], axis=1))
+    assert np.array_equal(model.thresholds("neurons"), learned[0]) and np.array_equal(model.weights("in"), learned[1])
+
+
 def test_learning_goes_on_and_is_kept(tmp_path: Path) -> None:
     """Only with learn=True; a reset leaves it; a saved file goes on where the model was."""
     model, oracle = bnn.snn.build(small()), Oracle(small())

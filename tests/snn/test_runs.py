@@ -18,6 +18,7 @@ import bnn
 from bnn._types import Array
 from bnn.snn import SpikingModel, build
 from bnn.snn.coding import image_frames, recording_frames, recording_steps, step_of
+from bnn.snn.handle import Samples, State
 from bnn.snn.network import Network, Population, Projection
 from bnn.snn.oracle import Oracle
 from bnn.snn.rules import Emits, Reset
@@ -525,6 +526,57 @@ def test_samples_in_threads() -> None:
                 for name, expected in getattr(one, kind).items():
                     assert np.array_equal(getattr(found, kind)[name], expected), SEED
             assert (found.report, found.samples) == (one.report, count)
+
+
+def driven(rng: Any) -> SpikingModel:
+    """Two layers of neurons; their input is packed for all samples together."""
+    hidden = population("hidden", (40,), "integrate", Reset.SUBTRACT)
+    output = population("out", (5,), "integrate", Reset.SUBTRACT, output=True)
+    weights = [rng.normal(0, 1, shape).astype(np.float32) for shape in ((70, 40), (40, 5))]
+    dense = [Projection(i, i + 1, "dense", w) for i, w in enumerate(weights)]
+    return build(Network([Population("input", (70,)), hidden, output], dense))
+
+
+def test_samples_that_are_packed_together() -> None:
+    """As if each were alone, in threads that take several at a time, too."""
+    rng = np.random.default_rng(SEED)
+    model = driven(rng)
+    x = (rng.random((9, 50, 70)) < rng.random((50, 1)) * 0.1).astype(np.float32)
+    names = {"membranes": ["hidden"], "currents": ["out"]}
+    for more in ({}, {"until": "first-spike"}, {"record": ["hidden"]}, {"record": ["input"], "until": "first-spike"}):
+        alone = [model.run(x[:, i], **names, **more) for i in range(50)]
+        for threads in (1, 2, 5):
+            found = model.run(x, **names, **more, threads=threads)
+            for kind in ("outputs", "recorded", "membranes", "currents"):
+                for name, rows in getattr(found, kind).items():
+                    assert np.array_equal(rows, np.stack([getattr(run, kind)[name] for run in alone], axis=1)), SEED
+            assert np.array_equal(found.taken, [run.taken for run in alone])
+            assert (found.synops, found.spikes) == tuple(
+                sum(getattr(r, k) for r in alone) for k in ("synops", "spikes")
+            )
+
+
+def test_the_first_sample_whose_membranes_overflow_is_told() -> None:
+    """Its step says which it was; the model can be used after that."""
+    neurons = population("out", (3,), "integrate", Reset.SUBTRACT, output=True)
+    huge = Projection(0, 1, "dense", np.full((2, 3), 3e38, np.float32))
+    model = build(Network([Population("input", (2,)), neurons], [huge]))
+    x = np.zeros((5, 60, 2), np.float32)
+    x[2, 33], x[4, 21], x[1, 38] = 1, 1, 1
+    for threads in (1, 2, 5):
+        with pytest.raises(bnn.InputError, match="population out: found a membrane that is not finite in step 4"):
+            model.run(x, threads=threads)
+        assert not model.run(np.zeros_like(x), threads=threads).output.any()
+
+
+def test_a_thread_looks_at_the_others_between_long_samples() -> None:
+    """Several samples take one call into C only if they are short."""
+    state, steps, taken = State(driven(np.random.default_rng(SEED))._opened), 500_000, np.zeros(3, np.int64)
+    samples = Samples(state, steps, [], taken, False)
+    samples.give([np.ones((steps, 3), np.uint32)], False)  # at least 20 ns for a step
+    for done in (1, 2, 3):
+        samples.run(3)
+        assert samples.next == done and taken.tolist() == [steps] * done + [0] * (3 - done)
 
 
 def test_the_first_sample_that_is_wrong_is_told() -> None:
