@@ -232,7 +232,7 @@ class State:
         if len(inputs) > len(self._slots):
             self._slots = ffi.new("const void *[]", len(inputs))
         run = lib.bnn_snn_run_until_spike if until_spike else lib.bnn_snn_run
-        before, answered = lib.bnn_snn_steps(self.pointer), self._answered if until_spike else 0
+        before, answered = (self.steps, self._answered) if until_spike else (0, 0)
         for begin in range(0, steps, _STEPS) or (0,):
             end = min(begin + _STEPS, steps)
             held = []  # buffers must outlive the call
@@ -242,7 +242,7 @@ class State:
             self._polled("run", run, self._slots, end - begin)
             if until_spike and self._answered != answered:
                 break
-        return int(lib.bnn_snn_steps(self.pointer) - before)
+        return self.steps - before if until_spike else steps
 
     @property
     def _answered(self) -> int:

@@ -746,11 +746,14 @@ class SpikingModel:
 
     def _frames(self, x: Array, p: PopulationInfo, start: int | None) -> Array:
         flags = x.flags
-        if x.dtype == FLOAT32 and p.emits == Emits.SPIKES and flags.aligned and not self._moves(p):
+        plain = x.dtype == FLOAT32 and flags.aligned and not self._moves(p)
+        if plain and p.emits == Emits.SPIKES:
             dense = flags.c_contiguous or (len(x) > 0 and x[0].flags.c_contiguous and x.strides[0] % 4 == 0)
             packed = self._opened.packed(p.index, x) if dense else None
             if packed is not None:  # otherwise a message says where
                 return packed
+        if plain and p.emits == Emits.VALUES and np.isfinite(x).all():
+            return np.ascontiguousarray(x).reshape(len(x), p.size)
         x = check_numbers(x, f"input {p.name}")
         x = np.ascontiguousarray(x)  # several passes follow
         if x.dtype == np.float16:  # which has no 2^24
