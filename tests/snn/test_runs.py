@@ -456,6 +456,23 @@ def test_spikes_are_the_same_in_any_type_and_layout(shape: tuple[int, ...]) -> N
             model.run(x)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_values_are_the_same_in_any_type_and_layout(channels: int) -> None:
+    """float32 in the order of the neurons is taken as it is; everything else is brought into it."""
+    output = population("out", (4, 5, channels), "relay", Reset.NONE, Emits.VALUES, output=True)
+    given = Population("in", (4, 5, channels), input_emits=Emits.VALUES)
+    one = Projection(0, 1, "diagonal", np.ones(1, np.float32))
+    for first in (False, True):
+        model = build(Network([given, output], [one], channels_first=first))
+        x = np.random.default_rng(SEED).normal(size=(9, *model.input_shapes["in"])).astype(np.float32)
+        odd = np.empty(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+        odd[...] = x
+        for same in (x, x.astype(float), np.repeat(x, 2, axis=-1)[..., ::2], x[::-1][::-1], odd):
+            assert np.array_equal(model.run(same).output, x), SEED
+        several = np.stack([x, -x, x[::-1]], axis=1)
+        assert np.array_equal(model.run(several, threads=2).output, several)
+
+
 def test_a_run_travels_with_its_report(model: SpikingModel) -> None:
     """The report is made when it is asked for, of the run's own counts, wherever the run is then."""
     run = model.run(spikes(1))
