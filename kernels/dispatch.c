@@ -20,7 +20,7 @@ const size_t bnn_kernel_family_count = sizeof bnn_kernel_families / sizeof bnn_k
 const struct bnn_kernels bnn_kernels_portable = {.name = "portable", .portable_sums = 1};
 
 /* The compiler's own tests use cpuid, and check (xgetbv) that the operating system saves the wide registers. */
-static uint32_t processor_features(void)
+uint32_t bnn_processor_features(void)
 {
     uint32_t features = 0;
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -34,6 +34,8 @@ static uint32_t processor_features(void)
         features |= BNN_FEATURE_VPOPCNTDQ;
     if (__builtin_cpu_supports("avx512vnni"))
         features |= BNN_FEATURE_VNNI;
+    if (__builtin_cpu_supports("avx512vbmi2"))
+        features |= BNN_FEATURE_VBMI2;
 #elif defined(__aarch64__)
     features |= BNN_FEATURE_NEON;
 #endif
@@ -42,7 +44,7 @@ static uint32_t processor_features(void)
 
 const bnn_kernels *bnn_kernels_select(const char *name)
 {
-    uint32_t features = processor_features();
+    uint32_t features = bnn_processor_features();
     if (name != NULL && strcmp(name, bnn_kernels_portable.name) == 0)
         return &bnn_kernels_portable;
     for (size_t i = 0; i < bnn_kernel_family_count; i++) {
@@ -57,7 +59,7 @@ const bnn_kernels *bnn_kernels_select(const char *name)
  * processor can run. */
 static void take(const bnn_kernels *const *families, size_t count, bnn_kernels *complete)
 {
-    uint32_t features = processor_features();
+    uint32_t features = bnn_processor_features();
     const bnn_kernels *along = NULL;
     for (size_t i = 0; along != NULL || i < count;) {
         const bnn_kernels *k = along != NULL ? along : families[i++];

@@ -313,7 +313,11 @@ struct bnn_kernels {
 #define BNN_FEATURE_AVX512 2u    /* AVX-512 F, BW, DQ, VL */
 #define BNN_FEATURE_VPOPCNTDQ 4u /* AVX-512 VPOPCNTDQ */
 #define BNN_FEATURE_NEON 8u
-#define BNN_FEATURE_VNNI 16u /* AVX-512 VNNI */
+#define BNN_FEATURE_VNNI 16u  /* AVX-512 VNNI */
+#define BNN_FEATURE_VBMI2 32u /* AVX-512 VBMI2 */
+
+/* Those of this processor. */
+uint32_t bnn_processor_features(void);
 
 /* The families compiled in, fastest first, scalar last. */
 extern const struct bnn_kernels *const bnn_kernel_families[];

@@ -755,7 +755,7 @@ class SpikingModel:
         if plain and p.emits == Emits.VALUES and np.isfinite(x).all():
             return np.ascontiguousarray(x).reshape(len(x), p.size)
         x = check_numbers(x, f"input {p.name}")
-        x = np.require(x, requirements="CA")  # several passes follow
+        x = np.require(x, requirements=["C", "A"])  # several passes follow
         if x.dtype == np.float16:  # which has no 2^24
             x = x.astype(np.float32)
         if p.emits == Emits.SPIKES and x.dtype != bool:

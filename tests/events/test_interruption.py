@@ -91,7 +91,7 @@ def files(folder: Path, side: int) -> dict[str, Path]:
         "loud": plan([x], [ops.make("bconv2d", layers(ops.make("binarize", x), 4, 5), last, attrs=ConvAttrs())]),
     }
     y = ops.make("bconv2d", silent(x), signs(RNG, (64, 1, 1, 128)), attrs=ConvAttrs())
-    for _ in range(100):
+    for _ in range(500):  # a second where 100 took a fifth of one
         y = ops.make("tanh", y)
     graphs["real"] = plan([x], [y])
     for name, graph in graphs.items():
