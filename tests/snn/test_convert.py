@@ -286,7 +286,8 @@ def test_an_offset_that_is_pooled_and_padded(op: str, times: int) -> None:
     """Every level is that of the network that is quantized: whole weights, and no sum near the end of a level."""
     image, rng = input_node("image", (10, 8, 2)), np.random.default_rng(SEED)
     x = make(op, image, attrs=PoolAttrs((2, 2), (2, 2)), name="pool")
-    weights = times * rng.choice([-1.0, 1.0, 2.0], (3, 3, 2, 2))
+    # Whose sum is 0 for each filter, so that sums are levels of all sizes.
+    weights = times * rng.permuted(np.tile([-2.0, -1.0, 1.0, 2.0], (3, 3)), axis=1).reshape(3, 3, 2, 2)
     x = conv(x, weights, "conv", stride=(2, 1), pads=(1, 1, 1, 0))
     graph = prepared(Graph((image,), (staircase(x, 255, 1.0, "levels"),)))
     images = rng.integers(0, 30, (5, 10, 8, 2))
