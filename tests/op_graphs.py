@@ -314,6 +314,25 @@ def taker(rng: Rng, conv: Node) -> Node:
     return make("max_pool", conv, *operands, attrs=attrs)
 
 
+def means(rng: Rng) -> Graph:
+    """Means over an image of bytes, which a convolution without padding makes of a larger one."""
+    height, width, channels = (int(v) for v in rng.integers((8, 2, 2), (20, 6, 40)))
+    x = input_node("x", (height, width, channels), DType.u8)
+    value = make("lookup", x, constant(rng.integers(0, 256, 256), DType.u8))
+    if rng.random() < 0.5:
+        value = make("max_pool", value, attrs=PoolAttrs((3, 2), (2, 1)))
+    rows, columns = value.type.shape[0], int(rng.integers(1, value.type.shape[1] + 1))
+    weights = np.broadcast_to(rng.integers(-128, 128, (channels, 1, columns, 1)), (channels, rows, columns, 1))
+    attrs = ConvAttrs(groups=channels, slots=("zeros", *REQUANTIZATION), out=DType.u8)
+    bias, multiplier = rng.integers(-9999, 10000, channels), rng.integers(2**30, 2**31, channels)
+    numbers = (bias, multiplier, rng.integers(-12, -5, channels), [int(rng.integers(256)), 0, 255, 1])
+    zeros = constant(rng.integers(0, 256, channels))
+    y = make(
+        "qconv2d", value, constant(weights, DType.i8), zeros, *(constant(v, DType.i32) for v in numbers), attrs=attrs
+    )  # fmt: skip
+    return plan([x], [make("cast", y, constant(np.arange(256) - 128))], rng)
+
+
 def of_bytes(rng: Rng) -> Graph:
     """A small network of all ops from bytes to bytes; its output is the numbers of the last, by a table."""
     x = input_node("x", (6, 6, 4), DType.u8)

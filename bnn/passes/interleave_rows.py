@@ -10,10 +10,11 @@ from functools import cache, partial
 
 from ..file.container import aligned
 from ..ir.graph import Graph, Node, Storage, Turn
-from ..ir.ops import OPS, rows_read
+from ..ir.ops import OPS, rows_read, sums_rows
 from .plan_arena import physical_bytes, placed
 
 ALIGNMENT = 8  # of the values, in bytes
+SUM = 4  # bytes
 Span = tuple[int, int]  # of the schedule: the first op, and the one behind the last
 Chain = Mapping[Node, Turn]
 
@@ -86,7 +87,7 @@ def _turn(node: Node, before: Mapping[Node, Turn]) -> Turn | None:
     turns = []
     for operand, stride, below, _ in rows_read(node):
         if operand in before:
-            if stride == 0:
+            if stride == 0 or sums_rows(operand):  # which is there at last
                 return None
             turn = before[operand]
             turns.append((turn.every * stride, turn.first + turn.every * below))
@@ -126,4 +127,6 @@ def _planned(graph: Graph, chains: Iterable[Chain | None]) -> Graph:
             height = place.halo.top + node.type.shape[0] + place.halo.bottom
             size = physical_bytes(node, place, 1) // height * turn.kept
             places[node] = replace(place, bytes=aligned(size, ALIGNMENT))
+        elif sums_rows(node):  # as int32, behind the bytes that they become
+            places[node] = replace(places[node], bytes=places[node].bytes + SUM * math.prod(node.type.shape))
     return placed(replace(graph, placements=places, chains=longer))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnn.ir.graph import DType, Graph, Node, Storage
-from bnn.ir.ops import ConvAttrs, PadAttrs, PoolAttrs
+from bnn.ir.ops import ConvAttrs, PadAttrs, PoolAttrs, rows_computed, sums_rows
 
 RUNTIME, FIRMWARE = 64, 8  # alignments
 
@@ -111,6 +111,9 @@ def check_rows(graph: Graph) -> None:
         for i, operand in enumerate(node.inputs):
             if operand not in number or graph.placements[operand].storage is not Storage.ARENA:
                 continue
+            if sums_rows(node):
+                assert (owner[bytes_of(operand, row)] == (number[operand], row)).all(), f"{operand.name}, row {row}"
+                continue
             whole = height(operand) != height(node) and not isinstance(node.attrs, ConvAttrs | PadAttrs | PoolAttrs)
             for q in range(height(operand)) if whole or node not in turns else window(node, i, row):
                 if 0 <= q < height(operand) or isinstance(node.attrs, ConvAttrs):
@@ -133,7 +136,7 @@ def check_rows(graph: Graph) -> None:
             newest[node] = -1
             rows = range(-turn.kept, 0) if turn.kept and halo else range(0)
             write(node, rows if turn.kept else [*range(-halo.top, 0), *range(height(node), height(node) + halo.bottom)])
-        for tick in range(max((turn.first + turn.every * height(n) for n, turn in chain.items()), default=0)):
+        for tick in range(max((turn.first + turn.every * rows_computed(n) for n, turn in chain.items()), default=0)):
             for node, turn in chain.items():
                 row, between = divmod(tick - turn.first, turn.every)
                 if row < 0 or between:
@@ -142,7 +145,13 @@ def check_rows(graph: Graph) -> None:
                     start, step = graph.placements[node].offset, size(node)
                     owner[start : start + (turn.kept - 1) * step] = owner[start + step : start + turn.kept * step]
                     newest[node] = row
-                if row < height(node):
+                if sums_rows(node):  # they stay from the first row to the last
+                    place = graph.placements[node]
+                    own = owner[place.offset : place.offset + place.bytes]
+                    assert row == 0 or (own == (number[node], 0)).all(), f"sums of {node.name}"
+                    own[:] = number[node], 0
+                    read(node, row)
+                elif row < height(node):
                     read(node, row)
                     write(node, range(row, row + 1))
                 elif turn.kept and graph.placements[node].halo.bottom:

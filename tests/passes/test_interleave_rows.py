@@ -12,7 +12,7 @@ import op_graphs
 from bnn.errors import VerifierError
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import OPS, ConvAttrs, Level, PoolAttrs, ReshapeAttrs, constant, input_node, make
+from bnn.ir.ops import OPS, ConvAttrs, Level, PoolAttrs, ReshapeAttrs, constant, input_node, make, sums_rows
 from bnn.ir.spec import verify
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.interleave_rows import interleave_rows, longest_chains
@@ -100,6 +100,17 @@ def test_what_needs_a_whole_value_ends_a_chain() -> None:
     gate = make("sigmoid", make("avg_pool", X, attrs=PoolAttrs((20, 6), (1, 1))))
     graph = scheduled(make("exp", make("mul", X, gate)))  # all rows of the input are there, and the gate is not
     assert [node.op for node in graph.schedule[slice(*longest_chains(graph)[0])]] == ["avg_pool", "sigmoid"]
+
+
+def test_sums_of_all_rows_grow_row_by_row(rng: Rng) -> None:
+    """A mean over an image needs no image: of its data there is a row at once, and the sums stay."""
+    graph = op_graphs.means(rng)
+    planned = interleave_rows(graph, longest_chains(graph))
+    turns = {node: turn for chain in planned.chains for node, turn in chain.items()}
+    mean = next(node for node in graph.schedule if node.op == "qconv2d")
+    assert sums_rows(mean) and turns[mean].kept == 0 and turns[mean.inputs[0]].kept == 1
+    assert planned.placements[mean].bytes >= 5 * np.prod(mean.type.shape)
+    check_rows(planned)
 
 
 def test_chains_that_save_nothing_are_none() -> None:

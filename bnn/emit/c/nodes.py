@@ -12,10 +12,11 @@ import numpy as np
 
 from ..._types import Array
 from ...file.bits import pack, words
+from ...file.container import aligned
 from ...ir.graph import DType, Node
-from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, RequantizeAttrs, conv_attrs
+from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, RequantizeAttrs, conv_attrs, rows_computed, sums_rows
 from ...ir.ops.record import replaced
-from .program import WORD, Program, View, number, refuse
+from .program import ALIGNMENT, WORD, Program, View, number, refuse
 
 INT16, UINT16 = 2**15 - 1, 2**16 - 1
 BYTES_OF_A_WORD = 32  # of a window, one bit of weights for each
@@ -326,15 +327,7 @@ def _finish(
         lines.append(f"for (size_t column = 0; column < {out.width}; column++)")
         lines.append(f"    {correct};")
     if out.dtype is DType.u8:
-        multiplier, shift, spread = (node.inputs[a.operand(s)].value for s in ("multiplier", "shift", "range"))
-        requantizer = _requantizer(program, multiplier, shift, spread.tolist())
-        function, numbers = "bnn_mcu_requantize", [sums]
-        if node.op == "bconv2d":  # their biases are beside the table of corrections, whose numbers have 16 bits
-            function += "_bits"
-            numbers.append(program.table("int32_t", "biases", node.inputs[a.operand("bias")].value))
-        arguments = (program.row(node), *numbers, requantizer, out.width, out.channels)
-        program.layer.requantized = out.height * pixels
-        _rows(program, out.height, *lines, program.call(function, *arguments) + ";")
+        _rows(program, out.height, *lines, _requantized(program, node, program.row(node), sums) + ";")
         return
     if "threshold" in a.slots:  # in the table of sums of bytes; of bits, of groups whose bits share words
         thresholds = "NULL"
@@ -490,6 +483,9 @@ def _qconv2d(program: Program, node: Node) -> None:
     table = np.moveaxis((table[:1] if one else table).reshape(-1, groups, window.outputs), 1, 0)
     _count(program, out, "int8", weights[0].size, weights[0].size)
     program.layer.way = way
+    if node in program.turns and sums_rows(node):
+        _sums_of_rows(program, node, window, weights[:, 0, :, 0].T, table)
+        return
     elements = 0
     if depthwise:
         weights = np.moveaxis(weights, 0, 2)  # (kh, kw, O, 1)
@@ -509,6 +505,44 @@ def _qconv2d(program: Program, node: Node) -> None:
         descriptors.append(program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES))
     memory = 2 * -(-elements // GROUP_OF_BYTES) * GROUP_OF_BYTES if pairs else 0
     _finish_groups(program, node, window, f"bnn_mcu_{function}", descriptors, memory)
+
+
+def _sums_of_rows(program: Program, node: Node, window: _Window, weights: Array, table: Array) -> None:
+    """Sums grow by those of each row, and become bytes after the last; ``weights``: of a row (tap, O)."""
+    x_node, out = node.inputs[0], program.view(node)
+    window.rows, window.row = 1, 0 if program.kept(x_node) else program.view(x_node).row
+    of_weights, nothing = program.table("int8_t", "weights", weights), program.table("int32_t", "nothing", 0 * table)
+    text = f"{{{of_weights}, {nothing}, NULL, {_short(node, 1)}, {window.text(node, out.width, out.channels)}}}"
+    descriptor = program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES)
+    count = out.width * out.channels
+    totals = program.behind("int32_t", program.graph.placements[node].offset + aligned(out.size, ALIGNMENT))
+    sums = program.behind("int32_t", program.reserve(count * WORD))
+    start = program.table("int32_t", "table", np.tile(table.reshape(-1), out.width))
+    _clear_halo(program, node)
+    program.line(f"memcpy({totals}, {start}, {count * WORD});")
+    source = program.at(x_node, window.first)
+    _rows(
+        program,
+        rows_computed(node),
+        program.call("bnn_mcu_depthwise_int8", f"&{descriptor}", "row", source, sums) + ";",
+        f"for (size_t i = 0; i < {count}; i++)",
+        f"    ({totals})[i] += ({sums})[i];",
+        f"if (row == {rows_computed(node) - 1})",
+        f"    {_requantized(program, node, program.inside(node), totals)};",
+    )
+
+
+def _requantized(program: Program, node: Node, target: str, sums: str) -> str:
+    """C: a row of sums becomes bytes."""
+    a, out = conv_attrs(node), program.view(node)
+    multiplier, shift, spread = (node.inputs[a.operand(s)].value for s in ("multiplier", "shift", "range"))
+    requantizer = _requantizer(program, multiplier, shift, spread.tolist())
+    function, numbers = "bnn_mcu_requantize", [sums]
+    if node.op == "bconv2d":  # their biases are beside the table of corrections, whose numbers have 16 bits
+        function += "_bits"
+        numbers.append(program.table("int32_t", "biases", node.inputs[a.operand("bias")].value))
+    program.layer.requantized = out.height * out.width * out.channels
+    return program.call(function, target, *numbers, requantizer, out.width, out.channels)
 
 
 def _conv2d(program: Program, node: Node) -> None:

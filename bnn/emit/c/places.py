@@ -8,7 +8,7 @@ import numpy as np
 from ..._types import Array
 from ...file.container import aligned
 from ...ir.graph import Node, Storage
-from ...ir.ops import rows_read
+from ...ir.ops import rows_computed, rows_read, sums_rows
 from .program import ALIGNMENT, Program
 
 
@@ -22,7 +22,7 @@ class _Clock:
         for chain in program.graph.chains:
             self.begin |= dict.fromkeys(chain, min(self.number[node] for node in chain))
         self.tick = len(schedule) + 1
-        ticks = (turn.first + turn.every * node.type.shape[0] for node, turn in self.turns.items())
+        ticks = (turn.first + turn.every * rows_computed(node) for node, turn in self.turns.items())
         self.op = self.tick * (max(ticks, default=0) + 1)
 
     def before(self, node: Node) -> int:
@@ -67,8 +67,8 @@ def _writes(program: Program, clock: _Clock) -> list[tuple[int, int, int]]:
         place, view = program.graph.placements[node], program.view(node)
         if place.storage is not Storage.ARENA:
             continue
-        if view.halo or node not in program.turns or program.kept(node):
-            when = clock.before(node) if view.halo else clock.row(node, 0)
+        if view.halo or node not in program.turns or program.kept(node) or sums_rows(node):
+            when = clock.before(node) if view.halo or sums_rows(node) else clock.row(node, 0)
             found.append((place.offset, place.offset + program.bytes(node), when))
             continue
         size = view.row * view.dtype.element
@@ -84,7 +84,7 @@ def _last_reads(program: Program, clock: _Clock, node: Node) -> list[int]:
     for reader in program.graph.schedule:
         for operand, stride, _, above in rows_read(reader):
             if operand is node:
-                until = program.view(reader).height - 1
+                until = rows_computed(reader) - 1 if reader in program.turns else 0
                 rows = [min((q + above) // stride, until) if stride else until for q in range(height)]
                 last = [max(when, clock.row(reader, row)) for when, row in zip(last, rows, strict=True)]
     return last

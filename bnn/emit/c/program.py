@@ -15,6 +15,7 @@ from ...errors import CompileError
 from ...file.bits import words
 from ...file.container import aligned
 from ...ir.graph import DType, Graph, Halo, Node, Storage
+from ...ir.ops import sums_rows
 from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
@@ -190,6 +191,8 @@ class Program:
         """What a value takes of the arena."""
         if self.graph.placements[node].storage is not Storage.ARENA:
             return 0
+        if node in self.turns and sums_rows(node):
+            return self.graph.placements[node].bytes
         view = self.view(node)
         return self.kept(node) * view.row * view.dtype.element or view.size
 

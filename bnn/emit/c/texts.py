@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._types import Array
 from ...ir.graph import Node, Turn
+from ...ir.ops import rows_computed
 from .interface import Interface, Vectors
 from .program import ALIGNMENT, C_TYPES, EmittedLayer, Program, array, private
 from .sources import SourcePart
@@ -217,7 +218,7 @@ def _after(program: Program, node: Node) -> str:
 
 def _chain(program: Program, chain: Mapping[Node, Turn], layers: Mapping[Node, EmittedLayer]) -> list[str]:
     """C: a loop in which every op computes its rows as soon as there are those that it reads."""
-    heights = {node: node.type.shape[0] for node in chain}
+    heights = {node: rows_computed(node) for node in chain}
     ticks = max(turn.first + turn.every * (heights[node] - 1) for node, turn in chain.items()) + 1
     lines = ["    { /* several layers, a row of each in turn */"]
     for node in chain:

@@ -15,7 +15,7 @@ from .moves import PadAttrs, PadChannelsAttrs, ReshapeAttrs, SliceAttrs
 from .pool import PoolAttrs, ResizeAttrs
 from .record import INF, OPS, SMALLEST_NORMAL, Level, NoAttrs, Op, make, replaced
 from .requantize import RequantizeAttrs
-from .rows import rows_at_once, rows_read, takes_rows
+from .rows import rows_at_once, rows_computed, rows_read, sums_rows, takes_rows
 from .sources import ConstantAttrs, InputAttrs, constant, input_node, unrepeated
 
 __all__ = [
@@ -23,7 +23,8 @@ __all__ = [
     "SMALLEST_NORMAL", "BatchSizeAttrs", "ClampAttrs", "ConstantAttrs", "ConvAttrs", "DequantizeAttrs", "InputAttrs",
     "Level", "NoAttrs", "Op", "PadAttrs", "PadChannelsAttrs", "PoolAttrs", "PowAttrs", "QuantizeAttrs",
     "RequantizeAttrs", "ReshapeAttrs", "ResizeAttrs", "RoundAttrs", "SliceAttrs", "constant", "conv_attrs",
-    "conv_output", "input_node", "make", "replaced", "rows_at_once", "rows_read", "takes_rows", "unrepeated",
+    "conv_output", "input_node", "make", "replaced", "rows_at_once", "rows_computed", "rows_read", "sums_rows",
+    "takes_rows", "unrepeated",
 ]  # fmt: skip
 
 _FAMILIES = (sources, conv, pool, batch, bits, elementwise, moves, requantize, softmax)

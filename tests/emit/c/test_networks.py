@@ -147,6 +147,7 @@ def chains(rng: Rng) -> Iterator[Case]:
         yield case(rng, op_graphs.rounding(rng, graph), exact=False)
     for _ in range(8):
         yield case(rng, op_graphs.network(rng, 12, tall=True))
+        yield case(rng, op_graphs.means(rng))
 
 
 def fits(made: tuple[graphs.Sample, Graph]) -> bool:
