@@ -415,7 +415,7 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     eight = make("concat", *both)
     signed = input_node("signed", (3, 3, 2), DType.i8)
     scaled = make("concat", make("cast", make("copy", z), constant(np.arange(256) / 4)), make("unpack", counted),
-                  make("cast", make("excess_128", signed)))  # fmt: skip
+                  make("cast", make("excess_128", signed)), make("cast", make("unpack_bytes", counted)))  # fmt: skip
     numbers = make("binarize_levels", y, constant(np.arange(-3.0, 4.0)))
     few = make("dequantize", numbers, constant(np.arange(8.0)), attrs=DequantizeAttrs(40))
     sums = make("bconv2d", numbers, signs(rng, (33, 1, 1, 40)), attrs=ConvAttrs(planes=3), name="numbers")
