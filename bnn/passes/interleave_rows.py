@@ -128,5 +128,6 @@ def _planned(graph: Graph, chains: Iterable[Chain | None]) -> Graph:
             size = physical_bytes(node, place, 1) // height * turn.kept
             places[node] = replace(place, bytes=aligned(size, ALIGNMENT))
         elif sums_rows(node):  # as int32, behind the bytes that they become
-            places[node] = replace(places[node], bytes=places[node].bytes + SUM * math.prod(node.type.shape))
+            size = places[node].bytes + SUM * math.prod(node.type.shape)
+            places[node] = replace(places[node], bytes=aligned(size, ALIGNMENT))
     return placed(replace(graph, placements=places, chains=longer))

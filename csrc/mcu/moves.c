@@ -13,6 +13,12 @@ void bnn_mcu_copy(void *out, const void *in, const struct bnn_mcu_runs *runs)
     }
 }
 
+void bnn_mcu_move_up(void *rows, size_t size, size_t count)
+{
+    for (unsigned char *to = (unsigned char *)rows; count > 0; count--, to += size)
+        memcpy(to, to + size, size);
+}
+
 void bnn_mcu_add_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from, size_t count)
 {
     while (count > 0) {

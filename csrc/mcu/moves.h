@@ -18,6 +18,9 @@ struct bnn_mcu_runs {
 };
 
 void bnn_mcu_copy(void *out, const void *in, const struct bnn_mcu_runs *runs);
+/* Each of `count` rows becomes the one behind it.  A function, because compilers copy a constant number of bytes one by one
+ * where they do not see that rows are aligned. */
+void bnn_mcu_move_up(void *rows, size_t size, size_t count);
 /* Bit i of an array is bit i % 32 of word i / 32; runs begin at bits `to` and `from`.  Where out is zero, this copies:
  * bits are added (OR). */
 void bnn_mcu_copy_bits(uint32_t *out, size_t to, const uint32_t *in, size_t from, const struct bnn_mcu_runs *runs);

@@ -28,6 +28,7 @@ from bnn.emit.c.interface import TARGETS as EMITTED  # noqa: E402
 from bnn.emit.c.nodes import emit_node  # noqa: E402
 from bnn.emit.c.program import Program  # noqa: E402
 from bnn.ir.graph import Graph  # noqa: E402
+from bnn.passes.interleave_rows import interleave_rows  # noqa: E402
 from bnn.runtime import Model  # noqa: E402
 from bnn.runtime.build import INCLUDE_FLAGS, sources  # noqa: E402
 from targets import TARGETS, emitted, missing, networks, run  # noqa: E402
@@ -104,12 +105,14 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
         [of(f"depthwise_{kind},3x3,16x16x32", 32 * 9) for kind in ("floats", "int8")],
         counts["int8_sums,784->10"] / 7840, of("requantize,16x16x32", 32),
         of("finish,16x16x32", 32), of("signs,16x16x32", 32), of("max_pool_bits,2x2,16x16x64", 2),
+        counts["move_up,16x1024"] / (16 * 1024),
     )  # fmt: skip
     return Costs(*(round(n, 1) if isinstance(n, float) else tuple(round(x, 1) for x in n) for n in numbers))  # type: ignore[arg-type]
 
 
 def estimated(graph: Graph, target: str, fast: bool) -> float:
     """Instructions of an emitted network, by COSTS."""
+    graph = interleave_rows(graph)
     program = Program(graph, "net", fast=fast, quads=EMITTED[target].quads)
     for node in (*graph.inputs, *graph.outputs):
         program.parameter(node, "array")

@@ -3,6 +3,7 @@
  * also computed for 100 random images: if they do not all take the same number, the program fails.  Requantization may
  * take others, because it branches where it limits a byte. */
 #include "mcu/conv.h"
+#include "mcu/moves.h"
 #include "mcu/pool.h"
 #include "mcu/requantize.h"
 #include "mcu/values.h"
@@ -219,6 +220,12 @@ static void requantize(size_t row)
     bnn_mcu_requantize((uint8_t *)out, (const int32_t *)image, &requantizer, COLUMNS, 32);
 }
 
+static void move_up(size_t row)
+{
+    (void)row;
+    bnn_mcu_move_up(out, 1024, 1);
+}
+
 static uint32_t middle[255]; /* of numbers: keys */
 
 static void quantize_at(size_t row)
@@ -264,6 +271,7 @@ static const struct kernel {
                {"int8_sums,784->10", int8_dense, 1, 0},
                {"depthwise_int8,3x3,16x16x32", depthwise_int8, ROWS, 0},
                {"requantize,16x16x32", requantize, ROWS, 2},
+               {"move_up,16x1024", move_up, ROWS, 0},
                {"quantize,16x16x32", quantize, ROWS, 1},
                {"quantize_at,16x16x32", quantize_at, ROWS, 0},
                {"finish,16x16x32", finish, ROWS, 1},

@@ -26,6 +26,7 @@ _NUMBERS = {
 WORD = 4  # bytes
 _LONGEST = 60  # characters of a layer's, an input's or an output's name
 ALIGNMENT = 8  # of the arena
+MOVE_UP = "bnn_mcu_move_up"
 # Words of C and C++, macros of compilers and of the headers that emitted code includes, and the names of its own
 # variables.
 _KEYWORDS = frozenset(
@@ -95,6 +96,7 @@ class EmittedLayer:
     finished: int = 0  # values that pass an epilogue
     signs: int = 0  # values that become bits
     requantized: int = 0  # sums that become bytes
+    moved: int = 0  # bytes of rows that are kept and move up
     lines: list[str] = field(default_factory=list)
     row: tuple[str, ...] = ()  # of an op in a chain: statements that compute the row `row`, behind the lines
 
@@ -247,7 +249,11 @@ class Program:
     def begin(self, node: Node) -> None:
         self.current = node
         name = identifier(node.name.rsplit("/", 1)[-1] or node.op)[:_LONGEST]
-        self.layers.append(EmittedLayer(name, node.op, str(node.type)))
+        layer = EmittedLayer(name, node.op, str(node.type))
+        if kept := self.kept(node):
+            self.functions |= {MOVE_UP} if kept > 1 else set()
+            layer.moved = (kept - 1) * self.view(node).row * self.view(node).dtype.element * self.view(node).height
+        self.layers.append(layer)
 
     def line(self, text: str) -> None:
         self.layer.lines.append(text)

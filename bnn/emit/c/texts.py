@@ -12,7 +12,7 @@ from ..._types import Array
 from ...ir.graph import Node, Turn
 from ...ir.ops import rows_computed
 from .interface import Interface, Vectors
-from .program import ALIGNMENT, C_TYPES, EmittedLayer, Program, array, private
+from .program import ALIGNMENT, C_TYPES, MOVE_UP, EmittedLayer, Program, array, private
 from .sources import SourcePart
 
 _PROTOTYPE = re.compile(r"^((?:void |int |size_t |const uint32_t \*)\w+\()", re.M)
@@ -252,14 +252,8 @@ def _moved_up(program: Program, node: Node, kept: int) -> list[str]:
     """C: the statements after which the place of the newest row is free."""
     if kept < 2:
         return []
-    size = program.bytes(node) // kept
     first = f"memory + {program.graph.placements[node].offset}"
-    if kept == 2:
-        return [f"memcpy({first}, {first} + {size}, {size});"]
-    return [
-        f"for (size_t i = 0; i < {kept - 1}; i++)",
-        f"    memcpy({first} + i * {size}, {first} + (i + 1) * {size}, {size});",
-    ]
+    return [f"{MOVE_UP}({first}, {program.bytes(node) // kept}, {kept - 1});"]
 
 
 def _empty_row(program: Program, node: Node, kept: int) -> str:
