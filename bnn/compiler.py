@@ -33,6 +33,7 @@ from .ir.ops import OPS, Level
 from .ir.ops.elementwise import softmax
 from .ir.rewrite import sources
 from .passes import lower
+from .passes.depthwise_bits import depthwise_bits
 from .passes.explain import with_hints
 from .passes.interleave_rows import interleave_rows
 from .runtime import Model, TensorInfo
@@ -254,7 +255,7 @@ def emit_c(
             the README's commands; every target computes the same.
         output: "values": the network's outputs; "logits": before its last softmax; "probabilities": after a softmax;
             "class": the index of the largest logit.
-        fast: functions of their own for the usual windows (9, 18 and 36 words, 9 and 27 bytes): fewer instructions.
+        fast: functions of their own for the usual windows (2 to 36 words, 9 and 27 bytes): fewer instructions.
         single_file: all in NAME.h, whose code is compiled where NAME_IMPLEMENTATION is defined.
         trace: main.c, compiled with NAME_HOOK, names the first layer that differs.
         vectors: (N, ...) like the model's inputs, for main.c, with the outputs of the portable kernels.  Default: four
@@ -290,9 +291,10 @@ def emit_c(
         spec.verify(plan, Level.RUNTIME, "interleave_rows")
         return c.emit(plan, options, digest(data), tested)
 
-    summary, files = emitted(interleave_rows(graph, chains=()))
-    if not trace:  # which has the values of every layer
-        rows_in_turn, other_files = emitted(interleave_rows(graph))
+    plan = graph if trace else depthwise_bits(graph)  # a trace has the values of every layer of the file
+    summary, files = emitted(interleave_rows(plan, chains=()))
+    if not trace:
+        rows_in_turn, other_files = emitted(interleave_rows(plan))
         if rows_in_turn.arena < _ROWS_IN_TURN * summary.arena:
             summary, files = rows_in_turn, other_files
     c.check_limits(summary, target, limits)

@@ -333,6 +333,29 @@ def means(rng: Rng) -> Graph:
     return plan([x], [make("cast", y, constant(np.arange(256) - 128))], rng)
 
 
+def depthwise_bits(rng: Rng) -> Graph:
+    """A depthwise layer of bits, as bytes, with random thresholds; half of its filters are negated.  Another op, or the
+    layer itself, pads the image."""
+    channels, window = int(rng.integers(2, 70)), rng.integers(1, 5, 2)
+    x = input_node("x", (*rng.integers(8, 12, 2).tolist(), channels))
+    bits, pads, pad_value = make("binarize", x), tuple(rng.integers(0, 3, 4).tolist()), rng.integers(-1, 2)
+    if pad_value:
+        bits, pads = make("pad", bits, attrs=PadAttrs(pads, float(pad_value))), (0,) * 4
+    filters = rng.integers(1, 128, (channels, 1, 1, 1)) * rng.choice([-1, 1], (channels, *window, 1))
+    reach = 128 * (int(window.prod()) + 1)
+    thresholds, some = rng.integers(-reach, reach, channels), rng.random(channels) < 0.1
+    thresholds[some] = rng.choice([-(2**31), 2**31 - 1], some.sum())
+    operands = [np.ones(channels), thresholds, rng.choice([-1, 1], channels)]
+    stride, dilation = (tuple(rng.integers(1, 3, 2).tolist()) for _ in range(2))
+    attrs = ConvAttrs(
+        stride, dilation, pads, groups=channels, slots=("zeros", "threshold", "negated"), layer_slots=("zeros",),
+        out=DType.b1,
+    )  # fmt: skip
+    numbers = map(constant, operands, (DType.f32, DType.i32, DType.b1))
+    y = make("qconv2d", make("unpack_bytes", bits), constant(filters, DType.i8), *numbers, attrs=attrs)
+    return plan([x], [make("unpack", y)])
+
+
 def of_bytes(rng: Rng) -> Graph:
     """A small network of all ops from bytes to bytes; its output is the numbers of the last, by a table."""
     x = input_node("x", (6, 6, 4), DType.u8)

@@ -106,6 +106,18 @@ void bnn_mcu_conv_bits(const struct bnn_mcu_conv *layer, size_t row, const uint3
     row_of_bits(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1, 0);
 }
 
+void bnn_mcu_conv_bits_2(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                         uint32_t *window)
+{
+    row_of_bits(layer, row, x, out, window, 2, 0, 0);
+}
+
+void bnn_mcu_conv_bits_4(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                         uint32_t *window)
+{
+    row_of_bits(layer, row, x, out, window, 4, 0, 0);
+}
+
 void bnn_mcu_conv_bits_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                          uint32_t *window)
 {
@@ -127,6 +139,18 @@ void bnn_mcu_conv_bits_36(const struct bnn_mcu_conv *layer, size_t row, const ui
 void bnn_mcu_conv_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out, uint32_t *window)
 {
     row_of_sums(layer, row, x, out, window, bnn_mcu_window(&layer->shape), 1, 0);
+}
+
+void bnn_mcu_conv_sums_2(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                         uint32_t *window)
+{
+    row_of_sums(layer, row, x, out, window, 2, 0, 0);
+}
+
+void bnn_mcu_conv_sums_4(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                         uint32_t *window)
+{
+    row_of_sums(layer, row, x, out, window, 4, 0, 0);
 }
 
 void bnn_mcu_conv_sums_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,

@@ -67,6 +67,10 @@ struct bnn_mcu_conv {
  * instructions. */
 void bnn_mcu_conv_bits(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                        uint32_t *window);
+void bnn_mcu_conv_bits_2(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                         uint32_t *window);
+void bnn_mcu_conv_bits_4(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
+                         uint32_t *window);
 void bnn_mcu_conv_bits_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                          uint32_t *window);
 void bnn_mcu_conv_bits_18(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
@@ -74,6 +78,10 @@ void bnn_mcu_conv_bits_18(const struct bnn_mcu_conv *layer, size_t row, const ui
 void bnn_mcu_conv_bits_36(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, uint32_t *out,
                           uint32_t *window);
 void bnn_mcu_conv_sums(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out, uint32_t *window);
+void bnn_mcu_conv_sums_2(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                         uint32_t *window);
+void bnn_mcu_conv_sums_4(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
+                         uint32_t *window);
 void bnn_mcu_conv_sums_9(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
                          uint32_t *window);
 void bnn_mcu_conv_sums_18(const struct bnn_mcu_conv *layer, size_t row, const uint32_t *x, int32_t *out,
@@ -122,6 +130,23 @@ void bnn_mcu_planes_bits(const struct bnn_mcu_planes *layer, size_t row, const u
                          uint32_t *window);
 void bnn_mcu_planes_sums(const struct bnn_mcu_planes *layer, size_t row, const uint32_t *x, int32_t *out,
                          uint32_t *window);
+
+/* Every channel by itself: `length` words of channels, whose taps are each a run.  A channel's bit is (differing <
+ * limit).  Limits are binary numbers of `planes` digits, as many as taps + 1 has (at most 16). */
+struct bnn_mcu_depthwise {
+    const uint32_t *weights; /* [word][row][tap] */
+    const uint32_t *table;   /* [class][word][plane]: bit c of plane p is digit p of the limit of channel c of the word;
+                                limits of bits beyond the channels are 0 */
+    const uint8_t *classes;
+    uint16_t height;
+    uint16_t planes;
+    struct bnn_mcu_shape shape;
+};
+
+/* `out`: as above.  For limits of four digits (7 to 14 taps; 3 x 3) there is a function that takes fewer
+ * instructions. */
+void bnn_mcu_depthwise_bits(const struct bnn_mcu_depthwise *layer, size_t row, const uint32_t *x, uint32_t *out);
+void bnn_mcu_depthwise_bits_4(const struct bnn_mcu_depthwise *layer, size_t row, const uint32_t *x, uint32_t *out);
 
 /* Bytes (0 to 255) by signs, or by means of two signs: -1, 0 and +1.  With the sum s of products, a bit is (s >= limit)
  * and a sum s + correction, or s if `table` is NULL; |s| and limits are at most 2^30 / planes. */

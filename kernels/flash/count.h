@@ -175,8 +175,12 @@ BNN_INLINE uint32_t bnn_differing(const uint32_t *a, const uint32_t *w, size_t n
         bytes += bnn_differing_3(a, w);
         n -= 3, a += 3, w += 3;
     }
-    for (; n > 0; n--)
-        bytes += bnn_bytes(bnn_nibbles(*a++ ^ *w++));
+    if (n >= 2) { /* a nibble counts eight */
+        bytes += bnn_bytes(bnn_nibbles(a[0] ^ w[0]) + bnn_nibbles(a[1] ^ w[1]));
+        n -= 2, a += 2, w += 2;
+    }
+    if (n > 0)
+        bytes += bnn_bytes(bnn_nibbles(*a ^ *w));
     return bnn_sum_bytes(bytes, sum);
 }
 #endif

@@ -219,14 +219,14 @@ static int test_bits(void)
         size_t words;
         bits_function *bits;
         sums_function *sums;
-    } functions[] = {{0, bnn_mcu_conv_bits, bnn_mcu_conv_sums},
-                     {9, bnn_mcu_conv_bits_9, bnn_mcu_conv_sums_9},
-                     {18, bnn_mcu_conv_bits_18, bnn_mcu_conv_sums_18},
-                     {36, bnn_mcu_conv_bits_36, bnn_mcu_conv_sums_36}};
-    size_t i = between(0, 3), rows = between(1, 3), taps = between(1, 3), length = between(1, 9);
+    } functions[] = {
+        {0, bnn_mcu_conv_bits, bnn_mcu_conv_sums},        {2, bnn_mcu_conv_bits_2, bnn_mcu_conv_sums_2},
+        {4, bnn_mcu_conv_bits_4, bnn_mcu_conv_sums_4},    {9, bnn_mcu_conv_bits_9, bnn_mcu_conv_sums_9},
+        {18, bnn_mcu_conv_bits_18, bnn_mcu_conv_sums_18}, {36, bnn_mcu_conv_bits_36, bnn_mcu_conv_sums_36}};
+    size_t i = between(0, 5), rows = between(1, 3), taps = between(1, 3), length = between(1, 9);
     if (i > 0) {
-        rows = 3;
-        taps = one_in(2) ? 1 : 3;
+        rows = functions[i].words < 9 ? between(1, 2) : 3;
+        taps = one_in(2) || rows < 3 ? 1 : 3;
         length = functions[i].words / rows / taps;
     } else if (one_in(4)) { /* a dense layer */
         rows = taps = 1;
@@ -468,6 +468,46 @@ static int test_floats(void)
     return 0;
 }
 
+/* Limits from 0 to one more than there are taps: no bit, and all. */
+static int test_depthwise_bits(void)
+{
+    const size_t fixed = one_in(2), channels = random_outputs(), length = words_of(channels);
+    const size_t rows = fixed ? 3 : between(1, 5), taps = fixed ? between(3, 4) : between(1, 15);
+    struct layer l = random_layer(rows, taps, length, length);
+    uint16_t planes = 1;
+    while (rows * taps + 1 >= (size_t)1 << planes)
+        planes++;
+    l.shape.outputs = (uint16_t)channels;
+    const uint32_t *x = random_words(l.elements), *weights = random_words(l.window);
+    uint32_t *limits = memory_take(l.class_count * length * 32 * sizeof *limits);
+    uint32_t *table = memory_take(l.class_count * length * planes * sizeof *table);
+    for (size_t i = 0; i < l.class_count * length * 32; i++) {
+        limits[i] = i % (length * 32) < channels ? (uint32_t)between(0, rows * taps + 1) : 0;
+        for (size_t p = 0; p < planes; p++) {
+            uint32_t *digits = table + i / 32 * planes + p, digit = limits[i] >> p & 1u;
+            *digits = (i % 32 > 0 ? *digits : 0) | digit << i % 32;
+        }
+    }
+    const struct bnn_mcu_depthwise layer = {weights, table, l.classes, (uint16_t)l.height, planes, l.shape};
+    uint8_t *expected = memory_take(l.shape.width * channels);
+    for (size_t row = 0; row < l.height; row++) {
+        for (size_t i = 0; i < l.shape.width * channels; i++) {
+            const size_t column = i / channels, c = i % channels;
+            uint32_t differing = 0;
+            for (size_t k = 0; k < rows * taps; k++) {
+                uint32_t word = x[place(&l, row, column, k * length + c / 32)];
+                differing += ((word ^ weights[c / 32 * rows * taps + k]) >> c % 32) & 1u;
+            }
+            expected[i] = differing < limits[class_of(&l, row, column) * length * 32 + c];
+        }
+        uint32_t *out = junk(out_size(&l, length));
+        (fixed ? bnn_mcu_depthwise_bits_4 : bnn_mcu_depthwise_bits)(&layer, row, x, out);
+        if (check_bits("depthwise bits", &l, row, out, expected))
+            return 1;
+    }
+    return 0;
+}
+
 /* `way`: one pixel at a time, two, or each channel by itself. */
 static int test_int8(void)
 {
@@ -623,7 +663,8 @@ int main(void)
 {
     for (unsigned i = 0; i < CASES; i++)
         if (test_bits() || test_quads() || test_shared() || test_planes() || test_bytes() || test_int8() ||
-            test_requantize() || test_floats() || test_pool() || test_argmax() || !memory_give_back())
+            test_depthwise_bits() || test_requantize() || test_floats() || test_pool() || test_argmax() ||
+            !memory_give_back())
             return 1;
     target_number("checksum", checksum);
     return 0;

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
@@ -28,6 +28,7 @@ from bnn.emit.c.interface import TARGETS as EMITTED  # noqa: E402
 from bnn.emit.c.nodes import emit_node  # noqa: E402
 from bnn.emit.c.program import Program  # noqa: E402
 from bnn.ir.graph import Graph  # noqa: E402
+from bnn.passes.depthwise_bits import depthwise_bits  # noqa: E402
 from bnn.passes.interleave_rows import interleave_rows  # noqa: E402
 from bnn.runtime import Model  # noqa: E402
 from bnn.runtime.build import INCLUDE_FLAGS, sources  # noqa: E402
@@ -91,28 +92,40 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
     bits = f"conv_bits{'_quads' * quads}"
     few, many = of(f"{bits},3x3,16x16x32->32", 32), counts[f"{bits},1568->64"] / 64
     word = (many - few) / (49 - 9)
+    windows = [("conv_bits", 2, "1x1", 64, 64), ("conv_bits", 4, "1x1", 128, 64)] * (not quads)
+    windows += [(bits, n, "3x3", c, o) for n, c, o in ((9, 32, 32), (18, 64, 64), (36, 128, 64))]
     small, large = of("conv_floats,1x1,16x16x16->16", 16), of("conv_floats,3x3,16x16x3->16", 16)
     product = (large - small) / (27 - 16)
     few_bytes, more_bytes = (of(f"conv_int8,{window},16x16x16->16", 16) for window in ("1x1", "3x3"))
     byte = (more_bytes - few_bytes) / (144 - 16)
     numbers = (
         (few - 9 * word, word),
-        [of(f"{bits}_{n},3x3,16x16x{c}->{o}", o) for n, c, o in ((9, 32, 32), (18, 64, 64), (36, 128, 64))],
+        {n: of(f"{kernel}_{n},{size},16x16x{c}->{o}", o) for kernel, n, size, c, o in windows},
         [of(f"conv_bits_shared{five},3x3,16x16x16->16", 16 * 5) for five in ("", "_5")],
         of("planes_bits,3x3,16x16x32x2->32", 32 * 18), of_bytes("", ""), of_bytes("_9", "_27"),
         (small - 16 * product, product), (few_bytes - 16 * byte, byte),
         of("quantize,16x16x32", 32), of("quantize_at,16x16x32", 32),
-        [of(f"depthwise_{kind},3x3,16x16x32", 32 * 9) for kind in ("floats", "int8")],
+        [of(f"depthwise_{kind},3x3,16x16x32", 32 * 9) for kind in ("floats", "int8")]
+        + [of(f"depthwise_bits{four},3x3,16x16x64", 64 * 9) for four in ("", "_4")],
         counts["int8_sums,784->10"] / 7840, of("requantize,16x16x32", 32),
-        of("finish,16x16x32", 32), of("signs,16x16x32", 32), of("max_pool_bits,2x2,16x16x64", 2),
+        of("finish,16x16x32", 32), [of(f"{kind}signs,16x16x32", 32) for kind in ("", "sum_")],
+        of("max_pool_bits,2x2,16x16x64", 2),
         counts["move_up,16x1024"] / (16 * 1024),
     )  # fmt: skip
-    return Costs(*(round(n, 1) if isinstance(n, float) else tuple(round(x, 1) for x in n) for n in numbers))  # type: ignore[arg-type]
+    return Costs(*map(_rounded, numbers))  # type: ignore[arg-type]
+
+
+def _rounded(numbers: Any) -> Any:
+    if isinstance(numbers, float):
+        return round(numbers, 1)
+    if isinstance(numbers, dict):
+        return {key: round(n, 1) for key, n in numbers.items()}
+    return tuple(round(n, 1) for n in numbers)
 
 
 def estimated(graph: Graph, target: str, fast: bool) -> float:
     """Instructions of an emitted network, by COSTS."""
-    graph = interleave_rows(graph)
+    graph = interleave_rows(depthwise_bits(graph))
     program = Program(graph, "net", fast=fast, quads=EMITTED[target].quads)
     for node in (*graph.inputs, *graph.outputs):
         program.parameter(node, "array")

@@ -28,6 +28,8 @@ static const struct bnn_mcu_conv of_32 = {weights, table, classes, ROWS, 0, WIND
 static const struct bnn_mcu_conv of_64 = {weights, table, classes, ROWS, 0, WINDOW(64, 2, 2)};
 static const struct bnn_mcu_conv of_64_sums = {weights, table, classes, ROWS, 0, WINDOW(64, 2, 64)};
 static const struct bnn_mcu_conv of_128 = {weights, table, classes, ROWS, 0, WINDOW(64, 4, 2)};
+static const struct bnn_mcu_conv one_64 = {weights, table, NULL, ROWS, 0, {COLUMNS, 64, 1, 1, 2, 2, 32, 2, 32, 0}};
+static const struct bnn_mcu_conv one_128 = {weights, table, NULL, ROWS, 0, {COLUMNS, 64, 1, 1, 4, 2, 64, 4, 64, 0}};
 static const struct bnn_mcu_conv of_16 = {weights, table, classes, ROWS, 16, TAPS(16, 1, 1)};
 static const struct bnn_mcu_conv dense = {weights, table, NULL, 1, 0, {1, 64, 1, 1, 49, 2, 49, 49, 49, 0}};
 static const struct bnn_mcu_planes two_planes = {
@@ -47,8 +49,20 @@ static const struct bnn_mcu_int8 int8_flat = {
     (const int8_t *)weights, wide, NULL, 1, {1, 10, 1, 1, 784, 10, 784, 784, 784, 0}};
 static const struct bnn_mcu_int8 int8_3x3 = {(const int8_t *)weights, wide, NULL, ROWS, WINDOW(16, 16, 16)};
 static const struct bnn_mcu_int8 int8_by_channel = {(const int8_t *)weights, wide, NULL, ROWS, TAPS(32, 32, 32)};
+static const struct bnn_mcu_depthwise bits_by_channel = {weights, (const uint32_t *)wide, classes, ROWS,
+                                                         4,       TAPS(64, 2, 2)};
 static const struct bnn_mcu_floats by_channel = {(const float *)weights, TAPS(32, 32, 32)};
 static const struct bnn_mcu_pool pool = {NULL, ROWS, COLUMNS, COLUMNS / 2, 2, 2, 2, 2, 2, 0, 0, COLUMNS * 2};
+
+static void bits_2(size_t row)
+{
+    bnn_mcu_conv_bits_2(&one_64, row, image, out, scratch);
+}
+
+static void bits_4(size_t row)
+{
+    bnn_mcu_conv_bits_4(&one_128, row, image, out, scratch);
+}
 
 static void bits_9(size_t row)
 {
@@ -179,6 +193,12 @@ static void signs(size_t row)
     bnn_mcu_signs(out, (const float *)image, COLUMNS, 32);
 }
 
+static void sum_signs(size_t row)
+{
+    (void)row;
+    bnn_mcu_sum_signs(out, (const int32_t *)image, wide, COLUMNS, 32);
+}
+
 static void floats(size_t row)
 {
     bnn_mcu_conv_floats(&of_3, row, (const float *)image, (float *)out);
@@ -209,6 +229,16 @@ static void quantize(size_t row)
 static void depthwise_int8(size_t row)
 {
     bnn_mcu_depthwise_int8(&int8_by_channel, row, (const uint8_t *)image, (int32_t *)out);
+}
+
+static void depthwise_bits(size_t row)
+{
+    bnn_mcu_depthwise_bits(&bits_by_channel, row, image, out);
+}
+
+static void depthwise_bits_4(size_t row)
+{
+    bnn_mcu_depthwise_bits_4(&bits_by_channel, row, image, out);
 }
 
 static int32_t multipliers[32], shifts[32];
@@ -249,7 +279,9 @@ static const struct kernel {
     void (*row)(size_t row);
     size_t rows;
     int varies; /* with the data: 1, where floats are software; 2, everywhere */
-} kernels[] = {{"conv_bits_9,3x3,16x16x32->32", bits_9, ROWS, 0},
+} kernels[] = {{"conv_bits_2,1x1,16x16x64->64", bits_2, ROWS, 0},
+               {"conv_bits_4,1x1,16x16x128->64", bits_4, ROWS, 0},
+               {"conv_bits_9,3x3,16x16x32->32", bits_9, ROWS, 0},
                {"conv_bits_18,3x3,16x16x64->64", bits_18, ROWS, 0},
                {"conv_bits,3x3,16x16x32->32", bits_9_any, ROWS, 0},
                {"conv_bits,3x3,16x16x64->64", bits_18_any, ROWS, 0},
@@ -270,12 +302,15 @@ static const struct kernel {
                {"conv_int8,3x3,16x16x16->16", int8_more, ROWS, 0},
                {"int8_sums,784->10", int8_dense, 1, 0},
                {"depthwise_int8,3x3,16x16x32", depthwise_int8, ROWS, 0},
+               {"depthwise_bits,3x3,16x16x64", depthwise_bits, ROWS, 0},
+               {"depthwise_bits_4,3x3,16x16x64", depthwise_bits_4, ROWS, 0},
                {"requantize,16x16x32", requantize, ROWS, 2},
                {"move_up,16x1024", move_up, ROWS, 0},
                {"quantize,16x16x32", quantize, ROWS, 1},
                {"quantize_at,16x16x32", quantize_at, ROWS, 0},
                {"finish,16x16x32", finish, ROWS, 1},
                {"signs,16x16x32", signs, ROWS, 1},
+               {"sum_signs,16x16x32", sum_signs, ROWS, 0},
                {"bytes_bits,3x3,16x16x1->16", bytes_any, ROWS, 0},
                {"bytes_bits,3x3,16x16x1->64", bytes_any_64, ROWS, 0},
                {"bytes_bits,3x3,16x16x3->32", bytes_any_colour, ROWS, 0},

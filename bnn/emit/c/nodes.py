@@ -202,6 +202,9 @@ def _bconv2d(program: Program, node: Node) -> None:
     a, x_node = conv_attrs(node), node.inputs[0]
     x, out = program.view(x_node), program.view(node)
     window = _Window(program, node)
+    if window.groups == x.channels > 1 and window.outputs == 1 and a.out is DType.b1 and "threshold" in a.slots:
+        _depthwise_bits(program, node, window)
+        return
     if window.groups > 1 and window.channels % 32:
         raise refuse(node, f"read groups of {window.channels} channels, which are not whole words")
     limits = "threshold" in a.slots and (window.groups == 1 or window.outputs % 32 == 0)
@@ -237,6 +240,28 @@ def _bconv2d(program: Program, node: Node) -> None:
 
     gathers = window.rows > 1 or window.taps > 1 or layout.startswith("_shared") or a.planes > 1
     _finish(program, node, window.groups, limits, run, gathered * WORD if gathers else 0, words(window.outputs))
+
+
+def _depthwise_bits(program: Program, node: Node, window: _Window) -> None:
+    """Bits of every channel by itself, 32 at once; limits as binary numbers, of which planes have a digit each."""
+    x_node, filters = node.inputs[0], node.inputs[1].value
+    x, out, taps = program.view(x_node), program.view(node), window.kh * window.kw
+    window.length, window.outputs = x.words, out.channels
+    _count(program, out, "bits", taps, taps)
+    limits, classes = _table_of_bits(program, node, x, out, True, taps)
+    planes, limits = (taps + 1).bit_length(), np.minimum(limits, taps + 1)
+    digits = pack(np.stack([limits >> p & 1 for p in range(planes)]))  # (plane, class, word)
+    layout = "_4" if program.fast and planes == 4 else ""
+    program.layer.way = "depthwise_4" if layout else "depthwise"
+    weights = program.table("uint32_t", "weights", pack(filters.reshape(len(filters), taps).T).T)
+    table = program.table("uint32_t", "limits", np.moveaxis(digits, 0, 2))
+    shape = window.text(node, out.width, out.words)
+    text = f"{{{weights}, {table}, {classes}, {_short(node, out.height, planes)}, {shape}}}"
+    descriptor = program.struct("bnn_mcu_depthwise", "", text, 3 * WORD + 4 + SHAPE_BYTES)
+    _clear_halo(program, node)
+    source = program.at(x_node, window.first)
+    call = program.call(f"bnn_mcu_depthwise_bits{layout}", f"&{descriptor}", "row", source, program.row(node))
+    _rows(program, out.height, call + ";")
 
 
 def _way(layout: str, planes: int) -> str:
@@ -282,7 +307,8 @@ def _layout(
         weights = pack(filters.reshape(window.groups, window.outputs, products))
         return "_shared_5" if program.fast and weights.shape[2] == 5 else "_shared", weights, table
     window.joined()
-    count = f"_{window.elements}" if program.fast and window.elements in (9, 18, 36) else ""
+    fixed = (9, 18, 36) if program.quads else (2, 4, 9, 18, 36)
+    count = f"_{window.elements}" if program.fast and window.elements in fixed else ""
     if not program.quads:
         return count, weights, table
     padded = np.pad(weights, ((0, 0), (0, -window.outputs % 4), (0, 0)))  # filters of zeros at the end
@@ -334,7 +360,7 @@ def _finish(
         if node.op == "bconv2d":
             thresholds = program.table("int32_t", "thresholds", node.inputs[a.operand("threshold")].value)
         arguments = (program.row(node), sums, thresholds, out.width, out.channels)
-        program.layer.signs = out.height * pixels
+        program.layer.compared = out.height * pixels
         _rows(program, out.height, *lines, program.call("bnn_mcu_sum_signs", *arguments) + ";")
         return
     epilogue = _epilogue(program, node)

@@ -92,9 +92,10 @@ class EmittedLayer:
     pixels: int = 0  # of a convolution's output; otherwise elements that are read
     outputs: int = 1  # channels of a pixel
     window: int = 0  # of an output: words, bytes or floats
-    way: str = "any"  # of a convolution: fixed (for this window), planes, shared, shared_5, single (pixels), depthwise
+    way: str = "any"  # of a convolution: fixed (this window), planes, shared(_5), single (pixels), depthwise(_4)
     finished: int = 0  # values that pass an epilogue
-    signs: int = 0  # values that become bits
+    signs: int = 0  # floats that become bits
+    compared: int = 0  # sums that become bits
     requantized: int = 0  # sums that become bytes
     moved: int = 0  # bytes of rows that are kept and move up
     lines: list[str] = field(default_factory=list)

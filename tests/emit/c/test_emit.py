@@ -414,7 +414,7 @@ def test_memory_of_known_networks(tmp_path: Path) -> None:
     # two of bits, 28 x 64; three of pooled bits with their rim, 16 x 64; two of bits, 14 x 64; pooled bits with their
     # rim, 9 x 9 x 64; 64 sums; and the image, 28 x 28, whose first two rows were read before there are sums.
     plain = 96 + 448 + 384 + 224 + 648 + 256 + 784 - 56
-    expected = {networks.digits: 680, networks.plain: plain, networks.depthwise: 13152}
+    expected = {networks.digits: 680, networks.plain: plain, networks.depthwise: 13152, networks.keywords: 10976}
     for network, size in expected.items():
         assert bnn.emit_c(network(), tmp_path / network.__name__, name="net", target="cortex-m4").arena == size
 

@@ -148,6 +148,7 @@ def chains(rng: Rng) -> Iterator[Case]:
     for _ in range(8):
         yield case(rng, op_graphs.network(rng, 12, tall=True))
         yield case(rng, op_graphs.means(rng))
+        yield case(rng, op_graphs.depthwise_bits(rng))
 
 
 def fits(made: tuple[graphs.Sample, Graph]) -> bool:
