@@ -333,14 +333,15 @@ def means(rng: Rng) -> Graph:
     return plan([x], [make("cast", y, constant(np.arange(256) - 128))], rng)
 
 
-def depthwise_bits(rng: Rng) -> Graph:
-    """A depthwise layer of bits, as bytes, with random thresholds; half of its filters are negated.  Another op, or the
-    layer itself, pads the image."""
-    channels, window = int(rng.integers(2, 70)), rng.integers(1, 5, 2)
-    x = input_node("x", (*rng.integers(8, 12, 2).tolist(), channels))
+def depthwise_bits(rng: Rng, *, wide: bool = False) -> Graph:
+    """A depthwise layer of bits, as bytes, with random thresholds; half of its filters are negated.  Another op, the
+    layer itself, or both pad the image.  ``wide``: sums of many taps."""
+    channels, window = int(rng.integers(2, 70)), rng.integers(4, 6, 2) if wide else rng.integers(1, 4, 2)
+    x = input_node("x", (*rng.integers(9, 12, 2).tolist(), channels))
     bits, pads, pad_value = make("binarize", x), tuple(rng.integers(0, 3, 4).tolist()), rng.integers(-1, 2)
     if pad_value:
-        bits, pads = make("pad", bits, attrs=PadAttrs(pads, float(pad_value))), (0,) * 4
+        bits = make("pad", bits, attrs=PadAttrs(pads, float(pad_value)))
+        pads = (1, 0, 0, 1) if rng.random() < 0.3 else (0,) * 4
     filters = rng.integers(1, 128, (channels, 1, 1, 1)) * rng.choice([-1, 1], (channels, *window, 1))
     reach = 128 * (int(window.prod()) + 1)
     thresholds, some = rng.integers(-reach, reach, channels), rng.random(channels) < 0.1

@@ -148,7 +148,8 @@ def chains(rng: Rng) -> Iterator[Case]:
     for _ in range(8):
         yield case(rng, op_graphs.network(rng, 12, tall=True))
         yield case(rng, op_graphs.means(rng))
-        yield case(rng, op_graphs.depthwise_bits(rng))
+    for drawn in range(12):  # each with every option of emission
+        yield case(rng, op_graphs.depthwise_bits(rng, wide=drawn % 2 > 0))
 
 
 def fits(made: tuple[graphs.Sample, Graph]) -> bool:
