@@ -5,11 +5,31 @@
 
 #include "flash/count.h"
 
+/* Of taps of 16 bits, two in a word. */
+static const uint32_t *gather_halves(const struct bnn_mcu_shape *shape, const uint32_t *x, uint32_t *window)
+{
+    uint32_t *to = window, low = 0;
+    int second = 0;
+    for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
+        const uint32_t *run = x;
+        for (size_t left = shape->taps; left > 0; left--, run += shape->tap, second = !second)
+            if (second)
+                *to++ = low | *run << 16;
+            else
+                low = *run;
+    }
+    if (second)
+        *to = low;
+    return window;
+}
+
 /* The window of an output pixel without gaps between taps of `bits` bits. */
 static const uint32_t *gather_shared(const struct bnn_mcu_conv *layer, const uint32_t *x, uint32_t *window)
 {
     const struct bnn_mcu_shape *shape = &layer->shape;
     uint32_t *to = window, word = 0, used = 0;
+    if (layer->bits == 16)
+        return gather_halves(shape, x, window);
     for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
         const uint32_t *run = x;
         for (size_t tap = 0; tap < shape->taps; tap++, run += shape->tap)

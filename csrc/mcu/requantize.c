@@ -31,9 +31,12 @@ BNN_INLINE void requantize(uint8_t *out, const int32_t *sums, int32_t steps, con
 #endif
     for (; c < channels; c++) {
         const int32_t multiplier = q->multiplier[c], shift = q->shift[c], bias = steps == 1 ? 0 : biases[c];
-        if (usual && bnn_is_usual(multiplier, shift))
+        if (usual && bnn_is_usual(multiplier, shift) && q->once)
             for (size_t i = c; i < end; i += channels)
-                out[i] = bnn_requantize_usual(sums[i] * steps + bias, multiplier, shift, zero);
+                out[i] = bnn_requantize_usual(sums[i] * steps + bias, multiplier, shift, zero, 1, steps != 1);
+        else if (usual && bnn_is_usual(multiplier, shift))
+            for (size_t i = c; i < end; i += channels)
+                out[i] = bnn_requantize_usual(sums[i] * steps + bias, multiplier, shift, zero, 0, 0);
         else
             requantize_channel(out, sums, steps, bias, q, c, end, channels);
     }
@@ -60,6 +63,22 @@ void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresh
             for (size_t c = first; c < first + left; c++)
                 word = word >> 1 | (uint32_t)(*sums++ >= (thresholds != NULL ? thresholds[c] : 0)) << 31;
             *out++ = word >> (32 - left);
+        }
+}
+
+void bnn_mcu_byte_signs(uint32_t *out, const uint8_t *in, const uint16_t *least, const uint32_t *rising, size_t pixels,
+                        size_t channels)
+{
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t first = 0; first < channels; first += 32) {
+            const size_t left = channels - first < 32 ? channels - first : 32;
+            const uint16_t *at = least + first;
+            uint32_t word = 0;
+            for (size_t n = left; n > 0; n--) {
+                const uint32_t below = (uint32_t)*in++ - *at++; /* its highest bit: it is negative */
+                word = word >> 1 | (below & 0x80000000u);
+            }
+            *out++ = (word >> (32 - left)) ^ rising[first / 32];
         }
 }
 
@@ -90,10 +109,25 @@ void bnn_mcu_pair_sums(int32_t *out, const uint8_t *x, const uint8_t *y, const s
     }
 }
 
+/* Sums of elements whose second bytes follow each other become bytes, by usual numbers. */
+static void pair_bytes(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair,
+                       const struct bnn_requantizer *q, size_t count)
+{
+    const int32_t *first = pair->first, *second = pair->second;
+    const int32_t multiplier = q->multiplier[0], shift = q->shift[0], zero = q->zero;
+    for (size_t i = 0; i < count; i++)
+        out[i] = bnn_requantize_usual(first[x[i]] + second[y[i]], multiplier, shift, zero, 0, 0);
+}
+
 void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair,
                   const struct bnn_requantizer *requantizer, size_t count)
 {
     int32_t sums[BNN_MCU_SUMS];
+    if (!pair->multiplies && pair->period >= count && bnn_are_usual(requantizer) && !requantizer->once &&
+        bnn_is_usual(requantizer->multiplier[0], requantizer->shift[0])) {
+        pair_bytes(out, x, y, pair, requantizer, count);
+        return;
+    }
     for (size_t k = 0; k < count; k += BNN_MCU_SUMS) {
         const size_t left = count - k, most = BNN_MCU_SUMS, some = left < most ? left : most;
         bnn_mcu_pair_sums(sums, x, y, pair, k, some);
@@ -101,28 +135,52 @@ void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct
     }
 }
 
-/* The highest byte, or the mean, of a window in channel c. */
-static uint8_t pool(const struct bnn_mcu_windows *w, struct bnn_mcu_taps ys, struct bnn_mcu_taps xs, const uint8_t *x,
-                    int mean)
+/* n = 2^k: k.  Otherwise 0. */
+static uint32_t power_of_two(uint32_t n)
 {
-    const int32_t count = (int32_t)((ys.end - ys.begin) * (xs.end - xs.begin));
-    int32_t sum = 0, most = 0;
-    for (size_t i = ys.begin; i < ys.end; i++)
-        for (size_t k = xs.begin; k < xs.end; k++) {
-            const int32_t v = x[i * w->row + k * w->channels];
-            sum += v - 128;
-            most = v > most ? v : most;
-        }
-    return (uint8_t)(mean ? (sum + (sum > 0 ? count / 2 : -(count / 2))) / count + 128 : most);
+    uint32_t k = 0;
+    while ((n & (n - 1)) == 0 && n >> k > 1)
+        k++;
+    return k;
 }
 
-static void pool_row(const struct bnn_mcu_windows *w, size_t row, const uint8_t *x, uint8_t *out, int mean)
+/* The mean of n numbers; if it is not 0, n = 2^k. */
+static int32_t mean_of(int32_t sum, int32_t n, uint32_t k)
 {
-    struct bnn_mcu_taps ys = bnn_mcu_taps_inside(row, w->stride_h, w->kernel_h, w->pad_top, w->height);
-    for (size_t column = 0; column < w->out_width; column++) {
-        struct bnn_mcu_taps xs = bnn_mcu_taps_inside(column, w->stride_w, w->kernel_w, w->pad_left, w->width);
-        for (size_t c = 0; c < w->channels; c++)
-            *out++ = pool(w, ys, xs, x + c, mean);
+    const int32_t half = n / 2;
+    if (k == 0)
+        return (sum + (sum > 0 ? half : -half)) / n;
+    return sum > 0 ? (sum + half) >> k : -((half - sum) >> k);
+}
+
+/* The highest bytes, or the means, of a window: of `rows` x `columns` pixels from x on. */
+BNN_INLINE void pool(const struct bnn_mcu_windows *w, const uint8_t *x, size_t rows, size_t columns, uint8_t *out,
+                     int mean)
+{
+    const size_t channels = w->channels, row = w->row;
+    const int32_t n = (int32_t)(rows * columns);
+    const uint32_t k = mean ? power_of_two((uint32_t)n) : 0;
+    for (size_t c = 0; c < channels; c++) {
+        const uint8_t *from = x + c;
+        int32_t sum = 0, most = 0;
+        for (size_t i = 0; i < rows; i++, from += row) {
+            const uint8_t *at = from;
+            for (size_t left = columns; left > 0; left--, at += channels) {
+                sum += *at;
+                most = *at > most ? *at : most;
+            }
+        }
+        out[c] = (uint8_t)(mean ? mean_of(sum - 128 * n, n, k) + 128 : most);
+    }
+}
+
+BNN_INLINE void pool_row(const struct bnn_mcu_windows *w, size_t row, const uint8_t *x, uint8_t *out, int mean)
+{
+    const struct bnn_mcu_taps ys = bnn_mcu_taps_inside(row, w->stride_h, w->kernel_h, w->pad_top, w->height);
+    for (size_t column = 0; column < w->out_width; column++, out += w->channels) {
+        const struct bnn_mcu_taps xs = bnn_mcu_taps_inside(column, w->stride_w, w->kernel_w, w->pad_left, w->width);
+        const uint8_t *first = x + ys.begin * w->row + xs.begin * w->channels;
+        pool(w, first, ys.end - ys.begin, xs.end - xs.begin, out, mean);
     }
 }
 

@@ -24,6 +24,11 @@ void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *b
  * (channels + 31) / 32 words. */
 void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels);
 
+/* Bits of bytes [pixel][channel]: whether one reaches least[channel], from 0 to 256, where the channel's bit of `rising`
+ * is set; where it is clear, whether it does not.  rising has the words of a pixel, with zeros beyond the channels. */
+void bnn_mcu_byte_signs(uint32_t *out, const uint8_t *in, const uint16_t *least, const uint32_t *rising, size_t pixels,
+                        size_t channels);
+
 /* out[i] = table[in[i]] of 256 bytes; out and in may be the same memory. */
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count);
 

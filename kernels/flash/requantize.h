@@ -9,7 +9,7 @@
  * sums become far smaller. */
 BNN_INLINE int bnn_are_usual(const struct bnn_requantizer *q)
 {
-    return q->low == 0 && q->high == 255 && !q->once;
+    return q->low == 0 && q->high == 255;
 }
 
 BNN_INLINE int bnn_is_usual(int32_t multiplier, int32_t shift)
@@ -17,16 +17,28 @@ BNN_INLINE int bnn_is_usual(int32_t multiplier, int32_t shift)
     return multiplier >= 1 << 30 && shift < -1;
 }
 
-/* (a * b + 2^30) / 2^31, rounded down; b is at least 2^30. */
-BNN_INLINE int32_t bnn_multiply_high_usual(int32_t a, int32_t b)
+/* (a * b + half) / 2^31, rounded down; b is at least 2^30, and `half`, a constant, is 2^30 or 0.  `small`, a constant: a
+ * is often a number of 16 bits. */
+BNN_INLINE int32_t bnn_multiply_high_usual(int32_t a, int32_t b, int32_t half, int small)
 {
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-    int32_t high; /* of a * (2 b - 2^32) + a * 2^32 + 2^31 */
-    __asm__("smmlar %0, %1, %2, %1" : "=r"(high) : "r"(a), "r"((int32_t)((uint32_t)b << 1)));
+    int32_t high; /* of a * (2 b - 2^32) + a * 2^32, and 2^31 with a half */
+    (void)small;
+    if (half != 0)
+        __asm__("smmlar %0, %1, %2, %1" : "=r"(high) : "r"(a), "r"((int32_t)((uint32_t)b << 1)));
+    else
+        __asm__("smmla %0, %1, %2, %1" : "=r"(high) : "r"(a), "r"((int32_t)((uint32_t)b << 1)));
     return high;
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+    if (small && (uint32_t)a + 0x8000 < 0x10000) {
+        const int32_t low = bnn_shifted(a * (int32_t)((uint32_t)b & 0xffff), 16);
+        return bnn_shifted(a * (int32_t)((uint32_t)b >> 16) + low + (half >> 16), 15);
+    }
+    return bnn_multiply_high_by_halves(a, b, half);
 #else
+    (void)small;
     BNN_OPAQUE(b);
-    return BNN_MULTIPLY_HIGH(a, b, 1 << 30);
+    return bnn_multiply_high(a, b, half);
 #endif
 }
 
@@ -43,10 +55,13 @@ BNN_INLINE uint8_t bnn_half_byte(int32_t v)
 #endif
 }
 
-BNN_INLINE uint8_t bnn_requantize_usual(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero)
+/* `once`, of the requantizer, and `small` are constants. */
+BNN_INLINE uint8_t bnn_requantize_usual(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero, int once,
+                                        int small)
 {
-    const int32_t high = bnn_multiply_high_usual(sum, multiplier);
-    return bnn_half_byte(bnn_shifted(high + bnn_shifted(high, 31), (uint32_t)-shift - 1) + (2 * zero + 1));
+    const int32_t high = bnn_multiply_high_usual(sum, multiplier, once ? 0 : 1 << 30, small);
+    return bnn_half_byte(bnn_shifted(once ? high : high + bnn_shifted(high, 31), (uint32_t)-shift - 1) +
+                         (2 * zero + 1));
 }
 
 #if defined(__ARM_FEATURE_MVE) && defined(__GNUC__)

@@ -500,6 +500,9 @@ def _qconv2d(program: Program, node: Node) -> None:
         table = table + node.inputs[a.operand("bias")].value
     class_name = "NULL" if (one := bool((table == table[0]).all())) else _classes(program, node, rows, columns)
     depthwise = a.groups > 1 and weights.shape[3] == window.outputs == 1
+    if depthwise and window.elements == 1 and a.stride == (1, 1) and not any(a.pads) and "threshold" in a.slots:
+        _byte_signs(program, node, window, weights.reshape(-1), table[0])
+        return
     groups = 1 if depthwise else a.groups
     pairs = out.width > 1 and not depthwise
     function, way = ("int8_pairs", "any") if pairs else ("int8_sums", "single")
@@ -531,6 +534,23 @@ def _qconv2d(program: Program, node: Node) -> None:
         descriptors.append(program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES))
     memory = 2 * -(-elements // GROUP_OF_BYTES) * GROUP_OF_BYTES if pairs else 0
     _finish_groups(program, node, window, f"bnn_mcu_{function}", descriptors, memory)
+
+
+def _byte_signs(program: Program, node: Node, window: _Window, weights: Array, table: Array) -> None:
+    """Bits of bytes x by weights w: whether x w + ``table`` (O) reaches 0."""
+    x_node, out = node.inputs[0], program.view(node)
+    weights = weights.astype(np.int64)
+    # x >= -table / w, or not x >= table / -w + 1; a weight of 0: always, or never
+    least = np.where(weights > 0, -(table // np.maximum(weights, 1)), table // np.maximum(-weights, 1) + 1)
+    least = np.where(weights == 0, np.where(table >= 0, 256, 0), np.clip(least, 0, 256))
+    _count(program, out, "int8", 1, 1)
+    program.layer.pixels, program.layer.compared = 0, out.height * out.width * out.channels
+    tables = program.table("uint16_t", "least", least), program.table("uint32_t", "rising", pack(np.sign(weights)))
+    source = program.at(x_node, window.first)
+    source += f" + row * {window.row}" if window.row else ""
+    _clear_halo(program, node)
+    call = program.call("bnn_mcu_byte_signs", program.row(node), source, *tables, out.width, out.channels)
+    _rows(program, out.height, call + ";")
 
 
 def _sums_of_rows(program: Program, node: Node, window: _Window, weights: Array, table: Array) -> None:

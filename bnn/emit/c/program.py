@@ -21,7 +21,7 @@ from .sources import all_names
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
 _NUMBERS = {
     "float": np.float32, "uint32_t": np.uint32, "int32_t": np.int32, "int16_t": np.int16, "uint8_t": np.uint8,
-    "int8_t": np.int8,
+    "uint16_t": np.uint16, "int8_t": np.int8,
 }  # fmt: skip
 WORD = 4  # bytes
 _LONGEST = 60  # characters of a layer's, an input's or an output's name

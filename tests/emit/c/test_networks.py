@@ -19,7 +19,7 @@ from bnn.emit.c.program import number
 from bnn.file.write import encode
 from bnn.ir import interpret
 from bnn.ir.graph import DType, Graph, Node
-from bnn.ir.ops import OPS, ConvAttrs, PoolAttrs, constant, conv_attrs, input_node, make
+from bnn.ir.ops import OPS, ConvAttrs, PoolAttrs, RequantizeAttrs, constant, conv_attrs, input_node, make
 from bnn.ir.ops.conv import byte_accumulate
 from bnn.ir.ops.record import replaced
 from bnn.passes import lower
@@ -118,6 +118,40 @@ def limits(rng: Rng) -> Iterator[Case]:
     yield graph, [images], interpret.outputs(graph, [images])
 
 
+def byte_signs(rng: Rng) -> Iterator[Case]:
+    """Signs of bytes, by weights of both signs and 0, of an image with a rim and of one without."""
+    for drawn in range(4):
+        channels = int(rng.integers(2, 70))
+        x = input_node("x", (4, 5, channels), DType.u8)
+        value = make("lookup", x, constant(rng.permutation(256), DType.u8))
+        weights, zeros = rng.integers(-128, 128, (channels, 1, 1, 1)), rng.integers(0, 256, channels)
+        weights[: channels // 2] = np.sign(weights[: channels // 2])
+        weights[rng.random(channels) < 0.1] = 0
+        thresholds = rng.integers(-300, 300, channels) * np.abs(weights.reshape(-1)) + rng.integers(-2, 3, channels)
+        thresholds[rng.random(channels) < 0.1] = rng.choice([-(2**31), 2**31 - 1, 0, 1])
+        attrs = ConvAttrs(groups=channels, slots=("zeros", "threshold"), layer_slots=("zeros",), out=DType.b1)
+        operands = [constant(weights, DType.i8), constant(zeros), constant(thresholds, DType.i32)]
+        bits = make("qconv2d", value, *operands, attrs=attrs)
+        outputs = [make("bconv2d", bits, op_graphs.signs(rng, (3, 3, 3, channels)), attrs=ConvAttrs(pads=(1,) * 4))]
+        if drawn % 2:
+            filters = constant(rng.integers(-9, 9, (2, 3, 3, channels)), DType.i8)
+            attrs = ConvAttrs(pads=(1, 2, 0, 1), slots=("zeros",), layer_slots=("zeros",))
+            outputs.append(make("qconv2d", value, filters, constant(zeros), attrs=attrs))
+        yield case(rng, op_graphs.plan([x], outputs))
+
+
+def bytes_by_bytes(rng: Rng) -> Iterator[Case]:
+    """Means of two, three and four bytes; sums of bytes with all of another image, or with its first pixels again and
+    again."""
+    x, y = input_node("x", (4, 6, 40), DType.u8), input_node("y", (4, 6, 40), DType.u8)
+    means = [make("avg_pool", x, attrs=PoolAttrs(kernel, (1, 2))) for kernel in ((1, 2), (1, 3), (2, 2))]
+    first, second = (constant(rng.integers(-(2**15), 2**15, 256), DType.i32) for _ in range(2))
+    usual = RequantizeAttrs(2**30 + 7777, -8, 128, 0, 255)
+    others = [y, make("avg_pool", y, attrs=PoolAttrs((4, 6), (1, 1)))]
+    sums = [make("qadd", x, other, first, second, attrs=usual) for other in others]
+    yield case(rng, op_graphs.plan([x, y], [op_graphs.floats(v) for v in (*means, *sums)]))
+
+
 def sought(draw: Callable[[], T], wanted: Callable[[T], bool]) -> T:
     return next(drawn for drawn in iter(draw, None) if wanted(drawn))
 
@@ -172,7 +206,10 @@ def compiled(rng: Rng) -> Iterator[Case]:
 
 @pytest.mark.parametrize(
     ("kinds", "flags"),
-    [((single_ops, limits, passed, edges), ["-fsanitize=address"]), ((convolutions, chains, compiled), [])],
+    [
+        ((single_ops, limits, byte_signs, bytes_by_bytes, passed, edges), ["-fsanitize=address"]),
+        ((convolutions, chains, compiled), []),
+    ],
     ids=["ops", "networks"],
 )
 def test_networks_of_every_kind(

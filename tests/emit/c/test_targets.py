@@ -72,11 +72,12 @@ def test_what_a_binary_network_saves_without_floats(tmp_path: Path) -> None:
     whole = bnn.calibrate(floats, random_images(floats, 20, rng), integer_only=True).model
     instructions, ram = {}, {}
     print("| | code | tables | RAM | stack | instructions |")
-    for name, model in (("floats", floats), ("integers", whole)):
+    fast = ["-std=c99", "-O3"]
+    for name, model, flags in (("floats", floats, FLAGS), ("integers", whole, FLAGS), ("integers, fast", whole, fast)):
         folder, target = tmp_path / name, TARGETS["cortex-m0"]
-        summary = emitted(model, folder, random_images(model, 1, rng), target="cortex-m0")
-        cost = run_on(target, folder, FLAGS)
-        code = code_size(target, folder, FLAGS) - summary.flash
+        summary = emitted(model, folder, random_images(model, 1, rng), target="cortex-m0", fast=flags is fast)
+        cost = run_on(target, folder, flags)
+        code = code_size(target, folder, flags) - summary.flash
         instructions[name], ram[name] = cost.instructions[0], summary.arena
         numbers = (code, summary.flash, summary.arena, cost.stack[0], cost.instructions[0])
         print(f"| {name} | {' | '.join(f'{n:,}' for n in numbers)} |")
