@@ -35,7 +35,7 @@ from .ir.rewrite import sources
 from .passes import lower
 from .passes.depthwise_bits import depthwise_bits
 from .passes.explain import with_hints
-from .passes.interleave_rows import interleave_rows
+from .passes.interleave_rows import interleave_rows, whole_above
 from .runtime import Model, TensorInfo
 from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
@@ -293,10 +293,10 @@ def emit_c(
 
     plan = graph if trace else depthwise_bits(graph)  # a trace has the values of every layer of the file
     summary, files = emitted(interleave_rows(plan, chains=()))
-    if not trace:
-        rows_in_turn, other_files = emitted(interleave_rows(plan))
-        if rows_in_turn.arena < _ROWS_IN_TURN * summary.arena:
-            summary, files = rows_in_turn, other_files
+    if not trace and (rows := interleave_rows(plan)).chains:
+        in_turn = min((emitted(rows), emitted(whole_above(rows))), key=lambda found: found[0].arena)
+        if in_turn[0].arena < _ROWS_IN_TURN * summary.arena:
+            summary, files = in_turn
     c.check_limits(summary, target, limits)
     contents = {os.path.join(folder, file): text.encode() for file, text in files.items()}
     _check_own(contents)

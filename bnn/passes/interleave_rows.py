@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
+from ..file.bits import words
 from ..file.container import aligned
 from ..ir.graph import Graph, Node, Storage, Turn
-from ..ir.ops import OPS, rows_read, sums_rows
+from ..ir.ops import CONVOLUTIONS, OPS, rows_read, sums_rows
 from .plan_arena import physical_bytes, placed
 
 ALIGNMENT = 8  # of the values, in bytes
@@ -33,6 +34,22 @@ def interleave_rows(graph: Graph, chains: Sequence[Span] | None = None) -> Graph
     graph = replace(graph, placements=places, chains=())
     chain = cache(partial(_chain, graph))
     return _planned(graph, map(chain, _least_memory(graph, chain) if chains is None else chains))
+
+
+def whole_above(graph: Graph) -> Graph:
+    """A plan of :func:`interleave_rows` in which values that chains compute whole, row by row, lie above all others,
+    with room in between for what a convolution works in: an input that is read in the meantime may lie over them.
+    """
+    turns = {node: turn for chain in graph.chains for node, turn in chain.items()}
+    whole = {n for n, t in turns.items() if graph.placements[n].storage is Storage.ARENA and not t.kept}
+    return placed(graph, whole, max((_work(node) for node in turns if node.op in CONVOLUTIONS), default=0))
+
+
+def _work(conv: Node) -> int:
+    """Bytes of a row of sums, and of a window of bits, or two of bytes."""
+    *kernel, channels = conv.inputs[1].type.shape[1:]
+    window = math.prod(kernel) * (SUM * words(channels) if conv.op == "bconv2d" else 2 * channels)
+    return aligned(SUM * math.prod(conv.type.shape[1:]), ALIGNMENT) + aligned(window, 16)
 
 
 def _least_memory(graph: Graph, chain: Callable[[Span], Chain | None]) -> list[Span]:

@@ -10,7 +10,7 @@ from bnn.file.write import encode
 from bnn.ir import interpret, spec
 from bnn.ir.graph import Graph, Node
 from bnn.passes import PIPELINE, lower
-from bnn.passes.interleave_rows import interleave_rows
+from bnn.passes.interleave_rows import interleave_rows, whole_above
 from graphs import Array, Sample, random_graph
 from seed import seeds
 
@@ -50,7 +50,9 @@ def test_passes_change_no_bit(first: int) -> None:
     for seed in range(first, min(first + GROUP, SEEDS.stop)):
         graph = check_sample(random_graph(seed))
         check_plan(graph)
-        check_rows(interleave_rows(graph))
+        planned = interleave_rows(graph)
+        check_rows(planned)
+        check_rows(whole_above(planned))
 
 
 def test_deep_graphs_change_no_bit() -> None:
