@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Depthwise convolutions of bits.  Differing taps of 32 channels are counted at once, as binary numbers: word p has digit
- * p of each channel's.  Taps are added by threes, as full adders do. */
+ * p of each channel's. */
 #include "mcu/conv.h"
 #include "mcu/gather.h"
 
@@ -8,10 +8,10 @@
 
 enum { MOST_PLANES = 16 };
 
-/* Adds 2^first to the numbers of some channels. */
-static void count_taps(uint32_t *digits, size_t first, size_t planes, uint32_t channels)
+/* Adds 1 to the numbers of some channels. */
+static void count_taps(uint32_t *digits, size_t planes, uint32_t channels)
 {
-    for (size_t p = first; p < planes; p++) {
+    for (size_t p = 0; p < planes; p++) {
         const uint32_t carry = digits[p] & channels;
         digits[p] ^= channels;
         channels = carry;
@@ -33,14 +33,14 @@ static uint32_t word_of_channels(const struct bnn_mcu_shape *shape, const uint32
     for (size_t row = 0; row < shape->rows; row++, x += shape->window_row) {
         const uint32_t *run = x;
         for (size_t left = shape->taps; left > 0; left--, run += shape->tap)
-            count_taps(digits, 0, planes, *run ^ *weights++);
+            count_taps(digits, planes, *run ^ *weights++);
     }
     for (size_t p = 0; p < planes; p++)
         borrow = borrowed(digits[p], limit[p], borrow);
     return borrow;
 }
 
-/* The same with four digits, in registers. */
+/* The same with four digits, in registers.  Taps are added by threes, as full adders do. */
 BNN_INLINE uint32_t word_of_four_digits(const struct bnn_mcu_shape *shape, const uint32_t *x, const uint32_t *weights,
                                         const uint32_t *limit)
 {

@@ -43,7 +43,7 @@ def replaced(graph: Graph, number: int, index: tuple[int, ...], value: int) -> G
 
 
 def test_what_stays(rng: Rng) -> None:
-    """A zero that is not that of bits, filters whose weights differ in size or are 0, and sums that become bytes."""
+    """A zero that is not that of bits, filters whose weights differ in size or are 0, and sums without thresholds."""
     graph = op_graphs.depthwise_bits(rng)
     (conv,) = (node for node in graph.schedule if node.op == "qconv2d")
     filters = conv.inputs[1].value

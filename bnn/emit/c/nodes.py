@@ -243,7 +243,7 @@ def _bconv2d(program: Program, node: Node) -> None:
 
 
 def _depthwise_bits(program: Program, node: Node, window: _Window) -> None:
-    """Bits of every channel by itself, 32 at once; limits as binary numbers, of which planes have a digit each."""
+    """Each channel has its own filter; 32 are computed at once.  Plane p of the table has digit p of every limit."""
     x_node, filters = node.inputs[0], node.inputs[1].value
     x, out, taps = program.view(x_node), program.view(node), window.kh * window.kw
     window.length, window.outputs = x.words, out.channels

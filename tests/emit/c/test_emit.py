@@ -186,7 +186,7 @@ def residual_of_integers(rng: Rng, side: int) -> Model:
 
 
 def test_an_input_lies_over_what_grows(rng: Rng, tmp_path: Path) -> None:
-    """A pooled image, of which a row is written where rows of the input were read."""
+    """Rows of a pooled image are written over rows of the input that are no longer needed."""
     model = residual_of_integers(rng, 24)
     size = bnn.emit_c(model, tmp_path, name="net").arena
     assert size < 8000  # where the input lies behind all values, 8,448
