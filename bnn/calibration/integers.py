@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
+from .._types import Array
 from ..errors import CompileError, UnsupportedOpError
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import constant, make
 from ..ir.ops.conv import CONVOLUTIONS
-from ..ir.quantization import lookup
+from ..ir.quantization import BYTES, lookup
 from ..ir.rewrite import with_inputs
 from .arithmetic import affine, arithmetic, function_values, prelu, softmax
 from .moves import cast, concat, copy, from_floats, gather, move, pad, pool, unpack
@@ -48,7 +51,8 @@ class Integers(Translation):
         of a chain of them would be rounded again by each."""
         for node in reversed(self.units.order):
             if node.op == "concat" and node in self.ranges and node not in self.separable:
-                self.ranges.update({x: self.ranges[node] for x in node.inputs if x in self.ranges})
+                free = [x for x in node.inputs if x in self.ranges and x not in self.units.rounded]
+                self.ranges.update(dict.fromkeys(free, self.ranges[node]))
 
     def _output(self, node: Node) -> Node:
         if node not in self.bytes_of:
@@ -65,9 +69,8 @@ class Integers(Translation):
         if node.op == "input":
             self.raw[node] = node
         if self.units.base[node] is not node:
-            x, q = self.bytes_of[self.units.base[node]]
-            results = self.ranges[node].of(function_values(node, self.units.base[node], q))
-            self.bytes_of[node] = lookup(x, results, node.name), self.ranges[node]
+            q = self.ranges[node]
+            self.bytes_of[node] = self._by_table(node, q.of), q
             return
         core = self.units.core(node)
         if core.op not in FORMS:
@@ -80,12 +83,25 @@ class Integers(Translation):
         else:
             self.bytes_of[node] = made
 
+    def _by_table(self, node: Node, bytes_of: Callable[[Array], Array] = np.asarray) -> Node:
+        """A function of one number, which may leave every byte that occurs as it is."""
+        base = self.units.base[node]
+        x, q = self.bytes_of[base]
+        results = bytes_of(function_values(node, base, q))
+        low, high = self.range_of(base)[1:] if base in self.ranges else (0, 255)
+        occur = slice(low, high + 1)
+        return x if np.array_equal(results[occur], BYTES[occur]) else lookup(x, results, node.name)
+
     def _raw(self, node: Node) -> Node:
         """Bits and bytes, which stay what they are, or are made of bytes that stand for floats."""
         base = self.units.base[node]
         if base is not node:
-            x, q = self.bytes_of[base]
-            return lookup(x, function_values(node, base, q), node.name)
+            return self._by_table(node)
+        if node in self.units.rounded:
+            core = self.units.core(node)
+            made = FORMS[core.op](self, node, core)
+            assert isinstance(made, tuple)
+            return made[0]
         floats = [x for x in node.data if x.type.dtype is DType.f32]
         if node.op == "copy":
             return self.raw[node.inputs[0]]

@@ -1,24 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network of floats consists of, as integers see it: values that are bytes, and what computes each from others.
 
-A clamp joins the sum, the product or the batch norm before it, and functions of one number become one table each.
+A clamp joins the sum, the product or the batch norm before it.  So does the rounding that training quantized a value
+by: its levels are bytes already.  Other functions of one number become one table each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from .._types import Array
 from ..ir.graph import DType, Graph, Node, topological
+from ..ir.monotone import function, regions, staircase
 from ..ir.ops import CONVOLUTIONS, INF, OPS, ClampAttrs, PadAttrs, PadChannelsAttrs, PoolAttrs, conv_attrs
 from ..ir.quantization import Bytes
 
 _CLAMPED = ("conv2d", "bconv2d", "affine", "add", "sub", "mul", "div", "sum_pool")  # which a clamp can join
 _SAME_SCALE = ("max_pool", "reshape", "slice", "gather", "copy")
+_MOST_OFF = 1e-3  # of a level, by which a threshold may be beside the middle between two
 Limits = tuple[float, float]
+
+
+class Rounding(NamedTuple):
+    """To the nearest of the levels from the lowest to the highest of ``limits``, which are these bytes."""
+
+    bytes: Bytes
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -26,16 +37,18 @@ class Units:
     """Which values of a graph get bytes of their own.
 
     ``base``: the value that a node is computed from number by number, so that a table can do it, or the node itself;
-    ``joined``: the clamps that are part of the op before them; ``order``: the values that get bytes, operands first.
+    ``joined``: the op that a clamp or a rounding is part of; ``rounded``: the levels of each rounding; ``order``: the
+    values that get bytes, operands first.
     """
 
     base: Mapping[Node, Node]
-    joined: frozenset[Node]
+    joined: Mapping[Node, Node]
+    rounded: Mapping[Node, Rounding]
     order: tuple[Node, ...]
 
     def core(self, node: Node) -> Node:
-        """The op that computes a value, before its clamp."""
-        return node.inputs[0] if node in self.joined else node
+        """The op that computes a value, before its clamp or rounding."""
+        return self.joined.get(node, node)
 
     def operands(self, node: Node) -> tuple[Node, ...]:
         """The values from which a value is computed."""
@@ -51,6 +64,8 @@ class Units:
 
     def limits(self, node: Node) -> Limits:
         """The lowest and the highest number that a value can have, by the clamps in its op and behind it."""
+        if node in self.rounded:
+            return self.rounded[node].limits
         low, high = -INF, INF
         core = self.core(node)
         found: list[Limits] = []
@@ -72,23 +87,67 @@ class Units:
         if node.op in ("pad", "pad_channels"):
             assert isinstance(node.attrs, PadAttrs | PadChannelsAttrs)
             return node.attrs.value == 0
+        if node in self.rounded:
+            return True
         known = node.op in (*_SAME_SCALE, "softmax", "unpack") or node.op == "cast" and line(node) is not None
         return self.base[node] is node and (known or node.op == "avg_pool" and not is_mean(node))
 
 
 def units(graph: Graph) -> Units:
-    uses, base, joined = graph.use_counts(), dict[Node, Node](), set[Node]()
+    uses, base, joined = graph.use_counts(), dict[Node, Node](), dict[Node, Node]()
     for node in graph.nodes():
         base[node] = node
         x = node.inputs[0] if node.op == "clamp" else node
         if x is not node and x.op in _CLAMPED and uses[x] == 1 and base[x] is x:
-            joined.add(node)
+            joined[node] = x
         elif is_pointwise(node):
             found = {base[x] for x in node.data}
             base[node] = found.pop() if len(found) == 1 else node
 
-    made = Units(base, frozenset(joined), ())
-    return replace(made, order=tuple(topological(graph.outputs, made.operands)))
+    def ordered(rounded: Mapping[Node, Rounding]) -> Units:
+        made = Units(base, joined, rounded, ())
+        return replace(made, order=tuple(topological(graph.outputs, made.operands)))
+
+    rounded = _rounded(ordered({}), uses)
+    for node in rounded:
+        if base[node].op != "input":
+            joined[node], base[node] = joined.get(base[node], base[node]), node
+    return ordered(rounded)
+
+
+def _rounded(units: Units, uses: Mapping[Node, int]) -> dict[Node, Rounding]:
+    """The functions that round a sum, a product, a batch norm or an input which nothing else reads."""
+    functions = dict[Node, list[Node]]()
+    for node in units.order:
+        if (base := units.base[node]) is not node:
+            functions.setdefault(base, []).append(node)
+    found = dict[Node, Rounding]()
+    for base, nodes in functions.items():
+        if uses[base] == 1 and len(nodes) == 1 and units.core(base).op in (*_CLAMPED, *CONVOLUTIONS, "input"):
+            rounding = _rounding(nodes[0], base, units.limits(base))
+            found |= {nodes[0]: rounding} if rounding else {}
+    return found
+
+
+def _rounding(node: Node, base: Node, limits: Limits) -> Rounding | None:
+    """What a function of a number between limits rounds to, if it does so to the nearest of evenly spaced levels, 0 and
+    three others among them."""
+    data = node.inputs[0] if node.op == "quantize" else node
+    if data is not base and base not in regions(data):
+        return None
+    f = function(node, base)
+    found = staircase(lambda x: np.asarray(f(np.clip(x, *limits)[:, None])[:, 0], np.float32), 255)
+    if found is None or len(found[1]) < 3:
+        return None
+    values, thresholds = (a.astype(np.float64) for a in found)
+    numbers = np.arange(len(values)) - int(np.searchsorted(thresholds, 0.0, side="right"))
+    scale = float(np.float32((thresholds[-1] - thresholds[0]) / (len(thresholds) - 1)))
+    zero, unit = (float(values[numbers == 0][0]), 1.0) if node.op == "quantize" else (0.0, scale)
+    even = np.abs(thresholds / scale - (numbers[1:] - 0.5)).max() <= _MOST_OFF
+    if not even or np.abs((values - zero) / unit - numbers).max() > _MOST_OFF:
+        return None
+    levels = Bytes(scale, int(zero) if node.op == "quantize" else -int(numbers[0]))
+    return Rounding(levels, (float(numbers[0] * scale), float(numbers[-1] * scale)))
 
 
 def is_pointwise(node: Node) -> bool:

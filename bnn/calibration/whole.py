@@ -40,6 +40,8 @@ def as_integers(graph: Graph, arrays: list[Inputs], method: str) -> tuple[Graph,
     apart = separable(found, split.outputs)
     own = {node for node in apart if makes_channels(found, node)}
     ranges = find_ranges(model, split, set(found.measured()), arrays, method, _unclipped(split, found))
+    for node, rounding in found.rounded.items():
+        ranges[node] = ranges[found.base[node]] = rounding.bytes
     near = with_signs(found, ranges, channel_ranges(model, split, own, arrays, method), apart)
     made = Integers(found, *exact_ranges(found, *near), apart)
     whole = planned(made.graph(split))

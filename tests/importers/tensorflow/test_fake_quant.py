@@ -16,7 +16,7 @@ import bnn
 from bnn._types import Array
 from bnn.file.read import decode
 from raw_model import with_checksum
-from seed import SEED, some
+from seed import SEED, seeds, some
 
 L = tf.keras.layers
 
@@ -142,3 +142,42 @@ def test_layers_of_integers(bits: int, narrow: bool) -> None:
         assert not found.ok and names == [layer.layer for layer in wrong], str(found)
     with pytest.raises(bnn.CompileError, match="4 layers are not binary: 'quantized.*': integers: its data and"):
         bnn.compile(model, require_binary=True)
+
+
+def int8(w: Any, axes: list[int]) -> Any:
+    end = np.abs(w).max(axis=tuple(axes), keepdims=True)
+    return np.float32(np.rint(w / end * 127) * (end / 127))
+
+
+@pytest.mark.drawn
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "binary"])
+@pytest.mark.parametrize("seed", seeds(16))
+def test_integers_alone_have_the_levels_of_training(seed: int, kind: str) -> None:
+    """Nothing but the sums is rounded, and once: half a unit of a sum decides what differs from TensorFlow."""
+    rng = np.random.default_rng(seed)
+    tf.keras.utils.set_random_seed(seed % 2**31)
+    bits, narrow = int(rng.integers(6, 9)), bool(rng.integers(2))
+    x = image = tf.keras.Input((10, 10, 16))
+    images = rng.normal(size=(20, *image.shape[1:])).astype(np.float32)
+    if kind == "binary":
+        images = np.sign(images)
+        signs = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
+        x = lq.layers.QuantConv2D(32, 3, padding="same", pad_values=1.0, use_bias=False, **signs)(x)
+    else:
+        make = L.Conv2D(24, 3, padding="same") if kind == "conv" else L.DepthwiseConv2D(3, padding="same")
+        x = make(tf.quantization.fake_quant_with_min_max_args(x, -1.3, 1.9, bits, narrow))
+        kernel, bias = make.get_weights()
+        axes = [0, 1, 2] if kind == "conv" else [0, 1, 3]
+        make.set_weights([int8(kernel, axes), rng.normal(0, 0.1, bias.shape).astype(np.float32)])
+    if kind == "binary" or rng.integers(2):
+        gamma = (0.02, 0.1) if kind == "binary" else (0.5, 1.5)
+        x = L.BatchNormalization(gamma_initializer=tf.keras.initializers.RandomUniform(*gamma))(x)
+    x = L.ReLU()(x) if rng.integers(2) else x
+    low, high = -2.0 * rng.integers(2), rng.uniform(1, 3)
+    model = tf.keras.Model(image, tf.quantization.fake_quant_with_min_max_args(x, low, high, bits, narrow))
+    found = bnn.calibrate(bnn.compile(model), images, integer_only=True)
+    print(f"BNN_TEST_SEED={SEED} {seed}: {bits} bits, narrow: {narrow}\n{found}\n{found.model.summary()}")
+    assert not {op.op for op in found.model.ops[2:]} & {"lookup", "quantize"}
+    ours, theirs = found.model.predict(images), model(images).numpy()
+    off = np.rint(np.abs(ours - theirs) / np.diff(np.unique(theirs)).min())
+    assert off.max() <= 1 and off.mean() < 0.005, f"{off.mean()}, {off.max()}"
