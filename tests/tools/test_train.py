@@ -155,7 +155,11 @@ def test_curve_is_an_image(whole: fit.TrainResult) -> None:
     assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20  # not a blank sheet
 
 
-@pytest.mark.parametrize("name", sorted(networks.NETWORKS.keys() - {"separable"}))
+WITH_BYTES = {name for name, n in networks.NETWORKS.items() if any(conv.depthwise for conv in n.convolutions)}
+FOR_INT8 = networks.Variant("qcfs", 256, "int8")
+
+
+@pytest.mark.parametrize("name", sorted(networks.NETWORKS.keys() - WITH_BYTES))
 def test_networks_keep_the_rules(name: str) -> None:
     _, keras, larq = _tf.load()
     model = networks.build(name, (8, 8, 1) if name == "digits" else (28, 28, 1), 10)
@@ -192,6 +196,35 @@ def test_the_separable_network_has_integers_alone(rng: np.random.Generator) -> N
     assert [op.op for op in found.ops].count("qconv2d") == 6
     assert {t.dtype for t in found.tensors if t.storage == "arena"} == {"u8"}
     assert found.predict(images).shape == (20, 10)
+
+
+def disturbed(model: Any, rng: np.random.Generator) -> Any:
+    """As after training: batch norms that do something."""
+    for layer in model.layers:
+        if "norm" in layer.name:
+            gamma, beta, mean, variance = layer.get_weights()
+            layer.set_weights([rng.uniform(0.5, 1.5, gamma.shape), rng.normal(0, 0.3, beta.shape), mean, variance])
+    return model
+
+
+@pytest.mark.parametrize("name", ["separable8", "mixed8"])
+def test_trained_for_int8(name: str, rng: np.random.Generator) -> None:
+    """The weights are whole numbers in training, and stay so; no image says what a value between layers has."""
+    model = disturbed(networks.build(name, (28, 28, 1), 10, variant=FOR_INT8), rng)
+    images = rng.integers(0, 256, (20, 28, 28, 1), dtype=np.uint8)
+    made = networks.exported(model, 256, FOR_INT8)
+    np.testing.assert_array_equal(made(images), model(images.astype(np.float32) / 256))
+    for layer in made.layers:
+        if layer.name.startswith("conv") and layer.weights and "norm" not in layer.name and name == "separable8":
+            kernel = layer.get_weights()[0]
+            largest = np.abs(kernel).max(axis=tuple({0, 1, 2, 3} - {2 if kernel.shape[-1] == 1 else 3}), keepdims=True)
+            whole = kernel / largest * 127
+            assert np.abs(whole - np.rint(whole)).max() < 1e-4 and len(np.unique(np.rint(whole))) > 20, layer.name
+    found = bnn.calibrate(bnn.compile(made), images, integer_only=True)
+    ops = [op.op for op in found.model.ops]
+    assert "lookup" not in ops and ops.count("qconv2d") + ops.count("bconv2d") >= 6 and found.float_ops == 0, ops
+    assert all(layer.snr > 35 for layer in found.layers), found
+    assert ("bconv2d" in ops) == (name == "mixed8")
 
 
 def test_images_too_small_for_a_network() -> None:
@@ -507,6 +540,10 @@ def test_bad_data_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
         (["--dataset", "digits", "--network", "mlp", "--learning-rate", "nan"], "learning_rate"),
         (["--dataset", "digits", "--network", "mlp", "--seed", "-1"], "seed is -1"),
         (["--dataset", "fashion-mnist", "--network", "separable"], "give --activation relu --weights float"),
+        (
+            ["--dataset", "fashion-mnist", "--network", "mixed8", "--weights", "int8"],
+            "or --activation qcfs --levels 256 --weights int8",
+        ),
         (["--dataset", "digits", "--network", "mlp", "--activation", "qcfs"], "levels is 0, expected 2 to 256"),
         (["--dataset", "digits", "--network", "mlp", "--activation", "qcfs", "--levels", "257"], "levels is 257"),
         (

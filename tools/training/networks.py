@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks that the tools train.
 
-"separable" is one of floats, which become int8.  The others are binarized, and keep to the same rules, so that all of
-them but the last softmax can be compiled to integer arithmetic on bits (a Variant may replace signs and weights):
+"separable" and its kin are of floats, which become int8; "mixed" ones have binary layers behind those.  The others are
+binarized, and keep to the same rules, so that all of them but the last softmax can be compiled to integer arithmetic on
+bits (a Variant may replace signs and weights):
 
 - the first layer has binary weights on the input as it is (non-negative multiples of a power of
   two, see datasets.py), so its sums are exact;
@@ -25,7 +26,7 @@ _BATCH_NORM_MOMENTUM = 0.9
 _BINARY = {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
 ACTIVATIONS = ("sign", "relu", "qcfs", "whetstone")
 MOST_LEVELS = 256
-WEIGHTS = ("binary", "float")
+WEIGHTS = ("binary", "float", "int8")
 
 
 class NetworkError(UserError):
@@ -39,13 +40,15 @@ class Conv:
 
     With ``shortcut`` the block's real-valued input is added to its output, so that not all of it is lost in the signs;
     needs as many channels as come in, and no pooling.  Padding is "same", with ``pad_values``.  With ``depthwise`` each
-    channel has a filter of its own, and ``channels`` are those that come in; never binary.
+    channel has a filter of its own, and ``channels`` are those that come in; never binary.  With ``binary`` it has
+    signs for inputs, and binary weights, in every variant.
     """
 
     channels: int
     size: int = 3
     stride: int = 1
     depthwise: bool = False
+    binary: bool = False
     pool: bool = False
     shortcut: bool = False
     pad_values: float = 0.0
@@ -56,7 +59,8 @@ class Variant:
     """One network: what every layer with weights but the first does with its inputs, and what its weights are.
 
     "sign": +1 and -1; "relu": the baseline; for the others see activations.py.  ``levels``: of "qcfs".  All but signs
-    are padded with 0, which is silence.
+    are padded with 0, which is silence.  Weights "int8" are trained as what they become: whole numbers, times a scale
+    per filter.
     """
 
     activation: str = "sign"
@@ -79,36 +83,66 @@ def _plain(channels: int) -> Network:
     )
 
 
+def _residual(channels: int) -> Network:
+    two = 2 * channels
+    return Network(
+        (
+            Conv(channels, pool=True),
+            Conv(channels, shortcut=True, pad_values=1.0),
+            Conv(two, pool=True),
+            Conv(two, shortcut=True, pad_values=1.0),
+            Conv(two, pool=True),
+        )
+    )
+
+
+def _separable(channels: int, *more: Conv) -> Network:
+    """A stem and two depthwise separable convolutions, and ``more`` layers."""
+    two, four = 2 * channels, 4 * channels
+    return Network(
+        (
+            Conv(channels, stride=2),
+            Conv(channels, depthwise=True),
+            Conv(two, size=1),
+            Conv(two, depthwise=True, stride=2),
+            Conv(four, size=1),
+            *more,
+        )
+    )
+
+
+def _mixed(channels: int, layers: int) -> Network:
+    """A separable one, and binary layers with shortcuts around them."""
+    return _separable(channels, *[Conv(4 * channels, binary=True, shortcut=True)] * layers)
+
+
 NETWORKS = {
     # For 8 x 8 images: trains in seconds.
     "digits": Network((Conv(32), Conv(64, pool=True, pad_values=1.0), Conv(64, pool=True))),
     # For 28 x 28 images.  The shortcuts are worth their additions: in short trials, plain networks of like size were
     # about a point less accurate on the validation images.
-    "fashion": Network(
-        (
-            Conv(64, pool=True),
-            Conv(64, shortcut=True, pad_values=1.0),
-            Conv(128, pool=True),
-            Conv(128, shortcut=True, pad_values=1.0),
-            Conv(128, pool=True),
-        )
-    ),
+    "fashion": _residual(64),
+    "residual32": _residual(32),
+    "residual16": _residual(16),
     # For images of any size.
     "mlp": Network(dense=(256, 256)),
     # For 28 x 28 images, without shortcuts: its hidden values are bits, so it has a spiking twin. Narrower ones follow.
     "plain": _plain(64),
     "plain32": _plain(32),
+    "plain24": _plain(24),
     "plain16": _plain(16),
+    "plain8": _plain(8),
     # For 28 x 28 images, floats that become int8: two points above "plain", a fifth of its instructions (Cortex-M4).
-    "separable": Network(
-        (
-            Conv(16, stride=2),
-            Conv(16, depthwise=True),
-            Conv(32, size=1),
-            Conv(32, depthwise=True, stride=2),
-            Conv(64, size=1),
-        )
-    ),
+    "separable": _separable(16),
+    "separable8": _separable(8),
+    "separable24": _separable(24),
+    "separable32": _separable(32),
+    "deep": _separable(16, Conv(64, depthwise=True), Conv(64, size=1)),
+    # And these with binary layers behind.
+    "mixed8": _mixed(8, 1),
+    "mixed16": _mixed(16, 1),
+    "mixed16x2": _mixed(16, 2),
+    "mixed24": _mixed(24, 1),
 }
 
 
@@ -138,8 +172,11 @@ def build(
 def check_variant(name: str, variant: Variant) -> None:
     """Raises NetworkError if the named network cannot have this variant: depthwise layers are never binary."""
     convolutions = NETWORKS.get(name, Network()).convolutions
-    if any(conv.depthwise for conv in convolutions) and variant != Variant("relu", weights="float"):
-        raise NetworkError(f"network {name!r} has depthwise layers; give --activation relu --weights float")
+    if any(conv.depthwise for conv in convolutions) and (variant.weights == "binary" or variant.activation == "sign"):
+        raise NetworkError(
+            f"network {name!r} has depthwise layers; give --activation relu --weights float, "
+            "or --activation qcfs --levels 256 --weights int8"
+        )
 
 
 def exported(model: Any, scale: int | None, variant: Variant) -> Any:
@@ -147,8 +184,56 @@ def exported(model: Any, scale: int | None, variant: Variant) -> Any:
     made = _build(model.name, model.input_shape[1:], model.output_shape[-1], scale, variant, model)
     for layer in made.layers:
         if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            trained = model.get_layer(layer.name)
+            kernel, *others = trained.get_weights()
+            if variant.weights == "int8" and (quantizer := _kernel_quantizer(trained)):
+                kernel = quantizer(trained.weights[0]).numpy()
+            layer.set_weights([kernel, *others])
     return made
+
+
+def _kernel_quantizer(layer: Any) -> Any:
+    """What int8 weights are trained by; None: it has no such weights."""
+    from training import int8_weights
+
+    found = (getattr(layer, name, None) for name in ("kernel_quantizer", "depthwise_quantizer"))
+    return next((f for f in found if f in (int8_weights.per_filter, int8_weights.per_channel)), None)
+
+
+class _Layers:
+    """Makes the layers with weights of a variant, and says whether the activation stands before each.  ``final``: as
+    they are exported."""
+
+    def __init__(self, variant: Variant, final: bool) -> None:
+        self._signs = variant.activation == "sign"
+        self._weights = "float" if variant.weights == "int8" and final else variant.weights
+        self._first = True  # the next one takes its inputs as they are
+
+    def conv(self, conv: Conv, name: str) -> tuple[Any, bool]:
+        shape: dict[str, Any] = {"kernel_size": conv.size, "strides": conv.stride, "padding": "same", "name": name}
+        if conv.depthwise:
+            return self._made("DepthwiseConv2D", False, shape)
+        padding = {"pad_values": conv.pad_values} if self._signs or conv.binary else {}
+        return self._made("Conv2D", conv.binary, {"filters": conv.channels, **shape, **padding})
+
+    def dense(self, units: int, name: str) -> tuple[Any, bool]:
+        return self._made("Dense", False, {"units": units, "name": name})
+
+    def _made(self, kind: str, binary: bool, options: dict[str, Any]) -> tuple[Any, bool]:
+        _, keras, larq = _tf.load()
+        first, self._first = self._first, False
+        signs, binary = (self._signs or binary) and not first, binary or self._weights == "binary"
+        options = {"use_bias": False, **options, **(_BINARY if binary else {})}
+        if self._weights == "int8" and not binary:
+            from training import int8_weights
+
+            depthwise = {"depthwise_quantizer": int8_weights.per_channel}
+            options |= depthwise if kind == "DepthwiseConv2D" else {"kernel_quantizer": int8_weights.per_filter}
+        if signs:
+            options["input_quantizer"] = "ste_sign"
+        quantized = signs or binary or self._weights == "int8"
+        made = getattr(larq.layers, f"Quant{kind}") if quantized else getattr(keras.layers, kind)
+        return made(**options), not first and not signs
 
 
 def _build(
@@ -156,20 +241,15 @@ def _build(
     together: bool = False,
 ) -> Any:  # fmt: skip
     """``trained``: the model whose activations are repeated in standard layers."""
-    _, keras, larq = _tf.load()
+    _, keras, _ = _tf.load()
     x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
     if scale:
         x = keras.layers.Rescaling(1 / scale, name="scaled")(image)
-    signs, binary = variant.activation == "sign", variant.weights == "binary"
-    # The first layer with weights takes its inputs as they are.
-    first: dict[str, Any] = {"use_bias": False, **(_BINARY if binary else {})}
-    options, later = first, {**first, **({"input_quantizer": "ste_sign"} if signs else {})}
-    conv2d, dense = keras.layers.Conv2D, keras.layers.Dense
-    if signs or binary:
-        conv2d, dense = larq.layers.QuantConv2D, larq.layers.QuantDense
+    layers = _Layers(variant, trained is not None)
 
-    def activated(x: Any, layer: str) -> Any:
-        return x if options is first else _activated(x, f"{layer}_input", variant, trained)
+    def weighted(x: Any, layer: tuple[Any, bool]) -> Any:
+        made, activated = layer
+        return made(_activated(x, f"{made.name}_input", variant, trained) if activated else x)
 
     def normalized(x: Any, layer: str) -> Any:
         shared = {"synchronized": True} if together else {}
@@ -177,31 +257,22 @@ def _build(
 
     for i, conv in enumerate(NETWORKS[name].convolutions, 1):
         below, layer = x, f"conv{i}"
-        padding = {"pad_values": conv.pad_values} if signs else {}
-        shape = {"kernel_size": conv.size, "strides": conv.stride, "padding": "same", "name": layer}
-        if conv.depthwise:
-            x = keras.layers.DepthwiseConv2D(use_bias=False, **shape)(activated(x, layer))
-        else:
-            x = conv2d(conv.channels, **shape, **padding, **options)(activated(x, layer))
+        x = weighted(x, layers.conv(conv, layer))
         if conv.pool:
             x = keras.layers.MaxPooling2D(2, name=f"{layer}_pool")(x)
         x = normalized(x, layer)
         if conv.shortcut:
             x = keras.layers.Add(name=f"{layer}_add")([below, x])
-        options = later
     x = keras.layers.Flatten(name="flatten")(x)  # in the order row, column, channel
     hidden = {f"dense{i}": units for i, units in enumerate(NETWORKS[name].dense, 1)}
     for layer, units in {**hidden, "logits": classes}.items():
-        x = normalized(dense(units, name=layer, **options)(activated(x, layer)), layer)
-        options = later
+        x = normalized(weighted(x, layers.dense(units, layer)), layer)
     probabilities = keras.layers.Activation("softmax", name="probabilities")(x)
     return keras.Model(image, probabilities, name=name)
 
 
 def _activated(x: Any, name: str, variant: Variant, trained: Any) -> Any:
     _, keras, _ = _tf.load()
-    if variant.activation == "sign":  # part of a layer
-        return x
     if variant.activation == "relu":
         return keras.layers.ReLU(name=name)(x)
     from training import activations
