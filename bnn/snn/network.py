@@ -304,34 +304,9 @@ def _check_population(p: Population) -> None:
         raise CompileError(
             f"{p.name}: found shape {p.shape}, expected 1 to 3 dimensions, at most {MOST_NEURONS} neurons"
         )
-    arrays = {"bias": p.bias, "adapted": p.adapted}
-    d = p.dynamics
-    if d is not None:
-        if BY_OPCODE.get(d.rule.opcode) is not d.rule:
-            names = ", ".join(rule.name for rule in BY_OPCODE.values())
-            raise CompileError(f"{p.name}: found the rule {d.rule.name}, expected one of {names}")
-        if d.emits != Emits.SPIKES and (d.reset != Reset.NONE or d.at_least or d.winner):
-            raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
-        if (d.emits == Emits.CHANGES) != (d.rule.name in ("take_back", "counter", "any", "wire")):
-            raise CompileError(
-                f"{p.name}: found the rule {d.rule.name} that sends {d.emits.name.lower()}, expected take_back with "
-                "changes, or another rule without"
-            )
-        if d.reset in LATE and "v" not in d.rule.states:
-            raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
-        if "refractory" in d.rule.states and d.emits != Emits.SPIKES:
-            raise CompileError(f"{p.name}: found {d.emits.name} of the rule {d.rule.name}, expected SPIKES")
-        if d.floored and "v" not in d.rule.states:
-            raise CompileError(f"{p.name}: found a floor of the rule {d.rule.name}, which keeps no membrane")
-        if d.reset in LATE and "refractory" in d.rule.states:
-            raise CompileError(f"{p.name}: found a late reset of refractory neurons, expected VALUE or SUBTRACT")
-        if set(p.parameters) != set(p.parameter_names):
-            raise CompileError(
-                f"{p.name}: found the parameters {', '.join(sorted(p.parameters)) or 'none'}, "
-                f"expected {', '.join(p.parameter_names)}"
-            )
-        arrays |= p.parameters
-    for name, value in arrays.items():
+    if p.dynamics is not None:
+        _check_dynamics(p, p.dynamics)
+    for name, value in {"bias": p.bias, "adapted": p.adapted, **({} if p.dynamics is None else p.parameters)}.items():
         if value.dtype != np.float32 or value.ndim != 1 or value.size not in (1, p.channels, p.size):
             raise CompileError(
                 f"{p.name}: {name}: found {value.dtype} of shape {value.shape}, expected float32 of 1, {p.channels} "
@@ -341,28 +316,61 @@ def _check_population(p: Population) -> None:
             raise CompileError(f"{p.name}: {name}: found a value that is not finite")
     if not p.adapts and p.adapted.any():
         raise CompileError(f"{p.name}: adapted: found a value that is not 0 of a threshold that does not adapt")
-    if d is not None and d.emits in (Emits.COUNTS, Emits.CHANGES) and not (p.parameters["threshold"] > 0).all():
-        raise CompileError(f"{p.name}: threshold: found {p.parameters['threshold'].min()}, expected more than 0")
     if p.event and not 1 <= p.steps <= MOST_LEVELS:
         raise CompileError(f"{p.name}: found {p.steps} levels above 0, expected 1 to {MOST_LEVELS}")
-    if d is not None and d.rule.name == "counter":
+    if p.dynamics is not None:
+        _check_parameters(p, p.dynamics)
+
+
+def _check_dynamics(p: Population, d: Dynamics) -> None:
+    """What cannot go together."""
+    if BY_OPCODE.get(d.rule.opcode) is not d.rule:
+        names = ", ".join(rule.name for rule in BY_OPCODE.values())
+        raise CompileError(f"{p.name}: found the rule {d.rule.name}, expected one of {names}")
+    if d.emits != Emits.SPIKES and (d.reset != Reset.NONE or d.at_least or d.winner):
+        raise CompileError(f"{p.name}: found a reset, comparison or winner, expected none without single spikes")
+    if (d.emits == Emits.CHANGES) != (d.rule.name in ("take_back", "counter", "any", "wire")):
+        raise CompileError(
+            f"{p.name}: found the rule {d.rule.name} that sends {d.emits.name.lower()}, expected take_back with "
+            "changes, or another rule without"
+        )
+    if d.reset in LATE and "v" not in d.rule.states:
+        raise CompileError(f"{p.name}: found a late reset of the rule {d.rule.name}, which keeps no membrane")
+    if "refractory" in d.rule.states and d.emits != Emits.SPIKES:
+        raise CompileError(f"{p.name}: found {d.emits.name} of the rule {d.rule.name}, expected SPIKES")
+    if d.floored and "v" not in d.rule.states:
+        raise CompileError(f"{p.name}: found a floor of the rule {d.rule.name}, which keeps no membrane")
+    if d.reset in LATE and "refractory" in d.rule.states:
+        raise CompileError(f"{p.name}: found a late reset of refractory neurons, expected VALUE or SUBTRACT")
+    if set(p.parameters) != set(p.parameter_names):
+        raise CompileError(
+            f"{p.name}: found the parameters {', '.join(sorted(p.parameters)) or 'none'}, "
+            f"expected {', '.join(p.parameter_names)}"
+        )
+
+
+def _check_parameters(p: Population, d: Dynamics) -> None:
+    """The numbers of a rule; its arrays are checked."""
+    if d.emits in (Emits.COUNTS, Emits.CHANGES) and not (p.parameters["threshold"] > 0).all():
+        raise CompileError(f"{p.name}: threshold: found {p.parameters['threshold'].min()}, expected more than 0")
+    if d.rule.name == "counter":
         cuts = p.cuts.reshape(-1, p.steps)
         if p.cuts.dtype != np.float32 or len(cuts) != p.channels or not (cuts[:, 1:] >= cuts[:, :-1]).all():
             raise CompileError(f"{p.name}: found {p.cuts.size} cuts, expected {p.channels} times {p.steps} that rise")
-    if d is not None and "most" in p.parameters:
+    if "most" in p.parameters:
         most = p.parameters["most"]
         if not ((most >= 0) & (most <= MOST_SPIKES) & (most == np.floor(most))).all():
             raise CompileError(f"{p.name}: most: found {most.min():g} to {most.max():g}, expected whole numbers")
-    if d is not None and "tau" in p.parameters and not (p.parameters["tau"] != 0).all():
+    if "tau" in p.parameters and not (p.parameters["tau"] != 0).all():
         raise CompileError(f"{p.name}: tau: found 0, expected another number")
-    if d is not None and d.rule.name == "refractory_lif":
+    if d.rule.name == "refractory_lif":
         rate = p.parameters["rate"]
         if not ((rate > 0) & (rate <= 1)).all():
             raise CompileError(
                 f"{p.name}: found dt / tau from {rate.min():.3g} to {rate.max():.3g} in {d.rule.name}, expected more "
                 "than 0, at most 1; give smaller steps"
             )
-    if d is not None and (share := longest_step(p)) > 2:
+    if (share := longest_step(p)) > 2:
         raise CompileError(
             f"{p.name}: found dt / tau = {share:.3g} in {d.rule.name}, expected at most 2: beyond that every step "
             "overshoots, and membranes swing and grow; give smaller steps"

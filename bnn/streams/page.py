@@ -7,6 +7,7 @@ import base64
 import math
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .._text import page_json
 from .._types import Array
 from ..errors import InputError
 from ..runtime.summary import quantity
-from .answers import Answering, Sent, given_name
+from .answers import Answering, Display, Sent, given_name
 
 #: The most steps of a page, since a browser draws all of them; and its most characters.
 MOST_STEPS, MOST_SIZE = 20_000, 2_000_000
@@ -56,6 +57,51 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
         raise _too_large(spikes)
     classes = [str(k) if names is None else given_name(k, names) for k in range(run.scores.shape[1])]
     heading = view.heading if run.label is None else f"“{classes[run.label]}”: {view.heading}"
+    record = {
+        "title": heading[0].upper() + heading[1:],
+        "classes": classes,
+        "layers": [_layer(x) for x in view.layers if not x.arrives],
+        "table": run.report.rows(),
+        **_of_run(run),
+        **_of_input(view),
+    }
+    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    page = template.replace("/*DATA*/null", page_json(record))
+    if len(page) > MOST_SIZE:
+        raise _too_large(spikes)
+    return page
+
+
+def _of_run(run: Answering) -> dict[str, Any]:
+    """Its answers, and the words of the page."""
+    intro, over_layers, over_table = _PULSES if run.pulses else _CHANGES
+    moment = "step" if run.pulses else "event"
+    return {
+        "total": run.moments,
+        "label": run.label,
+        "answers": run.answers.tolist(),
+        "final": run.final,
+        "firstRight": run.first_correct,
+        "outputs": _text(run.scores.astype("<f4")),
+        "before": run.when(0),
+        "unit": moment,
+        "score": "so far" if run.pulses else "score",
+        "places": {
+            "intro": intro,
+            "layersTitle": over_layers,
+            "moment": moment,
+            "per": moment,
+            "scoresTitle": "output so far" if run.pulses else "scores",
+            "tableTitle": over_table,
+        },
+        "pulses": run.pulses,
+        "digits": 0 if np.array_equal(run.scores, np.rint(run.scores)) else 2,
+        "notes": run.remarks,
+    }
+
+
+def _of_input(view: Display) -> dict[str, Any]:
+    """The picture that arrives, whole or part by part, or the spikes in its place."""
     arrives = next((x for x in view.layers if x.arrives), None)
     image = np.zeros((1, 1, 1), np.float32) if view.image is None else view.image
     height, width, channels = image.shape
@@ -66,34 +112,11 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
         meaning = "the same in every step" if view.order is None else f"{view.blank:.4g} before anything arrives"
     elif arrives is not None and arrives.spikes is None:
         meaning = "real values, which are not drawn"
-    intro, over_layers, over_table = _PULSES if run.pulses else _CHANGES
-    moment = "step" if run.pulses else "event"
-    record = {
-        "title": heading[0].upper() + heading[1:],
-        "total": run.moments,
-        "label": run.label,
-        "answers": run.answers.tolist(),
-        "final": run.final,
-        "firstRight": run.first_correct,
-        "classes": classes,
-        "outputs": _text(run.scores.astype("<f4")),
-        "before": run.when(0),
-        "unit": moment,
-        "score": "so far" if run.pulses else "score",
+    return {
         "meaning": meaning,
-        "places": {
-            "intro": intro,
-            "layersTitle": over_layers,
-            "moment": moment,
-            "per": moment,
-            "scoresTitle": "output so far" if run.pulses else "scores",
-            "tableTitle": over_table,
-        },
-        "pulses": run.pulses,
         "still": view.order is None,
         "input": None if view.image is not None or arrives is None else _layer(arrives),
         "seconds": view.seconds,
-        "digits": 0 if np.array_equal(run.scores, np.rint(run.scores)) else 2,
         "height": height,
         "width": width,
         "channels": channels,
@@ -102,15 +125,7 @@ def run_page(run: Answering, names: Sequence[str] | None = None) -> str:
         "blank": view.blank,
         "low": float(values.min(initial=view.blank)),
         "high": float(values.max(initial=view.blank)),
-        "notes": run.remarks,
-        "layers": [_layer(x) for x in view.layers if not x.arrives],
-        "table": run.report.rows(),
     }
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    page = template.replace("/*DATA*/null", page_json(record))
-    if len(page) > MOST_SIZE:
-        raise _too_large(spikes)
-    return page
 
 
 def _too_large(spikes: int) -> InputError:
