@@ -24,7 +24,17 @@ def depthwise_bits(graph: Graph) -> Graph:
     changed = rebuild(graph, lambda old, node: _of_bits(node) or node)
     if changed is graph:
         return graph
-    return schedule(choose_layout(replace(changed, schedule=(), placements={}, arena_bytes=0)))
+    return laid_out(changed, graph)
+
+
+def laid_out(changed: Graph, graph: Graph) -> Graph:
+    """The changed graph with a schedule and places, but none in the arena; its outputs are stored where those of
+    ``graph`` are, whatever the caller gets of them."""
+    planned = schedule(choose_layout(replace(changed, schedule=(), placements={}, arena_bytes=0)))
+    places = dict(planned.placements)
+    for node, output in zip(planned.outputs, graph.outputs, strict=True):
+        places[node] = replace(places[node], storage=graph.placements[output].storage)
+    return replace(planned, placements=places)
 
 
 def _of_bits(node: Node) -> Node | None:

@@ -465,3 +465,10 @@ def test_the_other_form_is_removed(tmp_path: Path) -> None:
     (tmp_path / "own.c").write_text("int own;\n")
     bnn.emit_c(DIGITS, tmp_path, name="net", single_file=True)
     assert {p.name for p in tmp_path.iterdir()} == {"README.md", "main.c", "net.h", "net_vectors.h", "own.c"}
+
+
+def test_the_class_of_a_network_of_depthwise_bits(tmp_path: Path) -> None:
+    """Whose layers emitted C has in another form; the values that a class is chosen from stay in its memory."""
+    model = networks.keywords()
+    bnn.emit_c(model, tmp_path, name="net", output="class")
+    assert "0 of 4 wrong" in run_main(tmp_path, "gcc", "-std=c99", "-O1")
