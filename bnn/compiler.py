@@ -36,6 +36,8 @@ from .passes import lower
 from .passes.depthwise_bits import depthwise_bits
 from .passes.explain import with_hints
 from .passes.interleave_rows import interleave_rows, whole_above
+from .passes.stream_rows import stream_rows
+from .passes.time_in_rows import time_in_rows
 from .runtime import Model, TensorInfo
 from .runtime.files import file_error, path_text, replace_all
 from .runtime.handles import NO_LIMIT, PORTABLE
@@ -236,6 +238,7 @@ def emit_c(
     fast: bool = False,
     single_file: bool = False,
     trace: bool = False,
+    stream: bool = False,
     vectors: Array | Sequence[Array] | None = None,
     max_ram: int | None = None,
     max_flash: int | None = None,
@@ -258,11 +261,14 @@ def emit_c(
         fast: functions of their own for the usual windows (2 to 36 words, 9 and 27 bytes): fewer instructions.
         single_file: all in NAME.h, whose code is compiled where NAME_IMPLEMENTATION is defined.
         trace: main.c, compiled with NAME_HOOK, names the first layer that differs.
+        stream: the input is a window over time, (T, C) or (T, W, C), of a stream: a function NAME_push takes new rows
+            alone and gives what the network gives for the last T, without computing the rows of layers anew that
+            earlier calls computed.  ``vectors`` are whole windows.
         vectors: (N, ...) like the model's inputs, for main.c, with the outputs of the portable kernels.  Default: four
             random images.
         max_ram: bytes of memory that the caller gives, at most.  Default: any number, as for the other limits.
         max_flash: bytes of tables, at most; code comes to them.
-        max_instructions: for an image on the target, at most.
+        max_instructions: for an image, or a call of a stream, on the target, at most.
 
     Raises:
         CompileError: only the runtime can do what a layer does, or the network takes more than it may; names the layer
@@ -275,7 +281,7 @@ def emit_c(
     default = "network" if isinstance(model, Model) else os.path.splitext(os.path.basename(os.fspath(model)))[0]
     options = EmitOptions(
         name=name if name is not None else identifier(default),
-        target=target, output=output, fast=fast, single_file=single_file, trace=trace,
+        target=target, output=output, fast=fast, single_file=single_file, trace=trace, stream=stream,
     )  # fmt: skip
     c.check_options(options)
     limits = EmitLimits(*(
@@ -287,16 +293,8 @@ def emit_c(
     images = random_inputs(graph) if vectors is None else opened.check_inputs(vectors, least=1, convert=True)
     tested = _test_vectors(data, graph, options, images)
 
-    def emitted(plan: Graph) -> tuple[CSummary, dict[str, str]]:
-        spec.verify(plan, Level.RUNTIME, "interleave_rows")
-        return c.emit(plan, options, digest(data), tested)
-
     plan = graph if trace else depthwise_bits(graph)  # a trace has the values of every layer of the file
-    summary, files = emitted(interleave_rows(plan, chains=()))
-    if not trace and (rows := interleave_rows(plan)).chains:
-        in_turn = min((emitted(rows), emitted(whole_above(rows))), key=lambda found: found[0].arena)
-        if in_turn[0].arena < _ROWS_IN_TURN * summary.arena:
-            summary, files = in_turn
+    summary, files = _of_stream(plan, options, data, tested) if stream else _of_images(plan, options, data, tested)
     c.check_limits(summary, target, limits)
     contents = {os.path.join(folder, file): text.encode() for file, text in files.items()}
     _check_own(contents)
@@ -308,6 +306,27 @@ def emit_c(
     for file in {f"{options.name}{end}" for end in (".c", "_kernels.c", "_kernels.h")} - files.keys():
         _remove_own(os.path.join(folder, file))
     return summary
+
+
+def _of_images(graph: Graph, options: EmitOptions, data: bytes, tested: Vectors) -> tuple[CSummary, dict[str, str]]:
+    """Layer by layer, or rows of several in turn where that takes less memory."""
+
+    def emitted(plan: Graph) -> tuple[CSummary, dict[str, str]]:
+        spec.verify(plan, Level.RUNTIME, "interleave_rows")
+        return c.emit(plan, options, digest(data), tested)
+
+    found = emitted(interleave_rows(graph, chains=()))
+    if not options.trace and (rows := interleave_rows(graph)).chains:
+        in_turn = min((emitted(rows), emitted(whole_above(rows))), key=lambda each: each[0].arena)
+        if in_turn[0].arena < _ROWS_IN_TURN * found[0].arena:
+            return in_turn
+    return found
+
+
+def _of_stream(graph: Graph, options: EmitOptions, data: bytes, tested: Vectors) -> tuple[CSummary, dict[str, str]]:
+    """The new rows of every layer."""
+    found = stream_rows(time_in_rows(graph))
+    return c.emit(found.graph, options, digest(data), tested, found)
 
 
 def _remove_own(path: str) -> None:

@@ -78,18 +78,20 @@ def emit_nir_command(
 @click.option("--fast", is_flag=True, help="Fewer instructions, more code.")
 @click.option("--single-file", is_flag=True, help="All in one header.")
 @click.option("--trace", is_flag=True, help="main.c can name the first layer that differs; takes more memory.")
+@click.option("--stream", is_flag=True,
+              help="The input is a window over time: a function takes new rows alone.")  # fmt: skip
 @click.option("--max-ram", metavar="SIZE", callback=_limit,
               help="Fail, and name the largest layer, if it needs more memory: 16K.")  # fmt: skip
 @click.option("--max-flash", metavar="SIZE", callback=_limit, help="The same of its tables; code comes to them.")
 @click.option("--max-instructions", metavar="N", type=click.IntRange(1),
-              help="The same of the instructions for an image, on a target that has them counted.")  # fmt: skip
+              help="The same of the instructions for an image or call, on a target that has them counted.")  # fmt: skip
 @click.option("--vectors", "files", metavar="FILE", multiple=True, type=click.Path(path_type=str),
               help="Inputs that main.c tests: .npy, .npz or image files.  Default: random.")  # fmt: skip
 @reading_options
 @json_option
 def emit_c_command(
     net: str, folder: str, name: str | None, target: str, output: str, fast: bool, single_file: bool, trace: bool,
-    max_ram: int | None, max_flash: int | None, max_instructions: int | None, files: tuple[str, ...],
+    stream: bool, max_ram: int | None, max_flash: int | None, max_instructions: int | None, files: tuple[str, ...],
     reading: InputOptions, as_json: bool,
 ) -> None:  # fmt: skip
     """Write NET.bnn as C99 for firmware: const tables and a list of calls, the functions that it calls and no others,
@@ -103,8 +105,8 @@ def emit_c_command(
     vectors = read_arrays(model, files, reading) if files else None
     summary = emit_c(
         model, folder, name=name if name is not None else identifier(Path(net).stem), target=target, output=output,
-        fast=fast, single_file=single_file, trace=trace, vectors=vectors, max_ram=max_ram, max_flash=max_flash,
-        max_instructions=max_instructions,
+        fast=fast, single_file=single_file, trace=trace, stream=stream, vectors=vectors, max_ram=max_ram,
+        max_flash=max_flash, max_instructions=max_instructions,
     )  # fmt: skip
     for remark in summary.remarks:
         note(f"bnn: note: {remark}")

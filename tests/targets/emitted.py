@@ -43,17 +43,27 @@ PROGRAM = """
 #include <string.h>
 static union { unsigned char bytes[NET_ARENA_BYTES]; uint64_t aligned; } memory;
 static int status;
+#ifdef NET_STREAM_CALLS
+#define RUN net_push
+#else
+#define RUN net_run
+#define NET_STREAM_CALLS 1
+#endif
 %(buffers)s
 static void run_image(void *number)
 {
     size_t i = *(size_t *)number;
-    status = net_run(memory.bytes, sizeof memory, %(arguments)s);
+    status = RUN(memory.bytes, sizeof memory, %(arguments)s);
 }
 int main(void)
 {
     uint64_t wrong = 0;
     for (size_t i = 0; i < NET_VECTORS; i++) {
-        struct target_cost cost = target_measure(run_image, &i);
+        struct target_cost cost = {0};
+        for (size_t call = 0; call < NET_STREAM_CALLS; call++) { /* the last one is that of a full window */
+            size_t image = i * NET_STREAM_CALLS + call;
+            cost = target_measure(run_image, &image);
+        }
         wrong += status != NET_OK || %(differs)s;
         target_number("instructions", cost.instructions);
         target_number("stack", cost.stack);
@@ -82,10 +92,14 @@ def emitted(model: Model, folder: Path, vectors: Sequence[Array], **options: obj
     summary = bnn.emit_c(model, folder, name="net", vectors=list(vectors), **options)  # type: ignore[arg-type]
     header = (folder / "net_vectors.h").read_text(encoding="utf-8")
     elements = {name: int(n) // len(vectors[0]) for name, n in re.findall(r"(vector_\w+)\[(\d+)\] = ", header)}
+    calls = int((re.findall(r"STREAM_CALLS (\d+)", (folder / "net.h").read_text(encoding="utf-8")) or ["1"])[0])
     names = list(elements)
     inputs, outputs = names[: len(vectors)], names[len(vectors) :]
     buffers = [f"static float {name}_found[{elements[name]}];" for name in outputs]
-    arguments = [*(f"{name} + i * {elements[name]}" for name in inputs), *(f"{name}_found" for name in outputs)]
+    arguments = [
+        *(f"{name} + i * {elements[name] // calls}" for name in inputs),
+        *(f"{name}_found" for name in outputs),
+    ]
     differs = [f"memcmp({n}_found, {n} + i * {elements[n]}, sizeof {n}_found) != 0" for n in outputs]
     text = PROGRAM % {
         "buffers": "\n".join(buffers), "arguments": ", ".join(arguments), "differs": " || ".join(differs),
@@ -130,8 +144,9 @@ def added_size(
 
 def code_size(target: Target, folder: Path, flags: Sequence[str]) -> int:
     """Bytes that the network adds to a program that calls it."""
+    function = "net_push" if "net_push(" in (folder / "net.h").read_text(encoding="utf-8") else "net_run"
     return added_size(
-        target, folder, flags, '#include "net.h"', [folder / "net.c", folder / "net_kernels.c"], ["net_run"]
+        target, folder, flags, '#include "net.h"', [folder / "net.c", folder / "net_kernels.c"], [function]
     )
 
 
@@ -165,6 +180,7 @@ def main() -> int:
     parser.add_argument("net", metavar="NET.bnn")
     bare = [name for name, target in TARGETS.items() if target.counts]
     parser.add_argument("targets", nargs="*", metavar="TARGET", choices=[[], *bare], help=f"default: {' '.join(bare)}")
+    parser.add_argument("--stream", action="store_true", help="as a stream; instructions are those of a call")
     parser.add_argument("--accuracy", metavar="DATASET", help="fashion-mnist, for example")
     arguments = parser.parse_args()
     model = bnn.load(arguments.net)
@@ -178,7 +194,7 @@ def main() -> int:
         for flags, fast in MODES:
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)
-                summary = emitted(model, folder, images, target=own_name(name), fast=fast)
+                summary = emitted(model, folder, images, target=own_name(name), fast=fast, stream=arguments.stream)
                 cost = run_on(target, folder, flags)
                 code = code_size(target, folder, flags) - summary.flash
             options = f"{flags[-1]}{' --fast' if fast else ''}"

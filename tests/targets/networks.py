@@ -97,20 +97,27 @@ def separable() -> Model:
     return bnn.calibrate(model, build.rng.integers(0, 256, (20, 28, 28, 1)).astype(np.uint8), integer_only=True).model
 
 
-def keywords() -> Model:
+def keywords(*, valid: bool = False) -> Model:
     """A stem of 10x4 and four depthwise separable convolutions of bits, in integers alone, for 49 x 40 bytes of a
-    spectrum: (49, 40, 1) -> (12)."""
+    spectrum: (49, 40, 1) -> (12).  ``valid``: without padding over time, for streams."""
+
+    def over_time(top: int, left: int, bottom: int, right: int) -> tuple[int, int, int, int]:
+        return (0, left, 0, right) if valid else (top, left, bottom, right)
+
     build = Builder(1)
     spectrum = ops.input_node("spectrum", (49, 40, 1), DType.u8)
-    filters, attrs = ops.constant(build.rng.normal(size=(64, 10, 4, 1))), ops.ConvAttrs((2, 2), pads=(4, 1, 5, 1))
+    filters, attrs = (
+        ops.constant(build.rng.normal(size=(64, 10, 4, 1))),
+        ops.ConvAttrs((2, 2), pads=over_time(4, 1, 5, 1)),
+    )
     h = build.norm(ops.make("conv2d", ops.make("cast", spectrum), filters, attrs=attrs, name="stem"), "norm")
     for number in range(1, 5):
         signs = ops.constant(build.rng.choice([-1.0, 1.0], (64, 3, 3, 1)))
-        attrs = ops.ConvAttrs(pads=(1,) * 4, groups=64)
+        attrs = ops.ConvAttrs(pads=over_time(1, 1, 1, 1), groups=64)
         h = ops.make("conv2d", build.sign(h, f"sign{number}"), signs, attrs=attrs, name=f"depthwise{number}")
         h = build.sign(build.norm(h, f"norm{number}"), f"bits{number}")
         h = build.norm(build.conv(h, 64, f"conv{number}", kernel=1), f"last{number}")
-    h = ops.make("avg_pool", h, attrs=ops.PoolAttrs((25, 20), (1, 1)))
+    h = ops.make("avg_pool", h, attrs=ops.PoolAttrs(h.type.shape[:2], (1, 1)))
     model = Model.from_bytes(encode(lower(Graph((spectrum,), (build.dense(h, 12, "dense"),), ("logits",)))))
     return bnn.calibrate(model, build.rng.integers(0, 256, (20, 49, 40, 1)).astype(np.uint8), integer_only=True).model
 

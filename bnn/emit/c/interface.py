@@ -47,6 +47,13 @@ class EmitOptions:
     fast: bool = False
     single_file: bool = False
     trace: bool = False
+    stream: bool = False
+
+
+def rounded(number: int) -> int:
+    """The number rounded to two digits."""
+    unit = int(10 ** max(len(str(number)) - 2, 0))
+    return int(round(number / unit)) * unit
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,8 @@ class LayerCost:
 @dataclass(frozen=True)
 class CSummary:
     """``files``: their names; ``arena``: bytes of RAM that the caller gives; ``flash``: bytes of all tables;
-    ``functions``: those of the runtime that the network calls; ``remarks``: what costs more than it should, and why."""
+    ``functions``: those of the runtime that the network calls; ``remarks``: what costs more than it should, and why;
+    ``rows``: that a call of a stream takes, whose products and instructions those of a call are; otherwise 0."""
 
     files: tuple[str, ...]
     arena: int
@@ -84,13 +92,19 @@ class CSummary:
     layers: tuple[LayerCost, ...]
     functions: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    rows: int = 0
 
     def __str__(self) -> str:
         macs = sum(layer.macs for layer in self.layers)
-        return (
+        text = (
             f"{', '.join(self.files)}\n{len(self.layers)} layers, {macs:,} products, {self.flash:,} bytes of tables, "
             f"{self.arena:,} bytes of RAM"
         )
+        if not self.rows:
+            return text
+        counts = [layer.instructions for layer in self.layers if layer.instructions is not None]
+        counted = f", about {rounded(sum(counts)):,} instructions" if counts else ""
+        return f"{text}; for a call, of {self.rows} new row{'s' * (self.rows > 1)}{counted}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,11 @@ class Interface:
     def place_function(self, parameter: str) -> str:
         """The name of the function that gives an input's place in the arena."""
         return f"{self.name}_input_{parameter}" if len(self.inputs) > 1 else f"{self.name}_input"
+
+    @property
+    def function(self) -> str:
+        """The name of the function that runs the network."""
+        return f"{self.name}_{'push' if self.program.stream else 'run'}"
 
     @property
     def parameters(self) -> str:

@@ -512,7 +512,7 @@ def _qconv2d(program: Program, node: Node) -> None:
     table = np.moveaxis((table[:1] if one else table).reshape(-1, groups, window.outputs), 1, 0)
     _count(program, out, "int8", weights[0].size, weights[0].size)
     program.layer.way = way
-    if node in program.turns and sums_rows(node):
+    if sums_rows(node) and (node in program.turns or program.stream):
         _sums_of_rows(program, node, window, weights[:, 0, :, 0].T, table)
         return
     elements = 0
@@ -561,7 +561,8 @@ def _sums_of_rows(program: Program, node: Node, window: _Window, weights: Array,
     text = f"{{{of_weights}, {nothing}, NULL, {_short(node, 1)}, {window.text(node, out.width, out.channels)}}}"
     descriptor = program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES)
     count = out.width * out.channels
-    totals = program.behind("int32_t", program.graph.placements[node].offset + aligned(out.size, ALIGNMENT))
+    behind = program.graph.placements[node].offset + aligned(out.size, ALIGNMENT)
+    totals = program.behind("int32_t", behind if node in program.turns else program.reserve(count * WORD))
     sums = program.behind("int32_t", program.reserve(count * WORD))
     start = program.table("int32_t", "table", np.tile(table.reshape(-1), out.width))
     _clear_halo(program, node)

@@ -63,6 +63,8 @@ def input_places(program: Program) -> tuple[list[int], int]:
 def _writes(program: Program, clock: _Clock) -> list[tuple[int, int, int]]:
     """Places in the arena, as their first byte and their end, and when something is written there."""
     found = [(at, at + size, clock.row(node, 0)) for node, at, size in program.reserved]
+    if program.stream:
+        found.append((0, program.stream.bytes, -1))
     for node in program.graph.schedule:
         place, view = program.graph.placements[node], program.view(node)
         if place.storage is not Storage.ARENA:

@@ -16,6 +16,7 @@ from ...file.bits import words
 from ...file.container import aligned
 from ...ir.graph import DType, Graph, Halo, Node, Storage
 from ...ir.ops import sums_rows
+from ...ir.stream import Band, Stream
 from .sources import all_names
 
 C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
@@ -41,7 +42,7 @@ _KEYWORDS = frozenset(
         typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq
         errno far huge i386 interrupt linux math_errhandling mips near stderr stdin stdout unix
         int8_t uint8_t int16_t uint16_t int32_t uint32_t size_t memcpy memset memcmp sqrtf printf main
-        arena size memory nan row tick column pixel i c x y z w label begin end status differs wrong""",
+        arena size memory nan calls row tick column pixel i c x y z w label begin end status differs wrong""",
     )
 )
 
@@ -105,8 +106,9 @@ class EmittedLayer:
 class Program:
     """Fills as layers are emitted."""
 
-    def __init__(self, graph: Graph, name: str, *, fast: bool, quads: bool) -> None:
+    def __init__(self, graph: Graph, name: str, *, fast: bool, quads: bool, stream: Stream | None = None) -> None:
         self.graph = graph
+        self.stream = stream
         self.prefix = name
         self.fast = fast  # functions for one window's size, where there are some
         self.quads = quads  # weights of four filters interleaved
@@ -116,7 +118,7 @@ class Program:
         self.turns = {node: turn for chain in graph.chains for node, turn in chain.items()}
         self.layers: list[EmittedLayer] = []
         self.nan = False  # whether floats become bits
-        self._names = {"run", "input", "hook"} | all_names()
+        self._names = {"run", "push", "reset", "input", "hook"} | all_names()
         self._known: dict[tuple[str, bytes], str] = {}
         self._parameters: dict[Node, str] = {}
         self._taken = self._places_of_values()
@@ -201,7 +203,8 @@ class Program:
 
     def _places_of_values(self) -> list[list[tuple[int, int]]]:
         """For each op, where in the arena values lie while it runs, as pairs of first and end."""
-        taken: list[list[tuple[int, int]]] = [[] for _ in self.graph.schedule]
+        kept = [(0, self.stream.bytes)] if self.stream else []
+        taken = [list(kept) for _ in self.graph.schedule]
         lives = self.graph.lives()
         for node in self.graph.schedule:
             if size := self.bytes(node):
@@ -254,7 +257,20 @@ class Program:
         if kept := self.kept(node):
             self.functions |= {MOVE_UP} if kept > 1 else set()
             layer.moved = (kept - 1) * self.view(node).row * self.view(node).dtype.element * self.view(node).height
+        if self.stream and (band := self.stream.bands.get(node)):
+            self._keep(layer, band)
         self.layers.append(layer)
+
+    def _keep(self, layer: EmittedLayer, band: Band) -> None:
+        """The rows of earlier calls move up, and there is room for the new ones."""
+        rows, size = band.kept - band.new, band.new * band.row
+        layer.moved = rows * band.row
+        whole, rest = divmod(rows, band.new)
+        if whole:
+            layer.lines.append(f"{self.call(MOVE_UP, f'memory + {band.offset}', size, whole)};")
+        if rest:
+            at = band.offset + whole * size
+            layer.lines.append(f"memcpy(memory + {at}, memory + {at + size}, {rest * band.row});")
 
     def line(self, text: str) -> None:
         self.layer.lines.append(text)

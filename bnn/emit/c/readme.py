@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from ...ir.graph import DType
-from .interface import CSummary, EmitOptions, Interface
+from .interface import CSummary, EmitOptions, Interface, rounded
 from .sources import SourcePart
 
 _LIBRARY = ("memcpy", "memset", "sqrtf", "fabsf", "copysignf")
@@ -17,7 +17,7 @@ _START = """\
 A binarized network as C99, which also compiles as C++. Written by bnn {version}.
 
 It needs {arena:,} bytes of RAM, which you give, and has {flash:,} bytes of const tables. It allocates
-nothing, keeps no state and calls no operating system. Of the C library it uses {library};
+nothing, keeps {state} and calls no operating system. Of the C library it uses {library};
 compilers add helpers of their own, from libgcc for example. The RAM is that of the activations, which `bnn compile`
 states, and of what a layer works in: a window, and a row of sums before they become bits.
 
@@ -39,12 +39,12 @@ _RUN = """
 ## Run
 
 {buffers}
-    int status = {name}_run({arguments});
+    int status = {function}({arguments});
 
 `{prefix}_OK` is 0. An arena that is too small or misaligned is refused with `{prefix}_ERROR_ARENA`.{nan}
 
 {inputs}
-Outputs overlap neither inputs nor the arena. Nothing is kept between runs: threads that have an arena each may run at
+Outputs overlap neither inputs nor the arena. {kept}
 once.{place} Networks that share a program need different names.
 
 ## Layers
@@ -64,6 +64,13 @@ Read a timer there, or the layer's output. Otherwise these calls are not compile
 
 `-D{prefix}_TABLE='__attribute__((section(".tables")))'` places the tables in a section of your linker script.
 """
+_RUNS = "Nothing is kept between runs: threads that have an arena each may run at"
+_STREAM = """\
+A call takes the {rows} of a stream, oldest first, and gives the outputs for the
+last {window} rows. Until the window is full, in call {calls}, it returns `{prefix}_MORE`, and no outputs. The arena
+keeps the stream between calls: a new one begins with zeros in it, or after `{name}_reset(arena)`. After
+`{prefix}_ERROR_NAN` the window fills anew. The layers' figures are those of a call. Streams that have an arena each may
+run at"""
 _COUNTED = """\
 Instructions are estimated from counts of gcc's code with `-O2`, of whole networks to within 15%; `-Os` takes up to a
 quarter more. They are not cycles: slow flash and caches come on top."""
@@ -85,17 +92,12 @@ With `-D{prefix}_HOOK` it names the first layer that differs.
 """
 
 
-def _rounded(number: int) -> int:
-    """The number rounded to two digits."""
-    unit = int(10 ** max(len(str(number)) - 2, 0))
-    return int(round(number / unit)) * unit
-
-
 def text(
     interface: Interface, summary: CSummary, compiler: str, options: EmitOptions, tested: bool, part: SourcePart
 ) -> str:
     """The whole file."""
     name, prefix, program = interface.name, interface.prefix, interface.program
+    stream = program.stream
     code = [part.definitions, part.declarations, *program.tables, *(s for x in program.layers for s in x.lines)]
     library = [f"`{f}`" for f in _LIBRARY if re.search(rf"\b{f}\(", "\n".join(code))]
     label = interface.output == "class"
@@ -113,7 +115,7 @@ def text(
     layers = []
     for x in summary.layers:
         macs = f"{x.macs:,} of {x.kind}" if x.macs else ""
-        taken = "" if x.instructions is None else f"{_rounded(x.instructions):,}"
+        taken = "" if x.instructions is None else f"{rounded(x.instructions):,}"
         layers.append(f"| {x.name} | {x.op} | {x.type} | {macs} | {x.flash:,} | {x.ram:,} | {taken} |")
     total = [x.instructions for x in summary.layers if x.instructions is not None]
     files = ["main.c"] if options.single_file else ["main.c", f"{name}.c", f"{name}_kernels.c"]
@@ -128,6 +130,17 @@ def text(
         library=", ".join(library) or "nothing",
         compiler=compiler,
         buffers="\n".join(buffers),
+        function=interface.function,
+        state="its state there" if stream else "no state",
+        kept=_STREAM.format(
+            rows="next row" if stream.rows == 1 else f"next {stream.rows} rows",
+            window=stream.window,
+            calls=stream.calls,
+            prefix=prefix,
+            name=name,
+        )
+        if stream
+        else _RUNS,
         arguments=", ".join(["arena", "sizeof arena", *parameters, *["&label"] * label]),
         nan=_NAN.format(prefix=prefix) if program.nan else "",
         inputs="\n".join(inputs),
@@ -135,6 +148,6 @@ def text(
         place=f" `{name}_input(arena)` is a place in the arena for the input." if len(interface.inputs) == 1 else "",
         macs=sum(x.macs for x in summary.layers),
         files=" ".join(files),
-        instructions=f"{_rounded(sum(total)):,}" if total else "",
+        instructions=f"{rounded(sum(total)):,}" if total else "",
         counted=_COUNTED if total else _NOT_COUNTED,
     )

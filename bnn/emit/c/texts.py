@@ -120,12 +120,22 @@ def _header(interface: Interface, body: str) -> str:
         shape = "".join(f"[{n}]" for n in node.type.shape)
         lines.append(f"/* {parameter}: float {shape}{interface.meaning(parameter)} */")
         lines.append(f"#define {prefix}_{parameter.upper()}_COUNT {int(np.prod(node.type.shape))}")
+    stream = interface.program.stream
+    if stream:
+        lines += [
+            "\n/* A stream: the new rows of a call, oldest first; the rows of the window that outputs are for; and the",
+            " * number of the first call that has outputs. */",
+            f"#define {prefix}_STREAM_ROWS {stream.rows}",
+            f"#define {prefix}_STREAM_WINDOW {stream.window}",
+            f"#define {prefix}_STREAM_CALLS {stream.calls}",
+        ]
     lines += [
         "",
         "/* Status. */",
         f"#define {prefix}_OK 0",
         f"#define {prefix}_ERROR_ARENA 1 /* the arena is too small, or does not begin at a multiple of {ALIGNMENT} */",
         f"#define {prefix}_ERROR_NAN 2 /* a float that becomes a bit was not a number: the outputs have no meaning */",
+        *([f"#define {prefix}_MORE 3 /* the window is not full yet: there are no outputs */"] if stream else []),
         "",
     ]
     for _, parameter in interface.inputs:
@@ -140,11 +150,24 @@ def _header(interface: Interface, body: str) -> str:
         "probabilities": "its outputs after a softmax",
         "class": "label: the index of the largest output",
     }[interface.output]
+    if stream:
+        lines += [
+            f"/* A stream begins with the next {interface.function}.  An arena of zeros needs no reset. */",
+            f"void {name}_reset(void *arena);\n",
+            f"/* Take the next {prefix}_STREAM_ROWS rows of a stream.  The result: {what}, for the last",
+            f" * {prefix}_STREAM_WINDOW rows; {prefix}_MORE before call number {prefix}_STREAM_CALLS.",
+            " * size: bytes of the arena, which keeps the stream between calls: only the place of new rows in it may",
+            f" * be written.  After {prefix}_ERROR_NAN the window fills anew.  Outputs overlap neither the rows nor",
+            " * the arena.  Streams that have an arena each may run at once. */",
+        ]
+    else:
+        lines += [
+            f"/* Run the network on one image.  The result: {what}.",
+            " * size: bytes of the arena.  Outputs overlap neither the inputs nor the arena.  Nothing is kept between",
+            " * runs: threads that have an arena each may run at once. */",
+        ]
     lines += [
-        f"/* Run the network on one image.  The result: {what}.",
-        " * size: bytes of the arena.  Outputs overlap neither the inputs nor the arena.  Nothing is kept between",
-        " * runs: threads that have an arena each may run at once. */",
-        f"int {name}_run({interface.parameters});\n",
+        f"int {interface.function}({interface.parameters});\n",
         f"/* If {prefix}_HOOK is defined when the code is compiled, it calls this function, which you write, after",
         " * every layer.  output: `count` elements of `element` bytes, halo included; NULL where a layer's rows are",
         " * computed as the next layer needs them. */",
@@ -181,26 +204,72 @@ def _code(interface: Interface, includes: str) -> str:
     for (_, parameter), offset in zip(interface.inputs, interface.offsets, strict=True):
         function = interface.place_function(parameter)
         lines.append(f"void *{function}(void *arena)\n{{\n    return (unsigned char *)arena + {offset};\n}}\n")
+    stream = program.stream
+    if stream:
+        lines.append(f"void {name}_reset(void *arena)\n{{\n    *(uint32_t *)arena = 0;\n}}\n")
     lines += [
-        f"int {name}_run({interface.parameters})",
+        f"int {interface.function}({interface.parameters})",
         "{",
         "    unsigned char *memory = (unsigned char *)arena;",
         *(["    int nan = 0;"] * program.nan),
         f"    if (arena == NULL || size < {prefix}_ARENA_BYTES || (uintptr_t)arena % {ALIGNMENT} != 0)",
         f"        return {prefix}_ERROR_ARENA;",
-        *(["    (void)memory;"] if not any("memory" in line for line in statements) else []),
+        *(["    (void)memory;"] if not stream and not any("memory" in line for line in statements) else []),
         *(f"    (void){parameter};" for node, parameter in interface.inputs if node not in read),
     ]
     chains = {next(iter(chain)): chain for chain in program.graph.chains}
     layers = dict(zip(program.graph.schedule, program.layers, strict=True))
+    if stream:
+        lines += [
+            "    uint32_t *const calls = (uint32_t *)(void *)memory; /* up to the one whose window is full */",
+            f"    *calls += *calls < {stream.calls};",
+        ]
+    enough, waited = _enough(program), False
     for node, layer in layers.items():
+        if node is enough:
+            waited = True
+            lines += _more(interface)
         if node in chains:
             lines += _chain(program, chains[node], layers)
         if node not in program.turns:
-            lines += [f"    {{ {_described(layer)}", *_indented(2, [*layer.lines, _after(program, node)]), "    }"]
+            first = stream.first[node] if stream and not waited else 1
+            begun = f"if (*calls >= {first}) " if first > 1 else ""
+            lines += [
+                f"    {begun}{{ {_described(layer)}",
+                *_indented(2, [*layer.lines, _after(program, node)]),
+                "    }",
+            ]
+    if stream and not waited:
+        lines += _more(interface)
     lines += [f"    {line}" for line in interface.ending]
-    lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if program.nan else f'{prefix}_OK'};", "}\n"]
+    if stream:
+        lines += _restart(interface)
+    failed = program.nan and not stream
+    lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if failed else f'{prefix}_OK'};", "}\n"]
     return "\n".join(lines)
+
+
+def _enough(program: Program) -> Node | None:
+    """Of a stream, the first of the last ops that wait for the whole window."""
+    found = None
+    for node in reversed(program.graph.schedule):
+        if not program.stream or program.stream.first[node] < max(program.stream.calls, 2):
+            break
+        found = node
+    return found
+
+
+def _more(interface: Interface) -> list[str]:
+    """C: the end of a call before the window is full."""
+    prefix = interface.prefix
+    return [*_restart(interface), f"    if (*calls < {prefix}_STREAM_CALLS)", f"        return {prefix}_MORE;"]
+
+
+def _restart(interface: Interface) -> list[str]:
+    """C: where a float was not a number, the rows of a stream that there are have no meaning."""
+    if not interface.program.nan:
+        return []
+    return ["    if (nan) {", "        *calls = 0;", f"        return {interface.prefix}_ERROR_NAN;", "    }"]
 
 
 def _described(layer: EmittedLayer) -> str:
@@ -322,6 +391,9 @@ def _vectors(interface: Interface, vectors: Vectors) -> str:
         f"enum {{ {interface.prefix}_VECTORS = {count} }};\n",
     ]
     for (node, name), values in zip(interface.inputs, vectors.inputs, strict=True):
+        if stream := interface.program.stream:  # other rows come before the window, up to whole calls
+            windows = values.reshape(count, stream.window, -1)
+            values = np.pad(windows, ((0, 0), (stream.calls * stream.rows - stream.window, 0), (0, 0)), mode="wrap")
         lines.append(array(C_TYPES[node.type.dtype], f"vector_{name}", values.reshape(-1)))
     if interface.output == "class":
         lines.append(array("uint16_t", "vector_label", np.asarray(vectors.outputs[0]).reshape(-1)))
@@ -337,8 +409,9 @@ def _vectors(interface: Interface, vectors: Vectors) -> str:
 def _main(interface: Interface, trace: bool, single: bool) -> str:
     name, prefix = interface.name, interface.prefix
     arguments = ["memory.bytes", "sizeof memory.bytes"]
+    number = f"(i * {prefix}_STREAM_CALLS + call)" if interface.program.stream else "i"
     for node, parameter in interface.inputs:
-        arguments.append(f"vector_{parameter} + i * {int(np.prod(node.type.shape))}")
+        arguments.append(f"vector_{parameter} + {number} * {int(np.prod(node.type.shape))}")
     buffers, checks = [], []
     for node, parameter in interface.outputs:
         n = int(np.prod(node.type.shape))
@@ -367,9 +440,16 @@ def _main(interface: Interface, trace: bool, single: bool) -> str:
     ]
     if trace:
         lines += [f"#ifdef {prefix}_HOOK", "        vector = i;", "        named = 0;", "#endif"]
-    call = f"{name}_run({', '.join(arguments)})"
+    call = f"{interface.function}({', '.join(arguments)})"
+    lines += [f"        int status = {call};"]
+    if interface.program.stream:
+        lines[-1:] = [
+            f"        int status = {prefix}_MORE;",
+            f"        {name}_reset(memory.bytes);",
+            f"        for (size_t call = 0; call < {prefix}_STREAM_CALLS && status == {prefix}_MORE; call++)",
+            f"            status = {call};",
+        ]
     lines += [
-        f"        int status = {call};",
         f"        int differs = status != {prefix}_OK || {' || '.join(checks)};",
         "        if (differs)",
         '            printf("vector %u: %s\\n", (unsigned)i, status ? "error" : "DIFFERENT");',

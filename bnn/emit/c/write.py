@@ -17,6 +17,7 @@ from ..._version import __version__
 from ...errors import CompileError, InputError, UnsupportedOpError
 from ...file.bits import pack
 from ...ir.graph import DType, Graph, Node, Placement, Storage
+from ...ir.stream import Stream
 from . import readme, sources, texts
 from .costs import COSTS
 from .interface import OUTPUTS, TARGETS, CSummary, EmitLimits, EmitOptions, Interface, LayerCost, Vectors
@@ -31,8 +32,10 @@ _HEADERS = ("main", "float", "limits", "math", "stddef", "stdint", "stdio", "std
 def check_options(options: EmitOptions) -> None:
     """Raises :class:`InputError` for what cannot be asked for."""
     check_text(options.name, "name", "a C identifier in lower case, like 'digits'")
-    for flag in ("fast", "single_file", "trace"):
+    for flag in ("fast", "single_file", "trace", "stream"):
         check_flag(getattr(options, flag), flag)
+    if options.trace and options.stream:
+        raise InputError("trace: found True, expected False with stream=True, whose layers are never whole")
     if options.name != identifier(options.name) or options.name in _HEADERS:
         raise InputError(
             f"name: found {options.name!r}, expected a C identifier in lower case, like 'digits', and no word "
@@ -56,7 +59,7 @@ def check_limits(summary: CSummary, target: str, limits: EmitLimits) -> None:
         ("max_flash", limits.flash, summary.flash, [x.flash for x in layers], "bytes of tables", "the most are those"),
         (
             "max_instructions", limits.instructions, sum(n or 0 for n in instructions), [n or 0 for n in instructions],
-            "instructions for an image", "the most are those",
+            f"instructions for {'a call' if summary.rows else 'an image'}", "the most are those",
         ),
     ):  # fmt: skip
         if most is not None and needed > most:
@@ -110,15 +113,17 @@ def _meanings(
     return found
 
 
-def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | None) -> tuple[CSummary, dict[str, str]]:
+def emit(
+    graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | None, stream: Stream | None = None
+) -> tuple[CSummary, dict[str, str]]:
     """The summary, and the texts of the files by their names.  The graph is that of :func:`last_values`, with a plan
-    of the pass ``interleave_rows``.
+    of the pass ``interleave_rows``, or that of a ``stream``.
 
     Raises :class:`CompileError` for what only the runtime can do; names the layer.
     """
     check_options(options)
     target = TARGETS[options.target]
-    program = Program(graph, options.name, fast=options.fast, quads=target.quads)
+    program = Program(graph, options.name, fast=options.fast, quads=target.quads, stream=stream)
     inputs = [(node, program.parameter(node, node.name or "input")) for node in graph.inputs]
     names = graph.output_names or ("",) * len(graph.outputs)
     outputs = (
@@ -148,7 +153,7 @@ def emit(graph: Graph, options: EmitOptions, digest: str, vectors: Vectors | Non
         files |= texts.test_program(interface, vectors, options.single_file)
     summary = CSummary(
         (*files, "README.md"), arena, sum(layer.flash for layer in layers), layers, tuple(sorted(program.functions)),
-        tuple(_remarks(program)),
+        tuple(_remarks(program)), stream.rows if stream else 0,
     )  # fmt: skip
     files["README.md"] = readme.text(interface, summary, target.flags, options, vectors is not None, part)
     return summary, files
