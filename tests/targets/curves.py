@@ -195,9 +195,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, help="a page with a block 'bench: curves' to write the table into")
     parser.add_argument("--picture", type=Path, help="a PNG to draw")
     given = parser.parse_args(arguments)
-    tf, _, _ = _tf.load()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     data = datasets.load(given.dataset)
     chosen = [case for case in CASES if case.name in given.networks]
     found = {case: measured(case, data, given.out, given.epochs, given.seeds) for case in chosen}
@@ -211,4 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    threading = _tf.load()[0].config.threading
+    threading.set_intra_op_parallelism_threads(1)
+    threading.set_inter_op_parallelism_threads(1)
     sys.exit(main())
