@@ -28,6 +28,7 @@ from bnn.ir.ops import (
     PoolAttrs,
     ReshapeAttrs,
     ResizeAttrs,
+    RoundAttrs,
     SliceAttrs,
     constant,
     input_node,
@@ -303,6 +304,45 @@ def test_parts_of_concatenations_are_not_rounded_again(rng: Rng) -> None:
     found = bnn.calibrate(compiled([image], drawn.conv(x)), drawn_images(rng, image, 20), integer_only=True)
     ops = [op.op for op in found.model.ops]
     assert ops.count("concat") == 2 and "lookup" not in ops
+
+
+def rounded(x: Node, step: float, most: int, half: float = 0.5) -> Node:
+    """To the multiples of a step from 0 on, as training quantizes: the nearest, or with ``half`` 0 those below."""
+
+    def one(number: float) -> Node:
+        return constant(np.full(1, number, np.float32))
+
+    down = make("round", make("add", make("mul", x, one(1 / step)), one(half)), attrs=RoundAttrs(-1))
+    return make("mul", make("clamp", down, attrs=ClampAttrs(0.0, float(most))), one(step))
+
+
+def test_roundings_join_what_only_they_read(rng: Rng) -> None:
+    """Each sum is computed once; what goes down instead of to the nearest is a table."""
+    drawn, image = Drawn(rng), input_node("x", (6, 5, 3))
+    x = drawn_images(rng, image, 20)
+    conv, step = drawn.conv(image), 0.1
+    for ends, tables in (
+        ([rounded(conv, step, 40)], 0),
+        ([rounded(conv, step, 40, half=0.0)], 1),
+        ([rounded(conv, step, 40), conv], 1),
+    ):
+        model = compiled([image], *ends)
+        found = bnn.calibrate(model, x, integer_only=True).model
+        ops = [op.op for op in found.ops]
+        assert (ops.count("qconv2d"), ops.count("lookup")) == (1, tables), ops
+        off = np.abs(results_of(found, x)[0] - results_of(model, x)[0]) / step
+        assert off.max() < 1.5 and np.rint(off).mean() < 0.1
+
+
+def test_a_concatenation_of_roundings_has_the_levels_of_each(rng: Rng) -> None:
+    """Whose steps are coarser than its bytes."""
+    drawn, image = Drawn(rng), input_node("x", (6, 5, 3))
+    x = drawn_images(rng, image, 20)
+    parts = [rounded(drawn.conv_like(image), step, 40) for step in (0.1, 0.15)]
+    model = compiled([image], make("concat", *parts))
+    found, levels = bnn.calibrate(model, x, integer_only=True).model(x), model(x)
+    byte = 40 * 0.15 / 255
+    assert (np.abs(found - levels) < byte).mean() > 0.95
 
 
 @pytest.mark.drawn

@@ -11,7 +11,7 @@ from .graph import Graph, Node
 
 @dataclass(frozen=True)
 class Band:
-    """The last ``kept`` rows of a value, of which every call computes the last ``new`` ones; ``row``: bytes."""
+    """Where the last ``kept`` rows of a value are, ``row`` bytes each.  Every call adds ``new`` rows at the end."""
 
     offset: int
     row: int
@@ -23,11 +23,11 @@ class Band:
 class Stream:
     """What a call computes.
 
-    ``graph``: its ops, for ``rows`` new rows of the input; an operand of which earlier calls computed rows is a node
-    "band" without operands, in the arena, where these rows are.  ``bands``: by the ops that compute their last rows.
-    ``window``: the rows of the whole network's input.  ``first``: for each op the call from which on it computes, since
-    all rows that it reads are there by then; in call number ``calls`` all do.  ``bytes``: of the arena, that are kept
-    between calls.
+    ``graph``: its ops, for ``rows`` new rows of the input.  An op that reads rows of earlier calls has an operand
+    "band", a node without operands, which lies where these rows are.  ``bands``: by the ops that add rows to them.
+    ``window``: the rows of the whole network's input.  ``first``: the number of the first call that an op computes in,
+    as all rows that it reads exist by then; in call ``calls`` every op does.  ``bytes``: the bytes of the arena that
+    calls keep for the next ones.
     """
 
     graph: Graph

@@ -53,7 +53,7 @@ class _Planner:
         self.new = {node: min(self.rows // step, rows_of(node)) for node, step in self.steps.items()}
         self.new[self.source] = self.rows
         self.kept = dict(self.new)
-        whole = set(self.steps)  # values of which no reader needs earlier rows
+        whole = set(self.steps)  # whose readers need the new rows alone
         for node in graph.schedule:
             for operand, rows in self._needs(node):
                 self.kept[operand] = max(self.kept[operand], rows)
@@ -181,7 +181,7 @@ def rows_of(node: Node) -> int:
 
 
 def _strides(node: Node) -> Iterator[tuple[Node, int]]:
-    """For each operand that is no constant, how much further row r + 1 of a node reads it than row r."""
+    """The operands that are not constants, and by how many of their rows a window moves from one row to the next."""
     for number, operand in enumerate(node.inputs):
         if not operand.is_constant:
             windows = number == 0 and isinstance(node.attrs, ConvAttrs | PoolAttrs)

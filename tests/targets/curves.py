@@ -97,7 +97,7 @@ def right(model: Model, test: Split) -> int:
 
 
 def cost(model: Model) -> Cost:
-    """As emitted for speed; with the class as output, so that no softmax is in it."""
+    """As emitted for speed, the softmax at the end included."""
     image = emitted.random_images(model, 1, np.random.default_rng(0))
     instructions, sizes = {}, []
     for name in PROCESSORS:
@@ -195,6 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, help="a page with a block 'bench: curves' to write the table into")
     parser.add_argument("--picture", type=Path, help="a PNG to draw")
     given = parser.parse_args(arguments)
+    if given.seeds < 1:
+        parser.error(f"--seeds: found {given.seeds}, expected at least 1")
     data = datasets.load(given.dataset)
     chosen = [case for case in CASES if case.name in given.networks]
     found = {case: measured(case, data, given.out, given.epochs, given.seeds) for case in chosen}

@@ -144,29 +144,8 @@ def _header(interface: Interface, body: str) -> str:
             " * the run, which overwrites it.  Inputs that lie elsewhere, in flash too, are only read. */",
             f"void *{interface.place_function(parameter)}(void *arena);\n",
         ]
-    what = {
-        "values": "the network's outputs",
-        "logits": "its outputs before the softmax",
-        "probabilities": "its outputs after a softmax",
-        "class": "label: the index of the largest output",
-    }[interface.output]
-    if stream:
-        lines += [
-            f"/* A stream begins with the next {interface.function}.  An arena of zeros needs no reset. */",
-            f"void {name}_reset(void *arena);\n",
-            f"/* Take the next {prefix}_STREAM_ROWS rows of a stream.  The result: {what}, for the last",
-            f" * {prefix}_STREAM_WINDOW rows; {prefix}_MORE before call number {prefix}_STREAM_CALLS.",
-            " * size: bytes of the arena, which keeps the stream between calls: only the place of new rows in it may",
-            f" * be written.  After {prefix}_ERROR_NAN the window fills anew.  Outputs overlap neither the rows nor",
-            " * the arena.  Streams that have an arena each may run at once. */",
-        ]
-    else:
-        lines += [
-            f"/* Run the network on one image.  The result: {what}.",
-            " * size: bytes of the arena.  Outputs overlap neither the inputs nor the arena.  Nothing is kept between",
-            " * runs: threads that have an arena each may run at once. */",
-        ]
     lines += [
+        *_call_comment(interface),
         f"int {interface.function}({interface.parameters});\n",
         f"/* If {prefix}_HOOK is defined when the code is compiled, it calls this function, which you write, after",
         " * every layer.  output: `count` elements of `element` bytes, halo included; NULL where a layer's rows are",
@@ -181,6 +160,32 @@ def _header(interface: Interface, body: str) -> str:
     if body:
         text = text.rstrip("\n") + f"\n\n#endif /* {prefix}_H */\n\n{body}"
     return text.rstrip("\n") + "\n"
+
+
+def _call_comment(interface: Interface) -> list[str]:
+    """C: what the function does that runs the network; of a stream, after the function that begins one."""
+    name, prefix = interface.name, interface.prefix
+    what = {
+        "values": "the network's outputs",
+        "logits": "its outputs before the softmax",
+        "probabilities": "its outputs after a softmax",
+        "class": "label: the index of the largest output",
+    }[interface.output]
+    if not interface.program.stream:
+        return [
+            f"/* Run the network on one image.  The result: {what}.",
+            " * size: bytes of the arena.  Outputs overlap neither the inputs nor the arena.  Nothing is kept between",
+            " * runs: threads that have an arena each may run at once. */",
+        ]
+    return [
+        f"/* A stream begins with the next {interface.function}.  An arena of zeros needs no reset. */",
+        f"void {name}_reset(void *arena);\n",
+        f"/* Take the next {prefix}_STREAM_ROWS rows of a stream.  The result: {what}, for the last",
+        f" * {prefix}_STREAM_WINDOW rows; {prefix}_MORE before call number {prefix}_STREAM_CALLS.",
+        " * size: bytes of the arena, which keeps the stream between calls: only the place of new rows in it may",
+        f" * be written.  After {prefix}_ERROR_NAN the window fills anew.  Outputs overlap neither the rows nor",
+        " * the arena.  Streams that have an arena each may run at once. */",
+    ]
 
 
 def _code(interface: Interface, includes: str) -> str:
@@ -217,13 +222,26 @@ def _code(interface: Interface, includes: str) -> str:
         *(["    (void)memory;"] if not stream and not any("memory" in line for line in statements) else []),
         *(f"    (void){parameter};" for node, parameter in interface.inputs if node not in read),
     ]
-    chains = {next(iter(chain)): chain for chain in program.graph.chains}
-    layers = dict(zip(program.graph.schedule, program.layers, strict=True))
     if stream:
         lines += [
             "    uint32_t *const calls = (uint32_t *)(void *)memory; /* up to the one whose window is full */",
             f"    *calls += *calls < {stream.calls};",
         ]
+    lines += _layers(interface)
+    lines += [f"    {line}" for line in interface.ending]
+    if stream:
+        lines += _restart(interface)
+    failed = program.nan and not stream
+    lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if failed else f'{prefix}_OK'};", "}\n"]
+    return "\n".join(lines)
+
+
+def _layers(interface: Interface) -> list[str]:
+    """C: every layer in a block of its own, rows of a chain in turn; those of a stream once there is what they read."""
+    program, stream = interface.program, interface.program.stream
+    chains = {next(iter(chain)): chain for chain in program.graph.chains}
+    layers = dict(zip(program.graph.schedule, program.layers, strict=True))
+    lines: list[str] = []
     enough, waited = _enough(program), False
     for node, layer in layers.items():
         if node is enough:
@@ -239,14 +257,7 @@ def _code(interface: Interface, includes: str) -> str:
                 *_indented(2, [*layer.lines, _after(program, node)]),
                 "    }",
             ]
-    if stream and not waited:
-        lines += _more(interface)
-    lines += [f"    {line}" for line in interface.ending]
-    if stream:
-        lines += _restart(interface)
-    failed = program.nan and not stream
-    lines += [f"    return {f'nan ? {prefix}_ERROR_NAN : {prefix}_OK' if failed else f'{prefix}_OK'};", "}\n"]
-    return "\n".join(lines)
+    return lines + (_more(interface) if stream and not waited else [])
 
 
 def _enough(program: Program) -> Node | None:
@@ -266,7 +277,7 @@ def _more(interface: Interface) -> list[str]:
 
 
 def _restart(interface: Interface) -> list[str]:
-    """C: where a float was not a number, the rows of a stream that there are have no meaning."""
+    """C: a float that was not a number makes all rows of a stream meaningless, so the window fills anew."""
     if not interface.program.nan:
         return []
     return ["    if (nan) {", "        *calls = 0;", f"        return {interface.prefix}_ERROR_NAN;", "    }"]

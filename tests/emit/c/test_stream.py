@@ -137,6 +137,7 @@ def rows_of(rng: Rng, model: Model, count: int) -> Array:
     return values.astype(np.uint8) if model.input_dtypes[0] == np.uint8 else (values / 256).astype(np.float32)
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("number", numbers(80))
 def test_every_window_of_a_stream(number: int, tmp_path: Path) -> None:
     print(f"repeat with BNN_TEST_SEED={SEED}")
