@@ -155,11 +155,14 @@ def draw(found: Found, images: int, path: Path) -> None:
         (f"million instructions of an image, {first} (logarithmic)", lambda spent: spent.instructions[first] / 1e6),
         ("KB of flash and RAM (logarithmic)", lambda spent: (spent.flash + spent.ram) / 1000),
     )
-    with figure(path, figsize=(11.0, 5.0), dpi=100, facecolor="white", layout="constrained") as made:
+    with figure(path, figsize=(11.0, 6.5), dpi=100, facecolor="white", layout="constrained") as made:
+        names = []
         for axes, (label, of) in zip(made.subplots(1, 2, sharey=True), panels, strict=True):
             for group, colour in GROUPS.items():
-                _curve(axes, group, colour, {c: (of(spent), s) for c, (s, spent) in found.items()}, images)
+                own = {c: (of(spent), s) for c, (s, spent) in found.items() if c.group == group}
+                names.append((axes, _curve(axes, group, colour, own, images)))
             axes.set_xscale("log")
+            axes.margins(x=0.16)
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("{x:g}")
             axes.tick_params(which="both", labelsize=8)
@@ -168,20 +171,46 @@ def draw(found: Found, images: int, path: Path) -> None:
             axes.set_axisbelow(True)
         made.axes[0].set_ylabel("test images right (%)", color=INK)
         made.axes[1].legend(loc="lower right", frameon=False, fontsize=8)
+        made.draw_without_rendering()  # so that the positions of points are known
+        for axes in made.axes:
+            _name(axes, [point for of, points in names if of is axes for point in points])
 
 
-def _curve(axes: Any, group: str, colour: str, points: Mapping[Case, tuple[float, list[int]]], images: int) -> None:
+Point = tuple[str, float, float]
+
+
+def _curve(
+    axes: Any, group: str, colour: str, points: Mapping[Case, tuple[float, list[int]]], images: int
+) -> list[Point]:
     """The networks of a group: means of the seeds, and from the least to the most."""
-    own = sorted(
-        (at, [100 * n / images for n in scores], c.name) for c, (at, scores) in points.items() if c.group == group
-    )
+    own = sorted((at, [100 * n / images for n in scores], c.name) for c, (at, scores) in points.items())
     x, means = [at for at, _, _ in own], [statistics.mean(y) for _, y, _ in own]
     spread = [[m - min(y) for m, (_, y, _) in zip(means, own, strict=True)],
               [max(y) - m for m, (_, y, _) in zip(means, own, strict=True)]]  # fmt: skip
     axes.errorbar(x, means, spread, color=colour, marker="o", markersize=5, capsize=3, linewidth=1.2, label=group)
-    above = 9 if group == "int8" else -12
-    for at, mean, (_, _, name) in zip(x, means, own, strict=True):
-        axes.annotate(name, (at, mean), (3, above), textcoords="offset points", fontsize=7, color=SOFT)
+    return [(name, at, mean) for (_, _, name), at, mean in zip(own, x, means, strict=True)]
+
+
+def _name(axes: Any, points: Sequence[Point]) -> None:
+    """Write the name of each point where it covers the fewest points and names."""
+    height, width = 10.0, 5.2  # of a name and of its characters, pixels
+    places = [(8, -5), (-8, -5), (0, 9), (0, -19), (8, 9), (-8, 9), (8, -19), (-8, -19), (0, 22), (0, -32)]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in axes.transData.transform([(x, y) for _, x, y in points])]
+    for (name, *at), (left, bottom, *_) in zip(points, list(taken), strict=True):
+        boxes = []
+        for dx, dy in places:
+            begin = left + 4 + dx - (0.5 - 0.5 * np.sign(dx)) * width * len(name)
+            boxes.append((begin, bottom + 4 + dy, begin + width * len(name), bottom + 4 + dy + height))
+        best = min(range(len(boxes)), key=lambda i: sum(_overlap(boxes[i], other) for other in taken))
+        taken.append(boxes[best])
+        axes.annotate(
+            name, at, (boxes[best][0] - left - 4, places[best][1]), textcoords="offset pixels", fontsize=7, color=SOFT
+        )
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(wide, 0.0) * max(high, 0.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
