@@ -118,15 +118,22 @@ def _by_input(x: object, names: Sequence[str]) -> list[object]:
             )  # fmt: skip
         return [x[name] for name in names]
     arrays: list[object] = [x]
-    if isinstance(x, (list, tuple)) and (len(names) > 1 or (len(x) == 1 and hasattr(x[0], "dtype"))):
+    if isinstance(x, (list, tuple)) and (len(names) > 1 or _is_no_batch(x)):
         arrays = list(x)
     if len(arrays) != len(names):
         found = f"{len(arrays)} arrays" if isinstance(x, (list, tuple)) else f"one {type(x).__name__}"
+        one = len(names) == 1
         raise InputError(
-            f"the model has {len(names)} inputs ({_listed(names)}), found {found}; "
-            "pass a list in this order, or a dict by name"
+            f"the model has {len(names)} input{'' if one else 's'} ({_listed(names)}), found {found}; "
+            + ("pass its array alone" if one else "pass a list in this order, or a dict by name")
         )
     return arrays
+
+
+def _is_no_batch(x: Sequence[object]) -> bool:
+    """Whether these are arrays of whole batches, one or of several shapes, and not the images of one batch."""
+    shapes = [tuple(a.shape) for a in x if hasattr(a, "dtype") and hasattr(a, "shape")]
+    return len(shapes) == len(x) and (len(x) == 1 or len({*shapes}) > 1)
 
 
 def as_array(x: object, what: str, expected: str = "an array") -> Array:

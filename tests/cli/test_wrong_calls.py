@@ -68,6 +68,8 @@ model(x.astype(np.float64)) | found dtype float64, expected float32; convert wit
 model(x.astype(str)) | found dtype <U32, expected an array of float32
 model({"picture": x}) | the inputs are called 'image'; missing: 'image'; unknown: 'picture'
 model([[1.0], [1.0, 2.0]]) | input 'image': list is not an array
+model([x, x[:, :9]]) | the model has 1 input ('image'), found 2 arrays; pass its array alone
+bnn.calibrate(model, (x, y)) | the model has 1 input ('image'), found 2 arrays; pass its array alone
 model(np.ma.masked_all((1, 12, 12, 1), np.float32)) | masked array, expected ... without gaps; use x.filled(value)
 model(Strange()) | input 'image': Strange is not an array: no array
 model(np.zeros((1, 12, 12, 1), object)) | found dtype object, expected an array of float32
