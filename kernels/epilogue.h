@@ -25,9 +25,9 @@ static inline uint8_t bnn_quantize(float v, const struct bnn_quantizer *q)
     return (uint8_t)((int32_t)(v - BNN_ROUNDS) + q->zero);
 }
 
-BNN_INLINE uint8_t bnn_limited(int32_t v, const struct bnn_requantizer *q)
+BNN_INLINE int32_t bnn_limited(int32_t v, const struct bnn_requantizer *q)
 {
-    return (uint8_t)(v < q->low - q->zero ? q->low : v > q->high - q->zero ? q->high : v + q->zero);
+    return v < q->low - q->zero ? q->low : v > q->high - q->zero ? q->high : v + q->zero;
 }
 
 /* v / 2^bits, rounded down. */
@@ -59,9 +59,10 @@ BNN_INLINE int32_t bnn_multiply_high_by_halves(int32_t a, int32_t b, int32_t hal
 #define BNN_MULTIPLY_HIGH(a, b, half) bnn_multiply_high(a, b, half)
 #endif
 
-/* A byte of a sum, in whole numbers: halves of the quotient by 2^31 are rounded up, those by 2^right away from zero; or
- * once, halves of the quotient by both, up: then the first is rounded down. */
-BNN_INLINE uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
+/* A byte, or an int16, of a sum, in whole numbers: halves of the quotient by 2^31 are rounded up, those by 2^right away
+ * from zero; or once, halves of the quotient by both, up: then the first is rounded down. */
+BNN_INLINE int32_t bnn_requantize_number(int32_t sum, int32_t multiplier, int32_t shift,
+                                         const struct bnn_requantizer *q)
 {
     const int right = shift < 0, once = right && q->once;
     int32_t v = right ? sum : (int32_t)((uint32_t)sum << shift);
@@ -71,6 +72,31 @@ BNN_INLINE uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift
         v = bnn_shifted(bnn_shifted(v, (uint32_t)-shift - 1) + 1, 1);
     }
     return bnn_limited(v, q);
+}
+
+BNN_INLINE uint8_t bnn_requantize(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
+{
+    return (uint8_t)bnn_requantize_number(sum, multiplier, shift, q);
+}
+
+/* A pixel of struct bnn_short_rows. */
+static inline void bnn_requantize_shorts(const struct bnn_short_rows *r, size_t pixel)
+{
+    const struct bnn_requantizer *q = r->requantizer;
+    for (size_t c = 0, i = pixel * r->channels; c < r->channels; c++, i++) {
+        const int32_t v =
+            bnn_requantize_number(r->src[i] * BNN_BIT_STEPS + r->biases[c], q->multiplier[c], q->shift[c], q);
+        if (r->bytes != NULL)
+            r->bytes[i] = (uint8_t)v;
+        else
+            r->shorts[i] = (int16_t)v;
+    }
+}
+
+BNN_INLINE int16_t bnn_add_shorts(int16_t x, int16_t y, int32_t low, int32_t high)
+{
+    const int32_t sum = x + y;
+    return (int16_t)(sum < low ? low : sum > high ? high : sum);
 }
 
 /* The quantizer's number, or the one beside it. */

@@ -45,8 +45,9 @@ struct bnn_epilogue {
 /* Of a bias, in a sum of bits that becomes a byte. */
 #define BNN_BIT_STEPS 64
 
-/* From integer sums to bytes: see `requantize` of bnn/ir/ops.  A multiplier and a shift per channel, which may be read up
- * to the full width of the last block; three bytes; and whether a product is rounded once. */
+/* From integer sums to bytes or int16: see `requantize` of bnn/ir/ops.  A multiplier and a shift per channel, which may be
+ * read up to the full width of the last block; three bytes, or int16; and whether a product is rounded once, as those of
+ * int16 are not. */
 struct bnn_requantizer {
     const int32_t *multiplier, *shift;
     int32_t zero, low, high, once;
@@ -78,11 +79,14 @@ struct bnn_tile {
                                  that become bytes: to BNN_BIT_STEPS times -2 * differing bits */
     size_t first, channels; /* the block's first channel, and the number of channels: 1 to the block's width */
     uint32_t *bits;         /* output words; bits of the last word beyond the channels become zero */
-    uint8_t *bytes; /* output bytes at the places of values, of bits or of sums by int8 weights; then both are NULL */
-    const struct bnn_requantizer *requantizer; /* of bytes */
-    float *values;                             /* output values; either may be NULL */
-    const float *residual;                     /* or NULL */
-    const struct bnn_epilogue *epilogue;       /* floats only */
+    /* Output bytes or int16 at the places of values, of bits or of sums by int8 weights; then both are NULL, and there is
+     * a requantizer. */
+    uint8_t *bytes;
+    int16_t *shorts;
+    const struct bnn_requantizer *requantizer;
+    float *values;                       /* output values; either may be NULL */
+    const float *residual;               /* or NULL */
+    const struct bnn_epilogue *epilogue; /* floats only */
     struct bnn_places at;
 };
 
@@ -148,6 +152,27 @@ struct bnn_byte_loops {
                         size_t pixels);
 };
 
+/* Pixels whose numbers of channel c become those of BNN_BIT_STEPS * src[c] + biases[c]: bytes, or int16 if `bytes` is
+ * NULL. */
+struct bnn_short_rows {
+    uint8_t *bytes;
+    int16_t *shorts;
+    const int16_t *src;
+    const int32_t *biases;
+    const struct bnn_requantizer *requantizer;
+    size_t channels, pixels;
+};
+
+/* int16 values. */
+struct bnn_short_loops {
+    /* dst[i] = x[i] + y[i], at least low and at most high; dst may be x or y */
+    void (*add)(int16_t *dst, const int16_t *x, const int16_t *y, size_t count, int32_t low, int32_t high);
+    void (*requantize)(const struct bnn_short_rows *rows);
+    /* As `binarize_at` of floats. */
+    void (*binarize_at)(uint32_t *dst, const int16_t *src, const int16_t *thresholds, const uint32_t *flips,
+                        size_t channels, size_t pixels);
+};
+
 struct bnn_byte_kernels {
     uint16_t pixels, lanes;
     uint16_t taps; /* weights in a packed word */
@@ -158,6 +183,7 @@ struct bnn_byte_kernels {
     /* For int8 weights alone.  As of floats: weights are int32_t [segment][length], and length is a multiple of lanes. */
     bnn_tile_kernel *depthwise;
     const struct bnn_byte_loops *loops;
+    const struct bnn_short_loops *short_loops;
 };
 
 /* A float's byte: see `quantize` of bnn/ir/ops. */

@@ -14,10 +14,11 @@ import numpy as np
 
 from bnn.ir.ops import OPS
 from bnn.ir.ops.elementwise import broadcast_type, same_type
-from raw_model import ARENA, B1, CONSTANT, F32, I8, I32, INPUT, OUTPUT, SLOTS, U8, Net, Op, Tensor
+from raw_model import ARENA, B1, CONSTANT, F32, I8, I16, I32, INPUT, OUTPUT, SLOTS, U8, Net, Op, Tensor
 
 MAKERS = {F32: ("copy", F32), B1: ("binarize", F32), U8: ("copy", U8)}
 READERS = {F32: "copy", B1: "unpack", U8: "cast"}
+REQUANTIZATION = ("bias", "multiplier", "shift", "range")
 
 
 @dataclass
@@ -46,11 +47,17 @@ class Case:
             if t.storage == ARENA and t.dtype in MAKERS:
                 maker, dtype = MAKERS[t.dtype]
                 ops.append(Op(maker, [Tensor(dtype, t.shape, INPUT)], t))
+            elif t.storage == ARENA and t.dtype == I16:
+                ops.append(raised(t))
             elif t.storage == ARENA:
                 t.storage, t.halo = INPUT, (0, 0, 0, 0)  # of a type that no op makes
         number = len(ops)
         ops.append(Op(self.op, self.inputs, self.output, self.attrs, "it"))
-        ops.append(Op(READERS[self.output.dtype], [self.output], Tensor(F32, self.output.shape, OUTPUT)))
+        result = self.output
+        if result.dtype == I16:
+            result = Tensor(U8, result.shape)
+            ops.append(Op("requantize16", [self.output, *requantization(result.shape[-1])], result))
+        ops.append(Op(READERS[result.dtype], [result], Tensor(F32, result.shape, OUTPUT)))
         if not any(t.storage == INPUT for op in ops for t in op.inputs):
             ops.append(Op("copy", [Tensor(F32, (1,), INPUT)], Tensor(F32, (1,), OUTPUT)))
         return number, Net(ops).bytes()
@@ -62,6 +69,19 @@ def data(dtype: int, *shape: int, halo: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 def const(dtype: int, *shape: int, value: Any = 0) -> Tensor:
     return Tensor(dtype, shape, CONSTANT, value=np.asarray(value))
+
+
+def requantization(channels: int, zero: int = 128, low: int = 0, high: int = 255) -> list[Tensor]:
+    numbers = const(I32, channels), const(I32, channels, value=2**30), const(I32, channels, value=-8)
+    return [*numbers, const(I32, 4, value=[zero, low, high, 0])]
+
+
+def raised(t: Tensor) -> Op:
+    """int16 of bytes."""
+    c = t.shape[-1]
+    operands = [const(I8, c, 1, 1, 1, value=1), const(F32, c), *requantization(c, 0, -9, 9)]
+    slots = sum(SLOTS[slot] for slot in ("zeros", *REQUANTIZATION))
+    return Op("qconv2d", [Tensor(U8, t.shape, INPUT), *operands], t, {**CONV, "groups": c, "slots": slots})
 
 
 CONV = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1, "groups": 1, "planes": 1}
@@ -131,6 +151,21 @@ def one(op: str, out: tuple[int, ...], *operands: Tensor, **attrs: Any) -> Case:
     return Case(op, [data(F32, *SHAPE), *operands], data(F32, *out), attrs)
 
 
+def requantized(op: str, out: int, numbers: tuple[int, int, int]) -> Callable[[], Case]:
+    """To bytes or int16."""
+    x, filters = (U8, I8) if op == "qconv2d" else (B1, B1)
+    slots = ("zeros", *REQUANTIZATION) if op == "qconv2d" else REQUANTIZATION
+
+    def case() -> Case:
+        zeros = [const(F32, 3, value=[0, 7, 255])] if op == "qconv2d" else []
+        operands = (*zeros, *requantization(4, *numbers))
+        return conv(op, x, 3, const(filters, 4, 2, 3, 3), out, *operands, slots=sum(SLOTS[slot] for slot in slots))
+
+    return case
+
+
+# What integers become: the name, the type, and zero, low and high.
+WHOLE = (("bytes", U8, (128, 0, 255)), ("int16", I16, (0, -(2**15), 2**15 - 1)))
 CASES: dict[str, Callable[[], Case]] = {
     **{op.name: unary(op.name) for op in OPS.values() if op.infer is same_type},
     **{op.name: two(op.name) for op in OPS.values() if op.infer is broadcast_type},
@@ -153,31 +188,19 @@ CASES: dict[str, Callable[[], Case]] = {
     "qconv2d": lambda: conv(
         "qconv2d", U8, 3, const(I8, 4, 2, 3, 3), F32, const(F32, 3, value=[0, 7, 255]), slots=SLOTS["zeros"]
     ),
-    "qconv2d to bytes": lambda: conv(
-        "qconv2d",
-        U8,
-        3,
-        const(I8, 4, 2, 3, 3),
-        U8,
-        const(F32, 3, value=[0, 7, 255]),
-        const(I32, 4),
-        const(I32, 4, value=2**30),
-        const(I32, 4, value=-8),
-        const(I32, 4, value=[128, 0, 255, 0]),
-        slots=sum(SLOTS[slot] for slot in ("zeros", "bias", "multiplier", "shift", "range")),
-    ),  # fmt: skip
-    "bconv2d to bytes": lambda: conv(
-        "bconv2d",
-        B1,
-        3,
-        const(B1, 4, 2, 3, 3),
-        U8,
-        const(I32, 4),
-        const(I32, 4, value=2**30),
-        const(I32, 4, value=-8),
-        const(I32, 4, value=[128, 0, 255, 0]),
-        slots=sum(SLOTS[slot] for slot in ("bias", "multiplier", "shift", "range")),
-    ),  # fmt: skip
+    **{f"qconv2d to {name}": requantized("qconv2d", out, numbers) for name, out, numbers in WHOLE},
+    **{f"bconv2d to {name}": requantized("bconv2d", out, numbers) for name, out, numbers in WHOLE},
+    "add16": lambda: Case(
+        "add16", [data(I16, *SHAPE), data(I16, *SHAPE)], data(I16, *SHAPE), {"low": -(2**15), "high": 2**15 - 1}
+    ),
+    "binarize16": lambda: Case("binarize16", [data(I16, *SHAPE), const(I16, 5), const(B1, 5)], data(B1, *SHAPE)),
+    **{
+        f"requantize16 to {name}": lambda out=out, numbers=numbers: Case(
+            "requantize16", [data(I16, *SHAPE), *requantization(5, *numbers)], data(out, *SHAPE)
+        )
+        for name, out, numbers in WHOLE
+    },
+    "max_pool of int16": pool("max_pool", I16),
     "lookup": lambda: Case("lookup", [data(U8, *SHAPE), const(U8, 256)], data(U8, *SHAPE)),
     **{op: pair(op) for op in ("qadd", "qmul")},
     "qsoftmax": lambda: Case("qsoftmax", [data(U8, *SHAPE), const(I32, 256, value=2**11)], data(U8, *SHAPE)),

@@ -23,6 +23,7 @@ from bnn.ir.ops import (
     ClampAttrs,
     ConvAttrs,
     DequantizeAttrs,
+    LimitsAttrs,
     PadAttrs,
     PadChannelsAttrs,
     PoolAttrs,
@@ -33,12 +34,14 @@ from bnn.ir.ops import (
     ResizeAttrs,
     RoundAttrs,
     SliceAttrs,
+    WidthAttrs,
     constant,
     input_node,
     make,
 )
-from bnn.ir.ops.conv import random_attrs
+from bnn.ir.ops.conv import random_attrs, random_requantization
 from bnn.ir.ops.record import Maker, Op
+from bnn.ir.ops.requantize import INT16
 from bnn.ir.ops.sources import integers, signs
 from bnn.passes.choose_layout import choose_layout
 from bnn.passes.plan_arena import arrange, passable
@@ -73,10 +76,12 @@ def write_case(folder: Path, graph: Graph, inputs: Sequence[Array], expected: Se
 
 
 def values_of(rng: Rng, count: int, x: Node) -> Array:
-    """What an input takes: every byte, or small whole numbers."""
+    """What an input takes: every byte or int16, or small whole numbers."""
     shape = (count, *x.type.shape)
     if x.type.dtype is DType.f32:
         return integers(rng, shape)
+    if x.type.dtype is DType.i16:
+        return rng.integers(*INT16, shape, np.int16, endpoint=True)
     return rng.integers(0, 256, shape, np.uint8).view(x.type.dtype.numpy)
 
 
@@ -116,19 +121,20 @@ def _makers(dtype: DType, kind: str = "whole") -> dict[str, Maker]:
 
 # Small whole numbers give exact results, except for the means of ROUNDED_OPS.  Those of FUNCTION_OPS are not whole: a
 # sum of them depends on the order.
-FLOAT_OPS, BIT_OPS, BYTE_OPS = (_makers(dtype) for dtype in (DType.f32, DType.b1, DType.u8))
+FLOAT_OPS, BIT_OPS, BYTE_OPS, SHORT_OPS = (_makers(dtype) for dtype in (DType.f32, DType.b1, DType.u8, DType.i16))
+OPS_OF = {DType.f32: FLOAT_OPS, DType.b1: BIT_OPS, DType.u8: BYTE_OPS, DType.i16: SHORT_OPS}
 FUNCTION_OPS, ROUNDED_OPS = (_makers(DType.f32, kind) for kind in ("function", "mean"))
 
 
 def one_op(rng: Rng, name: str, table: dict[str, Maker]) -> Graph:
     """A graph around one random op: copies stand before and after it, so that both of its sides have halos."""
-    dtype = DType.f32 if table is not BYTE_OPS else DType.u8 if rng.random() < 0.5 else DType.i8
+    integers_of = DType.u8 if rng.random() < 0.5 else DType.i8
+    dtype = integers_of if table in (BYTE_OPS, SHORT_OPS) else DType.f32
     x = input_node("x", random_shape(rng), dtype)
     first = "binarize" if table is BIT_OPS else "excess_128" if dtype is DType.i8 else "copy"
     before = make(first, x)
-    after = table[name](rng, before)
-    last = make({DType.b1: "unpack", DType.u8: "cast"}.get(after.type.dtype, "copy"), after)
-    return plan([x], [last], rng)
+    after = table[name](rng, shorts(rng, before) if table is SHORT_OPS else before)
+    return plan([x], [floats(after)], rng)
 
 
 def network(rng: Rng, length: int, *, tall: bool = False) -> Graph:
@@ -138,7 +144,7 @@ def network(rng: Rng, length: int, *, tall: bool = False) -> Graph:
     x = input_node("x", (int(rng.integers(12, 30)), *shape[1:]) if tall else shape)
     value: Node = x
     for _ in range(length):
-        table = {DType.f32: FLOAT_OPS, DType.b1: BIT_OPS, DType.u8: BYTE_OPS}[value.type.dtype]
+        table = OPS_OF[value.type.dtype]
         left_out = ("reshape", "div", "resize_bilinear", "binarize_levels")  # the last: whose planes few ops may read
         names = [n for n in table if n not in left_out and not OPS[n].whole_batch]
         made = table[names[int(rng.integers(len(names)))]](rng, value)
@@ -147,8 +153,8 @@ def network(rng: Rng, length: int, *, tall: bool = False) -> Graph:
         small = len(made.type.shape) == 3 and int(np.prod(made.type.shape)) < (16000 if tall else 4000)
         finite = made.op != "pad" or made.type.dtype is DType.b1 or np.isfinite(made.attrs.value)  # type: ignore[attr-defined]
         value = made if small and finite else value
-    if value.type.dtype is DType.u8:
-        value = make("cast", value)
+    if value.type.dtype in (DType.u8, DType.i16):
+        value = floats(value)
     if value.type.dtype is DType.f32:
         value = make("clamp", value, attrs=ClampAttrs(-100.0, 100.0))
     bits = value if value.type.dtype is DType.b1 else make("binarize", value)
@@ -295,8 +301,27 @@ def passed(rng: Rng) -> Graph:
 
 
 def floats(x: Node) -> Node:
-    """Its numbers, which can be an output."""
+    """Its numbers, which can be an output; of int16, both bytes: x / 256 rounded down, and the rest."""
+    if x.type.dtype is DType.i16:
+        c = x.type.shape[-1]
+        numbers = [[-64 * 128] * c, [2**17] * c, [0] * c], [[0] * c, [2**7] * c, [18] * c]
+        halves = (
+            make(
+                "requantize16", x, *(constant(v, DType.i32) for v in (*n, [128, 0, 255, 0])), attrs=WidthAttrs(DType.u8)
+            )
+            for n in numbers
+        )
+        return make("concat", *map(floats, halves))
     return make({DType.b1: "unpack", DType.u8: "cast"}.get(x.type.dtype, "copy"), x)
+
+
+def shorts(rng: Rng, x: Node) -> Node:
+    """int16 of bytes: a factor per channel."""
+    c = x.type.shape[-1]
+    factors = rng.integers(1, 128, c) * rng.choice([-1, 1], c)
+    out, numbers = random_requantization(rng, abs(factors) * 128.0, DType.i16)
+    operands = constant(factors.reshape(c, 1, 1, 1), DType.i8), constant(rng.integers(0, 256, c)), *numbers
+    return make("qconv2d", x, *operands, attrs=ConvAttrs(groups=c, slots=("zeros", *REQUANTIZATION), out=out))
 
 
 def taker(rng: Rng, conv: Node) -> Node:
@@ -434,7 +459,14 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     few = make("bconv2d", c, signs(rng, (3, 1, 1, 33)), signs(rng, (3,)),
                *(constant(v, DType.i32) for v in ([99, 0, -9], [2**30] * 3, [-6, -4, -5], [128, 0, 255, 0])),
                attrs=ConvAttrs(slots=("negated", *REQUANTIZATION), out=DType.u8))  # fmt: skip
-    parts = (eight, make("cast", whole), make("cast", few))
+    ends = np.array([-2000, 0, 3000])
+    wide = [constant(v, DType.i32) for v in ([99, 0, -9], [2**30] * 3, [-2, 0, 1], [0, -(2**15), 2**15 - 1, 0])]
+    sixteen = make("bconv2d", c, signs(rng, (3, 1, 1, 33)), *wide,
+                   attrs=ConvAttrs(slots=REQUANTIZATION, out=DType.i16))  # fmt: skip
+    sixteen = make("add16", make("requantize16", sixteen, *wide), sixteen, attrs=LimitsAttrs(-3000, 4000))
+    sixteen = make("max_pool", sixteen, attrs=PoolAttrs((2, 1), (1, 1), (1, 0, 0, 0)))
+    bits16 = make("binarize16", sixteen, constant(ends, DType.i16), signs(rng, (3,)))
+    parts = (eight, make("cast", whole), make("cast", few), floats(sixteen), make("unpack", bits16))
     both = [make("reshape", v, attrs=ReshapeAttrs((int(np.prod(v.type.shape)),))) for v in parts]
     eight = make("concat", *both)
     signed = input_node("signed", (3, 3, 2), DType.i8)

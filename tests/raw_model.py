@@ -21,7 +21,7 @@ from bnn._native import ffi, lib
 from bnn._types import Array
 from file.reader import documented_ops, documented_slots
 
-F32, B1, I32, U8, I8 = range(5)
+F32, B1, I32, U8, I8, I16 = range(6)
 INPUT, OUTPUT, ARENA, CONSTANT, PASSED = range(5)
 OPS = {name: (code, attributes) for code, (name, attributes) in documented_ops().items()}
 SLOTS = {name: 1 << bit for name, bit in documented_slots().items()}
@@ -81,7 +81,7 @@ class Tensor:
         o, h, w, c = self.dims
         top, left, bottom, right = self.halo
         words = -(-c // 32) if self.dtype == B1 else c
-        return o * (h + top + bottom) * (w + left + right) * words * (1 if self.dtype in (U8, I8) else 4)
+        return o * (h + top + bottom) * (w + left + right) * words * {U8: 1, I8: 1, I16: 2}.get(self.dtype, 4)
 
     def stored(self) -> bytes:
         """Of a constant, in the data section."""
@@ -89,7 +89,7 @@ class Tensor:
             return self.raw
         if self.value is None:
             return bytes(self.bytes())
-        kind = {F32: "<f4", B1: "<u4", I32: "<i4", U8: "u1", I8: "i1"}[self.dtype]
+        kind = {F32: "<f4", B1: "<u4", I32: "<i4", U8: "u1", I8: "i1", I16: "<i2"}[self.dtype]
         return np.resize(self.value, self.bytes() // np.dtype(kind).itemsize).astype(kind).tobytes()
 
 

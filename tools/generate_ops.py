@@ -25,7 +25,7 @@ from bnn.importers.tensorflow import graphdef as tensorflow  # noqa: E402
 from bnn.ir.graph import DType  # noqa: E402
 from bnn.ir.ops import CURVES, MOST_PLANES, OPS, SLOTS  # noqa: E402
 from bnn.ir.ops.elementwise import broadcast_type  # noqa: E402
-from bnn.ir.ops.record import stored_words  # noqa: E402
+from bnn.ir.ops.record import Op, stored_words  # noqa: E402
 from bnn.snn.rules import BY_OPCODE  # noqa: E402
 
 HEADER = """/* SPDX-License-Identifier: Apache-2.0 */
@@ -54,14 +54,21 @@ def attribute_fields(attrs: type) -> list[tuple[str, str]]:
     return [word for f in dataclasses.fields(attrs) for word in stored_words(f)]
 
 
+def _bytes(op: Op) -> int:
+    return (DType.u8 in op.takes) + 2 * (DType.i16 in op.takes)
+
+
 def c_header() -> str:
     written = [op for op in OPS.values() if op.opcode is not None]
     out = [HEADER]
-    out.append("/* X(opcode, name, attribute struct, words of attributes in the file, reads bytes, whole batch) */\n")
+    out.append(
+        "/* X(opcode, name, attribute struct, words of attributes in the file, bytes of integers that it reads: 1 of\n"
+    )
+    out.append(" * u8, 2 of i16, 3 of both, whole batch) */\n")
     out.append("#define BNN_OP_LIST(X) \\\n")
     rows = []
     for op in written:
-        words, traits = len(attribute_fields(op.attrs)), (DType.u8 in op.takes, op.whole_batch)
+        words, traits = len(attribute_fields(op.attrs)), (_bytes(op), op.whole_batch)
         rows.append(f"    X({op.opcode}, {op.name}, {struct_name(op.attrs)}, {words}, {traits[0]:d}, {traits[1]:d})")
     out.append(" \\\n".join(rows) + "\n\n")
     called = [op.name for op in CURVES if op.c == f"bnn_{op.name}(out, in, n)"]

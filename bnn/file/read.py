@@ -132,7 +132,7 @@ class _Reader:
         raw = self.file.data[at : at + size]
         if tensor.dtype is DType.b1:
             return unpack(np.frombuffer(raw, "<u4").reshape(*shape[:-1], pixel), shape[-1])
-        kind = {DType.f32: "<f4", DType.i8: "i1", DType.u8: "u1"}.get(tensor.dtype, "<i4")
+        kind = {DType.f32: "<f4", DType.i8: "i1", DType.u8: "u1", DType.i16: "<i2"}.get(tensor.dtype, "<i4")
         return np.frombuffer(raw, kind).astype(tensor.dtype.numpy).reshape(shape)
 
     def _op(

@@ -65,7 +65,7 @@ def constant_bytes(node: Node) -> bytes:
     value = node.value
     if node.type.dtype is DType.b1:
         return pack(value).astype("<u4").tobytes()
-    stored = {DType.f32: "<f4", DType.i8: "i1", DType.u8: "u1"}.get(node.type.dtype, "<i4")
+    stored = {DType.f32: "<f4", DType.i8: "i1", DType.u8: "u1", DType.i16: "<i2"}.get(node.type.dtype, "<i4")
     return np.ascontiguousarray(value).astype(stored).tobytes()
 
 

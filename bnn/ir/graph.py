@@ -31,6 +31,7 @@ class DType(enum.Enum):
     i32 = 2
     u8 = 3
     i8 = 4  # network inputs only
+    i16 = 5
 
     @property
     def numpy(self) -> type:
@@ -40,11 +41,12 @@ class DType(enum.Enum):
     @property
     def element(self) -> int:
         """Bytes of an element in memory; an element of packed bits is a 32-bit word."""
-        return 1 if self in (DType.u8, DType.i8) else 4
+        return {DType.u8: 1, DType.i8: 1, DType.i16: 2}.get(self, 4)
 
 
 _HELD: dict[DType, type] = {
     DType.f32: np.float32, DType.b1: np.int8, DType.i32: np.int32, DType.u8: np.uint8, DType.i8: np.int8,
+    DType.i16: np.int16,
 }  # fmt: skip
 
 

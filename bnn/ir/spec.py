@@ -56,6 +56,16 @@ REQUIREMENTS = (
         ),
     ),
     Requirement(
+        "int16 come from ops that give them, and go to ops that take them",
+        Level.ALL,
+        lambda n: (
+            n.type.dtype is DType.i16
+            and n.op not in ("bconv2d", "qconv2d", "add16", "requantize16", "max_pool", "constant")
+            or DType.i16 not in OPS[n.op].takes
+            and any(i.type.dtype is DType.i16 for i in n.inputs)
+        ),
+    ),
+    Requirement(
         "the zeros of quantized data are bytes",
         Level.ALL,
         lambda n: n.op == "qconv2d" and not np.isin(n.inputs[2].value, _BYTES).all(),
@@ -63,7 +73,7 @@ REQUIREMENTS = (
     Requirement(
         "the numbers by which sums are requantized are inside their bounds",
         Level.ALL,
-        lambda n: n.op in ("bconv2d", "qconv2d") and bool(requantization(n)),
+        lambda n: n.op in ("bconv2d", "qconv2d", "requantize16") and bool(requantization(n)),
     ),
     Requirement(
         "tables are constants, and what is looked up is inside its bounds", Level.ALL, lambda n: not _tables_fit(n)

@@ -44,10 +44,10 @@ def batched(shape: Shape) -> str:
 class TensorInfo:
     """One tensor: shape without the batch, ``bytes`` of one image with its halo (top, left, bottom, right).
 
-    ``dtype`` is f32, b1, i32, u8 or i8; ``storage`` is input, output, arena, constant or passed (the next op reads it
-    a few rows at a time); ``offset`` is in the arena of one image, in the file (constants; ``bytes`` is then the size
-    there), or the input's or output's index.  ``origin``
-    is the tensor of the source graph with the same value, or "".
+    ``dtype`` is f32, b1, i32, u8, i8 or i16; ``storage`` is input, output, arena, constant or passed (the next op reads
+    it a few rows at a time); ``offset`` is in the arena of one image, in the file (constants; ``bytes`` is then the
+    size there), or the input's or output's index.  ``origin`` is the tensor of the source graph with the same value, or
+    "".
     """
 
     index: int

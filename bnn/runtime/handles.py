@@ -24,8 +24,15 @@ from .use import from_file
 
 FLOATS = ffi.typeof("float[]")
 BYTES = ffi.typeof("char[]")
-DTYPES = {lib.BNN_F32: "f32", lib.BNN_B1: "b1", lib.BNN_I32: "i32", lib.BNN_U8: "u8", lib.BNN_I8: "i8"}
-_KINDS = {"b1": "binary", "u8": "integer", "i8": "integer"}  # an op's kind by the dtype of its data
+DTYPES = {
+    lib.BNN_F32: "f32",
+    lib.BNN_B1: "b1",
+    lib.BNN_I32: "i32",
+    lib.BNN_U8: "u8",
+    lib.BNN_I8: "i8",
+    lib.BNN_I16: "i16",
+}
+_KINDS = {"b1": "binary", "u8": "integer", "i8": "integer", "i16": "integer"}  # an op's kind by the dtype of its data
 STORAGES = {
     lib.BNN_INPUT: "input", lib.BNN_OUTPUT: "output", lib.BNN_ARENA: "arena", lib.BNN_CONSTANT: "constant",
     lib.BNN_PASSED: "passed",

@@ -33,7 +33,7 @@ class Stepper:
         dense = check_array(values, f"tensor '{info.name}'", info.shape, FLOAT32, convert=own)
         check_count(len(dense), f"tensor '{info.name}': images", self.images)
         if lib.bnn_poke(self._context.pointer, info.index, ffi.from_buffer(FLOATS, dense), len(dense)) != lib.BNN_OK:
-            bounds = "-128 to 127" if info.dtype == "i8" else "0 to 255"
+            bounds = {"u8": "0 to 255", "i8": "-128 to 127", "i16": "-32768 to 32767"}[info.dtype]
             raise InputError(f"tensor '{info.name}': expected only whole numbers from {bounds}")
 
     def peek(self, tensor: int, images: int) -> Floats:

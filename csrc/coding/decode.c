@@ -18,7 +18,8 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
     const struct bnn_changes *c = l->changes;
     const struct bnn_op *op = &e->model->ops[l->op];
     const struct bnn_epilogue finish = bnn_op_epilogue(e->model, op);
-    const struct bnn_requantizer q = bnn_op_requantizer(e->model, op); /* to bytes, which are floats here, too */
+    const struct bnn_requantizer q =
+        bnn_op_requantizer(e->model, op); /* to bytes or int16, which are floats here, too */
     const uint32_t bias = bnn_slot_input(op, BNN_SLOT_BIAS);
     const int32_t *biases = bias != 0 ? bnn_op_input(e->model, op, bias)->data : NULL;
     float *out = e->values[l->tensor];
@@ -36,7 +37,8 @@ static void read_out(struct bnn_events *e, const struct bnn_layer *l)
             if (biases == NULL)
                 out[at + o] = bnn_finish(sum, &finish, o, residual != NULL ? residual + at : NULL);
             else
-                out[at + o] = bnn_requantize(of_bits(sum) * BNN_BIT_STEPS + biases[o], q.multiplier[o], q.shift[o], &q);
+                out[at + o] = (float)bnn_requantize_number(of_bits(sum) * BNN_BIT_STEPS + biases[o], q.multiplier[o],
+                                                           q.shift[o], &q);
         }
 }
 

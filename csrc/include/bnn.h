@@ -78,7 +78,7 @@ const char *bnn_kernels_name(const bnn_kernels *kernels);
 /* Names of all families compiled in, by index, the fastest first and "portable" last; NULL after it. */
 const char *bnn_kernels_list(size_t index);
 
-typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2, BNN_U8 = 3, BNN_I8 = 4 } bnn_dtype;
+typedef enum bnn_dtype { BNN_F32 = 0, BNN_B1 = 1, BNN_I32 = 2, BNN_U8 = 3, BNN_I8 = 4, BNN_I16 = 5 } bnn_dtype;
 /* How a constant is stored.  Tables have 2, 4, 16 or 256 values. */
 typedef enum bnn_encoding {
     BNN_PLAIN = 0,

@@ -61,6 +61,9 @@ extern const bnn_op_row bnn_op_row_qadd;
 extern const bnn_op_row bnn_op_row_qmul;
 extern const bnn_op_row bnn_op_row_qsoftmax;
 extern const bnn_op_row bnn_op_row_unpack_bytes;
+extern const bnn_op_row bnn_op_row_add16;
+extern const bnn_op_row bnn_op_row_binarize16;
+extern const bnn_op_row bnn_op_row_requantize16;
 
 /* bconv2d and iconv2d for little memory: weights stay in the file (those of bytes are packed more closely), and nothing
  * else is prepared.  bconv2d_flash needs the family below, iconv2d_flash none. */

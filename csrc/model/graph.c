@@ -96,10 +96,8 @@ static bnn_status check_order(struct bnn_model *m, bnn_problem *problem)
             struct bnn_tensor *t = &m->tensors[op->inputs[i]];
             if (t->storage != BNN_INPUT && t->storage != BNN_CONSTANT && t->written == BNN_NEVER)
                 return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "earlier ops that write what it reads", 0, 1);
-            if (t->dtype == BNN_U8 && !op->row->bytes) {
-                return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "dtype of an input (it reads no u8)", t->dtype,
-                                    BNN_F32);
-            }
+            if (bnn_is_whole(t) && !(op->row->bytes & t->element))
+                return bnn_op_error(problem, op, k, BNN_ERROR_FORMAT, "dtype that it does not read", t->dtype, BNN_F32);
             t->last_read = bnn_passes(m, op) ? k + 1 : k;
         }
         struct bnn_tensor *t = &m->tensors[op->output];

@@ -8,8 +8,8 @@
 #include "model/ops.gen.h"
 #include "kernels.h"
 
-/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), or one (u8, i8); strides count
- * them. */
+/* A decoded tensor.  Elements are four bytes wide (f32, i32, or a word of 32 bits), two (i16) or one (u8, i8); strides
+ * count them. */
 struct bnn_tensor {
     bnn_dtype dtype;
     bnn_storage storage;
@@ -109,7 +109,7 @@ struct bnn_op_row {
     uint32_t opcode;
     const char *name;
     uint32_t words;  /* of attributes in the file */
-    int bytes;       /* reads u8; the others must not be given any */
+    int bytes;       /* whose elements it reads: of u8, of one byte (1), of i16, of two (2), or of both */
     int whole_batch; /* an image's result depends on the other images: run is given them from the first on */
     int in_place;    /* reads each number of data of its output's shape before it writes that place */
     uint32_t cost;   /* work of an element of its output; 0: 1 */
@@ -214,6 +214,12 @@ static inline size_t bnn_interior(const struct bnn_tensor *t)
 }
 
 /* Elements of one image of an activation, without its halo. */
+/* What only some ops read, and requantization gives. */
+static inline int bnn_is_whole(const struct bnn_tensor *t)
+{
+    return t->dtype == BNN_U8 || t->dtype == BNN_I16;
+}
+
 static inline uint64_t bnn_elements(const struct bnn_tensor *t)
 {
     return bnn_times((uint64_t)t->h * t->w, t->c);

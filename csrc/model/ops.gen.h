@@ -5,11 +5,12 @@
 
 #include <stdint.h>
 
-/* X(opcode, name, attribute struct, words of attributes in the file, reads bytes, whole batch) */
+/* X(opcode, name, attribute struct, words of attributes in the file, bytes of integers that it reads: 1 of
+ * u8, 2 of i16, 3 of both, whole batch) */
 #define BNN_OP_LIST(X) \
     X(1, conv2d, bnn_conv_attrs, 17, 0, 0) \
     X(2, bconv2d, bnn_conv_attrs, 17, 0, 0) \
-    X(3, max_pool, bnn_pool_attrs, 8, 1, 0) \
+    X(3, max_pool, bnn_pool_attrs, 8, 3, 0) \
     X(4, avg_pool, bnn_pool_attrs, 8, 1, 0) \
     X(5, binarize, bnn_no_attrs, 0, 0, 0) \
     X(6, unpack, bnn_no_attrs, 0, 0, 0) \
@@ -57,7 +58,10 @@
     X(48, qadd, bnn_requantize_attrs, 5, 1, 0) \
     X(49, qmul, bnn_requantize_attrs, 5, 1, 0) \
     X(50, qsoftmax, bnn_no_attrs, 0, 1, 0) \
-    X(51, unpack_bytes, bnn_no_attrs, 0, 0, 0)
+    X(51, unpack_bytes, bnn_no_attrs, 0, 0, 0) \
+    X(52, add16, bnn_limits_attrs, 2, 2, 0) \
+    X(53, binarize16, bnn_no_attrs, 0, 2, 0) \
+    X(54, requantize16, bnn_no_attrs, 0, 2, 0)
 
 /* X(name): functions of one float; each is bnn_<name> in csrc/mcu/functions.h */
 #define BNN_CURVES(X) \
@@ -190,6 +194,11 @@ struct bnn_requantize_attrs {
     int32_t multiplier;
     int32_t shift;
     int32_t zero;
+    int32_t low;
+    int32_t high;
+};
+
+struct bnn_limits_attrs {
     int32_t low;
     int32_t high;
 };

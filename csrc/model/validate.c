@@ -46,11 +46,12 @@ static bnn_status read_kind(const unsigned char *record, struct bnn_tensor *t, c
 {
     uint32_t dtype = record[0], storage = record[1], rank = record[2], encoding = record[3];
     int constant = storage == BNN_CONSTANT;
-    WANT(dtype <= BNN_I8, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_I8);
+    WANT(dtype <= BNN_I16, BNN_ERROR_FORMAT, "dtype (at most)", dtype, BNN_I16);
     WANT(storage <= BNN_PASSED, BNN_ERROR_FORMAT, "storage (at most)", storage, BNN_PASSED);
     WANT(dtype != BNN_I32 || constant, BNN_ERROR_FORMAT, "storage of an i32", storage, BNN_CONSTANT);
     WANT(dtype != BNN_U8 || storage != BNN_OUTPUT, BNN_ERROR_FORMAT, "storage of a u8", storage, BNN_INPUT);
     WANT(dtype != BNN_I8 || storage == BNN_INPUT || constant, BNN_ERROR_FORMAT, "storage of an i8", storage, BNN_INPUT);
+    WANT(dtype != BNN_I16 || storage > BNN_OUTPUT, BNN_ERROR_FORMAT, "storage of an i16", storage, BNN_ARENA);
     WANT(dtype != BNN_B1 || storage > BNN_OUTPUT, BNN_ERROR_FORMAT, "dtype of an input or output", dtype, BNN_F32);
     WANT(rank >= 1, BNN_ERROR_FORMAT, "rank (at least)", rank, 1);
     WANT(rank <= (constant ? 4u : 3u), BNN_ERROR_FORMAT, "rank (at most)", rank, constant ? 4 : 3);
@@ -78,7 +79,7 @@ static bnn_status read_dims(const unsigned char *record, struct bnn_tensor *t, c
              0);
     }
     WANT(bnn_load32(record + 28) == 0, BNN_ERROR_FORMAT, "reserved bytes", bnn_load32(record + 28), 0);
-    t->element = t->dtype == BNN_U8 || t->dtype == BNN_I8 ? 1 : 4;
+    t->element = t->dtype == BNN_U8 || t->dtype == BNN_I8 ? 1 : t->dtype == BNN_I16 ? 2 : 4;
     t->words = t->dtype == BNN_B1 ? (t->c + 31) / 32 : t->c;
     if (t->storage != BNN_CONSTANT) {
         uint64_t height = (uint64_t)t->top + t->h + t->bottom, width = (uint64_t)t->left + t->w + t->right;

@@ -67,8 +67,23 @@ bnn_status bnn_check_scale(struct bnn_prepare *p, const struct bnn_op *op, int32
 
 bnn_status bnn_check_range(struct bnn_prepare *p, const struct bnn_op *op, int32_t zero, int32_t low, int32_t high)
 {
-    BNN_CHECK(zero >= 0 && zero <= 255, "zero (from 0 to)", zero, 255);
-    BNN_CHECK(low >= 0 && low <= high, "lowest byte (from 0 to)", low, high);
-    BNN_CHECK(high <= 255, "highest byte (at most)", high, 255);
+    const int shorts = bnn_op_output(p->model, op)->dtype == BNN_I16;
+    const int32_t least = shorts ? INT16_MIN : 0, most = shorts ? INT16_MAX : 255, zeros = shorts ? 0 : 255;
+    BNN_CHECK(zero >= 0 && zero <= zeros, "zero (from 0 to)", zero, zeros);
+    BNN_CHECK(low >= least && low <= high, "lowest number (at most the highest)", low, high);
+    BNN_CHECK(high <= most, "highest number (at most)", high, most);
     return BNN_OK;
+}
+
+bnn_status bnn_check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, const int32_t *biases,
+                                 const struct bnn_requantizer *q)
+{
+    const struct bnn_tensor *y = bnn_op_output(p->model, op);
+    const int32_t most = 1 << 30, bytes = y->dtype != BNN_I16;
+    for (uint32_t c = 0; c < y->c; c++) {
+        BNN_CHECK(biases[c] >= -most && biases[c] <= most, "size of a bias (at most)", biases[c], most);
+        BNN_TRY(bnn_check_scale(p, op, q->multiplier[c], q->shift[c]));
+    }
+    BNN_CHECK(q->once == 0 || q->once == bytes, "once (0 or)", q->once, bytes);
+    return bnn_check_range(p, op, q->zero, q->low, q->high);
 }

@@ -41,9 +41,12 @@ bnn_status bnn_check_output(struct bnn_prepare *p, const struct bnn_op *op, uint
                             uint64_t c);
 /* They equal the first input's. */
 bnn_status bnn_check_same_shape(struct bnn_prepare *p, const struct bnn_op *op);
-/* A multiplier and a shift, and the bytes of a requantization: see struct bnn_requantizer. */
+/* A multiplier and a shift; the bytes, or int16, of a requantization; and all of it, per channel of the output: see struct
+ * bnn_requantizer. */
 bnn_status bnn_check_scale(struct bnn_prepare *p, const struct bnn_op *op, int32_t multiplier, int32_t shift);
 bnn_status bnn_check_range(struct bnn_prepare *p, const struct bnn_op *op, int32_t zero, int32_t low, int32_t high);
+bnn_status bnn_check_requantizer(struct bnn_prepare *p, const struct bnn_op *op, const int32_t *biases,
+                                 const struct bnn_requantizer *q);
 #ifdef BNN_NO_MESSAGES
 #define bnn_check_dtype(p, op, t, dtype, what) (bnn_check_dtype)(p, op, t, dtype, BNN_TEXT(what))
 #define bnn_check_operand(p, op, t, dtype, count, what) (bnn_check_operand)(p, op, t, dtype, count, BNN_TEXT(what))

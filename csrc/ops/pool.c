@@ -141,17 +141,17 @@ static void sum_columns(float *restrict out, const float *restrict in, size_t wi
     }
 }
 
-/* The byte of each channel, from the taps of a window. */
-typedef void pool_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+/* The byte, or int16, of each channel, from the taps of a window. */
+typedef void pool_whole(void *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
                         struct bnn_taps xs);
 
-static void bytes_row(const struct bnn_run *r, size_t image, size_t y, pool_bytes *pool)
+static void whole_row(const struct bnn_run *r, size_t image, size_t y, pool_whole *pool)
 {
     const struct bnn_pool_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
     uint8_t *out = bnn_row_bytes(&r->output, image, y);
-    for (size_t x = 0; x < t->w; x++, out += t->c)
+    for (size_t x = 0; x < t->w; x++, out += (size_t)t->c * t->element)
         pool(out, &r->inputs[0], image, ys, bnn_pool_taps(x, a->stride_w, a->kernel_w, a->pad_left, in->w));
 }
 
@@ -161,10 +161,11 @@ static void add_bytes(int32_t *restrict sums, const uint8_t *restrict in, size_t
 }
 
 /* The mean of numbers in excess 128, rounded to the nearest, halves away from zero. */
-static void mean_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+static void mean_bytes(void *restrict to, const struct bnn_view *in, size_t image, struct bnn_taps ys,
                        struct bnn_taps xs)
 {
     enum { CHANNELS = 64 };
+    uint8_t *out = to;
     const size_t c = in->tensor->c;
     const int32_t count = (int32_t)((ys.end - ys.begin) * (xs.end - xs.begin));
     for (size_t first = 0; first < c; first += CHANNELS) {
@@ -189,7 +190,7 @@ static void sums_row(const struct bnn_run *r, size_t image, size_t y)
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     int divides = r->op->row->opcode == BNN_OP_avg_pool;
     if (t->dtype == BNN_U8) {
-        bytes_row(r, image, y, mean_bytes);
+        whole_row(r, image, y, mean_bytes);
         return;
     }
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);
@@ -216,7 +217,7 @@ const struct bnn_op_row bnn_op_row_sum_pool = {
     .row = sums_row,
 };
 
-/* max_pool: the maximum; of bytes, too.
+/* max_pool: the maximum; of bytes and int16, too.
  *
  * Floats: like TensorFlow's, starts at the lowest finite float, and skips NaN; the first of equal numbers, column by
  * column, as zeros have signs.
@@ -256,14 +257,24 @@ static void highest_byte(uint8_t *restrict out, const uint8_t *restrict in, size
     BNN_FOR_BLOCKS(k, channels, out[k] = in[k] > out[k] ? in[k] : out[k];);
 }
 
-static void highest_bytes(uint8_t *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+static void highest_short(int16_t *restrict out, const int16_t *restrict in, size_t channels)
+{
+    BNN_FOR_BLOCKS(k, channels, out[k] = in[k] > out[k] ? in[k] : out[k];);
+}
+
+static void highest_whole(void *restrict out, const struct bnn_view *in, size_t image, struct bnn_taps ys,
                           struct bnn_taps xs)
 {
-    const size_t c = in->tensor->c;
-    memset(out, 0, c);
-    for (size_t y = ys.begin; y < ys.end; y++)
-        for (size_t x = xs.begin; x < xs.end; x++)
-            highest_byte(out, bnn_row_bytes(in, image, y) + x * c, c);
+    const size_t c = in->tensor->c, pixel = c * in->tensor->element;
+    memcpy(out, bnn_row_bytes(in, image, ys.begin) + xs.begin * pixel, pixel);
+    for (size_t y = ys.begin; y < ys.end; y++) {
+        const unsigned char *tap = bnn_row_bytes(in, image, y) + xs.begin * pixel;
+        for (size_t x = xs.begin; x < xs.end; x++, tap += pixel)
+            if (in->tensor->dtype == BNN_U8)
+                highest_byte(out, tap, c);
+            else
+                highest_short(out, (const int16_t *)(const void *)tap, c);
+    }
 }
 
 static void any_row(const struct bnn_run *r, size_t image, size_t y)
@@ -292,8 +303,8 @@ static void max_pool_row(const struct bnn_run *r, size_t image, size_t y)
     static const struct pooling highest = {BNN_STEP_raise, -FLT_MAX, 1, 0};
     if (r->output.tensor->dtype == BNN_B1)
         any_row(r, image, y);
-    else if (r->output.tensor->dtype == BNN_U8)
-        bytes_row(r, image, y, highest_bytes);
+    else if (bnn_is_whole(r->output.tensor))
+        whole_row(r, image, y, highest_whole);
     else
         pool_row(r, &highest, image, y);
 }

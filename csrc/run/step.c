@@ -38,6 +38,12 @@ bnn_status bnn_poke(bnn_context *context, uint32_t tensor, const float *values, 
                     row[k] = (unsigned char)(int)*values++;
                 continue;
             }
+            if (t->dtype == BNN_I16) {
+                int16_t *row = bnn_row_shorts(&v, i, y);
+                for (size_t k = 0; k < (size_t)t->w * t->c; k++)
+                    row[k] = (int16_t)*values++;
+                continue;
+            }
             uint32_t *pixel = bnn_row_words(&v, i, y);
             if (t->dtype != BNN_B1) { /* pixels follow each other */
                 memcpy(pixel, values, (size_t)t->w * t->c * sizeof *values);
@@ -63,6 +69,12 @@ bnn_status bnn_peek(bnn_context *context, uint32_t tensor, float *values, size_t
                 const unsigned char *row = bnn_row_bytes(&v, i, y);
                 for (size_t k = 0; k < (size_t)t->w * t->c; k++)
                     *values++ = t->dtype == BNN_I8 ? (float)(int8_t)row[k] : row[k];
+                continue;
+            }
+            if (t->dtype == BNN_I16) {
+                const int16_t *row = bnn_row_shorts(&v, i, y);
+                for (size_t k = 0; k < (size_t)t->w * t->c; k++)
+                    *values++ = row[k];
                 continue;
             }
             const uint32_t *pixel = bnn_row_words(&v, i, y);

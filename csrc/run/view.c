@@ -46,8 +46,10 @@ void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c)
 
 int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count)
 {
-    float least = t->dtype == BNN_I8 ? -128.0f : 0.0f, most = least + 255.0f;
-    for (size_t i = 0; bnn_are_bytes(t) && i < count; i++)
+    const int whole = bnn_are_bytes(t) || t->dtype == BNN_I16;
+    float least = t->dtype == BNN_I8 ? -128.0f : t->dtype == BNN_I16 ? -32768.0f : 0.0f;
+    float most = t->dtype == BNN_I16 ? 32767.0f : least + 255.0f;
+    for (size_t i = 0; whole && i < count; i++)
         if (!(values[i] >= least && values[i] <= most) || (float)(int)values[i] != values[i])
             return 0;
     return 1;

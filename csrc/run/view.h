@@ -22,6 +22,11 @@ static inline unsigned char *bnn_row_bytes(const struct bnn_view *v, size_t i, s
     return (unsigned char *)v->data + (i * v->image + (y - v->first) * v->tensor->row) * v->tensor->element;
 }
 
+static inline int16_t *bnn_row_shorts(const struct bnn_view *v, size_t i, size_t y)
+{
+    return (int16_t *)(void *)bnn_row_bytes(v, i, y);
+}
+
 /* Bits that a number takes: 0 of 0, 3 of 4 to 7. */
 static inline uint32_t bnn_bit_length(uint32_t n)
 {
@@ -41,7 +46,7 @@ static inline int bnn_are_bytes(const struct bnn_tensor *t)
 void bnn_pack_pixel(uint32_t *bits, const float *values, size_t c);
 void bnn_unpack_pixel(float *values, const uint32_t *bits, size_t c);
 
-/* Whether a tensor can hold the values: bytes are whole numbers from 0 to 255, or -128 to 127. */
+/* Whether a tensor can hold the values: bytes are whole numbers from 0 to 255, or -128 to 127; int16 likewise. */
 int bnn_hold(const struct bnn_tensor *t, const float *values, size_t count);
 
 /* for (size_t i = 0; i < n; i++) { ... }, in blocks of 16 first: gcc vectorizes loops at -O2 only if the number of steps

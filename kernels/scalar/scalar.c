@@ -60,13 +60,18 @@ static int binary_bits(const struct bnn_tile *t)
 /* Pixel i of an array of tile t that may be missing. */
 #define PLACE(array) (t->array ? t->array + t->at.array[i] : NULL)
 
-/* Bytes of channels `first` of the block on, by their sums. */
-static void store_bytes(const struct bnn_tile *t, size_t i, const uint32_t *sums, size_t first, size_t channels)
+/* Bytes or int16 of channels `first` of the block on, by their sums. */
+static void requantize_sums(const struct bnn_tile *t, size_t i, const uint32_t *sums, size_t first, size_t channels)
 {
     const struct bnn_requantizer *q = t->requantizer;
-    for (size_t c = first; c < first + channels; c++)
-        t->bytes[t->at.values[i] + (ptrdiff_t)c] =
-            bnn_requantize((int32_t)sums[c - first], q->multiplier[c], q->shift[c], q);
+    for (size_t c = first; c < first + channels; c++) {
+        const ptrdiff_t at = t->at.values[i] + (ptrdiff_t)c;
+        const int32_t v = bnn_requantize_number((int32_t)sums[c - first], q->multiplier[c], q->shift[c], q);
+        if (t->bytes != NULL)
+            t->bytes[at] = (uint8_t)v;
+        else
+            t->shorts[at] = (int16_t)v;
+    }
 }
 
 static int binary_values(const struct bnn_tile *t)
@@ -76,11 +81,11 @@ static int binary_values(const struct bnn_tile *t)
         uint32_t count[LANES];
         float sum[LANES];
         count_differing(count, t, i);
-        if (t->bytes != NULL) {
+        if (t->requantizer != NULL) {
             const int32_t *whole = t->whole + t->at.table[i] + t->first;
             for (size_t lane = 0; lane < LANES; lane++)
                 count[lane] = (uint32_t)whole[lane] - 2 * BNN_BIT_STEPS * count[lane];
-            store_bytes(t, i, count, t->first, t->channels);
+            requantize_sums(t, i, count, t->first, t->channels);
             continue;
         }
         const float *correction = t->corrections + t->at.table[i] + t->first;
@@ -143,8 +148,8 @@ static void pack_wide(uint32_t *dst, const struct bnn_byte_filters *filters)
 static int store_whole(const struct bnn_tile *t, size_t i, const uint32_t *sums, size_t first, size_t channels)
 {
     float values[LANES];
-    if (t->bytes != NULL) {
-        store_bytes(t, i, sums, first, channels);
+    if (t->requantizer != NULL) {
+        requantize_sums(t, i, sums, first, channels);
         return 0;
     }
     for (size_t lane = 0; lane < channels; lane++)
@@ -201,6 +206,31 @@ static void pair_bytes(uint8_t *dst, const uint8_t *x, const uint8_t *y, size_t 
     for (size_t i = 0; i < count; i++)
         dst[i] = bnn_requantize((terms[0] + (y[i] & terms[3])) * x[i] + terms[1] * y[i] + terms[2], *q->multiplier,
                                 *q->shift, q);
+}
+
+static void add_shorts(int16_t *dst, const int16_t *x, const int16_t *y, size_t count, int32_t low, int32_t high)
+{
+    for (size_t i = 0; i < count; i++)
+        dst[i] = bnn_add_shorts(x[i], y[i], low, high);
+}
+
+static void requantize_shorts(const struct bnn_short_rows *r)
+{
+    for (size_t p = 0; p < r->pixels; p++)
+        bnn_requantize_shorts(r, p);
+}
+
+static void binarize_shorts_at(uint32_t *dst, const int16_t *src, const int16_t *thresholds, const uint32_t *flips,
+                               size_t channels, size_t pixels)
+{
+    for (size_t p = 0; p < pixels; p++)
+        for (size_t first = 0; first < channels; first += 32) {
+            const size_t left = channels - first < 32 ? channels - first : 32;
+            uint32_t word = 0;
+            for (size_t i = 0; i < left; i++)
+                word |= ((uint32_t)(*src++ >= thresholds[first + i]) ^ (flips[first / 32] >> i & 1)) << i;
+            *dst++ = word;
+        }
 }
 
 static void look_up_bytes(uint8_t *dst, const uint8_t *src, const uint8_t *table, size_t count)
@@ -401,13 +431,17 @@ static size_t find_bits(uint32_t *index, const uint32_t *words, size_t count)
 static const struct bnn_byte_loops loops = {
     .requantize = requantize, .pair = pair_bytes, .look_up = look_up_bytes, .binarize_at = binarize_bytes_at};
 
+static const struct bnn_short_loops short_loops = {
+    .add = add_shorts, .requantize = requantize_shorts, .binarize_at = binarize_shorts_at};
+
 static const struct bnn_byte_kernels wide[3] = {{.pixels = 1,
                                                  .lanes = LANES,
                                                  .taps = 1,
                                                  .pack = pack_wide,
                                                  .values = wide_values,
                                                  .depthwise = wide_depthwise,
-                                                 .loops = &loops}};
+                                                 .loops = &loops,
+                                                 .short_loops = &short_loops}};
 
 static const struct bnn_spike_kernels spikes = {
     .settle = settle,

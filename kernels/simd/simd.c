@@ -15,6 +15,7 @@
 #define FMA(x, y, z) ((float_vector)vfmaq_f32((float32x4_t)(z), (float32x4_t)(x), (float32x4_t)(y)))
 #define FUSED
 #define ADD_FOURS(sum, bytes) add_fours(sum, bytes)
+#define ADD_SHORTS(x, y) ((short_vector)vqaddq_s16((int16x8_t)(x), (int16x8_t)(y)))
 #define MULTIPLY_HIGH(v, m, down)                                       \
     ((int_vector)((down) ? vqdmulhq_s32((int32x4_t)(v), (int32x4_t)(m)) \
                          : vqrdmulhq_s32((int32x4_t)(v), (int32x4_t)(m))))
@@ -25,6 +26,7 @@
 #define FAMILY simd128
 #define FEATURES 0
 #define POPCOUNT(v) ((word_vector)wasm_i8x16_popcnt((v128_t)(v)))
+#define ADD_SHORTS(x, y) ((short_vector)wasm_i16x8_add_sat((v128_t)(x), (v128_t)(y)))
 #define FMA(x, y, z) ((x) * (y) + (z))
 #define BYTE_TAPS 2
 #define BYTES_ADD(s, x, w) ((s) + (word_vector)wasm_i32x4_dot_i16x8((v128_t)(x), (v128_t)(w)))
@@ -43,6 +45,8 @@
 #define WIDEN_UNSIGNED(p) widen_four(p)
 #define MULTIPLY_BYTES(x, w) ((int_vector)_mm_madd_epi16((__m128i)(x), (__m128i)(w)))
 #define REACHED_32(x, least) (reached_16(x, least) | reached_16((x) + 16, (least) + 16) << 16)
+#define ADD_SHORTS(x, y) ((short_vector)_mm_adds_epi16((__m128i)(x), (__m128i)(y)))
+#define SHORTS_REACHED_32(x, t) (shorts_reached_16(x, t) | shorts_reached_16((x) + 16, (t) + 16) << 16)
 #endif
 
 #define TARGET
@@ -106,6 +110,14 @@ static inline uint32_t reached_16(const uint8_t *x, const uint8_t *least)
     const __m128i bytes = _mm_loadu_si128((const __m128i_u *)(const void *)x);
     const __m128i most = _mm_max_epu8(bytes, _mm_loadu_si128((const __m128i_u *)(const void *)least));
     return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, most));
+}
+
+static inline uint32_t shorts_reached_16(const int16_t *x, const int16_t *t)
+{
+    const __m128i_u *from = (const __m128i_u *)(const void *)x, *at = (const __m128i_u *)(const void *)t;
+    const __m128i first = _mm_cmpgt_epi16(_mm_loadu_si128(at), _mm_loadu_si128(from));
+    const __m128i second = _mm_cmpgt_epi16(_mm_loadu_si128(at + 1), _mm_loadu_si128(from + 1));
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(first, second)) ^ 0xffff;
 }
 
 static inline bytes_4 narrow(ints_4 v)

@@ -65,6 +65,8 @@
 #define WIDEN_UNSIGNED(p) ((int_vector)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)(const void *)(p))))
 #define MULTIPLY_BYTES(x, w) ((int_vector)_mm256_madd_epi16((__m256i)(x), (__m256i)(w)))
 #define REACHED_32(x, least) reached_32(x, least)
+#define ADD_SHORTS(x, y) ((short_vector)_mm256_adds_epi16((__m256i)(x), (__m256i)(y)))
+#define SHORTS_REACHED_32(x, t) shorts_reached_32(x, t)
 
 typedef unsigned mask;
 typedef int ints_8 __attribute__((vector_size(32)));
@@ -92,6 +94,18 @@ TARGET static inline __attribute__((always_inline)) uint32_t reached_32(const ui
     const __m256i bytes = _mm256_loadu_si256((const __m256i_u *)(const void *)x);
     const __m256i most = _mm256_max_epu8(bytes, _mm256_loadu_si256((const __m256i_u *)(const void *)least));
     return (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, most));
+}
+
+TARGET static inline __attribute__((always_inline)) __m256i below_16(const int16_t *x, const int16_t *t)
+{
+    return _mm256_cmpgt_epi16(_mm256_loadu_si256((const __m256i_u *)(const void *)t),
+                              _mm256_loadu_si256((const __m256i_u *)(const void *)x));
+}
+
+TARGET static inline __attribute__((always_inline)) uint32_t shorts_reached_32(const int16_t *x, const int16_t *t)
+{
+    const __m256i below = _mm256_packs_epi16(below_16(x, t), below_16(x + 16, t + 16));
+    return ~(uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(below, 0xd8));
 }
 
 /* Stores with masks are slow in some processors. */

@@ -150,7 +150,7 @@ DAMAGE: dict[str, tuple[int, str, int | None, int, str]] = {
     "name past the strings": (
         tensor(0, 52), "I", SECTIONS["strings size"] - NAME[0], SECTIONS["strings size"] - NAME[0] + 1, "string: found",
     ),
-    "type": (tensor(0, 0), "B", None, 5, "found dtype 5, storage 0 and encoding 0, which do not exist"),
+    "type": (tensor(0, 0), "B", None, 6, "found dtype 6, storage 0 and encoding 0, which do not exist"),
     "storage": (tensor(0, 1), "B", None, 5, "found dtype 0, storage 5 and encoding 0, which do not exist"),
     "encoding": (tensor(1, 3), "B", 0, 7, "storage 3 and encoding 7, which do not exist"),
     "encoding of bits": (tensor(1, 3), "B", 0, 1, "tensor 1: found encoding 1, which is for constants of floats"),

@@ -201,8 +201,8 @@ static void step(struct session *x)
         if (constant == BNN_OK)
             fuzz_floats(x->script, x->values, images * fuzz_elements(x->model, tensor));
         bnn_status status = bnn_poke(x->context, tensor, x->values, images);
-        int bytes = info.dtype == BNN_U8 || info.dtype == BNN_I8;
-        CHECK(status == constant || (bytes && status == BNN_ERROR_ARGUMENT), "%s", bnn_status_text(status));
+        int whole = info.dtype == BNN_U8 || info.dtype == BNN_I8 || info.dtype == BNN_I16;
+        CHECK(status == constant || (whole && status == BNN_ERROR_ARGUMENT), "%s", bnn_status_text(status));
     }
 }
 

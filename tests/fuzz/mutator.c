@@ -84,13 +84,13 @@ static void edit_kind(struct sketch *s)
     struct tensor *t = &s->tensors[draw(s->tensor_count)];
     switch (draw(5)) {
     case 0:
-        t->dtype = (uint8_t)draw(5);
+        t->dtype = (uint8_t)draw(6);
         break;
     case 1:
         t->storage = (uint8_t)draw(4);
         break;
     case 2:
-        t->rank = (uint8_t)draw(5);
+        t->rank = (uint8_t)draw(6);
         break;
     case 3:
         t->encoding = (uint8_t)draw(7);

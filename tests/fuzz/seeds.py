@@ -31,9 +31,7 @@ from snn.networks import draw_network, draw_plastic_network
 
 MOST_BYTES = 16000  # of a pair: run.py's -max_len
 TRIES = 12  # random shapes, of which the smallest files are taken
-TABLES = (
-    op_graphs.FLOAT_OPS, op_graphs.BIT_OPS, op_graphs.BYTE_OPS, op_graphs.FUNCTION_OPS, op_graphs.ROUNDED_OPS,
-)  # fmt: skip
+TABLES = (*op_graphs.OPS_OF.values(), op_graphs.FUNCTION_OPS, op_graphs.ROUNDED_OPS)
 
 
 @functools.cache

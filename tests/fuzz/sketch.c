@@ -129,7 +129,8 @@ static uint64_t bytes_of(const struct tensor *t)
     uint64_t words = t->dtype == BNN_B1 ? ((uint64_t)t->dims[3] + 31) / 32 : t->dims[3];
     uint64_t height = (uint64_t)t->dims[1] + t->halo[0] + t->halo[2];
     uint64_t width = (uint64_t)t->dims[2] + t->halo[1] + t->halo[3];
-    return (t->dtype == BNN_U8 || t->dtype == BNN_I8 ? 1u : 4u) * words * height * width * t->dims[0];
+    const uint64_t element = t->dtype == BNN_U8 || t->dtype == BNN_I8 ? 1 : t->dtype == BNN_I16 ? 2 : 4;
+    return element * words * height * width * t->dims[0];
 }
 
 static uint64_t whole_lines(uint64_t bytes)

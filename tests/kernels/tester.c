@@ -189,8 +189,8 @@ static void test_binary(void)
     kernels->binary.pack(packed, w, s.channels, s.taps, s.length);
     /* At an image's edges, windows lack the first or the last segments. */
     size_t begin = one_in(2) ? 0 : between(0, s.segments), end = one_in(2) ? s.segments : between(begin, s.segments);
-    int limits = one_in(2), bytes = !limits && one_in(2);
-    const struct byte_outputs outputs = random_byte_outputs(&s);
+    int limits = one_in(2), whole = !limits && one_in(2);
+    const struct whole_outputs outputs = random_whole_outputs(&s);
     ptrdiff_t *a = guarded(s.pixels, sizeof *a);
     int32_t **limit = guarded(s.pixels, sizeof *limit);
     float **correction = guarded(s.pixels, sizeof *correction);
@@ -219,8 +219,8 @@ static void test_binary(void)
     int nan = 0;
     s.at.a = a;
     void *const *tables[] = {(void *const *)correction, (void *const *)limit, (void *const *)outputs.added};
-    s.at.table = places(tables[bytes ? 2 : limits], s.pixels);
-    if (bytes)
+    s.at.table = places(tables[whole ? 2 : limits], s.pixels);
+    if (whole)
         s.at.values = outputs.place;
     for (size_t first = 0; first < s.channels; first += s.lanes) {
         size_t channels = s.channels - first < s.lanes ? s.channels - first : s.lanes;
@@ -235,19 +235,20 @@ static void test_binary(void)
                                 .whole = outputs.added[0],
                                 .first = first,
                                 .channels = channels,
-                                .bytes = bytes ? outputs.out[0] : NULL,
-                                .requantizer = &outputs.q,
-                                .bits = !bytes && (limits || s.want_bits) ? s.bits[0] : NULL,
-                                .values = !limits && !bytes && s.want_values ? s.values[0] : NULL,
+                                .bytes = whole && !outputs.shorts ? outputs.out[0] : NULL,
+                                .shorts = whole && outputs.shorts ? outputs.out[0] : NULL,
+                                .requantizer = whole ? &outputs.q : NULL,
+                                .bits = !whole && (limits || s.want_bits) ? s.bits[0] : NULL,
+                                .values = !limits && !whole && s.want_values ? s.values[0] : NULL,
                                 .residual = s.residual ? s.residual[0] : NULL,
                                 .epilogue = &s.epilogue,
                                 .at = s.at};
         nan |= limits ? kernels->binary.bits(&tile) : kernels->binary.values(&tile);
     }
-    if (bytes) {
+    if (whole) {
         for (size_t i = 0; i < s.pixels * s.channels; i++)
             counts[i] *= -2 * BNN_BIT_STEPS;
-        check_bytes(&s, &outputs, counts, "binary_bytes");
+        check_whole(&s, &outputs, counts, "requantized bits");
         return;
     }
     if (!limits) {

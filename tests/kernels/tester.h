@@ -36,17 +36,18 @@ const ptrdiff_t *places(void *const *buffers, size_t count);
 /* Outputs of a family against sums[pixel * channels + c]; nan is what it returned. */
 void check_values(const struct shape *s, const float *sums, int nan, const char *what);
 
-/* Bytes of sums: what a tile adds to them, their places, and by which numbers. */
-struct byte_outputs {
+/* Bytes, or int16, of sums: what a tile adds to them, their places, and by which numbers. */
+struct whole_outputs {
     struct bnn_requantizer q;
+    int shorts;
     int32_t **added;
-    uint8_t **out;
+    void **out;
     ptrdiff_t *place;
 };
 
-struct byte_outputs random_byte_outputs(const struct shape *s);
-/* The bytes of sums[pixel * channels + c] and what was added. */
-void check_bytes(const struct shape *s, const struct byte_outputs *outputs, const int32_t *sums, const char *what);
+struct whole_outputs random_whole_outputs(const struct shape *s);
+/* Those of sums[pixel * channels + c] and what was added. */
+void check_whole(const struct shape *s, const struct whole_outputs *outputs, const int32_t *sums, const char *what);
 
 void test_bytes(void);
 /* The kernels of rows: binarize, binarize_at, compute, decode. */

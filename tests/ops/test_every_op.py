@@ -24,6 +24,7 @@ TABLES: dict[str, dict[str, Maker]] = {
     "floats": op_graphs.FLOAT_OPS,
     "bits": op_graphs.BIT_OPS,
     "bytes": op_graphs.BYTE_OPS,
+    "int16": op_graphs.SHORT_OPS,
     "functions": op_graphs.FUNCTION_OPS,
     "rounded": op_graphs.ROUNDED_OPS,
 }
@@ -53,7 +54,8 @@ def test_in_place(name: str, rng: Rng) -> None:
     table = next(table for table in TABLES.values() if name in table)
     for _ in range(8):
         x = op_graphs.one_op(rng, name, table).inputs[0]
-        node = table[name](rng, make("excess_128" if x.type.dtype is DType.i8 else "copy", x))
+        data = make("excess_128" if x.type.dtype is DType.i8 else "copy", x)
+        node = table[name](rng, op_graphs.shorts(rng, data) if table is op_graphs.SHORT_OPS else data)
         graph = op_graphs.plan([x], [op_graphs.floats(node)])
         assert graph.placements[node].storage is Storage.ARENA
         assert graph.placements[node] in [graph.placements[o] for o in replaced(node)]

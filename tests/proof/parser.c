@@ -67,12 +67,12 @@ static void tensor_holds(const struct bnn_header *h, const struct bnn_tensor *t)
 {
     text_holds(&h->in, t->name, t->name_length);
     text_holds(&h->in, t->origin, t->origin_length);
-    assert(t->dtype <= BNN_I8 && t->storage <= BNN_PASSED && t->encoding <= BNN_TABLE_8);
+    assert(t->dtype <= BNN_I16 && t->storage <= BNN_PASSED && t->encoding <= BNN_TABLE_8);
     assert(t->rank >= 1 && t->rank <= (t->storage == BNN_CONSTANT ? 4u : 3u));
     assert(t->o >= 1 && t->h >= 1 && t->w >= 1 && t->c >= 1);
     assert(t->o <= BNN_MAX_SIZE && t->h <= BNN_MAX_SIZE && t->w <= BNN_MAX_SIZE && t->c <= BNN_MAX_SIZE);
     assert(t->storage == BNN_CONSTANT || t->o == 1);
-    assert(t->element == 1 || t->element == 4);
+    assert(t->element == 1 || t->element == 2 || t->element == 4);
     assert(t->words == (t->dtype == BNN_B1 ? (t->c - 1) / 32 + 1 : t->c));
     assert(t->bytes <= SIZE_MAX / 2);
     if (t->storage == BNN_ARENA)

@@ -18,6 +18,7 @@ from raw_model import (
     CONSTANT,
     F32,
     I8,
+    I16,
     I32,
     INPUT,
     OPS,
@@ -180,14 +181,15 @@ binary
     op 1.note = TEXT - 6 -> OK
     op 1.note = TEXT - 5 -> FORMAT op 1 (conv): end of the note; TEXT + 1, TEXT
 
-    tensor 0.dtype = 5 -> FORMAT tensor 0 (x): dtype (at most); 5, 4
-    tensor 4.dtype = 255 -> FORMAT tensor 4 (sums): dtype (at most); 255, 4
+    tensor 0.dtype = 6 -> FORMAT tensor 0 (x): dtype (at most); 6, 5
+    tensor 4.dtype = 255 -> FORMAT tensor 4 (sums): dtype (at most); 255, 5
     tensor 0.storage = 5 -> FORMAT tensor 0 (x): storage (at most); 5, 4
     tensor [0|1].storage = PASSED & tensor [0|1].[offset|left] = 64
         -> FORMAT tensor [0 (x)|1 (bits)]: [offset of a passed tensor|halo of a tensor outside the arena]; [64|1], 0
     tensor [0|4|5].dtype = I32 -> FORMAT tensor [0 (x)|4 (sums)|5 (z)]: storage of an i32; [0|2|1], 3
     tensor 5.dtype = U8 -> FORMAT tensor 5 (z): storage of a u8; 1, 0
     tensor [1|5].dtype = I8 -> FORMAT tensor [1 (bits)|5 (z)]: storage of an i8; [2|1], 0
+    tensor [0|5].dtype = I16 -> FORMAT tensor [0 (x)|5 (z)]: storage of an i16; [0|1], 2
     tensor [0|5].dtype = B1 -> FORMAT tensor [0 (x)|5 (z)]: dtype of an input or output; B1, F32
     tensor 0.rank = 0 -> FORMAT tensor 0 (x): rank (at least); 0, 1
     tensor 0.rank = 4 -> FORMAT tensor 0 (x): rank (at most); 4, 3
@@ -317,7 +319,7 @@ table_of_sixteen
     tensor 1.encoding = 6 -> FORMAT tensor 1 (filters): bytes stated for its shape; 128, 1088
 """
 NUMBERS = {
-    "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "PASSED": PASSED,
+    "B1": B1, "F32": F32, "I32": I32, "U8": U8, "I8": I8, "I16": I16, "PASSED": PASSED,
     "OPCODES": len(OPS),
     "MOST": 2**63 - 1,  # what larger numbers show as
     "SIZE": SIZE, "ARENA": B["header.arena"],

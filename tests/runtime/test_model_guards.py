@@ -23,7 +23,7 @@ from bnn.ir.ops import ClampAttrs, ConvAttrs, constant, input_node, make
 from bnn.runtime import Model, handles
 from bnn.runtime.handles import Context, Pulse
 from op_cases import CASES
-from op_graphs import plan
+from op_graphs import floats, plan, shorts
 from opened import context_of
 from raw_model import I32, OUTPUT, changed, with_checksum
 
@@ -285,6 +285,19 @@ def test_bytes_are_poked_as_bytes_or_floats(dtype: DType, least: int, most: int)
         stepper.poke(0, [[0, 0]])  # type: ignore[arg-type]
 
 
+def test_int16_are_poked_as_floats() -> None:
+    x = input_node("x", (1, 2, 3), DType.u8)
+    model = model_of(x, floats(make("max_pool", shorts(np.random.default_rng(3), x))))
+    stepper, tensors = model.stepper(2), model.tensors
+    (number, *_) = (i for i, t in enumerate(tensors) if t.dtype == "i16")
+    values = np.float32([-(2**15), 2**15 - 1, 0, -1, 1, 255]).reshape(1, 1, 2, 3)
+    stepper.poke(number, values)
+    np.testing.assert_array_equal(stepper.peek(number, 1), values)
+    for value in (-(2**15) - 1, 2**15, 0.5):
+        with pytest.raises(errors.InputError, match="expected only whole numbers from -32768 to 32767"):
+            stepper.poke(number, values * 0 + np.float32(value))
+
+
 def test_numbers_past_the_last(small: Any) -> None:
     model = Model.from_bytes(small.data)
     stepper = model.stepper(2)
@@ -312,7 +325,7 @@ def test_numbers_past_the_last(small: Any) -> None:
     [
         ("tensor 1.dtype", I32, "storage of an i32: found arena, expected constant;"),
         ("tensor 1.storage", OUTPUT, "dtype of an input or output: found b1, expected f32;"),
-        ("tensor 1.dtype", 77, "dtype (at most): found 77, expected i8;"),
+        ("tensor 1.dtype", 77, "dtype (at most): found 77, expected i16;"),
         ("op 0.opcode", 77, "opcode (1 to the last one known): found 77, expected"),
     ],
 )

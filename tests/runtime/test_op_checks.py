@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from op_cases import CASES, LONG, Case
-from raw_model import ARENA, B1, CONSTANT, F32, I8, I32, INPUT, OPS, SLOTS, U8, Answer, Row, opened, read_rows
+from raw_model import ARENA, B1, CONSTANT, F32, I8, I16, I32, INPUT, OPS, SLOTS, U8, Answer, Row, opened, read_rows
 
 # Ops, and of each what is changed (with & between) -> the answer, without the op's number and name.
 TABLE = """
@@ -118,7 +118,51 @@ qsoftmax
     in 1.value = 2**11 - 1 -> FORMAT first term of a softmax (at least); 2**11 - 1, 2**11
     in 0.shape = (1, 1, 4095) & out.shape = (1, 1, 4095) -> OK
     in 0.shape = (1, 1, 4096) & out.shape = (1, 1, 4096) -> FORMAT terms of a softmax (at most); 4096, 4095
-[max_pool of bytes|avg_pool of bytes]
+add16
+    inputs = 1 -> FORMAT number of inputs; 1, 2
+    in [0|1].storage = CONSTANT -> FORMAT storage of an input that cannot be constant; 3, 2
+    in 0.dtype = F32 -> FORMAT dtype of the input; F32, I16
+    in 1.dtype = F32 -> FORMAT dtype of the second operand; F32, I16
+    out.dtype = U8 -> FORMAT dtype of the output; U8, I16
+    in 1.shape = (5,) -> FORMAT rank of the second operand; 1, 3
+    in 1.shape = (3, 3, 5) -> FORMAT height of the second operand; 3, 2
+    in 1.shape = (2, 4, 5) -> FORMAT width of the second operand; 4, 3
+    in 1.shape = (2, 3, 1) -> FORMAT channels of the second operand; 1, 5
+    low = -2**15 - 1 -> FORMAT lowest number (at most the highest); -2**15 - 1, 2**15 - 1
+    high = -2**15 -> OK
+    low = 5 & high = 4 -> FORMAT lowest number (at most the highest); 5, 4
+    high = 2**15 -> FORMAT highest number (at most); 2**15, 2**15 - 1
+    out.shape = (2, 3, 4) -> FORMAT channels of the output; 4, 5
+binarize16
+    inputs = 2 -> FORMAT number of inputs; 2, 3
+    out.dtype = F32 -> FORMAT dtype of the output; F32, B1
+    in 1.dtype = I32 -> FORMAT dtype of an operand; I32, I16
+    in 1.shape = (6,) -> FORMAT thresholds; 6, 5
+    in 2.dtype = F32 -> FORMAT dtype of an operand; F32, B1
+    in 2.shape = (6,) -> FORMAT flips; 6, 5
+    out.shape = (2, 3, 4) -> FORMAT channels of the output; 4, 5
+[requantize16 to bytes|requantize16 to int16]
+    inputs = 4 -> FORMAT number of inputs; 4, 5
+    in [1|2|3|4].dtype = F32 -> FORMAT dtype of an operand; F32, I32
+    in 1.shape = (6,) -> FORMAT biases; 6, 5
+    in 2.shape = (6,) -> FORMAT multipliers; 6, 5
+    in 3.shape = (6,) -> FORMAT shifts; 6, 5
+    in 4.shape = (5,) -> FORMAT numbers of the range; 5, 4
+    in 1.value = 2**30 + 1 -> FORMAT size of a bias (at most); 2**30 + 1, 2**30
+    in 2.value = -1 -> FORMAT multiplier (at least); -1, 0
+    in 3.value = 31 -> FORMAT shift (from -31 to); 31, 30
+    in 4.value = (0, 9, 8, 0) -> FORMAT lowest number (at most the highest); 9, 8
+    out.shape = (2, 3, 4) -> FORMAT channels of the output; 4, 5
+requantize16 to int16
+    in 4.value = (1, 0, 0, 0) -> FORMAT zero (from 0 to); 1, 0
+    in 4.value = (0, -2**15, 2**15, 0) -> FORMAT highest number (at most); 2**15, 2**15 - 1
+    in 4.value = (0, 0, 0, 1) -> FORMAT once (0 or); 1, 0
+requantize16 to bytes
+    out.dtype = F32 -> FORMAT dtype of the output; F32, I16
+    in 4.value = (0, 0, 255, 1) -> OK
+max_pool of int16
+    out.dtype = U8 -> FORMAT dtype of the output; U8, I16
+[max_pool of bytes|max_pool of int16|avg_pool of bytes]
     kernel_w = 0 -> FORMAT window (at least); 0, 1
 pad of bytes
     value = 0.0 -> OK
@@ -174,7 +218,7 @@ slice
     begin = 0 -> FORMAT channels of the output; 2, 3
     end = -1 -> FORMAT end of the channels (above their begin); -1, 1
 gather
-    in 0.dtype = U8 & out.dtype = U8 -> FORMAT dtype of an input (it reads no u8); 3, 0
+    in 0.dtype = [U8|I16] & out.dtype = [U8|I16] -> FORMAT dtype that it does not read; [U8|I16], F32
     inputs = 3 -> FORMAT number of inputs; 3, 2
     out.dtype = B1 -> FORMAT dtype of the output; B1, F32
     in 1.dtype = F32 -> FORMAT dtype of the indices; F32, I32
@@ -353,7 +397,7 @@ bconv2d to bytes
     out.dtype = F32 -> FORMAT output of requantized sums (3: u8); F32, U8
     in 2.value = 2**30 + 1 -> FORMAT size of a bias (at most); 2**30 + 1, 2**30
     in 3.value = -1 -> FORMAT multiplier (at least); -1, 0
-    in 5.value = (0, 9, 8, 0) -> FORMAT lowest byte (from 0 to); 9, 8
+    in 5.value = (0, 9, 8, 0) -> FORMAT lowest number (at most the highest); 9, 8
     slots = BIAS & inputs = 3 -> FORMAT slots of requantized sums; BIAS, BIAS + MULTIPLIER + SHIFT + RANGE
     planes = 2 & in 0.shape = (4, 5, 64) -> FORMAT planes of requantized sums; 2, 1
 iconv2d
@@ -389,9 +433,9 @@ qconv2d to bytes
     in 5.value = [-31|30] -> OK
     in 5.value = [-32|31] -> FORMAT shift (from -31 to); [-32|31], 30
     in 6.value = ([-1|256], 0, 255, 0) -> FORMAT zero (from 0 to); [-1|256], 255
-    in 6.value = (0, -1, 255, 1) -> FORMAT lowest byte (from 0 to); -1, 255
-    in 6.value = (0, 9, 8, 0) -> FORMAT lowest byte (from 0 to); 9, 8
-    in 6.value = (0, 9, 256, 0) -> FORMAT highest byte (at most); 256, 255
+    in 6.value = (0, -1, 255, 1) -> FORMAT lowest number (at most the highest); -1, 255
+    in 6.value = (0, 9, 8, 0) -> FORMAT lowest number (at most the highest); 9, 8
+    in 6.value = (0, 9, 256, 0) -> FORMAT highest number (at most); 256, 255
     in 6.value = (0, 0, 255, 1) -> OK
     in 6.value = (0, 0, 255, [-1|2]) -> FORMAT once (0 or); [-1|2], 1
     slots = ZEROS & inputs = 3 -> FORMAT slots of requantized sums; ZEROS, ZEROS + BIAS + MULTIPLIER + SHIFT + RANGE
@@ -451,8 +495,8 @@ longer of planes
     groups = 1 -> FORMAT products in a sum of several planes; 32928, 32896
 """
 NUMBERS = {
-    "F32": F32, "B1": B1, "I32": I32, "U8": U8, "I8": I8, "INPUT": INPUT, "ARENA": ARENA, "CONSTANT": CONSTANT,
-    "NAN": float("nan"), **{name.upper(): bit for name, bit in SLOTS.items()},
+    "F32": F32, "B1": B1, "I32": I32, "U8": U8, "I8": I8, "I16": I16, "INPUT": INPUT, "ARENA": ARENA,
+    "CONSTANT": CONSTANT, "NAN": float("nan"), **{name.upper(): bit for name, bit in SLOTS.items()},
 }  # fmt: skip
 ROWS = read_rows(TABLE + CONVOLUTIONS, NUMBERS)
 
@@ -481,7 +525,7 @@ def test_a_changed_op(row: Row) -> None:
 def test_no_op_takes_another_type(name: str) -> None:
     """Of an input alone; but two operands of a bit's or a byte's type may be none that fits (a mask, signs)."""
     for i in range(len(CASES[name]().inputs)):
-        for dtype in (F32, B1, I32, U8, I8):
+        for dtype in (F32, B1, I32, U8, I8, I16):
             case = CASES[name]()
             if dtype == case.inputs[i].dtype or name == "threshold on floats":
                 continue

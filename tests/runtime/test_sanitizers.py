@@ -72,7 +72,7 @@ def test_ops_match_the_oracle(sanitized: Path, tmp_path: Path) -> None:
     exact: list[str] = []
     rounded: list[str] = []
     tables = (
-        *((table, exact) for table in (op_graphs.FLOAT_OPS, op_graphs.BIT_OPS, op_graphs.BYTE_OPS)),
+        *((table, exact) for table in op_graphs.OPS_OF.values()),
         (op_graphs.FUNCTION_OPS, exact),
         (op_graphs.ROUNDED_OPS, rounded),
     )

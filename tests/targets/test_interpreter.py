@@ -109,7 +109,7 @@ def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> Non
     images = rng.integers(0, 256, (2, 28, 28, 1), np.uint8)
     found = run_network(target, model.to_bytes(), images, tmp_path, SELECTION)
     assert found["model_bytes"] + found["context_bytes"] - found["arena_bytes"] <= 5_312
-    assert max(found["open_stack"], found["run_stack"]) <= 1_552
+    assert max(found["open_stack"], found["run_stack"]) <= 1_560
     assert found["open_instructions"] < 600_000 and found["run_instructions"] < 10_300_000
 
     calls = ["model_size_selected", "model_open_selected", "context_size", "context_create", "run"]
@@ -120,7 +120,7 @@ def test_plain_in_little_memory(rng: np.random.Generator, tmp_path: Path) -> Non
     flags = [*FLAGS, *SMALL]
     code = added_size(target, tmp_path, flags, f'#include "bnn_ops.h"\n{rows}', sources("core", "kernels"), names)
     print(f"code {code}")
-    assert code <= 23_000
+    assert code <= 23_200
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from .moves import pad_spatial
 from .record import INF, Infer, Level, Op, Operands, Rng, Types, make, stored, want
 from .requantize import (
     MOST_BIAS,
+    random_limits,
     random_multiplier,
     random_range,
     requantize,
@@ -70,7 +71,7 @@ class ConvAttrs(Attrs):
     layer_slots: tuple[str, ...] = stored((), "layer_slots")  # slots of the source layer itself (its bias)
     clamp0: tuple[float, float] = stored((-INF, INF), "clamp0_lo", "clamp0_hi")
     clamp1: tuple[float, float] = stored((-INF, INF), "clamp1_lo", "clamp1_hi")
-    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's; u8: what is requantized
+    out: DType = DType.f32  # b1: the bits v >= 0, or the threshold's; u8, i16: what is requantized
     planes: int = stored(1, "planes")  # planes of the data's bits: accumulators add 2**p times the sums of plane p
 
     @property
@@ -188,16 +189,19 @@ def _slots(
         dtype = DType.i32 if slot in ("threshold", *REQUANTIZATION) else DType.b1 if slot == "negated" else DType.f32
         expected = TensorType({"zeros": channels, "residual": shape, "range": (4,)}.get(slot, shape[-1:]), dtype)
         want(t == expected, f"slot {slot} expects {expected}, found {t}")
-    whole = a.out is DType.u8 or any(slot in REQUANTIZATION for slot in a.slots)
+    whole = a.out in (DType.u8, DType.i16) or any(slot in REQUANTIZATION for slot in a.slots)
     if "threshold" in a.slots or ("negated" in a.slots and not whole):
         alone = {*a.slots} <= {"zeros", "threshold", "negated"} and "threshold" in a.slots
         want(exact and alone and a.out is DType.b1, "a threshold stands alone and gives b1")
     if whole:
         slots = tuple(s for s in a.slots if before or s != "negated")
-        alone = before is not None and slots == (*before, *REQUANTIZATION) and a.out is DType.u8
-        want(alone, f"bits, and bytes by int8 weights, give u8 by {', '.join(REQUANTIZATION)} alone; found {a.slots}")
-        want(a.planes == 1, f"sums of {a.planes} planes do not give u8; one plane's do")
-    want(a.out in (DType.f32, DType.b1, DType.u8), "a convolution gives f32, b1 or u8")
+        alone = before is not None and slots == (*before, *REQUANTIZATION) and a.out in (DType.u8, DType.i16)
+        want(
+            alone,
+            f"bits, and bytes by int8 weights, give u8 or i16 by {', '.join(REQUANTIZATION)} alone; found {a.slots}",
+        )
+        want(a.planes == 1, f"sums of {a.planes} planes do not give {a.out.name}; one plane's do")
+    want(a.out is not DType.i32 and a.out is not DType.i8, "a convolution gives f32, b1, u8 or i16")
 
 
 def conv_accumulate(x: Array, w: Array, a: ConvAttrs, dtype: type = np.float32) -> Array:
@@ -266,7 +270,7 @@ def of_sums(acc: Array, a: ConvAttrs, operands: tuple[Array, ...]) -> Array:
     """What a convolution of bits gives for its sums ``acc`` (..., O), by the operands of its slots: float32, bits of a
     threshold, or bytes."""
     if "bias" in a.slots:
-        return _requantized(BIT_STEPS * acc.astype(np.int64), *operands[-len(REQUANTIZATION) :])
+        return _requantized(BIT_STEPS * acc.astype(np.int64), a, *operands[-len(REQUANTIZATION) :])
     return epilogue(acc, a, operands)
 
 
@@ -276,8 +280,9 @@ def _conv_reference(x: Array, w: Array, *operands: Array, a: ConvAttrs) -> Array
     return binarize(v) if a.out is DType.b1 and v.dtype == np.float32 else v
 
 
-def _requantized(sums: Array, bias: Array, multiplier: Array, shift: Array, range_of: Array) -> Array:
-    return requantize(sums + bias, multiplier, shift, *range_of.tolist())
+def _requantized(sums: Array, a: ConvAttrs, bias: Array, multiplier: Array, shift: Array, range_of: Array) -> Array:
+    zero, low, high, once = range_of.tolist()
+    return requantize(sums + bias, multiplier, shift, zero, low, high, once, a.out)
 
 
 def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: ConvAttrs) -> Array:
@@ -287,7 +292,7 @@ def _quantized_reference(x: Array, w: Array, zeros: Array, *operands: Array, a: 
     if "threshold" in a.slots:
         return np.where(acc >= operands[0], np.int8(1), np.int8(-1))
     if "bias" in a.slots:
-        return _requantized(acc.astype(np.int64), *operands)
+        return _requantized(acc.astype(np.int64), a, *operands)
     v = epilogue(acc, a, (zeros, *operands))
     return binarize(v) if a.out is DType.b1 else v
 
@@ -320,7 +325,8 @@ def _convolution_bound(node: Node, operands: Operands, errors: Operands, own: fl
         size, error = size + passed, error + passed
     if "bias" in attrs.slots:
         error = error * (BIT_STEPS if node.op == "bconv2d" else 1)
-        return requantized_error(error, *operands[attrs.operand("multiplier") : attrs.operand("shift") + 1])
+        multiplier, shift = operands[attrs.operand("multiplier") : attrs.operand("shift") + 1]
+        return requantized_error(error, multiplier, shift, 255 if attrs.out is DType.u8 else 2**16 - 1)
     rest = iter(range(2, len(operands)))
     for slot in attrs.slots:
         if slot in ("clamp0", "clamp1"):
@@ -375,20 +381,21 @@ def _make_bconv2d(rng: Rng, x: Node) -> Node:
     if kind == 1:
         sizes = np.full(outputs, BIT_STEPS * np.sqrt(filters.value[0].size))
         slots: tuple[str, ...] = REQUANTIZATION
-        numbers = _random_requantization(rng, sizes)
+        out, numbers = random_requantization(rng, sizes)
         if rng.random() < 0.5:
             slots, numbers = ("negated", *slots), [signs(rng, (outputs,)), *numbers]
-        return make("bconv2d", x, filters, *numbers, attrs=replace(attrs, slots=slots, out=DType.u8))
+        return make("bconv2d", x, filters, *numbers, attrs=replace(attrs, slots=slots, out=out))
     thresholds = constant(rng.integers(-9, 10, outputs), DType.i32)
     return make("bconv2d", x, filters, thresholds, attrs=replace(attrs, slots=("threshold",), out=DType.b1))
 
 
-def _random_requantization(rng: Rng, sizes: Array) -> list[Node]:
-    """Operands of the slots, for sums of about these sizes (O)."""
-    scales = [random_multiplier(rng, size) for size in sizes]
-    range_of = (*random_range(rng), int(rng.integers(2)))
+def random_requantization(rng: Rng, sizes: Array, out: DType | None = None) -> tuple[DType, list[Node]]:
+    """What the slots make of sums of about these sizes (O), and their operands."""
+    out = out or (DType.i16 if rng.random() < 0.3 else DType.u8)
+    scales = [random_multiplier(rng, size * (1 if out is DType.u8 else 2.0**-8)) for size in sizes]
+    range_of = (*random_range(rng), int(rng.integers(2))) if out is DType.u8 else (0, *random_limits(rng), 0)
     numbers = (rng.integers(-sizes, sizes + 1), *zip(*scales, strict=True), range_of)
-    return [constant(n, DType.i32) for n in numbers]
+    return out, [constant(n, DType.i32) for n in numbers]
 
 
 def _make_iconv2d(rng: Rng, x: Node) -> Node:
@@ -438,19 +445,20 @@ def _make_qconv2d(rng: Rng, x: Node) -> Node:
         out = DType.b1 if rng.random() < 0.5 else DType.f32
         attrs = replace(attrs, slots=("zeros", "pre_mul", "pre_add"), out=out)
     elif kind == 2:
-        operands += _random_requantization(rng, np.abs(weights).sum(axis=(1, 2, 3)) * 60.0 + 1)
-        attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
+        out, numbers = random_requantization(rng, np.abs(weights).sum(axis=(1, 2, 3)) * 60.0 + 1)
+        operands += numbers
+        attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=out)
     return make("qconv2d", *operands, attrs=attrs)
 
 
 def requantization(node: Node) -> str:
-    """What is wrong with the constants by which a convolution requantizes its sums, or nothing."""
-    a = conv_attrs(node)
-    if "bias" not in a.slots:
+    """What is wrong with the constants by which a node requantizes its sums, or nothing."""
+    if node.op in CONVOLUTIONS and "bias" not in conv_attrs(node).slots:
         return ""
-    bias, multiplier, shift, range_of = (node.inputs[a.operand(slot)].value for slot in REQUANTIZATION)
+    bias, multiplier, shift, range_of = (i.value for i in node.inputs[-len(REQUANTIZATION) :])
     try:
-        want_requantized(multiplier, shift, *range_of.tolist())
+        zero, low, high, once = range_of.tolist()
+        want_requantized(multiplier, shift, zero, low, high, once, node.type.dtype)
         most = int(np.abs(bias.astype(np.int64)).max())
         want(most <= MOST_BIAS, f"a bias of {most} is above 2**30, beyond which sums could leave 32 bits")
     except CompileError as error:

@@ -86,8 +86,8 @@ def max_pool(x: Array, a: PoolAttrs, mask: Array | None = None) -> Array:
     """
     if x.dtype == np.float32:
         return np.asarray(np.fmax.reduce(windows(x, a, float(LOWEST)), axis=(4, 5), initial=LOWEST))
-    if x.dtype == np.uint8:
-        return np.asarray(windows(x, a, 0).max(axis=(4, 5)))
+    if x.dtype in (np.uint8, np.int16):
+        return np.asarray(windows(x, a, np.iinfo(x.dtype).min).max(axis=(4, 5)))
     high = windows(x, a, -1).max(axis=(4, 5))
     if mask is None:
         return np.asarray(high)
@@ -192,7 +192,8 @@ def _make_resize(rng: Rng, x: Node) -> Node:
 RECORDS = (
     Op(
         "max_pool", 3, PoolAttrs, pool_type, lambda *x, a: max_pool(x[0], a, *x[1:]), moves=True, bound=_max_pool_bound,
-        least=least_of_data, maker=_make_max_pool, takes=(DType.f32, DType.b1, DType.u8), gives_bytes=True,
+        least=least_of_data, maker=_make_max_pool, takes=(DType.f32, DType.b1, DType.u8, DType.i16),
+        gives_bytes=True,
         by_rows=True,
     ),
     Op(

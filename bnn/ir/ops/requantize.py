@@ -22,6 +22,7 @@ from .sources import constant
 MOST_BIAS, MOST_ADDED, MOST_MULTIPLIED = 2**30, 2**30 - 1, 2**15
 MOST_MULTIPLIER = 2**31 - 1
 SHIFTS = (-31, 30)  # the lowest and the highest
+INT16 = (-(2**15), 2**15 - 1)
 
 
 @dataclass(frozen=True)
@@ -57,29 +58,44 @@ def multiply(x: Array, multiplier: Array | int, shift: Array | int, once: int = 
 
 
 def requantize(
-    accumulator: Array, multiplier: Array | int, shift: Array | int, zero: int, low: int, high: int, once: int = 0
+    accumulator: Array,
+    multiplier: Array | int,
+    shift: Array | int,
+    zero: int,
+    low: int,
+    high: int,
+    once: int = 0,
+    out: DType = DType.u8,
 ) -> Array:
-    """The bytes of int32 accumulators: :func:`multiply`, plus zero, at least low and at most high."""
-    return np.asarray(np.clip(multiply(accumulator, multiplier, shift, once) + zero, low, high)).astype(np.uint8)
+    """The bytes, or int16, of int32 accumulators: :func:`multiply`, plus zero, at least low and at most high."""
+    return np.asarray(np.clip(multiply(accumulator, multiplier, shift, once) + zero, low, high)).astype(out.numpy)
 
 
-def requantized_error(error: Array, multiplier: Array | int, shift: Array | int) -> Array:
-    """How far bytes may differ of accumulators that differ by ``error``: what does not differ stays equal."""
+def requantized_error(error: Array, multiplier: Array | int, shift: Array | int, most: int = 255) -> Array:
+    """How far bytes, or int16, may differ of accumulators that differ by ``error``, ``most`` at most: what does not
+    differ stays equal."""
     scale = np.asarray(multiplier, np.float64) * 2.0 ** (np.asarray(shift, np.float64) - 31)
-    return np.where(error > 0, np.minimum(np.ceil(error * scale) + 1, 255), 0.0)
+    return np.where(error > 0, np.minimum(np.ceil(error * scale) + 1, most), 0.0)
 
 
 def want_requantized(
-    multiplier: Array | int, shift: Array | int, zero: int, low: int, high: int, once: int = 0
+    multiplier: Array | int,
+    shift: Array | int,
+    zero: int,
+    low: int,
+    high: int,
+    once: int = 0,
+    out: DType = DType.u8,
 ) -> None:
     """Raise :class:`CompileError` unless :func:`requantize` is defined for these."""
     m, s = np.asarray(multiplier), np.asarray(shift)
     want(bool((m >= 0).all()) and int(m.max()) <= MOST_MULTIPLIER, f"multipliers are from 0 to 2**31 - 1, found {m}")
     inside = SHIFTS[0] <= int(s.min()) and int(s.max()) <= SHIFTS[1]
     want(inside, f"shifts are from {SHIFTS[0]} to {SHIFTS[1]}, found {s}")
-    want(0 <= zero <= 255, f"a zero is a byte, found {zero}")
-    want(once in (0, 1), f"once is 0 or 1, found {once}")
-    want(0 <= low <= high <= 255, f"limits are bytes, the lowest first, found {low} and {high}")
+    least, most = (0, 255) if out is DType.u8 else INT16
+    want(0 <= zero <= most * (out is DType.u8), f"a zero is a byte, or 0 of int16, found {zero}")
+    want(0 <= once <= (out is DType.u8), f"once is 0 or 1, or 0 of int16, found {once}")
+    want(least <= low <= high <= most, f"limits are from {least} to {most}, the lowest first, found {low} and {high}")
 
 
 def lookup_type(types: Types, _: Attrs) -> TensorType:
@@ -159,6 +175,12 @@ def random_range(rng: Rng) -> tuple[int, int, int]:
     """A zero and two limits."""
     zero, (low, high) = int(rng.integers(0, 256)), sorted(rng.integers(0, 256, 2).tolist())
     return (zero, 0, 255) if rng.random() < 0.5 else (zero, low, high)
+
+
+def random_limits(rng: Rng) -> tuple[int, int]:
+    """All of int16, or less."""
+    low, high = sorted(rng.integers(INT16[0], INT16[1] + 1, 2).tolist())
+    return INT16 if rng.random() < 0.5 else (low, high)
 
 
 def _make_lookup(rng: Rng, x: Node) -> Node:

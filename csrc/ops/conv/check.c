@@ -67,7 +67,7 @@ static bnn_status check_operands(struct bnn_prepare *p, const struct bnn_op *op,
         BNN_CHECK(shape->binary || shape->bytes, "threshold on sums of floats (1: there is one)", 1, 0);
         BNN_CHECK(y->dtype == BNN_B1, "output of a threshold (1: bits)", y->dtype, BNN_B1);
     }
-    return y->dtype == BNN_U8 || (slots & BNN_WHOLE_SLOTS) != 0 ? bnn_conv_check_requantizer(p, op, shape) : BNN_OK;
+    return bnn_is_whole(y) || (slots & BNN_WHOLE_SLOTS) != 0 ? bnn_conv_check_requantizer(p, op, shape) : BNN_OK;
 }
 
 bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv_shape *shape)
@@ -85,8 +85,8 @@ bnn_status bnn_conv_check(struct bnn_prepare *p, const struct bnn_op *op, struct
     BNN_TRY(check_attrs(p, op, a, shape));
     BNN_CHECK(x->dtype == dtype, "element type of the data", x->dtype, dtype);
     BNN_CHECK(w->dtype == filters, "element type of the filters", w->dtype, filters);
-    BNN_CHECK(y->dtype == BNN_F32 || y->dtype == BNN_B1 || ((binary || quantized) && y->dtype == BNN_U8),
-              "element type of the output", y->dtype, BNN_F32);
+    int gives = bnn_is_whole(y) ? binary || quantized : y->dtype == BNN_F32 || y->dtype == BNN_B1;
+    BNN_CHECK(gives, "element type of the output", y->dtype, BNN_F32);
     BNN_CHECK(w->storage == BNN_CONSTANT, "storage of the filters (3: constant)", w->storage, BNN_CONSTANT);
     BNN_CHECK(w->rank == 4, "rank of the filters", w->rank, 4);
     BNN_CHECK(x->rank == 1 || x->rank == 3, "rank of the data", x->rank, 3);

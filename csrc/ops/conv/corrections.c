@@ -159,16 +159,10 @@ bnn_status bnn_conv_check_requantizer(struct bnn_prepare *p, const struct bnn_op
     const uint32_t slots = (uint32_t)shape->attrs->slots;
     const uint32_t wanted = BNN_WHOLE_SLOTS | (shape->bytes ? BNN_SLOT_ZEROS : slots & BNN_SLOT_NEGATED);
     BNN_CHECK(slots == wanted, "slots of requantized sums", slots, wanted);
-    BNN_CHECK(shape->y->dtype == BNN_U8, "output of requantized sums (3: u8)", shape->y->dtype, BNN_U8);
+    BNN_CHECK(bnn_is_whole(shape->y), "output of requantized sums (3: u8)", shape->y->dtype, BNN_U8);
     BNN_CHECK(shape->attrs->planes == 1, "planes of requantized sums", shape->attrs->planes, 1);
     const struct bnn_requantizer q = bnn_op_requantizer(p->model, op);
-    const int32_t *biases = bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, most = 1 << 30;
-    for (uint32_t o = 0; o < shape->y->c; o++) {
-        BNN_CHECK(biases[o] >= -most && biases[o] <= most, "size of a bias (at most)", biases[o], most);
-        BNN_TRY(bnn_check_scale(p, op, q.multiplier[o], q.shift[o]));
-    }
-    BNN_CHECK(q.once == 0 || q.once == 1, "once (0 or)", q.once, 1);
-    return bnn_check_range(p, op, q.zero, q.low, q.high);
+    return bnn_check_requantizer(p, op, bnn_op_input(p->model, op, bnn_slot_input(op, BNN_SLOT_BIAS))->data, &q);
 }
 
 void bnn_conv_correct(struct bnn_prepare *p, const struct bnn_op *op, struct bnn_conv *conv)

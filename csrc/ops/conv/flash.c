@@ -11,7 +11,7 @@ struct output {
     const uint32_t *negated;   /* raw sums of these channels change their sign; or NULL */
     struct bnn_epilogue epilogue;
     uint32_t *bits;        /* of the pixel's first channel, */
-    void *values;          /* or NULL: one of the two; floats, or bytes */
+    void *values;          /* or NULL: one of the two; floats, bytes or int16 */
     const float *residual; /* likewise */
 };
 
@@ -32,18 +32,25 @@ static uint32_t compare(const int32_t *sums, const int32_t *thresholds, size_t c
 }
 
 /* Raw sums are floats. */
-static int gives_bytes(const struct bnn_run *r)
+static int gives_whole(const struct bnn_run *r)
 {
-    return r->output.tensor->dtype == BNN_U8;
+    return bnn_is_whole(r->output.tensor);
 }
 
 /* What requantization needs is looked up here, because every layer has less stack otherwise. */
-static void store_bytes(const struct bnn_run *r, uint8_t *bytes, const int32_t *sums, size_t first, size_t channels)
+static void store_whole(const struct bnn_run *r, void *out, const int32_t *sums, size_t first, size_t channels)
 {
+    uint8_t *bytes = r->output.tensor->dtype == BNN_U8 ? out : NULL;
+    int16_t *shorts = out;
     const struct bnn_requantizer q = bnn_op_requantizer(r->model, r->op);
     const int32_t *biases = r->inputs[bnn_slot_input(r->op, BNN_SLOT_BIAS)].data;
-    for (size_t c = first; c < first + channels; c++, sums++)
-        bytes[c] = bnn_requantize(*sums * BNN_BIT_STEPS + biases[c], q.multiplier[c], q.shift[c], &q);
+    for (size_t c = first; c < first + channels; c++, sums++) {
+        const int32_t v = bnn_requantize_number(*sums * BNN_BIT_STEPS + biases[c], q.multiplier[c], q.shift[c], &q);
+        if (bytes != NULL)
+            bytes[c] = (uint8_t)v;
+        else
+            shorts[c] = (int16_t)v;
+    }
 }
 
 /* Sums are in units of 2^-shift.  Nonzero: a bit's value was NaN. */
@@ -81,8 +88,8 @@ static void run_pixel(struct bnn_flash_job *j, const struct bnn_flash_kind *kind
             gathered = group;
             kind->sum(j, first + i, end - i, sums + i);
         }
-        if (gives_bytes(j->run))
-            store_bytes(j->run, out->values, sums, first, channels);
+        if (gives_whole(j->run))
+            store_whole(j->run, out->values, sums, first, channels);
         else if (store(out, sums, j->layer->shift, first, channels))
             j->run->nan[image] = 1;
     }
@@ -107,8 +114,8 @@ static void run_row(struct bnn_flash_job *j, const struct bnn_flash_kind *kind, 
         j->columns = bnn_conv_inside((uint32_t)column, x->w, w->w, a->stride_w, a->dilation_w, a->pad_left);
         if (to->dtype == BNN_B1)
             out->bits = (uint32_t *)r->output.data + row + column * to->words;
-        else if (gives_bytes(r))
-            out->values = (uint8_t *)r->output.data + row + column * to->words;
+        else if (gives_whole(r))
+            out->values = (uint8_t *)r->output.data + (row + column * to->words) * to->element;
         else
             out->values = (float *)r->output.data + row + column * to->words;
         if (residual != NULL)

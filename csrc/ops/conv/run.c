@@ -34,7 +34,7 @@ struct job {
     void *planes;        /* scratch of bnn_conv_planes */
     const float *table;  /* corrections or margins */
     int bits, threshold; /* the output is bits; by limits */
-    int requantizes;     /* it is bytes */
+    int requantizes;     /* it is bytes or int16 */
     size_t staged;       /* words of a group to stage, or 0 */
     const struct bnn_view *x, *residual;
     size_t output_row, output_image, output_pixel; /* strides in elements */
@@ -136,7 +136,10 @@ static int call(const struct job *job, const struct call *c, const struct pixels
         tile.bits = (uint32_t *)job->run->output.data + p->from.out + before / 32;
         tile.at.bits = p->at.out + place;
     } else if (job->requantizes) {
-        tile.bytes = (uint8_t *)job->run->output.data + p->from.out + before;
+        if (s->y->dtype == BNN_I16)
+            tile.shorts = (int16_t *)job->run->output.data + p->from.out + before;
+        else
+            tile.bytes = (uint8_t *)job->run->output.data + p->from.out + before;
         tile.at.values = p->at.out + place;
         tile.requantizer = &c->requantizer;
     } else {
@@ -310,7 +313,7 @@ void bnn_conv_run(const struct bnn_run *r)
         .chunk = r->scratch,
         .planes = (unsigned char *)r->scratch + chunk_bytes(conv),
         .bits = bits,
-        .requantizes = y->dtype == BNN_U8 && !r->raw,
+        .requantizes = bnn_is_whole(y) && !r->raw,
         .threshold = bnn_slot_input(r->op, BNN_SLOT_THRESHOLD) != 0 && !r->raw,
         .staged = bits && groups_split_words(conv) ? group_output_words(conv) : 0,
         .x = &r->inputs[0],
