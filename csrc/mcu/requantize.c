@@ -4,54 +4,123 @@
 
 #include "flash/requantize.h"
 
+/* Numbers of 16 bits, or of 8: unsigned. */
+BNN_INLINE int32_t number_at(const void *numbers, size_t i, int shorts)
+{
+    return shorts ? ((const int16_t *)numbers)[i] : ((const uint8_t *)numbers)[i];
+}
+
+BNN_INLINE void put(void *numbers, size_t i, int32_t v, int shorts)
+{
+    if (shorts)
+        ((int16_t *)numbers)[i] = (int16_t)v;
+    else
+        ((uint8_t *)numbers)[i] = (uint8_t)v;
+}
+
+/* What is requantized: int32 without biases; or sums of bits or int16, times BNN_BIT_STEPS, with biases. */
+enum { OF_SUMS, OF_BITS, OF_SHORTS };
+
+BNN_INLINE int32_t sum_at(const void *sums, size_t i, int of, int32_t bias)
+{
+    const int32_t sum = of == OF_SHORTS ? number_at(sums, i, 1) : ((const int32_t *)sums)[i];
+    return of == OF_SUMS ? sum : sum * BNN_BIT_STEPS + bias;
+}
+
 /* A channel with any numbers. */
-static BNN_APART void requantize_channel(uint8_t *out, const int32_t *sums, int32_t steps, int32_t bias,
+static BNN_APART void requantize_channel(void *out, const void *sums, int of, int32_t bias,
                                          const struct bnn_requantizer *requantizer, size_t c, size_t end,
-                                         size_t channels)
+                                         size_t channels, int shorts)
 {
     const struct bnn_requantizer q = *requantizer; /* which no byte that is written can change */
     int32_t multiplier = q.multiplier[c];
     const int32_t shift = q.shift[c];
     for (size_t i = c; i < end; i += channels) {
         BNN_OPAQUE(multiplier);
-        out[i] = bnn_requantize(sums[i] * steps + bias, multiplier, shift, &q);
+        put(out, i, bnn_requantize_number(sum_at(sums, i, of, bias), multiplier, shift, &q), shorts);
     }
 }
 
-/* Channel by channel, whose numbers stay in registers.  `steps`: a constant; if it is 1, there are no biases. */
-BNN_INLINE void requantize(uint8_t *out, const int32_t *sums, int32_t steps, const int32_t *biases,
-                           const struct bnn_requantizer *q, size_t pixels, size_t channels)
+/* Channel by channel, whose numbers stay in registers.  Constants: what is requantized, `of`, and whether int16 or bytes
+ * are made, `shorts`. */
+BNN_INLINE void requantize(void *out, const void *sums, int of, const int32_t *biases, const struct bnn_requantizer *q,
+                           size_t pixels, size_t channels, int shorts)
 {
     const size_t end = pixels * channels;
-    const int usual = bnn_are_usual(q);
-    const int32_t zero = q->zero;
+    const int limited = shorts && (q->low > INT16_MIN || q->high < INT16_MAX), usual = shorts || bnn_are_usual(q);
+    const int32_t zero = q->zero, low = q->low, high = q->high;
+    const int small = of == OF_BITS;
     size_t c = 0;
 #ifdef BNN_REQUANTIZE_FOURS
-    c = BNN_REQUANTIZE_FOURS(out, sums, steps, biases, q, pixels, channels);
+    c = BNN_REQUANTIZE_FOURS(out, sums, of == OF_SUMS ? 1 : BNN_BIT_STEPS, biases, q, pixels, channels, of == OF_SHORTS,
+                             shorts);
 #endif
     for (; c < channels; c++) {
-        const int32_t multiplier = q->multiplier[c], shift = q->shift[c], bias = steps == 1 ? 0 : biases[c];
-        if (usual && bnn_is_usual(multiplier, shift) && q->once)
+        const int32_t multiplier = q->multiplier[c], shift = q->shift[c], bias = of == OF_SUMS ? 0 : biases[c];
+        if (!usual || !bnn_is_usual(multiplier, shift))
+            requantize_channel(out, sums, of, bias, q, c, end, channels, shorts);
+        else if (!shorts && q->once)
             for (size_t i = c; i < end; i += channels)
-                out[i] = bnn_requantize_usual(sums[i] * steps + bias, multiplier, shift, zero, 1, steps != 1);
-        else if (usual && bnn_is_usual(multiplier, shift))
-            for (size_t i = c; i < end; i += channels)
-                out[i] = bnn_requantize_usual(sums[i] * steps + bias, multiplier, shift, zero, 0, 0);
+                put(out, i, bnn_requantize_usual(sum_at(sums, i, of, bias), multiplier, shift, zero, 1, small, 0), 0);
         else
-            requantize_channel(out, sums, steps, bias, q, c, end, channels);
+            for (size_t i = c; i < end; i += channels) {
+                const int32_t sum = sum_at(sums, i, of, bias);
+                put(out, i, bnn_requantize_usual(sum, multiplier, shift, zero, 0, shorts && small, shorts), shorts);
+            }
+        for (size_t i = c; limited && i < end; i += channels) {
+            const int32_t v = number_at(out, i, 1);
+            put(out, i, v < low ? low : v > high ? high : v, 1);
+        }
     }
 }
 
 void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer, size_t pixels,
                         size_t channels)
 {
-    requantize(out, sums, 1, NULL, requantizer, pixels, channels);
+    requantize(out, sums, OF_SUMS, NULL, requantizer, pixels, channels, 0);
 }
 
 void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
 {
-    requantize(out, sums, BNN_BIT_STEPS, biases, requantizer, pixels, channels);
+    requantize(out, sums, OF_BITS, biases, requantizer, pixels, channels, 0);
+}
+
+void bnn_mcu_requantize_int16(uint8_t *out, const int16_t *in, const int32_t *biases,
+                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
+{
+    requantize(out, in, OF_SHORTS, biases, requantizer, pixels, channels, 0);
+}
+
+void bnn_mcu_requantize_shorts(int16_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer,
+                               size_t pixels, size_t channels)
+{
+    requantize(out, sums, OF_SUMS, NULL, requantizer, pixels, channels, 1);
+}
+
+void bnn_mcu_requantize_bits_shorts(int16_t *out, const int32_t *sums, const int32_t *biases,
+                                    const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
+{
+    requantize(out, sums, OF_BITS, biases, requantizer, pixels, channels, 1);
+}
+
+void bnn_mcu_requantize_int16_shorts(int16_t *out, const int16_t *in, const int32_t *biases,
+                                     const struct bnn_requantizer *requantizer, size_t pixels, size_t channels)
+{
+    requantize(out, in, OF_SHORTS, biases, requantizer, pixels, channels, 1);
+}
+
+void bnn_mcu_add_shorts(int16_t *out, const int16_t *x, const int16_t *y, int32_t low, int32_t high, size_t count)
+{
+    size_t i = 0;
+#ifdef BNN_ADD_PAIRS
+    if (low == INT16_MIN && high == INT16_MAX)
+        i = BNN_ADD_PAIRS(out, x, y, count);
+#endif
+    for (; i < count; i++) {
+        const int32_t sum = x[i] + y[i];
+        out[i] = (int16_t)(sum < low ? low : sum > high ? high : sum);
+    }
 }
 
 void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels)
@@ -66,20 +135,37 @@ void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresh
         }
 }
 
-void bnn_mcu_byte_signs(uint32_t *out, const uint8_t *in, const uint16_t *least, const uint32_t *rising, size_t pixels,
-                        size_t channels)
+/* `shorts`, a constant: numbers and the least of them are int16, not bytes and uint16. */
+BNN_INLINE void signs_of(uint32_t *out, const void *in, const void *least, const uint32_t *rising, size_t pixels,
+                         size_t channels, int shorts)
 {
-    for (size_t i = 0; i < pixels; i++)
+    const uint8_t *from = (const uint8_t *)in;
+    for (size_t i = 0; i < pixels; i++) {
+        const uint16_t *at = (const uint16_t *)least;
         for (size_t first = 0; first < channels; first += 32) {
             const size_t left = channels - first < 32 ? channels - first : 32;
-            const uint16_t *at = least + first;
             uint32_t word = 0;
-            for (size_t n = left; n > 0; n--) {
-                const uint32_t below = (uint32_t)*in++ - *at++; /* its highest bit: it is negative */
+            for (size_t n = left; n > 0; n--, at++, from += shorts ? sizeof(int16_t) : 1) {
+                const int32_t limit = shorts ? (int16_t)*at : *at;
+                const uint32_t below =
+                    (uint32_t)(number_at(from, 0, shorts) - limit); /* its highest bit: it is negative */
                 word = word >> 1 | (below & 0x80000000u);
             }
             *out++ = (word >> (32 - left)) ^ rising[first / 32];
         }
+    }
+}
+
+void bnn_mcu_byte_signs(uint32_t *out, const uint8_t *in, const uint16_t *least, const uint32_t *rising, size_t pixels,
+                        size_t channels)
+{
+    signs_of(out, in, least, rising, pixels, channels, 0);
+}
+
+void bnn_mcu_short_signs(uint32_t *out, const int16_t *in, const int16_t *least, const uint32_t *rising, size_t pixels,
+                         size_t channels)
+{
+    signs_of(out, in, least, rising, pixels, channels, 1);
 }
 
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count)
@@ -116,7 +202,7 @@ static void pair_bytes(uint8_t *out, const uint8_t *x, const uint8_t *y, const s
     const int32_t *first = pair->first, *second = pair->second;
     const int32_t multiplier = q->multiplier[0], shift = q->shift[0], zero = q->zero;
     for (size_t i = 0; i < count; i++)
-        out[i] = bnn_requantize_usual(first[x[i]] + second[y[i]], multiplier, shift, zero, 0, 0);
+        out[i] = (uint8_t)bnn_requantize_usual(first[x[i]] + second[y[i]], multiplier, shift, zero, 0, 0, 0);
 }
 
 void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct bnn_mcu_pair *pair,
@@ -153,45 +239,54 @@ static int32_t mean_of(int32_t sum, int32_t n, uint32_t k)
     return sum > 0 ? (sum + half) >> k : -((half - sum) >> k);
 }
 
-/* The highest bytes, or the means, of a window: of `rows` x `columns` pixels from x on. */
-BNN_INLINE void pool(const struct bnn_mcu_windows *w, const uint8_t *x, size_t rows, size_t columns, uint8_t *out,
-                     int mean)
+/* The highest numbers, or the means, of a window: of `rows` x `columns` pixels from x on.  Constants: `mean`, of bytes, and
+ * `shorts`. */
+BNN_INLINE void pool(const struct bnn_mcu_windows *w, const void *x, size_t rows, size_t columns, void *out, int mean,
+                     int shorts)
 {
     const size_t channels = w->channels, row = w->row;
     const int32_t n = (int32_t)(rows * columns);
     const uint32_t k = mean ? power_of_two((uint32_t)n) : 0;
     for (size_t c = 0; c < channels; c++) {
-        const uint8_t *from = x + c;
-        int32_t sum = 0, most = 0;
+        size_t from = c;
+        int32_t sum = 0, most = shorts ? INT16_MIN : 0;
         for (size_t i = 0; i < rows; i++, from += row) {
-            const uint8_t *at = from;
+            size_t at = from;
             for (size_t left = columns; left > 0; left--, at += channels) {
-                sum += *at;
-                most = *at > most ? *at : most;
+                const int32_t v = number_at(x, at, shorts);
+                sum += v;
+                most = v > most ? v : most;
             }
         }
-        out[c] = (uint8_t)(mean ? mean_of(sum - 128 * n, n, k) + 128 : most);
+        put(out, c, mean ? mean_of(sum - 128 * n, n, k) + 128 : most, shorts);
     }
 }
 
-BNN_INLINE void pool_row(const struct bnn_mcu_windows *w, size_t row, const uint8_t *x, uint8_t *out, int mean)
+BNN_INLINE void pool_row(const struct bnn_mcu_windows *w, size_t row, const void *x, void *out, int mean, int shorts)
 {
+    const size_t element = shorts ? sizeof(int16_t) : 1;
     const struct bnn_mcu_taps ys = bnn_mcu_taps_inside(row, w->stride_h, w->kernel_h, w->pad_top, w->height);
-    for (size_t column = 0; column < w->out_width; column++, out += w->channels) {
+    uint8_t *to = (uint8_t *)out;
+    for (size_t column = 0; column < w->out_width; column++, to += w->channels * element) {
         const struct bnn_mcu_taps xs = bnn_mcu_taps_inside(column, w->stride_w, w->kernel_w, w->pad_left, w->width);
-        const uint8_t *first = x + ys.begin * w->row + xs.begin * w->channels;
-        pool(w, first, ys.end - ys.begin, xs.end - xs.begin, out, mean);
+        const uint8_t *first = (const uint8_t *)x + (ys.begin * w->row + xs.begin * w->channels) * element;
+        pool(w, first, ys.end - ys.begin, xs.end - xs.begin, to, mean, shorts);
     }
 }
 
 void bnn_mcu_max_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out)
 {
-    pool_row(windows, row, x, out, 0);
+    pool_row(windows, row, x, out, 0, 0);
+}
+
+void bnn_mcu_max_shorts(const struct bnn_mcu_windows *windows, size_t row, const int16_t *x, int16_t *out)
+{
+    pool_row(windows, row, x, out, 0, 1);
 }
 
 void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out)
 {
-    pool_row(windows, row, x, out, 1);
+    pool_row(windows, row, x, out, 1, 0);
 }
 
 /* The product of fractions of 31 bits, rounded to the nearest, halves up. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes of integer sums and of bytes, without floats, for firmware.  Arrays do not overlap, except as stated. */
+/* Bytes and int16 of integer sums, of bytes and of int16, without floats, for firmware.  Arrays do not overlap, except as stated. */
 #ifndef BNN_MCU_REQUANTIZE_H
 #define BNN_MCU_REQUANTIZE_H
 
@@ -20,6 +20,19 @@ void bnn_mcu_requantize(uint8_t *out, const int32_t *sums, const struct bnn_requ
 void bnn_mcu_requantize_bits(uint8_t *out, const int32_t *sums, const int32_t *biases,
                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels);
 
+/* The same of int16, as of sums of bits; and what gives int16, whose zero and `once` are 0. */
+void bnn_mcu_requantize_int16(uint8_t *out, const int16_t *in, const int32_t *biases,
+                              const struct bnn_requantizer *requantizer, size_t pixels, size_t channels);
+void bnn_mcu_requantize_shorts(int16_t *out, const int32_t *sums, const struct bnn_requantizer *requantizer,
+                               size_t pixels, size_t channels);
+void bnn_mcu_requantize_bits_shorts(int16_t *out, const int32_t *sums, const int32_t *biases,
+                                    const struct bnn_requantizer *requantizer, size_t pixels, size_t channels);
+void bnn_mcu_requantize_int16_shorts(int16_t *out, const int16_t *in, const int32_t *biases,
+                                     const struct bnn_requantizer *requantizer, size_t pixels, size_t channels);
+
+/* out[i] = x[i] + y[i], at least low and at most high; out may be the memory of x or y. */
+void bnn_mcu_add_shorts(int16_t *out, const int16_t *x, const int16_t *y, int32_t low, int32_t high, size_t count);
+
 /* Bits of sums[pixel][channel]: whether it reaches the channel's threshold, or 0 if `thresholds` is NULL.  Each pixel gets
  * (channels + 31) / 32 words. */
 void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresholds, size_t pixels, size_t channels);
@@ -28,6 +41,10 @@ void bnn_mcu_sum_signs(uint32_t *out, const int32_t *sums, const int32_t *thresh
  * is set; where it is clear, whether it does not.  rising has the words of a pixel, with zeros beyond the channels. */
 void bnn_mcu_byte_signs(uint32_t *out, const uint8_t *in, const uint16_t *least, const uint32_t *rising, size_t pixels,
                         size_t channels);
+
+/* The same of int16. */
+void bnn_mcu_short_signs(uint32_t *out, const int16_t *in, const int16_t *least, const uint32_t *rising, size_t pixels,
+                         size_t channels);
 
 /* out[i] = table[in[i]] of 256 bytes; out and in may be the same memory. */
 void bnn_mcu_lookup(uint8_t *out, const uint8_t *in, const uint8_t *table, size_t count);
@@ -56,9 +73,10 @@ void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct
 enum { BNN_MCU_LEAST_TERM = 1 << 11, BNN_MCU_MOST_TERMS = (1 << 12) - 1 };
 void bnn_mcu_softmax(uint8_t *out, const uint8_t *in, const int32_t *table, size_t pixels, size_t channels);
 
-/* Windows of bytes, as bnn_mcu_windows of floats has them; the rows of the image are `row` bytes apart.  max: the
+/* Windows of bytes or int16, as bnn_mcu_windows of floats has them; the rows of the image are `row` elements apart.  max: the
  * maximum; mean: of numbers in excess 128, rounded to the nearest, halves away from zero (byte 128). */
 void bnn_mcu_max_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);
+void bnn_mcu_max_shorts(const struct bnn_mcu_windows *windows, size_t row, const int16_t *x, int16_t *out);
 void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums of one channel, or of four where vectors have four lanes (MVE), that become bytes as bnn_requantize gives them. */
+/* Sums of one channel, or of four where vectors have four lanes (MVE), that become bytes or int16 as
+ * bnn_requantize_number gives them.  `shorts`, a constant: they become int16.  And sums of int16. */
 #ifndef BNN_KERNELS_FLASH_REQUANTIZE_H
 #define BNN_KERNELS_FLASH_REQUANTIZE_H
 
@@ -55,13 +56,26 @@ BNN_INLINE uint8_t bnn_half_byte(int32_t v)
 #endif
 }
 
+/* The same from -32768 to 32767. */
+BNN_INLINE int32_t bnn_half_short(int32_t v)
+{
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    int32_t number;
+    __asm__("ssat %0, #16, %1, asr #1" : "=r"(number) : "r"(v));
+    return number;
+#else
+    v = bnn_shifted(v, 1);
+    return v == (int16_t)v ? v : bnn_shifted(v, 31) ^ INT16_MAX;
+#endif
+}
+
 /* `once`, of the requantizer, and `small` are constants. */
-BNN_INLINE uint8_t bnn_requantize_usual(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero, int once,
-                                        int small)
+BNN_INLINE int32_t bnn_requantize_usual(int32_t sum, int32_t multiplier, int32_t shift, int32_t zero, int once,
+                                        int small, int shorts)
 {
     const int32_t high = bnn_multiply_high_usual(sum, multiplier, once ? 0 : 1 << 30, small);
-    return bnn_half_byte(bnn_shifted(once ? high : high + bnn_shifted(high, 31), (uint32_t)-shift - 1) +
-                         (2 * zero + 1));
+    const int32_t twice = bnn_shifted(once ? high : high + bnn_shifted(high, 31), (uint32_t)-shift - 1);
+    return shorts ? bnn_half_short(twice + 1) : bnn_half_byte(twice + (2 * zero + 1));
 }
 
 #if defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
@@ -70,9 +84,10 @@ BNN_INLINE uint8_t bnn_requantize_usual(int32_t sum, int32_t multiplier, int32_t
 #define BNN_REQUANTIZE_FOURS bnn_requantize_fours
 
 /* Pixels of four channels, each `next` after the one before, with `steps` times their sums and the biases.  Constants, so
- * that the loop has no branches: `steps`, with no biases if it is 1, and `once`. */
-BNN_INLINE void bnn_requantize_four(uint8_t *out, const int32_t *sums, int32_t steps, const int32_t *biases,
-                                    const struct bnn_requantizer *q, size_t first, size_t pixels, size_t next, int once)
+ * that the loop has no branches: `steps`, with no biases if it is 1, whether sums are int16 (`of_shorts`), and `once`. */
+BNN_INLINE void bnn_requantize_four(void *out, const void *sums, int32_t steps, const int32_t *biases,
+                                    const struct bnn_requantizer *q, size_t first, size_t pixels, size_t next,
+                                    int of_shorts, int shorts, int once)
 {
     const int32x4_t zeros = vdupq_n_s32(0), by = vld1q_s32(q->shift + first);
     const int32x4_t factor = vld1q_s32(q->multiplier + first), bias = steps == 1 ? zeros : vld1q_s32(biases + first);
@@ -80,8 +95,12 @@ BNN_INLINE void bnn_requantize_four(uint8_t *out, const int32_t *sums, int32_t s
     const int32x4_t sign = vsubq_s32(vdupq_n_s32(-32), vshrq_n_s32(by, 31)); /* to the last bit, or out of the word */
     const int32_t zero = q->zero;
     const int32x4_t low = vdupq_n_s32(q->low - zero), high = vdupq_n_s32(q->high - zero);
-    for (out += first, sums += first; pixels > 0; pixels--, out += next, sums += next) {
-        int32x4_t x = vld1q_s32(sums);
+    const size_t from_size = of_shorts ? sizeof(int16_t) : sizeof(int32_t), to_size = shorts ? sizeof(int16_t) : 1;
+    const uint8_t *from = (const uint8_t *)sums + first * from_size;
+    uint8_t *to = (uint8_t *)out + first * to_size;
+    for (; pixels > 0; pixels--, to += next * to_size, from += next * from_size) {
+        int32x4_t x = of_shorts ? vldrhq_s32((const int16_t *)(const void *)from)
+                                : vld1q_s32((const int32_t *)(const void *)from);
         if (steps != 1)
             x = vaddq_s32(vmulq_n_s32(x, steps), bias);
         x = vshlq_s32(x, left);
@@ -91,21 +110,45 @@ BNN_INLINE void bnn_requantize_four(uint8_t *out, const int32_t *sums, int32_t s
         else
             v = vsubq_s32(v, vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), sign)));
         v = vminq_s32(vmaxq_s32(vrshlq_s32(v, right), low), high);
-        vstrbq_s32((int8_t *)out, vaddq_n_s32(v, zero));
+        if (shorts)
+            vstrhq_s32((int16_t *)(void *)to, v);
+        else
+            vstrbq_s32((int8_t *)to, vaddq_n_s32(v, zero));
     }
 }
 
 /* The same of all channels but those beyond the last four; their number. */
-BNN_INLINE size_t bnn_requantize_fours(uint8_t *out, const int32_t *sums, int32_t steps, const int32_t *biases,
-                                       const struct bnn_requantizer *q, size_t pixels, size_t channels)
+BNN_INLINE size_t bnn_requantize_fours(void *out, const void *sums, int32_t steps, const int32_t *biases,
+                                       const struct bnn_requantizer *q, size_t pixels, size_t channels, int of_shorts,
+                                       int shorts)
 {
     size_t c = 0;
     for (; c + 4 <= channels; c += 4)
-        if (q->once)
-            bnn_requantize_four(out, sums, steps, biases, q, c, pixels, channels, 1);
+        if (!shorts && q->once)
+            bnn_requantize_four(out, sums, steps, biases, q, c, pixels, channels, of_shorts, shorts, 1);
         else
-            bnn_requantize_four(out, sums, steps, biases, q, c, pixels, channels, 0);
+            bnn_requantize_four(out, sums, steps, biases, q, c, pixels, channels, of_shorts, shorts, 0);
     return c;
+}
+#endif
+
+#if defined(__ARM_FEATURE_SIMD32) && defined(__GNUC__)
+#include <arm_acle.h>
+#include <string.h>
+
+#define BNN_ADD_PAIRS bnn_add_pairs
+
+/* out = x + y, limited to int16, two at a time; how many. */
+BNN_INLINE size_t bnn_add_pairs(int16_t *out, const int16_t *x, const int16_t *y, size_t count)
+{
+    for (size_t left = count / 2; left > 0; left--, out += 2, x += 2, y += 2) {
+        int16x2_t a, b;
+        memcpy(&a, x, sizeof a);
+        memcpy(&b, y, sizeof b);
+        a = __qadd16(a, b);
+        memcpy(out, &a, sizeof a);
+    }
+    return count / 2 * 2;
 }
 #endif
 

@@ -548,7 +548,7 @@ static int test_int8(void)
 }
 
 /* Quotients by powers of two, as docs/explanation/semantics.md has them: half up, then halves away from zero; or once. */
-static int32_t byte_of(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
+static int32_t number_of(int32_t sum, int32_t multiplier, int32_t shift, const struct bnn_requantizer *q)
 {
     int64_t v = (int64_t)(int32_t)((uint32_t)sum << (shift > 0 ? shift : 0)) * multiplier;
     const int64_t unit = (int64_t)1 << (shift < 0 ? -shift : 0), whole = (int64_t)1 << 31;
@@ -564,42 +564,98 @@ static int32_t byte_of(int32_t sum, int32_t multiplier, int32_t shift, const str
     return (int32_t)(v < q->low ? q->low : v > q->high ? q->high : v);
 }
 
-/* Any numbers, or small ones with ties; limits of their own, or a byte's. */
+/* Any numbers, or small ones with ties; limits of their own, or those of bytes or of int16. */
 static int test_requantize(void)
 {
-    const size_t pixels = between(1, 9), channels = between(1, 9);
-    const int ties = one_in(2), of_bits = one_in(2);
+    const size_t pixels = between(1, 9), channels = between(1, 9), count = pixels * channels, of = between(0, 2);
+    const int ties = one_in(2), shorts = one_in(2);
+    const int32_t least = shorts ? INT16_MIN : 0, most = shorts ? INT16_MAX : 255;
     int32_t *multiplier = memory_take(channels * sizeof *multiplier), *shift = memory_take(channels * sizeof *shift);
-    int32_t *biases = memory_take(channels * sizeof *biases), *sums = memory_take(pixels * channels * sizeof *sums);
+    int32_t *biases = memory_take(channels * sizeof *biases), *sums = memory_take(count * sizeof *sums);
+    int16_t *in = memory_take(count * sizeof *in);
     for (size_t c = 0; c < channels; c++) {
         multiplier[c] = ties ? 1 << 30 : one_in(8) ? INT32_MAX : (int32_t)(random_bits() >> 33);
         shift[c] = one_in(8) ? (int32_t)between(0, 10) : -(int32_t)between(1, ties ? 4 : 31);
         biases[c] = (int32_t)between(0, 1u << 31) - (1 << 30);
         biases[c] /= ties ? 1 << 20 : 1;
     }
-    for (size_t i = 0; i < pixels * channels; i++) {
+    for (size_t i = 0; i < count; i++) {
         sums[i] = one_in(8) ? INT32_MAX : (int32_t)(uint32_t)(random_bits() >> 32);
         sums[i] /= 1 << between(ties ? 20 : 0, 30);
-        sums[i] /= of_bits ? 2 * BNN_BIT_STEPS : 1; /* and with a bias, still 32 bits */
+        sums[i] /= of == 1 ? 2 * BNN_BIT_STEPS : 1; /* and with a bias, still 32 bits */
+        in[i] = (int16_t)(one_in(8) ? INT16_MIN : sums[i] >> 16);
     }
-    struct bnn_requantizer q = {multiplier, shift, (int32_t)between(0, 255), 0, 255, one_in(4)};
+    struct bnn_requantizer q = {multiplier, shift, (int32_t)between(0, 255), least, most, one_in(4)};
+    if (shorts)
+        q.zero = q.once = 0;
     if (one_in(4))
-        q.low = (int32_t)between(0, 255);
+        q.low += (int32_t)between(0, (size_t)(most - least));
     if (one_in(4))
-        q.high = (int32_t)between((size_t)q.low, 255);
-    uint8_t *out = memory_take(pixels * channels);
-    if (of_bits)
-        bnn_mcu_requantize_bits(out, sums, biases, &q, pixels, channels);
+        q.high = q.low + (int32_t)between(0, (size_t)(most - q.low));
+    uint8_t *bytes = memory_take(count);
+    int16_t *out = memory_take(count * sizeof *out);
+    if (of == 0 && shorts)
+        bnn_mcu_requantize_shorts(out, sums, &q, pixels, channels);
+    else if (of == 0)
+        bnn_mcu_requantize(bytes, sums, &q, pixels, channels);
+    else if (of == 1 && shorts)
+        bnn_mcu_requantize_bits_shorts(out, sums, biases, &q, pixels, channels);
+    else if (of == 1)
+        bnn_mcu_requantize_bits(bytes, sums, biases, &q, pixels, channels);
+    else if (shorts)
+        bnn_mcu_requantize_int16_shorts(out, in, biases, &q, pixels, channels);
     else
-        bnn_mcu_requantize(out, sums, &q, pixels, channels);
-    for (size_t i = 0; i < pixels * channels; i++) {
+        bnn_mcu_requantize_int16(bytes, in, biases, &q, pixels, channels);
+    for (size_t i = 0; i < count; i++) {
         const size_t c = i % channels;
-        note(out[i]);
-        if (out[i] != byte_of(of_bits ? sums[i] * BNN_BIT_STEPS + biases[c] : sums[i], multiplier[c], shift[c], &q))
+        const int32_t sum = of == 0 ? sums[i] : (of == 1 ? sums[i] : in[i]) * BNN_BIT_STEPS + biases[c];
+        const int32_t found = shorts ? out[i] : bytes[i];
+        note((uint32_t)found);
+        if (found != number_of(sum, multiplier[c], shift[c], &q))
             return fail("requantized sum", 0, i / channels, c);
         if (bnn_multiply_high_by_halves(sums[i], multiplier[c], 1 << 30) !=
             bnn_multiply_high(sums[i], multiplier[c], 1 << 30))
             return fail("product by halves", 0, i / channels, c);
+    }
+    return 0;
+}
+
+static int16_t *random_shorts(size_t count)
+{
+    int16_t *values = memory_take(count * sizeof *values);
+    for (size_t i = 0; i < count; i++)
+        values[i] = (int16_t)(one_in(4) ? (one_in(2) ? INT16_MAX : INT16_MIN) : between(0, 60) - 30u);
+    return values;
+}
+
+/* Sums, in the memory of an operand or not; and bits. */
+static int test_shorts(void)
+{
+    const size_t pixels = between(1, 4), channels = between(1, 40), words = words_of(channels);
+    const size_t count = pixels * channels;
+    const int16_t *x = random_shorts(count), *y = random_shorts(count), *least = random_shorts(channels);
+    const int32_t low = one_in(2) ? INT16_MIN : -(int32_t)between(0, 99);
+    const int32_t high = one_in(2) ? INT16_MAX : (int32_t)between(0, 99);
+    int16_t *sums = memory_take(count * sizeof *sums);
+    const int over_x = one_in(3), over_y = !over_x && one_in(2);
+    if (over_x || over_y)
+        memcpy(sums, over_x ? x : y, count * sizeof *sums);
+    bnn_mcu_add_shorts(sums, over_x ? sums : x, over_y ? sums : y, low, high, count);
+    uint32_t *rising = random_words(words), *bits = junk(pixels * words);
+    if (channels % 32 != 0)
+        rising[words - 1] &= ((uint32_t)1 << channels % 32) - 1;
+    bnn_mcu_short_signs(bits, x, least, rising, pixels, channels);
+    for (size_t i = 0; i < count; i++) {
+        const int32_t sum = x[i] + y[i];
+        note((uint32_t)sums[i]);
+        if (sums[i] != (sum < low ? low : sum > high ? high : sum))
+            return fail("sum of int16", 0, i / channels, i % channels);
+    }
+    for (size_t i = 0; i < pixels * words * 32; i++) {
+        const size_t c = i % (words * 32), pixel = i / (words * 32);
+        const unsigned wanted = c < channels && (x[pixel * channels + c] >= least[c]) == bit_of(rising, c);
+        if (bit_of(bits, i) != wanted)
+            return fail("bit of int16", 0, pixel, c);
     }
     return 0;
 }
@@ -663,8 +719,8 @@ int main(void)
 {
     for (unsigned i = 0; i < CASES; i++)
         if (test_bits() || test_quads() || test_shared() || test_planes() || test_bytes() || test_int8() ||
-            test_depthwise_bits() || test_requantize() || test_floats() || test_pool() || test_argmax() ||
-            !memory_give_back())
+            test_depthwise_bits() || test_requantize() || test_shorts() || test_floats() || test_pool() ||
+            test_argmax() || !memory_give_back())
             return 1;
     target_number("checksum", checksum);
     return 0;

@@ -110,7 +110,7 @@ def fitted(counts: dict[str, int], quads: bool) -> Costs:
         counts["int8_sums,784->10"] / 7840, of("requantize,16x16x32", 32),
         of("finish,16x16x32", 32), [of(f"{kind}signs,16x16x32", 32) for kind in ("", "sum_")],
         of("max_pool_bits,2x2,16x16x64", 2),
-        counts["move_up,16x1024"] / (16 * 1024),
+        counts["move_up,16x1024"] / (16 * 1024), of("add_shorts,16x16x32", 32),
     )  # fmt: skip
     return Costs(*map(_rounded, numbers))  # type: ignore[arg-type]
 

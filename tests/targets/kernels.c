@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Instructions that csrc/mcu's functions take for typical layers: lines of a name and a count.  One row of each layer is
- * also computed for 100 random images: if they do not all take the same number, the program fails.  Requantization may
- * take others, because it branches where it limits a byte. */
+ * also computed for 100 random images: if they do not all take the same number, the program fails.  Requantization,
+ * additions and maxima may take others, because they branch where they limit a number. */
 #include "mcu/conv.h"
 #include "mcu/moves.h"
 #include "mcu/pool.h"
@@ -250,6 +250,39 @@ static void requantize(size_t row)
     bnn_mcu_requantize((uint8_t *)out, (const int32_t *)image, &requantizer, COLUMNS, 32);
 }
 
+static void requantize_shorts(size_t row)
+{
+    const struct bnn_requantizer requantizer = {multipliers, shifts, 0, INT16_MIN, INT16_MAX, 0};
+    (void)row;
+    bnn_mcu_requantize_shorts((int16_t *)out, (const int32_t *)image, &requantizer, COLUMNS, 32);
+}
+
+static void requantize_int16(size_t row)
+{
+    const struct bnn_requantizer requantizer = {multipliers, shifts, 0, INT16_MIN, INT16_MAX, 0};
+    (void)row;
+    bnn_mcu_requantize_int16_shorts((int16_t *)out, (const int16_t *)image, wide, &requantizer, COLUMNS, 32);
+}
+
+static void add_shorts(size_t row)
+{
+    const int16_t *x = (const int16_t *)image;
+    (void)row;
+    bnn_mcu_add_shorts((int16_t *)out, x, x + COLUMNS * 32, INT16_MIN, INT16_MAX, COLUMNS * 32);
+}
+
+static void short_signs(size_t row)
+{
+    (void)row;
+    bnn_mcu_short_signs(out, (const int16_t *)image, table, weights, COLUMNS, 32);
+}
+
+static void max_shorts(size_t row)
+{
+    static const struct bnn_mcu_windows windows = {ROWS, COLUMNS, 32, COLUMNS / 2, 2, 2, 2, 2, 0, 0, COLUMNS * 32};
+    bnn_mcu_max_shorts(&windows, row, (const int16_t *)image, (int16_t *)out);
+}
+
 static void move_up(size_t row)
 {
     (void)row;
@@ -319,7 +352,12 @@ static const struct kernel {
                {"conv_bits_quads,3x3,16x16x64->64", quads_any, ROWS, 0},
                {"conv_bits_quads,1568->64", quads_dense, 1, 0},
                {"depthwise_floats,3x3,16x16x32", depthwise, ROWS, 1},
-               {"max_pool_bits,2x2,16x16x64", max_pool, ROWS / 2, 0}};
+               {"max_pool_bits,2x2,16x16x64", max_pool, ROWS / 2, 0},
+               {"requantize_shorts,16x16x32", requantize_shorts, ROWS, 2},
+               {"requantize_int16_shorts,16x16x32", requantize_int16, ROWS, 2},
+               {"add_shorts,16x16x32", add_shorts, ROWS, 2},
+               {"short_signs,16x16x32", short_signs, ROWS, 0},
+               {"max_shorts,2x2,16x16x32", max_shorts, ROWS / 2, 2}};
 
 static void run_rows(void *argument)
 {

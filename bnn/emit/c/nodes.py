@@ -14,7 +14,17 @@ from ..._types import Array
 from ...file.bits import pack, words
 from ...file.container import aligned
 from ...ir.graph import DType, Node
-from ...ir.ops import OPS, PoolAttrs, QuantizeAttrs, RequantizeAttrs, conv_attrs, rows_computed, sums_rows
+from ...ir.ops import (
+    OPS,
+    REQUANTIZATION,
+    LimitsAttrs,
+    PoolAttrs,
+    QuantizeAttrs,
+    RequantizeAttrs,
+    conv_attrs,
+    rows_computed,
+    sums_rows,
+)
 from ...ir.ops.record import replaced
 from .program import ALIGNMENT, WORD, Program, View, number, refuse
 
@@ -36,9 +46,10 @@ def emit_node(program: Program, node: Node) -> None:
         emitter(program, node)
     else:
         raise refuse(node, "compute what depends on the other images of a batch")
-    if not program.layer.macs:
+    layer = program.layer
+    if not layer.macs and node.op not in ("add16", "binarize16", "requantize16"):  # what they read is in their costs
         kernel = getattr(node.attrs, "kernel", (1, 1))
-        program.layer.pixels = program.view(node).count * kernel[0] * kernel[1]
+        layer.pixels = program.view(node).count * kernel[0] * kernel[1]
 
 
 # -- halos -------------------------------------------------------------------------------------------------------------
@@ -334,7 +345,7 @@ def _finish(
         _rows(program, out.height, *calls)
         return
     pixels = out.width * out.channels
-    apart = out.dtype in (DType.b1, DType.u8) or _replaces(program, node)
+    apart = out.dtype is not DType.f32 or _replaces(program, node)
     row = program.reserve(pixels * WORD) if apart else 0
     values = program.behind("float", row) if apart else program.row(node)
     lines = []
@@ -352,7 +363,7 @@ def _finish(
         )
         lines.append(f"for (size_t column = 0; column < {out.width}; column++)")
         lines.append(f"    {correct};")
-    if out.dtype is DType.u8:
+    if out.dtype in (DType.u8, DType.i16):
         _rows(program, out.height, *lines, _requantized(program, node, program.row(node), sums) + ";")
         return
     if "threshold" in a.slots:  # in the table of sums of bytes; of bits, of groups whose bits share words
@@ -580,14 +591,15 @@ def _sums_of_rows(program: Program, node: Node, window: _Window, weights: Array,
 
 
 def _requantized(program: Program, node: Node, target: str, sums: str) -> str:
-    """C: a row of sums becomes bytes."""
-    a, out = conv_attrs(node), program.view(node)
-    multiplier, shift, spread = (node.inputs[a.operand(s)].value for s in ("multiplier", "shift", "range"))
+    """C: a row of sums, or of int16, becomes bytes or int16."""
+    out = program.view(node)
+    bias, multiplier, shift, spread = (i.value for i in node.inputs[-len(REQUANTIZATION) :])
     requantizer = _requantizer(program, multiplier, shift, spread.tolist())
     function, numbers = "bnn_mcu_requantize", [sums]
-    if node.op == "bconv2d":  # their biases are beside the table of corrections, whose numbers have 16 bits
-        function += "_bits"
-        numbers.append(program.table("int32_t", "biases", node.inputs[a.operand("bias")].value))
+    if node.op != "qconv2d":  # of bits: biases are beside the table of corrections, whose numbers have 16 bits
+        function += "_bits" if node.op == "bconv2d" else "_int16"
+        numbers.append(program.table("int32_t", "biases", bias))
+    function += "_shorts" * (out.dtype is DType.i16)
     program.layer.requantized = out.height * out.width * out.channels
     return program.call(function, target, *numbers, requantizer, out.width, out.channels)
 
@@ -636,7 +648,8 @@ def _pool(program: Program, node: Node) -> None:
         numbers = _short(node, x.height, x.width, x.channels, out.width, *window)
         kind = "bnn_mcu_windows"
         what = {"max_pool": "max", "avg_pool": "mean", "sum_pool": "sum"}[node.op]
-        function = f"bnn_mcu_{what}_{'bytes' if out.dtype is DType.u8 else 'floats'}"
+        elements = {DType.u8: "bytes", DType.i16: "shorts"}.get(out.dtype, "floats")
+        function = f"bnn_mcu_{what}_{elements}"
         text = f"{{{numbers}, {x.row}}}"
     descriptor = program.struct(kind, "", text, 28)
     _clear_halo(program, node)
@@ -907,6 +920,38 @@ def _pair(program: Program, node: Node) -> None:
     _rows(program, out.height, program.call("bnn_mcu_pair", *arguments) + ";")
 
 
+# -- int16 -------------------------------------------------------------------------------------------------------------
+
+
+def _add16(program: Program, node: Node) -> None:
+    a, out = node.attrs, program.view(node)
+    assert isinstance(a, LimitsAttrs)
+    count = out.width * out.channels
+    program.layer.added = out.height * count
+    _clear_halo(program, node)
+    rows = (program.row(v) for v in (node, *node.inputs))
+    _rows(program, out.height, program.call("bnn_mcu_add_shorts", *rows, a.low, a.high, count) + ";")
+
+
+def _binarize16(program: Program, node: Node) -> None:
+    x, thresholds, flips = node.inputs
+    out = program.view(node)
+    program.layer.compared = out.height * out.width * out.channels
+    tables = (
+        program.table("int16_t", "least", thresholds.value),
+        program.table("uint32_t", "rising", pack(-flips.value)),
+    )
+    _clear_halo(program, node)
+    call = program.call("bnn_mcu_short_signs", program.row(node), program.row(x), *tables, out.width, out.channels)
+    _rows(program, out.height, call + ";")
+
+
+def _requantize16(program: Program, node: Node) -> None:
+    _clear_halo(program, node)
+    call = _requantized(program, node, program.row(node), program.row(node.inputs[0]))
+    _rows(program, program.view(node).height, call + ";")
+
+
 # -- moves -------------------------------------------------------------------------------------------------------------
 
 
@@ -1061,4 +1106,5 @@ _EMITTERS: dict[str, Callable[[Program, Node], None]] = {
     "dequantize": _dequantize, "cast": _of_bytes, "excess_128": _of_bytes, "concat": _concat, "slice": _slice,
     "pad": _pad, "pad_channels": _pad_channels, "copy": _copy, "reshape": _reshape, "gather": _gather,
     "lookup": _lookup, "qsoftmax": _softmax, "qadd": _pair, "qmul": _pair,
+    "add16": _add16, "binarize16": _binarize16, "requantize16": _requantize16,
 }  # fmt: skip

@@ -19,7 +19,10 @@ from ...ir.ops import sums_rows
 from ...ir.stream import Band, Stream
 from .sources import all_names
 
-C_TYPES = {DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t"}
+C_TYPES = {
+    DType.f32: "float", DType.b1: "uint32_t", DType.i32: "int32_t", DType.u8: "uint8_t", DType.i8: "int8_t",
+    DType.i16: "int16_t",
+}  # fmt: skip
 _NUMBERS = {
     "float": np.float32, "uint32_t": np.uint32, "int32_t": np.int32, "int16_t": np.int16, "uint8_t": np.uint8,
     "uint16_t": np.uint16, "int8_t": np.int8,
@@ -97,7 +100,8 @@ class EmittedLayer:
     finished: int = 0  # values that pass an epilogue
     signs: int = 0  # floats that become bits
     compared: int = 0  # sums that become bits
-    requantized: int = 0  # sums that become bytes
+    requantized: int = 0  # sums, or int16, that become bytes or int16
+    added: int = 0  # sums of int16
     moved: int = 0  # bytes of rows that are kept and move up
     lines: list[str] = field(default_factory=list)
     row: tuple[str, ...] = ()  # of an op in a chain: statements that compute the row `row`, behind the lines

@@ -32,6 +32,7 @@ from ops.test_functions import data as hard_floats
 from ops.values import KINDS
 
 from .batch import Case, check
+from .shortcuts import shortcuts
 
 Rng = np.random.Generator
 FUSING = {"avx2", "avx512bw", "avx512vnni", "avx512", "neon"}  # families whose products and sums are rounded once
@@ -182,6 +183,8 @@ def chains(rng: Rng) -> Iterator[Case]:
     for _ in range(8):
         yield case(rng, op_graphs.network(rng, 12, tall=True))
         yield case(rng, op_graphs.means(rng))
+    for _ in range(12):
+        yield case(rng, shortcuts(rng))
     for drawn in range(12):  # each with every option of emission
         yield case(rng, op_graphs.depthwise_bits(rng, wide=drawn % 2 > 0))
 

@@ -26,6 +26,8 @@ from sanitized import call
 from seed import SEED, numbers
 from targets import TARGETS, emitted, missing, networks
 
+from .shortcuts import shortcuts
+
 Rng = np.random.Generator
 OK, NAN, MORE = 0, 2, 3
 
@@ -142,12 +144,13 @@ def rows_of(rng: Rng, model: Model, count: int) -> Array:
 def test_every_window_of_a_stream(number: int, tmp_path: Path) -> None:
     print(f"repeat with BNN_TEST_SEED={SEED}")
     rng = np.random.default_rng([SEED, number])
-    model = Model.from_bytes(encode(lower(random_network(rng))))
-    kind = number % 3
-    if kind:
+    kind = number % 4
+    graph = shortcuts(rng, over_time=True) if kind == 3 else lower(random_network(rng))
+    model = Model.from_bytes(encode(graph))
+    if kind in (1, 2):
         images = np.stack([rows_of(rng, model, model.input_shapes[0][0]) for _ in range(20)])
         model = bnn.calibrate(model, images, integer_only=kind == 2).model
-    stream = Stream(model, tmp_path, fast=bool(number % 2), target=["generic", "cortex-m55"][number // 2 % 2])
+    stream = Stream(model, tmp_path, fast=bool(number // 8 % 2), target=["generic", "cortex-m55"][number // 4 % 2])
     assert stream.window == model.input_shapes[0][0]
     for _ in range(2):  # and the stream before is forgotten
         count = stream.calls * stream.summary.rows + int(rng.integers(1, 3 * stream.window))

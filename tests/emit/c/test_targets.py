@@ -46,11 +46,13 @@ def test_a_cortex_m0_with_16_kilobytes(rng: Rng, tmp_path: Path) -> None:
     run_on(TARGETS["microbit"], tmp_path, FLAGS)
 
 
-@pytest.mark.parametrize("network", ["bytes", "floats", "bits"])
+@pytest.mark.parametrize("network", ["bytes", "floats", "bits", "int16"])
 def test_integers_need_no_floats(network: str, rng: Rng, tmp_path: Path) -> None:
     """A network of bytes on a Cortex-M0, which has no unit for floats: the host's bytes, and no function that emulates
     an operation on floats."""
-    if network != "bytes":
+    if network == "int16":
+        model = networks.shortcuts()
+    elif network != "bytes":
         floats = networks.residual() if network == "floats" else networks.residual_bits(8)
         model = bnn.calibrate(floats, random_images(floats, 20, rng), integer_only=True).model
     else:
@@ -82,6 +84,22 @@ def test_what_a_binary_network_saves_without_floats(tmp_path: Path) -> None:
         numbers = (code, summary.flash, summary.arena, cost.stack[0], cost.instructions[0])
         print(f"| {name} | {' | '.join(f'{n:,}' for n in numbers)} |")
     assert instructions["integers"] < 0.25 * instructions["floats"] and ram["integers"] < 0.5 * ram["floats"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cortex-m0", "cortex-m4"])
+def test_what_int16_cost(name: str, tmp_path: Path) -> None:
+    """In shortcuts, against bytes: prints a table of bytes, and of instructions for one image."""
+    instructions, ram = [], []
+    print("| | tables | RAM | stack | instructions |")
+    for what, model in (("bytes", networks.shortcuts(bytes_alone=True)), ("int16", networks.shortcuts())):
+        images = random_images(model, 1, np.random.default_rng(1))
+        summary = emitted(model, tmp_path / what, images, target=name, fast=True)
+        cost = run_on(TARGETS[name], tmp_path / what, ["-std=c99", "-O2"])
+        print(f"| {what} | {summary.flash:,} | {summary.arena:,} | {cost.stack[0]:,} | {cost.instructions[0]:,} |")
+        instructions.append(cost.instructions[0])
+        ram.append(summary.arena)
+    assert instructions[1] < 1.05 * instructions[0] and ram[1] < 1.7 * ram[0]
 
 
 @pytest.mark.slow
