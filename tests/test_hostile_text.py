@@ -36,6 +36,7 @@ import chromium
 import hostile_text as hostile
 from bnn import errors
 from bnn._text import Guarded, ascii_json, page_json, printable, printable_lines
+from bnn.calibration.report import Shortcut
 from bnn.cli import apart, main
 from bnn.cli.app import application
 from bnn.cli.common import print_lines
@@ -145,7 +146,7 @@ def results(model: bnn.Model, spiking: Any, folder: Path) -> list[Any]:
         EventEngine(model).run_events(events(), label=1),
         watched, watched.report, spiking.run(RNG.random((4, 2, 8, 8)) < 0.2),
         spiking.run_events(events(), label=1, origin=(0, 0)),
-        calibrated := bnn.calibrate(model, IMAGES), *calibrated.layers,
+        calibrated := bnn.calibrate(model, IMAGES), *calibrated.layers, Shortcut(NAME, 0.5, 9.0),
         bnn.emit_c(model, folder / "c", name="net"), *emitted_nir(model, folder / hostile.FILE_NAME[:40]),
         hostile.graph(),
         Quantized((CounterLayer(NAME, "input", (1, 1, 1)), CounterLayer(name(1), "sums", (1, 1, 1), edges=(

@@ -9,7 +9,9 @@ from .._types import Array
 from ..errors import CompileError
 from ..ir.graph import DType, Node
 from ..ir.monotone import function
-from ..ir.ops import ConvAttrs, constant, make
+from ..ir.ops import CONVOLUTIONS, ConvAttrs, constant, make
+from ..ir.ops.int16 import LimitsAttrs
+from ..ir.ops.requantize import INT16
 from ..ir.quantization import (
     BYTES,
     SHARES,
@@ -21,8 +23,9 @@ from ..ir.quantization import (
     pair,
     sum_lines,
 )
-from .sums import as_image, requantized, shaped
-from .translation import Channels, Made, Translation, unsupported
+from .shortcuts import is_addition
+from .sums import as_image, of_shorts, requantized, shaped
+from .translation import Channels, Made, Results, Translation, unsupported
 
 
 def function_values(node: Node, base: Node, q: Bytes) -> Array:
@@ -32,20 +35,28 @@ def function_values(node: Node, base: Node, q: Bytes) -> Array:
     return np.asarray(found[:, 0])
 
 
-def affine(of: Translation, node: Node, core: Node) -> Made | Channels:
+def affine(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
     sub, mul, add = (i.value.astype(np.float64) for i in core.inputs[1:])
     return _per_channel(of, node, core, mul, add - sub * mul)
 
 
-def _per_channel(of: Translation, node: Node, core: Node, factor: Array, term: Array) -> Made | Channels:
-    """One number per channel, times the data, and one that is added: depthwise 1 x 1 filters."""
-    data = of.channels(core.data[0])
-    x, channels, scale = data.node, len(data.scales), float(data.scales.max())
+def _per_channel(of: Translation, node: Node, core: Node, factor: Array, term: Array) -> Made | Channels | Node:
+    """One number per channel, times the data, and one that is added."""
     factor, term = np.broadcast_arrays(factor, term, np.ones(node.type.shape[-1]))[:2]
+    x = core.data[0]
+    if x in of.shorts and x.type.shape == node.type.shape and (factor >= 0).all():
+        return of.made(node, of_shorts(of, node, of.shorts[x], factor * of.steps[x], term, of.target(node)))
+    return of.made(node, _depthwise(of, node, x, factor, term))
+
+
+def _depthwise(of: Translation, node: Node, x: Node, factor: Array, term: Array, target: Results | None = None) -> Node:
+    """The same of bytes: 1 x 1 filters."""
+    data = of.channels(x)
+    channels, scale = len(data.scales), float(data.scales.max())
     weights, terms = (factor * (data.scales / scale)).reshape(-1, 1, 1, 1), term + factor * data.more
     plain = ConvAttrs(groups=channels)
-    y = requantized(of, node, as_image(x), data.bytes_of_zero, scale, weights, terms, plain)
-    return of.made(node, shaped(y, node.type.shape))
+    y = requantized(of, node, as_image(data.node), data.bytes_of_zero, scale, weights, terms, plain, target)
+    return shaped(y, node.type.shape)
 
 
 def prelu(of: Translation, node: Node, core: Node) -> Made:
@@ -55,13 +66,25 @@ def prelu(of: Translation, node: Node, core: Node) -> Made:
     below = Bytes.between(min(0.0, float(lowest.min())), max(0.0, float(lowest.max())))
     image = as_image(lookup(x, np.minimum(BYTES, q.zero), node.name))
     weights, plain = slopes.reshape(-1, 1, 1, 1), ConvAttrs(groups=x.type.shape[-1])
-    y = requantized(of, node, image, q.zero, q.scale, weights, np.zeros(len(weights)), plain, below)
+    y = requantized(
+        of,
+        node,
+        image,
+        q.zero,
+        q.scale,
+        weights,
+        np.zeros(len(weights)),
+        plain,
+        Results(below.scale, below.zero, 0, 255),
+    )
     (first, second), unit = sum_lines(q, below)
     parts, tables = [x, shaped(y, node.type.shape)], [np.maximum(first, 0), second]
     return pair("qadd", parts, tables, multiplier(unit / after.scale), of.range_of(node), node.name), after
 
 
-def arithmetic(of: Translation, node: Node, core: Node) -> Made | Channels:
+def arithmetic(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
+    if node in of.steps and is_addition(core):
+        return _sum_of_shorts(of, node, core)
     known = next((i for i in core.inputs if i.is_constant), None)
     if known is not None and _is_per_channel(known, core):
         number, one = known.value.astype(np.float64).reshape(-1), np.ones(1)
@@ -81,6 +104,15 @@ def _is_per_channel(known: Node, core: Node) -> bool:
     if core.data[0].type.shape not in (core.type.shape, one):
         return False
     return known.value.size in (1, core.type.shape[-1]) and known.type.shape[-1:] in ((1,), core.type.shape[-1:])
+
+
+def _sum_of_shorts(of: Translation, node: Node, core: Node) -> Node:
+    """Bytes are raised to int16 first."""
+    after, one = of.target(node), np.ones(node.type.shape[-1])
+    whole = after._replace(low=INT16[0], high=INT16[1])
+    parts = [of.shorts[x] if x in of.shorts else _depthwise(of, node, x, one, 0 * one, whole) for x in core.inputs]
+    parts.sort(key=lambda y: y.op in CONVOLUTIONS)  # the shortcut first: what it is made of needs no memory then
+    return make("add16", *parts, attrs=LimitsAttrs(after.low, after.high), name=node.name)
 
 
 def _two(of: Translation, node: Node, core: Node) -> Node:

@@ -20,7 +20,18 @@ from ..ir.quantization import BYTES, lookup
 from ..ir.rewrite import with_inputs
 from .arithmetic import affine, arithmetic, function_values, prelu, softmax
 from .moves import cast, concat, copy, from_floats, gather, move, pad, pool, unpack
-from .sums import binary, bits_of, convolved, is_whole, known_thresholds, level_bytes, reads_bytes, thresholds_of
+from .sums import (
+    as_bytes,
+    binary,
+    bits_of,
+    bits_of_shorts,
+    convolved,
+    is_whole,
+    known_thresholds,
+    level_bytes,
+    reads_bytes,
+    thresholds_of,
+)
 from .translation import Channels, Made, Translation, unsupported, why
 
 
@@ -76,6 +87,10 @@ class Integers(Translation):
         if core.op not in FORMS:
             raise unsupported(core, why(core))
         made = FORMS[core.op](self, node, core)
+        if node in self.steps:
+            assert isinstance(made, Node)
+            self.shorts[node] = made
+            made = as_bytes(self, node)
         if isinstance(made, Node):
             self.raw[node] = made
         elif isinstance(made, Channels):
@@ -106,6 +121,10 @@ class Integers(Translation):
         if node.op == "copy":
             return self.raw[node.inputs[0]]
         if node.op == "binarize" and floats:
+            core = self.units.core(floats[0])
+            exact = core.inputs[0] if core.op == "affine" else floats[0]  # not yet rounded by its batch norm
+            if short := next((x for x in (exact, floats[0]) if x in self.shorts), None):
+                return bits_of_shorts(self, node, short)
             return bits_of(node, self.channels(floats[0]))
         if node.op == "binarize_levels":
             return level_bytes(self, node)

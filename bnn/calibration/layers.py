@@ -38,7 +38,7 @@ def as_int8(
     """The planned graph with these layers as int8, where they gain, and what became of each."""
     why = {node: "asked for" if node.name in keep_float else _why_float(node) for node in layers}
     taken = {node for node in layers if not why[node]}
-    ranges = find_ranges(model, graph, {_data_of(node) for node in taken}, arrays, method)
+    ranges, _ = find_ranges(model, graph, {_data_of(node) for node in taken}, arrays, method)
     quantized, made = _quantized(graph, taken, ranges)
     result = Model.from_bytes(encode(quantized), max_bytes=NO_LIMIT)
     snr = _compare(model, graph, result, quantized, made, arrays)
@@ -53,15 +53,23 @@ def as_int8(
 
 def noted(graph: Graph, snr: Mapping[Node, float]) -> Graph:
     """The graph, whose layers say what they are."""
-    notes = {node: f"int8 after training, {value:.1f} dB" for node, value in snr.items()}
+    notes = {x: f"{_width(x)} after training, {value:.1f} dB" for x, value in snr.items()}
     return replanned(graph, lambda old, node: replace(node, note=notes.get(old, node.note)))
+
+
+def _width(layer: Node) -> str:
+    return "int16" if layer.type.dtype is DType.i16 else "int8"
 
 
 def decibels(layer: str, expected: Array, found: Array) -> float:
     """Signal over noise; infinity without either.  Raises InputError where sums of the layer overflowed."""
     if not np.isfinite(expected).all():
         raise InputError(f"images: the sums of layer '{layer}' are infinite on them; give images it was trained for")
-    noise, signal = ((expected - found) ** 2).sum(), (expected**2).sum()
+    return ratio((expected**2).sum(), ((expected - found) ** 2).sum())
+
+
+def ratio(signal: float, noise: float) -> float:
+    """In dB; infinity without either."""
     return 10 * math.log10(signal / noise) if noise and signal else math.inf
 
 

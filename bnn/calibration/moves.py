@@ -40,7 +40,7 @@ def unpack(of: Translation, node: Node, core: Node) -> Made | Node:
     return make("unpack", bits, name=node.name, origin=node.origin)
 
 
-def pool(of: Translation, node: Node, core: Node) -> Made | Channels:
+def pool(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
     attrs = core.attrs
     assert isinstance(attrs, PoolAttrs)
     if core.op == "avg_pool" and not is_mean(core):
@@ -59,7 +59,14 @@ def pool(of: Translation, node: Node, core: Node) -> Made | Channels:
     return y, of.ranges[node]
 
 
-def move(of: Translation, node: Node, core: Node) -> Made | Channels:
+def move(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
+    if node in of.steps:
+        x = core.inputs[0]
+        if x in of.own:  # as its bytes
+            of.own[node] = of.own[x]
+        else:
+            of.ranges[node] = of.ranges[x]
+        return make(core.op, of.shorts[x], attrs=core.attrs, name=node.name)
     moved = _like(of, core, lambda x: make(core.op, x, attrs=core.attrs, name=node.name))
     if isinstance(moved, Channels) and core.op == "slice":
         attrs: Any = core.attrs

@@ -18,7 +18,7 @@ class CalibratedLayer:
     ``scale`` and ``zero``: of its data (a byte u stands for (u - zero) * scale); ``snr``: of its sums on some of the
     images, in dB, signal over the error that quantizing its own data and weights makes; with integers only, of its
     results, bytes or bits.  A layer that stays float has none, and says ``why``.  ``binary``: a layer of bits whose
-    sums become bytes; ``scale`` and ``zero`` mean nothing there.
+    sums become bytes; ``scale`` and ``zero`` mean nothing there.  ``int16``: its sums become int16 instead of bytes.
     """
 
     layer: str
@@ -27,14 +27,30 @@ class CalibratedLayer:
     zero: int = 0
     snr: float = math.inf
     binary: bool = False
+    int16: bool = False
 
     def __str__(self) -> str:
         name = printable(self.layer)
         if self.why:
             return f"'{name}': float: {self.why}"
         if self.binary:
-            return f"'{name}': binary, its sums become bytes, {self.snr:.1f} dB"
-        return f"'{name}': int8, scale {self.scale:.4g}, zero {self.zero}, {self.snr:.1f} dB"
+            return f"'{name}': binary, its sums become {'int16' if self.int16 else 'bytes'}, {self.snr:.1f} dB"
+        wide = ", its sums become int16" if self.int16 else ""
+        return f"'{name}': int8, scale {self.scale:.4g}, zero {self.zero}{wide}, {self.snr:.1f} dB"
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A sum of two values in whole numbers: the ``scale`` of int16, or None of bytes; ``snr``: of its numbers, in the
+    whole network on some of the images, in dB."""
+
+    layer: str
+    scale: float | None
+    snr: float
+
+    def __str__(self) -> str:
+        kind = "bytes" if self.scale is None else f"int16, scale {self.scale:.4g}"
+        return f"'{printable(self.layer)}': a sum of {kind}, {self.snr:.1f} dB end to end"
 
 
 @dataclass(frozen=True)
@@ -42,7 +58,8 @@ class Calibration:
     """A calibrated network, its layers, and how often it gives the class of the float network: ``same`` of ``images``;
     None if its outputs are not classes.  ``accuracy``: that of the float network and its own, if classes were given.
     ``float_ops``: how many ops of the network still compute with floats, beside the one that makes bytes of its input
-    and the table of its output."""
+    and the table of its output.  With integers only: ``shortcuts``, its sums of two values; ``tried``, if it was
+    measured whether they become int16: how near the outputs are to the floats with bytes and with int16, in dB."""
 
     model: Model
     layers: tuple[CalibratedLayer, ...]
@@ -50,6 +67,8 @@ class Calibration:
     same: int | None
     accuracy: tuple[float, float] | None = None
     float_ops: int = 0
+    shortcuts: tuple[Shortcut, ...] = ()
+    tried: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         layers = [layer for layer in self.layers if not layer.binary]
@@ -62,4 +81,9 @@ class Calibration:
         if self.accuracy is not None:
             before, after = self.accuracy
             head += f"; accuracy {after:.2%} (before: {before:.2%})"
-        return "\n".join([head, *(f"  {layer}" for layer in self.layers), f"  ops of floats: {self.float_ops}"])
+        lines = [head, *(f"  {part}" for part in (*self.layers, *self.shortcuts))]
+        if self.tried is not None:
+            wide = any(shortcut.scale is not None for shortcut in self.shortcuts)
+            kind, (before, after) = "int16" if wide else "bytes", self.tried
+            lines.append(f"  shortcuts are {kind}: the outputs have {before:.1f} dB with bytes, {after:.1f} with int16")
+        return "\n".join([*lines, f"  ops of floats: {self.float_ops}"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array
 from ..ir.graph import DType, Node
-from ..ir.monotone import integer_thresholds
+from ..ir.monotone import function, integer_thresholds
 from ..ir.ops import (
     INF,
     MOST_BYTE_PRODUCTS,
@@ -23,9 +23,10 @@ from ..ir.ops import (
 )
 from ..ir.ops.bits import numbers
 from ..ir.ops.conv import epilogue
-from ..ir.ops.requantize import MOST_BIAS
-from ..ir.quantization import BYTES, Bytes, bits_numbers, convolution, filters_multipliers, lookup
-from .translation import Channels, Made, Translation, unsupported, why
+from ..ir.ops.int16 import WidthAttrs
+from ..ir.ops.requantize import INT16, MOST_BIAS
+from ..ir.quantization import BYTES, bits_numbers, convolution, filters_multipliers, lookup
+from .translation import Channels, Made, Results, Translation, unsupported, why
 from .units import linear
 from .weights import whole_filters
 
@@ -109,7 +110,7 @@ def _filters(conv: Node) -> Array:
     return w
 
 
-def convolved(of: Translation, node: Node, core: Node) -> Made | Channels:
+def convolved(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
     factor, term = linear(core)
     x, zeros, scale, weights, offset = _sums(of, core)
     weights, term = weights * factor[:, None, None, None], term + factor * offset
@@ -118,16 +119,13 @@ def convolved(of: Translation, node: Node, core: Node) -> Made | Channels:
 
 def requantized(
     of: Translation, node: Node, x: Node, zeros: Array | int, scale: float, weights: Array, term: Array,
-    attrs: ConvAttrs, after: Bytes | None = None,
+    attrs: ConvAttrs, target: Results | None = None,
 ) -> Node:  # fmt: skip
-    """A convolution whose sums are requantized: to bytes of ``after``, by default those of the node."""
-    range_of = (after.zero, 0, 255) if after else of.range_of(node)
-    if node in of.own and not after:  # in steps of each channel
-        range_of, weights, term = _in_steps(of, node, weights, term)
-        after, halves = Bytes(1.0, range_of[0]), of.own[node].zeros % 1 > 0
-    else:
-        after = after or of.ranges[node]
-        term, halves = term - after.half / 2 * after.scale, np.array(after.half)
+    """A convolution whose sums are requantized: to what results of the node are, or to a target."""
+    after = target or of.target(node)
+    halves = np.zeros(1, bool)
+    if target is None and after.out is DType.u8:
+        after, weights, term, halves = _in_bytes(of, node, weights, term)
     products = math.prod(weights.shape[1:])
     if products > MOST_BYTE_PRODUCTS:
         raise unsupported(node, f"{products:,} products a sum are more than {MOST_BYTE_PRODUCTS:,}")
@@ -138,40 +136,73 @@ def requantized(
     exact = term / (scale * steps)
     # A sum of 0, as of a black image, is half a byte above one: more than that also after two roundings.
     bias = np.where(halves, np.floor(exact) + 2, np.rint(exact)).astype(np.int64)
-    numbers = (bias, *filters_multipliers(scale, steps, after.scale))
+    multipliers, shifts = filters_multipliers(scale, steps, after.scale)
+    if after.out is DType.i16:
+        most = 255 * np.abs(whole.astype(np.int64)).reshape(len(whole), -1).sum(axis=1) + np.abs(bias)
+        if ((most << np.maximum(shifts, 0)) >= 2**31).any():
+            raise unsupported(node, "32 bits do not hold its sums in steps of int16")
     plain = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, groups=attrs.groups)
-    return convolution(x, whole, zeros, numbers, (*range_of, 0), plain, node.name)
+    numbers = (bias, multipliers, shifts)
+    return convolution(x, whole, zeros, numbers, (*after.range_of, 0), plain, node.name, after.out)
 
 
-def _in_steps(of: Translation, node: Node, weights: Array, term: Array) -> tuple[tuple[int, int, int], Array, Array]:
-    """The range of bytes of a node whose channels have scales of their own; its weights (O, ...) and terms (O) in units
-    of them.  There is one zero for all channels: the terms contain what is between it and the channel's."""
+def _in_bytes(of: Translation, node: Node, weights: Array, term: Array) -> tuple[Results, Array, Array, Array]:
+    """The bytes of a node, its weights (O, ...) and terms (O) for them, and whether half a byte stands for 0.
+
+    Where channels have scales of their own, these are in units of them, and there is one zero for all channels: the
+    terms contain what is between it and the channel's."""
+    if node not in of.own:
+        q, after = of.ranges[node], Results(of.ranges[node].scale, *of.range_of(node))
+        return after, weights, term - q.half / 2 * q.scale, np.array(q.half)
     zeros, scales = of.own[node]
     zero = 128 if zeros.any() else 0
     low = 0 if of.units.limits(node)[0] == -INF else zero
-    return (zero, low, 255), weights / scales.reshape(-1, *[1] * (weights.ndim - 1)), term / scales + zeros - zero
+    weights = weights / scales.reshape(-1, *[1] * (weights.ndim - 1))
+    return Results(1.0, zero, low, 255), weights, term / scales + zeros - zero, zeros % 1 > 0
 
 
-def binary(of: Translation, node: Node, core: Node) -> Made | Channels:
-    """Sums of bits become bytes.  Where the factor is negative, the filter is negated, and so are its sums; the slot
-    "negated" records which."""
+def _requantization(
+    of: Translation, node: Node, factor: Array, term: Array, products: int, target: Results
+) -> list[Node]:
+    """The operands by which whole numbers up to ``products``, times ``factor`` (O), plus ``term`` (O), become results
+    of a node."""
+    if target.out is DType.u8:
+        target, factor, term, _ = _in_bytes(of, node, factor, term)
+    numbers = bits_numbers(factor, term, products, target.scale, target.out)
+    once = int(target.out is DType.u8)
+    return [constant(n, DType.i32, node.name) for n in (*numbers, (*target.range_of, once))]
+
+
+def of_shorts(of: Translation, node: Node, x: Node, factor: Array, term: Array, target: Results) -> Node:
+    """int16 numbers times ``factor`` (C, not negative), plus ``term`` (C), as results of a node."""
+    numbers = _requantization(of, node, factor, term, -INT16[0], target)
+    return make("requantize16", x, *numbers, attrs=WidthAttrs(target.out), name=node.name)
+
+
+def as_bytes(of: Translation, node: Node) -> Made | Channels:
+    """The bytes of a value that is int16."""
+    x, channels = of.shorts[node], node.type.shape[-1]
+    y = of_shorts(of, node, x, np.full(channels, of.steps[node]), np.zeros(channels), Results(1.0, 0, 0, 255))
+    made = of.made(node, y)
+    assert not isinstance(made, Node)
+    return made
+
+
+def binary(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
+    """Sums of bits become bytes, or int16.  Where the factor is negative, the filter is negated, and so are its sums;
+    the slot "negated" records which."""
     attrs, filters = conv_attrs(core), core.inputs[1]
     if attrs.planes > 1:
         return convolved(of, node, core)
     factor, term = linear(core)
-    q, range_of, steps = of.ranges[node], of.range_of(node), np.abs(factor)
-    terms, scale = term - q.half / 2 * q.scale, q.scale
-    if node in of.own:
-        range_of, steps, terms = _in_steps(of, node, np.abs(factor), term)
-        scale = 1.0
-    numbers = bits_numbers(steps, terms, math.prod(filters.type.shape[1:]), scale)
-    operands = [constant(n, DType.i32, node.name) for n in (*numbers, (*range_of, 1))]
+    target = of.target(node)
+    operands = _requantization(of, node, np.abs(factor), term, math.prod(filters.type.shape[1:]), target)
     slots: tuple[str, ...] = REQUANTIZATION
     if (negated := factor < 0).any():
         filters = constant(np.where(negated[:, None, None, None], -1, 1) * filters.value, DType.b1, filters.name)
         operands.insert(0, constant(np.where(negated, 1, -1), DType.b1, node.name))
         slots = ("negated", *slots)
-    attrs = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, attrs.pad_value, attrs.groups, slots, out=DType.u8)
+    attrs = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, attrs.pad_value, attrs.groups, slots, out=target.out)
     y = make("bconv2d", of.raw[core.inputs[0]], filters, *operands, attrs=attrs, name=node.name)
     return of.made(node, y)
 
@@ -218,6 +249,23 @@ def _compared(
         tap=node.tap,
         origin=node.origin,
     )
+
+
+def bits_of_shorts(of: Translation, node: Node, x: Node) -> Node:
+    """A sign of a value that is int16, or of its batch norm: an integer threshold per channel."""
+    sign = function(node, x)
+
+    def bits(numbers: Array, part: slice) -> Array:
+        return sign((numbers * of.steps[x]).astype(np.float32), part) > 0
+
+    found = integer_thresholds(bits, x.type.shape[-1], INT16[1] + 2, monotone=True)  # one more at either end
+    assert found is not None
+    least = np.where(found[1], 1 - found[0], found[0])  # of the bits, or of those that fall
+    never = least > INT16[1]
+    at = np.where(never, INT16[0], np.maximum(least, INT16[0]))
+    flips = np.where(found[1] != never, 1, -1)
+    operands = constant(at, DType.i16, node.name), constant(flips, DType.b1, node.name)
+    return make("binarize16", of.shorts[x], *operands, name=node.name, tap=node.tap, origin=node.origin)
 
 
 def bits_of(node: Node, data: Channels) -> Node:

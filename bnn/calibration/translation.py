@@ -11,6 +11,7 @@ import numpy as np
 from .._types import Array
 from ..errors import UnsupportedOpError
 from ..ir.graph import DType, Node
+from ..ir.ops.requantize import INT16
 from ..ir.quantization import Bytes
 from .channels import Scales
 from .units import Units
@@ -39,19 +40,37 @@ class Channels(NamedTuple):
         return (self.bytes_of_zero - self.zeros) * self.scales
 
 
+class Results(NamedTuple):
+    """What results are: a number for (number - zero) * scale, from the lowest to the highest."""
+
+    scale: float
+    zero: int
+    low: int
+    high: int
+    out: DType = DType.u8  # or i16
+
+    @property
+    def range_of(self) -> tuple[int, int, int]:
+        return self.zero, self.low, self.high
+
+
 class Translation:
     """What is made of a network in whole numbers, value by value.
 
     ``bytes_of``: what was made of each value of floats, and what its bytes stand for; ``mixed``: the same of values
-    whose channels have scales of their own; ``raw``: what was made of values of bits and bytes."""
+    whose channels have scales of their own; ``raw``: what was made of values of bits and bytes; ``shorts``: the int16
+    of values that ``steps`` has a scale for, whose bytes the others have, too."""
 
     def __init__(
-        self, units: Units, ranges: Mapping[Node, Bytes], own: Mapping[Node, Scales], separable: frozenset[Node]
-    ) -> None:
-        self.units, self.ranges, self.own, self.separable = units, dict(ranges), own, separable
+        self, units: Units, ranges: Mapping[Node, Bytes], own: Mapping[Node, Scales], separable: frozenset[Node],
+        steps: Mapping[Node, float],
+    ) -> None:  # fmt: skip
+        self.units, self.ranges, self.own, self.separable = units, dict(ranges), dict(own), separable
+        self.steps = steps
         self.bytes_of: dict[Node, Made] = {}
         self.mixed: dict[Node, Channels] = {}
         self.raw: dict[Node, Node] = {}
+        self.shorts: dict[Node, Node] = {}
         self.outputs: frozenset[Node] = frozenset()
 
     def channels(self, x: Node) -> Channels:
@@ -62,14 +81,24 @@ class Translation:
         count = node.type.shape[-1]
         return Channels(node, np.full(count, q.zero - q.half / 2), np.full(count, q.scale))
 
-    def made(self, node: Node, y: Node) -> Made | Channels:
-        """``y`` as the bytes of a node, in its range or those of its channels."""
+    def made(self, node: Node, y: Node) -> Made | Channels | Node:
+        """``y`` as the int16 of a node, or as its bytes, in its range or those of its channels."""
+        if y.type.dtype is DType.i16:
+            return y
         return Channels(y, *self.own[node]) if node in self.own else (y, self.ranges[node])
 
     def range_of(self, node: Node) -> tuple[int, int, int]:
         """The byte of 0, the lowest and the highest that a value takes."""
         q, (low, high) = self.ranges[node], self.units.limits(node)
         return q.zero, int(q.of(low)), int(q.of(high))
+
+    def target(self, node: Node) -> Results:
+        """What results of a value are: bytes, or int16."""
+        if node not in self.steps:
+            return Results(self.ranges[node].scale, *self.range_of(node))
+        scale = self.steps[node]
+        low, high = (int(np.clip(np.rint(limit / scale), *INT16)) for limit in self.units.limits(node))
+        return Results(scale, 0, low, high, DType.i16)
 
 
 def unsupported(node: Node, why: str, remedy: str = _REMEDY) -> UnsupportedOpError:

@@ -16,6 +16,7 @@ from ..runtime import Model
 from ..runtime.arrays import Inputs
 from ..runtime.stepper import Stepper
 
+Ends = tuple[float, float]
 METHODS = ("mse", "minmax", "percentile")
 
 _BINS = 2048
@@ -70,9 +71,9 @@ def batches(arrays: list[Inputs], size: int) -> list[list[Inputs]]:
 
 def find_ranges(
     model: Model, graph: Graph, wanted: set[Node], arrays: list[Inputs], method: str, whole: Collection[Node] = ()
-) -> dict[Node, Bytes]:
-    """The bytes of these values, from their values on the images: first the ends, then how often each is between.  No
-    value of the ``whole`` is clipped."""
+) -> tuple[dict[Node, Bytes], dict[Node, Ends]]:
+    """The bytes of these values, from their values on the images: first the ends, then how often each is between; and
+    the ends.  No value of the ``whole`` is clipped."""
     values = Values(model, graph, min(len(arrays[0]), 16))
     parts = batches(arrays, values.stepper.images)
     ends = dict.fromkeys(wanted, (0.0, 0.0))  # a zero is always a byte: what is outside an image is 0
@@ -85,7 +86,7 @@ def find_ranges(
             low, high = ends[node]
             ends[node] = min(low, float(array.min())), max(high, float(array.max()))
     if method == "minmax":
-        return {node: Bytes.between(*ends[node]) for node in wanted}
+        return {node: Bytes.between(*ends[node]) for node in wanted}, ends
     counts = {node: np.zeros(_BINS) for node in wanted}
     for part in parts:
         for node, array in values.run(part, wanted).items():
@@ -94,7 +95,7 @@ def find_ranges(
     return {
         node: Bytes.between(*ends[node]) if node in whole else choose(counts[node], *_widened(*ends[node]))
         for node in wanted
-    }
+    }, ends
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 
-from .._types import Floats
-from ..errors import VerifierError
+from .._types import Array, Floats
+from ..errors import InputError, UnsupportedOpError, VerifierError
 from ..file.write import encode
 from ..ir.graph import DType, Graph, Node
 from ..ir.ops import CONVOLUTIONS, conv_attrs
@@ -16,22 +20,46 @@ from ..runtime.arrays import Inputs
 from ..runtime.handles import NO_LIMIT
 from .channels import channel_ranges
 from .integers import Integers, float_ops
-from .layers import COMPARED, decibels, noted, planned
+from .layers import COMPARED, decibels, noted, planned, ratio
 from .near import exact_ranges, with_signs
-from .report import CalibratedLayer
+from .report import CalibratedLayer, Shortcut
 from .separable import makes_channels, separable
+from .shortcuts import additions, steps_of
 from .unfused import unfused
 from .units import Units, units
-from .values import Values, find_ranges
+from .values import Values, batches, find_ranges
 from .written import written_for_bytes
 
 _MADE = ("bconv2d", "qconv2d")
+_TRIED = 96  # images on which bytes and int16 are compared, at most
+_NEARER = 3.0  # dB, half the noise: what int16 must gain at the outputs to be worth twice the memory of bytes
 
 
-def as_integers(graph: Graph, arrays: list[Inputs], method: str) -> tuple[Graph, tuple[CalibratedLayer, ...]]:
-    """The planned graph in whole numbers, and its layers.
+class _Made(NamedTuple):
+    """A network in whole numbers, planned; and how near its outputs and sums are to the floats, in dB."""
+
+    graph: Graph
+    integers: Integers
+    outputs: float = math.inf
+    sums: Mapping[Node, float] = {}
+
+
+class Whole(NamedTuple):
+    """A planned graph in whole numbers, and what the report says of it; ``tried``: how near its outputs are to the
+    floats with bytes alone and with int16, in dB, where both were tried."""
+
+    graph: Graph
+    layers: tuple[CalibratedLayer, ...]
+    shortcuts: tuple[Shortcut, ...]
+    tried: tuple[float, float] | None
+
+
+def as_integers(graph: Graph, arrays: list[Inputs], method: str, int16: Sequence[str] | None) -> Whole:
+    """A graph in whole numbers.  The shortcuts that ``int16`` names are int16, or, with None, all if that halves the
+    noise of the outputs.
 
     Raises:
+        InputError: ``int16`` names a layer that is no sum of two values.
         UnsupportedOpError: an op has no form in whole numbers.
     """
     split = planned(written_for_bytes(unfused(graph)))
@@ -39,16 +67,90 @@ def as_integers(graph: Graph, arrays: list[Inputs], method: str) -> tuple[Graph,
     found = units(split)
     apart = separable(found, split.outputs)
     own = {node for node in apart if makes_channels(found, node)}
-    ranges = find_ranges(model, split, set(found.measured()), arrays, method, _unclipped(split, found))
+    sums = additions(found)
+    _check_sums(sums, int16)
+    ranges, ends = find_ranges(model, split, set(found.measured()), arrays, method, _unclipped(split, found))
     for node, rounding in found.rounded.items():
         ranges[node] = ranges[found.base[node]] = rounding.bytes
-    near = with_signs(found, ranges, channel_ranges(model, split, own, arrays, method), apart)
-    made = Integers(found, *exact_ranges(found, *near), apart)
-    whole = planned(made.graph(split))
-    if left := float_ops(whole):
-        raise VerifierError(f"after calibration: {left[0].op} of layer '{left[0].name}' computes with floats")
-    layers, snr = _compared(model, split, whole, made, arrays)
-    return noted(whole, snr), layers
+    channels = channel_ranges(model, split, own, arrays, method)
+    near = exact_ranges(found, *with_signs(found, ranges, channels, apart))
+    largest = {node: max(-low, high) for node, (low, high) in ends.items()}
+
+    def made_with(chosen: Collection[Node]) -> _Made:
+        """The network whose sums are int16 where they are chosen."""
+        steps = steps_of(found, chosen, largest)
+        made = Integers(found, *near, apart, steps)
+        whole = planned(made.graph(split))
+        if left := float_ops(whole):
+            raise VerifierError(f"after calibration: {left[0].op} of layer '{left[0].name}' computes with floats")
+        return _Made(whole, made)
+
+    if not sums or int16 is not None:
+        made = [made_with([node for node in sums if node.name in (int16 or ())])]
+    else:
+        made = [made_with(()), *_if_possible(made_with, sums)]
+    if sums:
+        made = _measured(model, split, made, sums, arrays)
+    taken = made[-1] if made[-1].outputs > made[0].outputs + _NEARER else made[0]
+    layers, snr = _compared(model, split, taken.graph, taken.integers, arrays)
+    named = {x.name: x for x in sums}
+    shortcuts = tuple(Shortcut(name, taken.integers.steps.get(x), taken.sums[x]) for name, x in named.items())
+    tried = (made[0].outputs, made[1].outputs) if len(made) > 1 else None
+    return Whole(noted(taken.graph, snr), layers, shortcuts, tried)
+
+
+def _if_possible(made_with: Callable[[Collection[Node]], _Made], sums: Collection[Node]) -> list[_Made]:
+    try:
+        return [made_with(sums)]
+    except UnsupportedOpError:  # 32 bits do not hold some sum in steps of int16
+        return []
+
+
+def _check_sums(sums: Collection[Node], int16: Sequence[str] | None) -> None:
+    names = {node.name for node in sums}
+    if unknown := [name for name in int16 or () if name not in names]:
+        known = ", ".join(sorted(names)) or "none"
+        raise InputError(f"int16: found {unknown[0]!r}, expected layers that add two values: {known}")
+
+
+def _measured(
+    model: Model, graph: Graph, made: Sequence[_Made], sums: Collection[Node], arrays: list[Inputs]
+) -> list[_Made]:
+    """Each of these networks on some of the images, from end to end."""
+    some = [a[:: -(-len(a) // _TRIED)] for a in arrays]
+    theirs, wanted = Values(model, graph, COMPARED), {*sums, *graph.outputs}
+    places = [_places(one, graph, sums) for one in made]
+    ours = [Values(Model.from_bytes(encode(one.graph), max_bytes=NO_LIMIT), one.graph, COMPARED) for one in made]
+    totals = [{x: np.zeros(2) for x in (*place, *graph.outputs)} for place in places]  # signal and noise
+    for part in batches(some, COMPARED):
+        expected = theirs.run(part, wanted)
+        for values, place, total in zip(ours, places, totals, strict=True):
+            found = values.run(part, {y for y, _, _ in place.values()})
+            for x, (y, zeros, scales) in place.items():
+                signal = expected[x].astype(float)
+                total[x] += (signal**2).sum(), ((signal - (found[y] - zeros) * scales) ** 2).sum()
+    near = [{x: ratio(*total[x]) for x in total} for total in totals]
+    return [
+        one._replace(outputs=min(db[x] for x in graph.outputs), sums=db) for one, db in zip(made, near, strict=True)
+    ]
+
+
+def _places(made: _Made, graph: Graph, sums: Collection[Node]) -> dict[Node, tuple[Node, Array, Array]]:
+    """Outputs, and each layer's last sum: what was made of it, and the zeros and scales (C)."""
+    one = np.ones(1)
+    found = {x: (y, 0 * one, one) for x, y in zip(graph.outputs, made.graph.outputs, strict=True)}
+    now = {(n.op, n.name): n for n in made.graph.schedule}
+    for x in {x.name: x for x in sums if x not in found}.values():
+        y, zeros, scales = _result(made.integers, x)
+        found[x] = now[y.op, y.name], zeros, scales
+    return found
+
+
+def _result(made: Integers, x: Node) -> tuple[Node, Array, Array]:
+    """What was made of a value, and the zeros and scales (C) of its numbers."""
+    if x in made.shorts:
+        return made.shorts[x], np.zeros(1), np.full(1, made.steps[x])
+    return (made.raw[x], np.zeros(1), np.ones(1)) if x in made.raw else made.channels(x)
 
 
 def _unclipped(graph: Graph, found: Units) -> set[Node]:
@@ -79,15 +181,12 @@ def _compared(
     for node, conv in layers.items():
         data, binary = _data(made, conv, values[conv.inputs[0]]), conv.op == "bconv2d"
         x = made.channels(conv.inputs[0]) if conv.op == "conv2d" else None
-        result, zeros, scales = made.raw.get(node), np.zeros(1), np.ones(1)
-        if node not in made.raw:
-            result, zeros, scales = made.channels(node)
-        assert result is not None
+        result, zeros, scales = _result(made, node)
         layer = now[result.inputs[-1]]
         results = (ours.result(layer, data).astype(float) - zeros) * scales
         snr[layer] = decibels(conv.name, values[node].astype(float), results)
         first = (float(x.scales[0]), int(x.bytes_of_zero[0])) if x else (1.0, 0)
-        found.append(CalibratedLayer(conv.name, "", *first, snr[layer], binary))
+        found.append(CalibratedLayer(conv.name, "", *first, snr[layer], binary, node in made.shorts))
     return tuple(found), snr
 
 

@@ -32,11 +32,15 @@ _FEW = 32
               help="The right classes: the report then has the accuracy before and after.")  # fmt: skip
 @click.option("--keep-float", metavar="LAYER", multiple=True, help="Leave this layer as it is; may be repeated.")
 @click.option("--integer-only", is_flag=True, help="No op computes with floats; an error names the first that would.")
+@click.option("--int16", metavar="LAYER", multiple=True,
+              help="With --integer-only: sums of two values that are int16, no others; may be repeated.  By default "
+                   "all, if that halves the noise of the outputs.")  # fmt: skip
+@click.option("--no-int16", is_flag=True, help="With --integer-only: all values are bytes.")
 @reading_options
 @json_option
 def calibrate_command(
     net: str, files: tuple[str, ...], output: str, method: str, targets: str | None, keep_float: tuple[str, ...],
-    integer_only: bool, reading: InputOptions, as_json: bool,
+    integer_only: bool, int16: tuple[str, ...], no_int16: bool, reading: InputOptions, as_json: bool,
 ) -> None:  # fmt: skip
     """Turn the float convolutions and dense layers of NET.bnn into int8: faster, with a quarter of the bytes of
     weights.  IMAGES, a hundred or more of all classes, say which values their data have.
@@ -47,6 +51,8 @@ def calibrate_command(
     Binary layers do not change; with --integer-only, their sums become bytes.  For each float layer the report says
     what became of it, and how far its sums are from those before, in dB.  Pictures and arrays are read as by `bnn run`.
     """
+    if int16 and no_int16:
+        raise click.UsageError("--int16 and --no-int16 contradict each other; give one of them")
     check_outputs({"-o": output}, [net, targets, *files])
     check_suffix("-o", output, [".bnn"])
     model = load(net)
@@ -55,14 +61,18 @@ def calibrate_command(
         images = read_arrays(model, files, reading)
         if right is not None:
             right = class_numbers(right, len(images[0]), classes_of(model.output_shapes), "--targets")
-        found = calibrate(model, images, right, method=method, keep_float=keep_float, integer_only=integer_only)
+        found = calibrate(
+            model, images, right, method=method, keep_float=keep_float, integer_only=integer_only,
+            int16=int16 if int16 or no_int16 else None,
+        )  # fmt: skip
     if found.images < _FEW:
         note(f"bnn: note: {quantity(found.images, 'image')}; ranges of a hundred or more, of all classes, hold better")
     found.model.save(output)
     if as_json:
-        layers = [asdict(layer) for layer in found.layers]
+        layers, shortcuts = ([asdict(part) for part in parts] for parts in (found.layers, found.shortcuts))
         print_json({"net": net, "output": output, "layers": layers, "images": found.images, "same_class": found.same,
-                    "accuracy": found.accuracy, "float_ops": found.float_ops, "bytes": found.model.nbytes})  # fmt: skip
+                    "accuracy": found.accuracy, "float_ops": found.float_ops, "bytes": found.model.nbytes,
+                    "shortcuts": shortcuts, "tried": found.tried})  # fmt: skip
         return
     print_lines(str(found))
     print_line(f"wrote {output}: {found.model.nbytes:,} bytes (before: {model.nbytes:,})")

@@ -114,18 +114,22 @@ def filters_multipliers(before: float, filters: Array, after: float) -> tuple[Ar
     return numbers, shifts
 
 
-def bits_numbers(factors: Array, terms: Array, products: int, after: float) -> tuple[Array, Array, Array]:
-    """Of a convolution of bits: the biases, multipliers and shifts (O), int64, by which sums, up to ``products``, times
-    ``factors`` (O, not negative), plus ``terms`` (O), become bytes of the scale ``after``.
+def bits_numbers(
+    factors: Array, terms: Array, products: int, after: float, out: DType = DType.u8
+) -> tuple[Array, Array, Array]:
+    """Of a convolution of bits, or of int16: the biases, multipliers and shifts (O), int64, by which sums, up to
+    ``products``, times ``factors`` (O, not negative), plus ``terms`` (O), become bytes, or int16, of the scale
+    ``after``.
 
     Raises:
-        CompileError: 32 bits do not hold a sum beside its term, to half a byte, or beside the bytes.
+        CompileError: 32 bits do not hold a sum beside its term, to half a byte, or beside the numbers.
     """
     # A term far above its sums has its place beside them if they count for more than they are.  That changes no byte
     # where the term alone is beyond all of them.
     least = np.abs(terms) / MOST_BIAS
     steps = np.maximum(factors / BIT_STEPS, least)
-    off = float((np.minimum(least / after, 512 / MOST_BIAS) * (steps == least)).max()) * BIT_STEPS * products
+    byte = after * 256 ** (out.element - 1)
+    off = float((np.minimum(least / byte, 512 / MOST_BIAS) * (steps == least)).max()) * BIT_STEPS * products
     if off >= 0.5:
         raise CompileError(f"{products:,} products a sum, beside a number far above them, change it by {off:.3g} bytes")
     biases = np.rint(np.divide(terms, steps, out=np.zeros_like(terms), where=steps > 0)).astype(np.int64)
@@ -166,9 +170,9 @@ def lookup(x: Node, results: Array, name: str) -> Node:
 
 def convolution(
     x: Node, weights: Array, zeros: Array | int, numbers: Sequence[Any], range_of: Sequence[int], attrs: ConvAttrs,
-    name: str,
+    name: str, out: DType = DType.u8,
 ) -> Node:  # fmt: skip
-    """A convolution of bytes to bytes.
+    """A convolution of bytes to bytes, or int16.
 
     ``weights`` (O, kh, kw, I / groups) int8; ``zeros``: the bytes that stand for 0, one or (C); ``numbers``: bias,
     multiplier and shift, one or (O); ``range_of``: the result's zero, the lowest and the highest byte, and 1 if
@@ -177,7 +181,7 @@ def convolution(
     known = constant(np.broadcast_to(zeros, x.type.shape[-1:]), name=name)
     each = [np.broadcast_to(n, len(weights)) for n in numbers]
     operands = [constant(n, DType.i32, name) for n in (*each, range_of)]
-    attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=DType.u8)
+    attrs = replace(attrs, slots=("zeros", *REQUANTIZATION), out=out)
     return make("qconv2d", x, constant(weights, DType.i8, name), known, *operands, attrs=attrs, name=name)
 
 

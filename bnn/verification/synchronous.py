@@ -421,8 +421,8 @@ class _Verifier:
 
 
 def _is_quantized(model: Model, op: OpInfo) -> bool:
-    """Whether a layer is of bytes by int8 weights, or of bits and gives bytes."""
-    return op.op == "qconv2d" or (op.op == "bconv2d" and model.tensors[op.output].dtype == "u8")
+    """Whether a layer is of bytes by int8 weights, or of bits and gives bytes or int16."""
+    return op.op == "qconv2d" or (op.op == "bconv2d" and model.tensors[op.output].dtype in ("u8", "i16"))
 
 
 def _kind(verifier: _Verifier, out: TensorInfo) -> str:
