@@ -78,6 +78,8 @@ def _why_real(x: Node) -> tuple[str, str] | None:
 
 def _why_no_step(x: Node) -> tuple[str, str] | None:
     """Why an elementwise function is not a step of one sum."""
+    if x.op in ("add", "sub") and any(i.type.shape != x.type.shape for i in x.data):
+        return "values of different shapes are added", "give both the same shape, or leave it out"
     ends, joins = sources(x, is_elementwise), len(x.data) > 1
     if len(ends) > 1 or joins and any(i.name not in ("", x.name) for i in x.data):  # not one layer's own activation
         return _GATE if x.op in ("mul", "div") else _SHORTCUT

@@ -246,7 +246,7 @@ class _Finder:
         if x.op == "bconv2d" and set(conv_attrs(x).slots) <= {"residual"}:
             terms: list[Term] | None = list(self._conv_terms(x))
             rest = [self._integer_sum(i) for i in x.inputs[2:]]
-        elif x.op in ("add", "sub") and not any(i.is_constant for i in x.inputs):
+        elif x.op in ("add", "sub") and not any(i.is_constant or i.type != x.type for i in x.inputs):
             terms, rest = [], [self._integer_sum(i) for i in x.inputs]
             if x.op == "sub" and rest[1] is not None:
                 rest[1] = [Term(t.source, -t.weight, t.stride, t.pads, t.outside) for t in rest[1]]

@@ -28,6 +28,13 @@ def of_ones(x: Node, limits: list[int], kernel: int = 1, name: str = "ones") -> 
     return make("bconv2d", x, w, constant(limits, DType.i32), attrs=attrs, name=name)
 
 
+def bits_input(x: Node) -> Node:
+    """The network's input that a value is made of."""
+    while x.op != "input":
+        x = x.inputs[0]
+    return x
+
+
 @pytest.mark.parametrize("profile", ["if", "flat"])
 def test_thresholds_at_the_ends(profile: str) -> None:
     """Of sums of 27 bits, which images of ones and of minus ones do reach."""
@@ -199,6 +206,21 @@ def test_an_activation_that_falls_and_rises_is_no_threshold(rng: Rng) -> None:
         else:
             with pytest.raises(UnsupportedOpError, match="change more than once as its sums grow"):
                 check(rng, dense(rng, flatten(spikes), 3))
+
+
+@pytest.mark.parametrize("profile", ["if", "flat"])
+def test_a_pixel_that_is_added_to_all(rng: Rng, profile: str) -> None:
+    """An image of another size has other pixels: no neuron would see them where they are repeated."""
+    x = make("unpack", of_ones(bits((2, 2, 3)), [0, 1, 2]))
+    for size, fits in ((1, False), (2, True)):
+        pixels = make("unpack", of_ones(bits((size, size, 3)), [0, 1, 2]))
+        spikes = make("binarize", make("add", x, pixels, name="add"), name="sign")
+        graph = Graph((bits_input(x), bits_input(pixels)), (dense(rng, flatten(spikes), 3),))
+        if fits:
+            prove(layers_for(graph, profile), random_inputs(graph))
+        else:
+            with pytest.raises(UnsupportedOpError, match=r"'sign': .*different shapes are added \(layer 'add'"):
+                layers_for(graph, profile)
 
 
 def test_real_numbers_that_pass_by_all_spikes(rng: Rng) -> None:
