@@ -149,9 +149,9 @@ void bnn_mcu_max_floats(const struct bnn_mcu_windows *windows, size_t row, const
         struct bnn_mcu_taps xs =
             bnn_mcu_taps_inside(column, windows->stride_w, windows->kernel_w, windows->pad_left, windows->width);
         for (size_t c = 0; c < windows->channels; c++) {
-            float most = -FLT_MAX;
-            for (size_t i = ys.begin; i < ys.end; i++)
-                for (size_t k = xs.begin; k < xs.end; k++) {
+            float most = -FLT_MAX; /* the first of equal numbers, column by column: zeros have signs */
+            for (size_t k = xs.begin; k < xs.end; k++)
+                for (size_t i = ys.begin; i < ys.end; i++) {
                     float v = x[i * windows->row + k * windows->channels + c];
                     most = v > most ? v : most;
                 }

@@ -180,6 +180,16 @@ def test_arenas_of_rows_in_turn(rng: Rng, tmp_path: Path) -> None:
         call(str(folder / "arena"))
 
 
+def test_zeros_of_a_max_pool(rng: Rng, tmp_path: Path) -> None:
+    """Theirs are of the sign of the first in a window, as on hosts: arena.c compares bits."""
+    x = ops.input_node("x", (9, 9, 3))
+    y = ops.make("max_pool", x, attrs=ops.PoolAttrs((3, 3), (2, 2), pads=(1, 1, 1, 1)))
+    model = Model.from_bytes(encode(op_graphs.plan([x], [y])))
+    images = rng.choice(np.float32([0.0, -0.0, -1.0]), (2, 9, 9, 3))
+    call(*_with_arena(tmp_path, model, images, "-DFIRST=0xffffffu"))
+    call(str(tmp_path / "arena"))
+
+
 def residual_of_integers(rng: Rng, side: int) -> Model:
     images = rng.integers(0, 256, (4, side, side, 3)).astype(np.uint8)
     return bnn.calibrate(networks.residual_bits(side), images, integer_only=True).model
