@@ -33,6 +33,7 @@ from .written import written_for_bytes
 _MADE = ("bconv2d", "qconv2d")
 _TRIED = 96  # images on which bytes and int16 are compared, at most
 _NEARER = 3.0  # dB, half the noise: what int16 must gain at the outputs to be worth twice the memory of bytes
+_HEARD = 3.0  # dB that the outputs must have then: where they are noise either way, a gain is by chance
 
 
 class _Made(NamedTuple):
@@ -91,7 +92,7 @@ def as_integers(graph: Graph, arrays: list[Inputs], method: str, int16: Sequence
         made = [made_with(()), *_if_possible(made_with, sums)]
     if sums:
         made = _measured(model, split, made, sums, arrays)
-    taken = made[-1] if made[-1].outputs > made[0].outputs + _NEARER else made[0]
+    taken = made[-1] if made[-1].outputs > max(made[0].outputs + _NEARER, _HEARD) else made[0]
     layers, snr = _compared(model, split, taken.graph, taken.integers, arrays)
     named = {x.name: x for x in sums}
     shortcuts = tuple(Shortcut(name, taken.integers.steps.get(x), taken.sums[x]) for name, x in named.items())

@@ -29,16 +29,19 @@ LARGEST = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["QuickNetSmall", "BiRealNet", "BinaryDenseNet28", "MeliusNet22"])
 def test_without_floats(name: str, limit: Limit) -> None:
-    """No op of floats; each layer near its sums of floats, and the portable kernels' bytes."""
+    """No op of floats; each layer near its sums of floats, and the portable kernels' bytes, with int16 too."""
     limit("bench.networks.SHAPE", (64, 64, 3))
     model = bnn.compile(networks.like_trained(name, seed=0))
     images = np.random.default_rng(0).normal(size=(16, *model.input_shapes[0])).astype(np.float32)
-    found = bnn.calibrate(model, images, integer_only=True)
+    found = bnn.calibrate(model, images, integer_only=True, int16=[])
     print(name, f"{min(layer.snr for layer in found.layers):.0f} dB", found)
-    assert found.float_ops == 0 and sum(layer.binary for layer in found.layers) >= 15
     assert min(layer.snr for layer in found.layers) > 25, found
-    scalar = bnn.Model.from_bytes(found.model.to_bytes(), kernels="scalar")
-    np.testing.assert_array_equal(found.model(images[:1]), scalar(images[:1]))
+    wide = bnn.calibrate(model, images, integer_only=True, int16=[shortcut.layer for shortcut in found.shortcuts])
+    assert all(shortcut.scale for shortcut in wide.shortcuts)
+    for made in (found, wide):
+        assert made.float_ops == 0 and sum(layer.binary for layer in made.layers) >= 15
+        scalar = bnn.Model.from_bytes(made.model.to_bytes(), kernels="scalar")
+        np.testing.assert_array_equal(made.model(images[:1]), scalar(images[:1]))
 
 
 @pytest.mark.slow
