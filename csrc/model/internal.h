@@ -213,13 +213,13 @@ static inline size_t bnn_interior(const struct bnn_tensor *t)
     return t->top * t->row + (size_t)t->left * t->words;
 }
 
-/* Elements of one image of an activation, without its halo. */
 /* What only some ops read, and requantization gives. */
 static inline int bnn_is_whole(const struct bnn_tensor *t)
 {
     return t->dtype == BNN_U8 || t->dtype == BNN_I16;
 }
 
+/* Elements of one image of an activation, without its halo. */
 static inline uint64_t bnn_elements(const struct bnn_tensor *t)
 {
     return bnn_times((uint64_t)t->h * t->w, t->c);

@@ -14,7 +14,7 @@ from sanitized import call
 from targets import TARGETS, missing
 from targets.emitted import added_size
 
-MOST = 21_904  # bytes of code
+MOST = 21_912  # bytes of code
 ENGINE = [path for path in sources("core") if path.startswith("csrc/snn/")]
 MODEL = [path for path in sources("core") if path.startswith("csrc/model/")]
 SCALAR = "kernels/scalar/scalar.c"
