@@ -240,7 +240,7 @@ def test_what_is_wrong_is_said(rng: Rng, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_spikes(rng: Rng) -> None:
-    """Sums of binary layers at the end are int16 in the event engine, too; a stream between layers is no spike."""
+    """The event engine gives the int16 sums of binary layers at the end.  A stream between layers cannot be spikes."""
     drawn = Residual(rng)
     image = input_node("x", (12, 12, 3), DType.u8)
     bits = sign(drawn.signs(make("cast", image), 8, "stem"), "bits")

@@ -55,7 +55,8 @@ def calibrate(
         integer_only: every op computes with whole numbers alone: between two ops there are bytes, int16 or bits.  An
             input of floats becomes bytes first, and the outputs are the numbers of bytes, by a table.
         int16: with ``integer_only``, names of layers that add two values (shortcuts) whose sums are int16, with what
-            leads to them, and no others; by default all, if that halves the noise of the outputs on the images.
+            leads to them, and no others; by default all, if that halves the noise of the outputs on the images and
+            the outputs are above it.
 
     Raises:
         InputError: wrong images or classes, or a method or layer that does not exist.
