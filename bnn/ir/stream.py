@@ -24,10 +24,11 @@ class Stream:
     """What a call computes.
 
     ``graph``: its ops, for ``rows`` new rows of the input.  An op that reads rows of earlier calls has an operand
-    "band", a node without operands, which lies where these rows are.  ``bands``: by the ops that add rows to them.
-    ``window``: the rows of the whole network's input.  ``first``: the number of the first call that an op computes in,
-    as all rows that it reads exist by then; in call ``calls`` every op does.  ``bytes``: the bytes of the arena that
-    calls keep for the next ones.
+    "band", a node without operands, which lies where these rows are.  A "qconv2d" that sums rows (:func:`sums_rows`)
+    can be two: the first gives the sums of each row as int32, the second, with the same constants, makes bytes of them.
+    ``bands``: by the ops that add rows to them.  ``window``: the rows of the whole network's input.  ``first``: the
+    number of the first call that an op computes in, as all rows that it reads exist by then; in call ``calls`` every
+    op does.  ``bytes``: the bytes of the arena that calls keep for the next ones.
     """
 
     graph: Graph

@@ -9,8 +9,21 @@ from dataclasses import replace
 
 from ..errors import UnsupportedOpError
 from ..file.container import aligned
-from ..ir.graph import Graph, Node, Placement, Storage, TensorType
-from ..ir.ops import CONVOLUTIONS, OPS, ConvAttrs, NoAttrs, PadAttrs, PoolAttrs, ReshapeAttrs, input_node, make
+from ..ir.graph import DType, Graph, Node, Placement, Storage, TensorType
+from ..ir.ops import (
+    CONVOLUTIONS,
+    OPS,
+    ConvAttrs,
+    NoAttrs,
+    PadAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    constant,
+    conv_attrs,
+    input_node,
+    make,
+    sums_rows,
+)
 from ..ir.rewrite import remade
 from ..ir.stream import Band, Stream
 from .interleave_rows import ALIGNMENT
@@ -40,7 +53,7 @@ class _Planner:
                 f"a stream needs a network with one input over time, (T, C) or (T, W, C); found {shapes}"
             )
         (self.source,) = graph.inputs
-        self.graph = graph
+        self.graph = graph = _with_row_sums(graph)
         self.steps = {self.source: 1}  # rows of the input from a row of a value to the next
         for node in graph.schedule:
             self._check_padding(node)
@@ -129,6 +142,9 @@ class _Planner:
 
     def _made(self, node: Node, operands: list[Node]) -> Node:
         attrs = node.attrs
+        if DType.i32 in (node.type.dtype, operands[0].type.dtype):  # sums of rows, which no record knows
+            rows = self.new.get(node, 1)
+            return replace(node, inputs=tuple(operands), type=TensorType((rows, *node.type.shape[1:]), node.type.dtype))
         if node in self.steps and isinstance(attrs, ReshapeAttrs):
             attrs = ReshapeAttrs((self.new[node], *attrs.shape[1:]))
         return remade(node, node.op, *operands, attrs=attrs)
@@ -173,6 +189,27 @@ class _Planner:
             for n, p in graph.placements.items()
         }
         return replace(graph, placements={**places, **bands}, arena_bytes=self.end + graph.arena_bytes)
+
+
+def _with_row_sums(graph: Graph) -> Graph:
+    """A mean over an image keeps the sums of its earlier rows in place of the rows, if they take less."""
+    new = {node: node for node in graph.inputs}
+    schedule: list[Node] = []
+    places: dict[Node, Placement] = {}
+    for node in graph.schedule:
+        made = replace(node, inputs=tuple(new.get(operand, operand) for operand in node.inputs))
+        if sums_rows(node) and node.type.shape[1] * DType.i32.element < node.inputs[0].type.shape[1]:
+            a, (data, weights, *_) = conv_attrs(node), made.inputs
+            operands = data, constant(weights.value[:, :1], weights.type.dtype)
+            kind = TensorType((data.type.shape[0], *node.type.shape[1:]), DType.i32)
+            sums = Node(node.op, operands, replace(a, stride=(1, a.stride[1])), kind, node.name)
+            schedule.append(sums)
+            places[sums] = Placement(Storage.ARENA)
+            made = replace(made, inputs=(sums, *made.inputs[1:]))
+        schedule.append(made)
+        new[node] = made
+    places |= {new.get(node, node): place for node, place in graph.placements.items()}
+    return replace(graph.mapped(new), schedule=tuple(schedule), placements=places)
 
 
 def rows_of(node: Node) -> int:

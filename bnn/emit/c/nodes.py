@@ -47,7 +47,8 @@ def emit_node(program: Program, node: Node) -> None:
     else:
         raise refuse(node, "compute what depends on the other images of a batch")
     layer = program.layer
-    if not layer.macs and node.op not in ("add16", "binarize16", "requantize16"):  # what they read is in their costs
+    counted = "qconv2d", "add16", "binarize16", "requantize16"  # what they read is in their costs
+    if not layer.macs and node.op not in counted:
         kernel = getattr(node.attrs, "kernel", (1, 1))
         layer.pixels = program.view(node).count * kernel[0] * kernel[1]
 
@@ -496,19 +497,29 @@ def _finish_groups(
     _finish(program, node, len(descriptors), False, run, memory, 0)
 
 
-def _qconv2d(program: Program, node: Node) -> None:
-    """Weights are int8; a byte counts from its channel's zero, which padding has."""
-    a, x, out = conv_attrs(node), program.view(node.inputs[0]), program.view(node)
-    window = _Window(program, node)
-    weights = node.inputs[1].value
+def _corrections_of_bytes(node: Node, classes: list[Array]) -> Array:
+    """(class, O): what is added to the products of bytes, of the taps inside the image."""
+    a, weights = conv_attrs(node), node.inputs[1].value
     zeros = node.inputs[a.operand("zeros")].value.astype(np.int64).reshape(a.groups, 1, 1, 1, -1)
     products = (weights.reshape(a.groups, -1, *weights.shape[1:]) * zeros).reshape(weights.shape)
-    rows, columns, classes = _border_classes(x, node, out)
     table = np.array([-(products * inside[:, :, None]).sum(axis=(1, 2, 3)) for inside in classes])
     if "threshold" in a.slots:  # the bit is sum - threshold >= 0; sums are below 2^30
         table = table - np.clip(node.inputs[a.operand("threshold")].value, -(2**30), 2**30)
     if "bias" in a.slots:
         table = table + node.inputs[a.operand("bias")].value
+    return table
+
+
+def _qconv2d(program: Program, node: Node) -> None:
+    """Weights are int8; a byte counts from its channel's zero, which padding has."""
+    a, x, out = conv_attrs(node), program.view(node.inputs[0]), program.view(node)
+    if DType.i32 in (x.dtype, out.dtype):
+        (_row_sums if out.dtype is DType.i32 else _of_row_sums)(program, node)
+        return
+    window = _Window(program, node)
+    weights = node.inputs[1].value
+    rows, columns, classes = _border_classes(x, node, out)
+    table = _corrections_of_bytes(node, classes)
     class_name = "NULL" if (one := bool((table == table[0]).all())) else _classes(program, node, rows, columns)
     depthwise = a.groups > 1 and weights.shape[3] == window.outputs == 1
     if depthwise and window.elements == 1 and a.stride == (1, 1) and not any(a.pads) and "threshold" in a.slots:
@@ -568,9 +579,7 @@ def _sums_of_rows(program: Program, node: Node, window: _Window, weights: Array,
     """Sums grow by those of each row, and become bytes after the last; ``weights``: of a row (tap, O)."""
     x_node, out = node.inputs[0], program.view(node)
     window.rows, window.row = 1, 0 if program.kept(x_node) else program.view(x_node).row
-    of_weights, nothing = program.table("int8_t", "weights", weights), program.table("int32_t", "nothing", 0 * table)
-    text = f"{{{of_weights}, {nothing}, NULL, {_short(node, 1)}, {window.text(node, out.width, out.channels)}}}"
-    descriptor = program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES)
+    descriptor = _row_summed(program, node, window, weights)
     count = out.width * out.channels
     behind = program.graph.placements[node].offset + aligned(out.size, ALIGNMENT)
     totals = program.behind("int32_t", behind if node in program.turns else program.reserve(count * WORD))
@@ -583,11 +592,49 @@ def _sums_of_rows(program: Program, node: Node, window: _Window, weights: Array,
         program,
         rows_computed(node),
         program.call("bnn_mcu_depthwise_int8", f"&{descriptor}", "row", source, sums) + ";",
-        f"for (size_t i = 0; i < {count}; i++)",
-        f"    ({totals})[i] += ({sums})[i];",
+        *_added(totals, sums, count),
         f"if (row == {rows_computed(node) - 1})",
         f"    {_requantized(program, node, program.inside(node), totals)};",
     )
+
+
+def _row_summed(program: Program, node: Node, window: _Window, weights: Array) -> str:
+    """The descriptor of a row's sums; ``weights``: (tap, O)."""
+    out = program.view(node)
+    of_weights = program.table("int8_t", "weights", weights)
+    nothing = program.table("int32_t", "nothing", np.zeros(out.channels))
+    text = f"{{{of_weights}, {nothing}, NULL, {_short(node, 1)}, {window.text(node, out.width, out.channels)}}}"
+    return program.struct("bnn_mcu_int8", "", text, 3 * WORD + 4 + SHAPE_BYTES)
+
+
+def _added(totals: str, sums: str, count: int) -> tuple[str, str]:
+    return f"for (size_t i = 0; i < {count}; i++)", f"    ({totals})[i] += ({sums})[i];"
+
+
+def _row_sums(program: Program, node: Node) -> None:
+    """Of the new rows of a stream."""
+    out, window, weights = program.view(node), _Window(program, node), node.inputs[1].value
+    window.outputs = window.length = out.channels
+    _count(program, out, "int8", weights[0].size, weights[0].size)
+    program.layer.way = "depthwise"
+    descriptor = _row_summed(program, node, window, weights[:, 0, :, 0].T)
+    source = program.at(node.inputs[0], window.first)
+    call = program.call("bnn_mcu_depthwise_int8", f"&{descriptor}", "row", source, program.row(node))
+    _rows(program, out.height, call + ";")
+
+
+def _of_row_sums(program: Program, node: Node) -> None:
+    """Bytes of the sums of all rows that a stream keeps."""
+    x_node, out = node.inputs[0], program.view(node)
+    rows, count = program.view(x_node).height, out.width * out.channels
+    table = _corrections_of_bytes(node, [np.ones(node.inputs[1].type.shape[1:3], bool)])
+    start = program.table("int32_t", "table", np.tile(table.reshape(-1), out.width))
+    totals = program.behind("int32_t", program.reserve(count * WORD))
+    program.layer.added = rows * count
+    _clear_halo(program, node)
+    program.line(f"memcpy({totals}, {start}, {count * WORD});")
+    _rows(program, rows, *_added(totals, f"{program.inside(x_node)} + row * {count}", count))
+    program.line(f"{_requantized(program, node, program.inside(node), totals)};")
 
 
 def _requantized(program: Program, node: Node, target: str, sums: str) -> str:

@@ -62,6 +62,7 @@ class Stream:
     def check(self, rows: Array, told: object = "") -> None:
         """Every call of a stream that begins."""
         new = self.summary.rows
+        assert len(rows) // new >= self.calls, told
         portable = self.model.with_kernels("portable")
         for number in range(1, len(rows) // new + 1):
             status = self.push(rows[(number - 1) * new : number * new])
@@ -77,7 +78,7 @@ def random_network(rng: Rng) -> Graph:
     """Convolutions and pools over time, then what reads the whole window."""
     build = Builder(int(rng.integers(2**31)))
     flat = rng.random() < 0.4
-    width = 1 if flat else int(rng.integers(2, 7))
+    width = 1 if flat else int(rng.integers(2, 10))
     kind = DType.u8 if rng.random() < 0.4 else DType.f32
     height, channels = int(rng.integers(16, 40)), int(rng.integers(1, 7))
     x = ops.input_node("x", (height, channels) if flat else (height, width, channels), kind)
@@ -164,10 +165,13 @@ def test_every_window_of_a_stream(number: int, tmp_path: Path) -> None:
 
 
 def small(
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0), stride: int = 1, last: Callable[[Builder, Node], Node] | None = None
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0),
+    stride: int = 1,
+    last: Callable[[Builder, Node], Node] | None = None,
+    width: int = 4,
 ) -> Model:
     build = Builder(1)
-    x = ops.input_node("x", (12, 4, 2))
+    x = ops.input_node("x", (12, width, 2))
     filters = ops.constant(build.rng.normal(size=(8, 3, 3, 2)))
     h = ops.make("conv2d", x, filters, attrs=ops.ConvAttrs((stride, 1), pads=pads), name="first")
     h = build.norm(h, "norm")
@@ -177,6 +181,26 @@ def small(
 
 def whole(x: Node, op: str = "max_pool") -> Node:
     return ops.make(op, x, attrs=ops.PoolAttrs(x.type.shape[:2], (1, 1)))
+
+
+def test_rows_that_are_summed(rng: Rng, tmp_path: Path) -> None:
+    """A depthwise convolution of the whole window, with the same weights in each row, keeps the sums of rows, two of
+    which are new in a call; its stride has nowhere to go."""
+
+    def last(build: Builder, h: Node) -> Node:
+        relu = ops.make("clamp", h, attrs=ops.ClampAttrs(0.0, ops.INF), name="relu")
+        weights = np.broadcast_to(build.rng.normal(size=(8, 1, 6, 1)), (8, 10, 6, 1))
+        attrs = ops.ConvAttrs((7, 1), groups=8)
+        sums = ops.make("conv2d", relu, ops.constant(weights), attrs=attrs, name="sums")
+        halved = ops.make("max_pool", relu, attrs=ops.PoolAttrs((2, 1), (2, 1)))
+        return build.dense(ops.make("concat", sums, whole(halved)), 4, "dense")
+
+    model = small(last=last, width=8)
+    model = bnn.calibrate(model, rng.random((20, 12, 8, 2), np.float32), integer_only=True).model
+    stream = Stream(model, tmp_path)
+    layers = [(layer.op, layer.type) for layer in stream.summary.layers]
+    assert ("qconv2d", "i32[2, 1, 8]") in layers and ("qconv2d", "u8[1, 1, 8]") in layers, layers
+    stream.check(rows_of(rng, model, 40))
 
 
 def test_a_class(rng: Rng, tmp_path: Path) -> None:
