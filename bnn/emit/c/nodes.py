@@ -608,11 +608,12 @@ def _row_summed(program: Program, node: Node, window: _Window, weights: Array) -
 
 
 def _added(totals: str, sums: str, count: int) -> tuple[str, str]:
+    """C: a row's sums are added to those of all."""
     return f"for (size_t i = 0; i < {count}; i++)", f"    ({totals})[i] += ({sums})[i];"
 
 
 def _row_sums(program: Program, node: Node) -> None:
-    """Of the new rows of a stream."""
+    """The sums of each new row of a stream, which are kept for later calls."""
     out, window, weights = program.view(node), _Window(program, node), node.inputs[1].value
     window.outputs = window.length = out.channels
     _count(program, out, "int8", weights[0].size, weights[0].size)
