@@ -114,6 +114,15 @@ def test_exports_are_the_tested_model(whole: fit.TrainResult, name: str) -> None
 
 
 @pytest.mark.slow
+def test_trained_in_bfloat16(tmp_path: Path) -> None:
+    """What is exported needs none of this repository's modules, and is as good as the tested model."""
+    result = train(settings(tmp_path / "run", bfloat16=True))
+    assert result.test_accuracy > 0.9
+    model = load_model(tmp_path / "run" / "model.keras")
+    assert accuracy(model, datasets.load("digits").test) == pytest.approx(result.test_accuracy, abs=FLOAT32)
+
+
+@pytest.mark.slow
 def test_a_model_of_bytes(whole: fit.TrainResult, tmp_path: Path) -> None:
     """A finished run exports it, too; it gives what the model of floats gives."""
     out = tmp_path / "run"
@@ -225,6 +234,42 @@ def test_trained_for_int8(name: str, rng: np.random.Generator) -> None:
     assert "lookup" not in ops and ops.count("qconv2d") + ops.count("bconv2d") >= 6 and found.float_ops == 0, ops
     assert all(layer.snr > 35 for layer in found.layers), found
     assert ("bconv2d" in ops) == (name == "mixed8")
+
+
+def test_bfloat16_is_of_training_alone(rng: np.random.Generator) -> None:
+    tf, _, larq = _tf.load()
+    model = networks.build("bireal", (28, 28, 1), 10, bfloat16=True)
+    layer = model.get_layer("conv5")
+    layer.set_weights([np.where(rng.random((3, 3, 128, 128)) < 0.9, 1, -1).astype(np.float32)])
+    inputs = np.where(rng.random((4, 7, 7, 128)) < 0.9, 1, -1).astype(np.float32)
+    exact, rounded = layer(inputs).numpy(), layer(inputs, training=True).numpy()
+    plain = larq.layers.QuantConv2D.from_config(layer.get_config())
+    plain.build(inputs.shape)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(exact, plain(inputs))
+    np.testing.assert_array_equal(rounded, tf.cast(tf.cast(exact, tf.bfloat16), tf.float32))
+    assert not np.array_equal(rounded, exact)
+    made = networks.exported(model, None, networks.Variant())
+    assert type(made.get_layer("conv5")) is larq.layers.QuantConv2D
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "convolutions"),
+    [
+        ("bireal", networks.Variant(), 5),
+        ("mixed16x2", FOR_INT8, 2),
+        ("separable", FOR_INT8, 0),
+        ("digits", networks.Variant("relu", weights="float"), 0),
+        ("mlp", networks.Variant(), 0),
+    ],
+)
+def test_what_bfloat16_is_for(name: str, variant: networks.Variant, convolutions: int) -> None:
+    from training.bfloat16 import Bfloat16Conv2D
+
+    shape = (8, 8, 1) if name == "digits" else (28, 28, 1)
+    model = networks.build(name, shape, 10, variant=variant, bfloat16=True)
+    assert sum(isinstance(layer, Bfloat16Conv2D) for layer in model.layers) == convolutions
+    assert networks.binary_convolutions(name, variant) == convolutions
 
 
 def test_images_too_small_for_a_network() -> None:
@@ -550,6 +595,7 @@ def test_bad_data_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
             ["--dataset", "digits", "--network", "mlp", "--levels", "4"],
             "levels is 4, expected none with the activation 'sign'",
         ),
+        (["--dataset", "digits", "--network", "mlp", "--bfloat16"], "network 'mlp' would have none"),
         (["--resume"], "nothing to resume"),
         (["--resume", "--overwrite"], "exclude each other"),
     ],

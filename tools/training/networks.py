@@ -38,8 +38,9 @@ class Conv:
     """A convolution with ``size`` x ``size`` taps, binary if the variant's are, max pooling by two if asked for, batch
     norm.
 
-    With ``shortcut`` the block's real-valued input is added to its output, so that not all of it is lost in the signs;
-    needs as many channels as come in, and no pooling.  Padding is "same", with ``pad_values``.  With ``depthwise`` each
+    With ``shortcut`` the block's real-valued input is added to its output, so that not all of it is lost in the signs.
+    It needs as many channels as come in, and no pooling; or a stride of two and twice the channels, before which the
+    input is averaged by two and repeated.  Padding is "same", with ``pad_values``.  With ``depthwise`` each
     channel has a filter of its own, and ``channels`` are those that come in; never binary.  With ``binary`` it has
     signs for inputs, and binary weights, in every variant.
     """
@@ -96,6 +97,21 @@ def _residual(channels: int) -> Network:
     )
 
 
+def _bireal(channels: int) -> Network:
+    """Shortcuts around all layers but the first (Liu et al., Bi-Real Net, ECCV 2018)."""
+    two = 2 * channels
+    return Network(
+        (
+            Conv(channels, pool=True),
+            Conv(channels, shortcut=True, pad_values=1.0),
+            Conv(channels, shortcut=True, pad_values=1.0),
+            Conv(two, stride=2, shortcut=True, pad_values=1.0),
+            Conv(two, shortcut=True, pad_values=1.0),
+            Conv(two, pool=True),
+        )
+    )
+
+
 def _separable(channels: int, *more: Conv) -> Network:
     """A stem and two depthwise separable convolutions, and ``more`` layers."""
     two, four = 2 * channels, 4 * channels
@@ -122,6 +138,7 @@ NETWORKS = {
     # For 28 x 28 images.  The shortcuts are worth their additions: in short trials, plain networks of like size were
     # about a point less accurate on the validation images.
     "fashion": _residual(64),
+    "bireal": _bireal(64),
     "residual32": _residual(32),
     "residual16": _residual(16),
     # For images of any size.
@@ -153,10 +170,12 @@ def build(
     scale: int | None = None,
     variant: Variant = Variant(),
     together: bool = False,
+    bfloat16: bool = False,
 ) -> Any:
     """Build the named network as an untrained Keras 2 model: float32 (N, *input_shape) to class
     probabilities (N, classes). Initial weights come from TensorFlow's global seed. With ``scale`` it
     takes uint8, and divides by it. ``together``: batch norm's means are those of all workers' images.
+    ``bfloat16``: binary convolutions are trained in it.
 
     Raises NetworkError for an unknown name or images too small for the network's pooling.
     """
@@ -164,7 +183,7 @@ def build(
         raise NetworkError(f"no network named {name!r}; choose from: {', '.join(NETWORKS)}")
     check_variant(name, variant)
     try:
-        return _build(name, input_shape, classes, scale, variant, together=together)
+        return _build(name, input_shape, classes, scale, variant, together=together, bfloat16=bfloat16)
     except ValueError as error:
         raise NetworkError(f"network {name!r} does not fit images of shape {input_shape}: {error}") from error
 
@@ -177,6 +196,13 @@ def check_variant(name: str, variant: Variant) -> None:
             f"network {name!r} has depthwise layers; give --activation relu --weights float, "
             "or --activation qcfs --levels 256 --weights int8"
         )
+
+
+def binary_convolutions(name: str, variant: Variant) -> int:
+    """How many convolutions of the named network have signs for inputs, and binary weights."""
+    behind = NETWORKS[name].convolutions[1:]
+    all_are = variant.activation == "sign" and variant.weights == "binary"
+    return sum(conv.binary or all_are for conv in behind)
 
 
 def exported(model: Any, scale: int | None, variant: Variant) -> Any:
@@ -202,9 +228,10 @@ def _kernel_quantizer(layer: Any) -> Any:
 
 class _Layers:
     """Makes the layers with weights of a variant, and says whether the activation stands before each.  ``final``: as
-    they are exported."""
+    they are exported.  ``bfloat16``: binary convolutions are trained in it."""
 
-    def __init__(self, variant: Variant, final: bool) -> None:
+    def __init__(self, variant: Variant, final: bool, bfloat16: bool) -> None:
+        self._bfloat16 = bfloat16
         self._signs = variant.activation == "sign"
         self._weights = "float" if variant.weights == "int8" and final else variant.weights
         self._first = True  # the next one takes its inputs as they are
@@ -231,6 +258,10 @@ class _Layers:
             options |= depthwise if kind == "DepthwiseConv2D" else {"kernel_quantizer": int8_weights.per_filter}
         if signs:
             options["input_quantizer"] = "ste_sign"
+        if self._bfloat16 and signs and binary and kind == "Conv2D":
+            from training import bfloat16
+
+            return bfloat16.Bfloat16Conv2D(**options), not first and not signs
         quantized = signs or binary or self._weights == "int8"
         made = getattr(larq.layers, f"Quant{kind}") if quantized else getattr(keras.layers, kind)
         return made(**options), not first and not signs
@@ -238,14 +269,14 @@ class _Layers:
 
 def _build(
     name: str, input_shape: Shape, classes: int, scale: int | None, variant: Variant, trained: Any = None,
-    together: bool = False,
+    together: bool = False, bfloat16: bool = False,
 ) -> Any:  # fmt: skip
     """``trained``: the model whose activations are repeated in standard layers."""
     _, keras, _ = _tf.load()
     x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
     if scale:
         x = keras.layers.Rescaling(1 / scale, name="scaled")(image)
-    layers = _Layers(variant, trained is not None)
+    layers = _Layers(variant, trained is not None, bfloat16)
 
     def weighted(x: Any, layer: tuple[Any, bool]) -> Any:
         made, activated = layer
@@ -262,6 +293,9 @@ def _build(
             x = keras.layers.MaxPooling2D(2, name=f"{layer}_pool")(x)
         x = normalized(x, layer)
         if conv.shortcut:
+            if conv.stride > 1:
+                below = keras.layers.AveragePooling2D(conv.stride, padding="same", name=f"{layer}_mean")(below)
+                below = keras.layers.Concatenate(name=f"{layer}_twice")([below, below])
             x = keras.layers.Add(name=f"{layer}_add")([below, x])
     x = keras.layers.Flatten(name="flatten")(x)  # in the order row, column, channel
     hidden = {f"dense{i}": units for i, units in enumerate(NETWORKS[name].dense, 1)}
