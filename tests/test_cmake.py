@@ -222,6 +222,9 @@ def test_spikes_of_the_example(installed: Installed, tmp_path: Path, rng: np.ran
         assert (done.returncode, done.stderr) == (1, f"the events: {reason}\n"), wrong
     done = run_spikes(tmp_path / "spikes", tmp_path, events, installed, steps=())
     assert done.returncode == 2 and done.stderr.startswith("usage: ")
+    for steps in ("abc", "-1", "4x", ""):
+        done = run_spikes(tmp_path / "spikes", tmp_path, events, installed, steps=(steps,))
+        assert (done.returncode, done.stderr) == (1, f"{steps}: STEPS is a whole number\n"), steps
 
 
 @pytest.mark.slow
@@ -276,7 +279,7 @@ def test_errors_of_the_example(installed: Installed, tmp_path: Path) -> None:
         ("damaged", image, "the checksum does not match: the file is damaged: header: checksum"),
         ("none", image, "No such file or directory"),
         ("folder", image, "Is a directory"),
-        ("text", image, "not a .bnn file (or .snn, where one is due): header: first wrong byte of the signature"),
+        ("text", image, "not the kind of file expected: .bnn, or .snn for spikes over time: header: first wrong byte"),
         ("larger", image, f"reads 3072 floats and gives 3072 floats; {other}"),
         ("bytes", image, f"reads 64 bytes and gives 10 floats; {other}"),
         ("two", image, "has more than one input or output"),

@@ -23,7 +23,7 @@ from ..passes.schedule import schedule
 from ..runtime import Model
 from ..runtime.arrays import Inputs
 from ..runtime.handles import NO_LIMIT
-from .report import CalibratedLayer
+from .report import CalibratedLayer, in_decibels
 from .values import Values, find_ranges
 from .weights import whole_filters
 
@@ -53,7 +53,7 @@ def as_int8(
 
 def noted(graph: Graph, snr: Mapping[Node, float]) -> Graph:
     """The graph, whose layers say what they are."""
-    notes = {x: f"{_width(x)} after training, {value:.1f} dB" for x, value in snr.items()}
+    notes = {x: f"{_width(x)} after training, {in_decibels(value)}" for x, value in snr.items()}
     return replanned(graph, lambda old, node: replace(node, note=notes.get(old, node.note)))
 
 

@@ -11,6 +11,11 @@ from ..runtime import Model
 from ..runtime.summary import quantity
 
 
+def in_decibels(ratio: float) -> str:
+    """Signal over noise, as text."""
+    return "exact" if ratio == math.inf else f"{ratio:.1f} dB"
+
+
 @dataclass(frozen=True)
 class CalibratedLayer:
     """A layer of floats: what became of it.
@@ -34,9 +39,9 @@ class CalibratedLayer:
         if self.why:
             return f"'{name}': float: {self.why}"
         if self.binary:
-            return f"'{name}': binary, its sums become {'int16' if self.int16 else 'bytes'}, {self.snr:.1f} dB"
+            return f"'{name}': binary, its sums become {'int16' if self.int16 else 'bytes'}, {in_decibels(self.snr)}"
         wide = ", its sums become int16" if self.int16 else ""
-        return f"'{name}': int8, scale {self.scale:.4g}, zero {self.zero}{wide}, {self.snr:.1f} dB"
+        return f"'{name}': int8, scale {self.scale:.4g}, zero {self.zero}{wide}, {in_decibels(self.snr)}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Shortcut:
 
     def __str__(self) -> str:
         kind = "bytes" if self.scale is None else f"int16, scale {self.scale:.4g}"
-        return f"'{printable(self.layer)}': a sum of {kind}, {self.snr:.1f} dB end to end"
+        return f"'{printable(self.layer)}': a sum of {kind}, {in_decibels(self.snr)} end to end"
 
 
 @dataclass(frozen=True)
@@ -85,5 +90,6 @@ class Calibration:
         if self.tried is not None:
             wide = any(shortcut.scale is not None for shortcut in self.shortcuts)
             kind, (before, after) = "int16" if wide else "bytes", self.tried
-            lines.append(f"  shortcuts are {kind}: the outputs have {before:.1f} dB with bytes, {after:.1f} with int16")
+            noise = f"{in_decibels(before)} with bytes, {in_decibels(after)} with int16"
+            lines.append(f"  shortcuts are {kind}: the outputs have {noise}")
         return "\n".join([*lines, f"  ops of floats: {self.float_ops}"])

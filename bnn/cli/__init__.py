@@ -8,6 +8,7 @@ stderr; 130 after Ctrl-C.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -79,11 +80,23 @@ def _run(given: list[str]) -> int:
     except (BnnError, OSError, MemoryError) as error:
         if debug:
             note_lines(traceback.format_exc().rstrip())
-        note(f"bnn: error: {_text(error)}")
+        text = _text(error)
+        note(f"bnn: error: {_with_options(text, application, given) if isinstance(error, BnnError) else text}")
         return 2
     except Exception:
         note_lines(f"{traceback.format_exc()}bnn: this is a bug of bnn: please report it with the lines above")
         return 2
+
+
+def _with_options(text: str, command: Any, given: Sequence[str]) -> str:
+    """A message that names parameters of a function, with the options that the command has for them."""
+    for argument in given:
+        command = getattr(command, "commands", {}).get(argument, command)
+    options = {p.name: max(p.opts, key=len) for p in command.params if p.param_type_name == "option"}
+    first, colon, _ = text.partition(":")
+    if colon and first in options and first not in given:
+        text = options[first] + text.removeprefix(first)
+    return re.sub(r"(?<![^ (])[a-z]+(_[a-z0-9]+)+(?=[ :;,)]|$)", lambda name: options.get(name[0], name[0]), text)
 
 
 def _text(error: BnnError | OSError | MemoryError) -> str:

@@ -14,6 +14,7 @@ from ..runtime.summary import quantity
 from ..snn.model import SpikingModel
 from .apart import Limits, limit_options, run_apart
 from .common import (
+    Place,
     check_outputs,
     check_suffix,
     default_output,
@@ -30,7 +31,8 @@ from .inputs import check_scaling
 
 @click.command("convert", short_help="Turn a ReLU network into counters that spike.")
 @model_argument
-@click.option("--data", metavar="FILE", required=True, type=click.Path(exists=True, dir_okay=False, path_type=str),
+@click.option("--data", metavar="FILE", required=True,
+              type=Place("images of the training, such as --data x.npy", exists=True),
               help="Images like those of the training, whole numbers from 0 to 255: .npy or .npz, (N, *shape).  The "
                    "ranges of ReLUs are taken from them.")  # fmt: skip
 @click.option("-o", "--output", metavar="NET.snn", type=click.Path(dir_okay=False, path_type=str),

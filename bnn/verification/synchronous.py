@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import check_callable, check_count, check_kind
+from .._text import printable
 from .._types import Array
 from ..errors import CompileError, InputError
 from ..file.read import decode
@@ -270,7 +271,10 @@ class _Verifier:
         try:
             return self.original.evaluate(chunk, self.wanted)
         except KeyError as error:  # with the tensor's name, which is of no use to a user
-            raise _from_another(self.original, "which lacks one of its layers") from error
+            named = ((self.model.tensors[op.output].origin, op.layer) for op in self.model.ops)
+            _, layer = max((pair for pair in named if pair[0] and pair[0] in str(error)), default=("", ""))
+            what = f"its layer '{printable(layer)}'" if layer else "one of its layers"
+            raise _from_another(self.original, f"which lacks {what}") from error
 
     def _numbers(self, chunk: list[Array], values: dict[str, Array]) -> Array:
         """The images in which no quantizer meets NaN; in the others all outputs must be NaN.

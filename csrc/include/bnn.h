@@ -36,7 +36,7 @@ extern "C" {
 #define BNN_STATUS_LIST(X)                                                                                            \
     X(BNN_OK, 0, "ok")                                                                                                \
     X(BNN_ERROR_ARGUMENT, 1, "an argument is null, zero or contradicts another")                                      \
-    X(BNN_ERROR_MAGIC, 2, "not a .bnn file (or .snn, where one is due)")                                              \
+    X(BNN_ERROR_MAGIC, 2, "not the kind of file expected: .bnn, or .snn for spikes over time")                        \
     X(BNN_ERROR_VERSION, 3, "the file's format version is not one this runtime reads")                                \
     X(BNN_ERROR_TRUNCATED, 4, "the file's length is not the length its header states")                                \
     X(BNN_ERROR_CHECKSUM, 5, "the checksum does not match: the file is damaged")                                      \

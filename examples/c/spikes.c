@@ -41,6 +41,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s NET.snn STEPS < EVENTS: a step and a neuron per line\n", argv[0]);
         return 2;
     }
+    char *end;
+    unsigned long step, neuron, steps = strtoul(argv[2], &end, 10);
+    need(argv[2][0] >= '0' && argv[2][0] <= '9' && *end == 0, argv[2], "STEPS is a whole number");
     path = argv[1];
     bnn_mapping file;
     bnn_snn *net;
@@ -63,7 +66,6 @@ int main(int argc, char **argv)
     need(p.emits == BNN_SNN_SPIKES, path, "its output sends floats; this program is for spikes");
     uint32_t *spikes = allocate(p.frame);
 
-    unsigned long step, neuron, steps = strtoul(argv[2], NULL, 10);
     int more = next(&step, &neuron);
     for (unsigned long t = 0; t < steps; t++) {
         for (; more && step <= t; more = next(&step, &neuron)) {

@@ -259,7 +259,10 @@ verify net.onnx net.bnn --data x.npy --random 5 | --random is for random images;
 verify net.onnx net.bnn --scale 255 | --scale is for files, found none to read; leave it out
 emit c net.bnn | Missing option '-o' / '--folder'. Give a folder for the files: -o
 emit c net.bnn -o c --max-ram lots | found 'lots', expected something like 16K or 1M
-emit c net.bnn -o c --max-ram 1 | bytes of RAM, expected at most 1; the largest output is that of '
+emit c net.bnn -o c --max-ram 1 | --max-ram: found ... bytes of RAM, expected at most 1; the largest output is that of '
+emit c net.bnn -o c --name 9 | --name: found '9', expected a C identifier in lower case
+calibrate net.bnn x.npy -o o.bnn --keep-float none | --keep-float: found 'none', expected float layers of this network
+calibrate net.bnn x.npy -o o.bnn --int16 sum | --int16: needs --integer-only; without it, sums of two values stay float
 emit c net.bnn -o c --offset 1 | --offset is for files, found none to read; leave it out
 emit nir net.bnn out.txt | OUT.nir out.txt: expected a name ending in .nir or .h5 or .hdf5
 events pair.bnn x.npy | the model has 2 inputs, expected one; use bnn run
@@ -276,6 +279,7 @@ snn compile train.py:net --as norse --unsafe --dt 1 | --dt is for NIR files, and
 snn compile train.py:net --as norse --unsafe --sample fake.nir | there is no file train.py; expected FILE.py:NAME
 snn compile fake.nir --as norse --unsafe | --unsafe is for FILE.py:NAME; leave it out
 snn compile code.py --as nengo --unsafe | found a Python file, expected code.py:NAME, the name of the network in it
+snn convert net.onnx | Missing option '--data'. Give images of the training, such as --data x.npy
 snn convert net.onnx --data a.png | a.png: not a NumPy file: ...; write it with np.save or np.savez
 snn convert net.onnx --data x.npy | x.npy: found shape (4, 12, 12, 1), expected (N, 1, 5, 5)
 snn run net.snn | expected --data or --recording, found neither

@@ -270,7 +270,7 @@ def test_a_file_that_is_not_valid_is_refused(served: chromium.Page) -> None:
     opened = """(async file => {{ try {{ await parts.Network.open([parts.simd], file); return "opened"; }}
       catch (error) {{ return `${{error instanceof parts.BnnError}} ${{error.message}}`; }} }})({})"""
     answer = served.run(opened.format("new Uint8Array(300)"))
-    assert answer.startswith("true not a .bnn file (or .snn, where one is due): ")
+    assert answer.startswith("true not the kind of file expected: .bnn, or .snn for spikes over time: ")
     answer = served.run(opened.format("parts.file.map((byte, i) => i === 4000 ? byte ^ 1 : byte)"))
     assert answer.startswith("true the checksum does not match: the file is damaged: header: checksum: found ")
     wrong = "(() => { try { parts.network.run([[1, 2]]); } catch (error) { return error.message; } })()"

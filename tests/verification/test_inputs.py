@@ -88,10 +88,11 @@ def test_placeholders_get_their_own_type() -> None:
 
 @pytest.mark.parametrize("missing", ["a:0", "y:1", "y:8"])
 def test_a_tensor_that_the_source_has_not(missing: str) -> None:
-    known = SimpleNamespace(wanted=["y:0", missing], original=TensorFlowModel(frozen_cast()))
-    with pytest.raises(
-        bnn.InputError, match="not compiled from this Keras model, which lacks one of its layers; compile"
-    ):
+    ops, tensors = [SimpleNamespace(output=0, layer="first")], [SimpleNamespace(origin="a:0")]
+    model = SimpleNamespace(ops=ops, tensors=tensors)
+    known = SimpleNamespace(wanted=["y:0", missing], original=TensorFlowModel(frozen_cast()), model=model)
+    what = "its layer 'first'" if missing == "a:0" else "one of its layers"
+    with pytest.raises(bnn.InputError, match=f"not compiled from this Keras model, which lacks {what}; compile"):
         Verifier._values(known, [np.zeros((1, 2), np.uint8)])
 
 

@@ -12,17 +12,6 @@ from typing import Any
 from bench.document import KernelRow, Result, number
 from training.drawing import INK, RULE, SOFT, figure
 
-_COLOURS = {
-    "bnn": "#1f6feb",
-    "bnn, AVX2": "#54aeff",
-    "bnn, cold caches": "#54aeff",
-    "register loop": "#9ec1f7",
-    "Larq Compute Engine": "#e39a2d",
-    "XNNPACK": "#0969da",
-    "ONNX Runtime": "#8250df",
-    "OpenVINO": "#1a7f37",
-    "TensorFlow": "#b9c0c9",
-}
 _FAMILY_COLOURS = ("#1f6feb", "#e39a2d", "#1a7f37", "#8250df", "#57606a")
 _ROOFS = (("bits", "binary products", "-"), ("f32", "float products", "--"))
 _OPS = ("bconv2d", "conv2d", "binarize", "max_pool", "concat", "add", "mul", "affine", "prelu")
@@ -41,46 +30,6 @@ def _chart(path: Path, height: float, title: str) -> Iterator[Any]:
         axes.tick_params(colors=INK, length=0)
         axes.set_title(title, loc="left", color=INK, weight="bold")
         yield axes
-
-
-def _bars(result: Result) -> list[tuple[str, str, float, float]]:
-    """(label, engine, microseconds, half the distance of the quartiles), one image and one thread, fastest first."""
-    rows = [
-        (
-            row.engine if row.engine.startswith("bnn") else f"{row.engine}, {row.setting}",
-            row.engine,
-            row.us.median,
-            row.us.spread * row.us.median,
-        )
-        for row in result.rows
-        if row.images == 1 and row.threads == 1
-    ]
-    if result.register_loop_us:
-        rows.append(("register-loop rate", "register loop", result.register_loop_us, 0.0))
-    return sorted(rows, key=lambda row: row[2])
-
-
-def times(results: Sequence[Result], path: Path) -> None:
-    """A logarithmic bar per contestant, labelled with the multiple of bnn's time."""
-    count = sum(len(_bars(result)) + 1.5 for result in results)
-    with _chart(path, 0.28 * count + 0.9, "Whole networks, medians; the multiple of bnn's time") as axes:
-        y, ticks, labels = 0.0, [], []
-        for result in results:
-            bars = _bars(result)
-            ours = next(us for _, engine, us, _ in bars if engine == "bnn")
-            axes.text(0, y, result.network, transform=axes.get_yaxis_transform(), weight="bold", va="center", color=INK)
-            for label, engine, us, spread in bars:
-                y += 1
-                axes.barh(y, us, xerr=spread or None, color=_COLOURS[engine], height=0.72, error_kw={"ecolor": SOFT})
-                axes.text(us * 1.12, y, f"{number(us)} us   {us / ours:.2f} x", va="center", fontsize=8.5, color=INK)
-                ticks.append(y)
-                labels.append(label)
-            y += 1.5
-        axes.set_xscale("log")
-        axes.set_xlim(right=axes.get_xlim()[1] * 6)
-        axes.set_yticks(ticks, labels, fontsize=8.5)
-        axes.set_ylim(y - 0.5, -1)
-        axes.set_xlabel("microseconds of one image on one thread (logarithmic)", color=SOFT)
 
 
 def profiles(results: Sequence[Result], path: Path) -> None:

@@ -67,7 +67,7 @@ def check_limits(summary: CSummary, target: str, limits: EmitLimits) -> None:
             layer = layers[of_layer.index(largest)].name
             raise CompileError(
                 f"{name}: found {needed:,} {what}, expected at most {most:,}; {whose} of '{printable(layer)}', "
-                f"{largest:,}"
+                f"{largest:,}; raise the limit, or make that layer smaller"
             )
 
 

@@ -178,7 +178,7 @@ def blocks(bench: Bench, results: Sequence[Result], felt: dict[str, float], with
 @click.option("--scaling", is_flag=True, help=f"Time two threads and batches of {_BATCH}, too.")
 @click.option("--profile", is_flag=True, help="Say where the time goes, by type of op.")
 @click.option("--small", is_flag=True, help="Time importing, opening and calling, too.")
-@click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for performance-*.png.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the profiles as a PNG here.")
 def models(
     bench: Bench, names: tuple[str, ...], peer_names: tuple[str, ...], no_peers: bool, scaling: bool, profile: bool,
     small: bool, plot: Path | None,
@@ -220,9 +220,8 @@ def models(
     if plot is not None and results:
         from bench import plots
 
-        plot.mkdir(parents=True, exist_ok=True)
-        plots.times(results, plot / "performance-models.png")
-        plots.profiles(results, plot / "performance-profile.png")
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plots.profiles(results, plot)
     for name, value in felt.items():
         bench.say(f"  {name:<18} {value:>12,.2f}")
     for name, why in without.items():
