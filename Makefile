@@ -47,7 +47,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 hello: | $(VENV)/made
 	@$(PY) -c 'import bnn' 2>/dev/null || { \
-	    echo "compiling the C runtime: up to a minute"; $(PY) -m pip install -q --no-build-isolation --editable .; }
+	    echo "compiling the C runtime: a minute or two"; $(PY) -m pip install -q --no-build-isolation --editable .; }
 	@$(PY) examples/hello.py
 
 demo: install
