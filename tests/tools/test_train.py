@@ -187,7 +187,7 @@ def test_networks_keep_the_rules(name: str) -> None:
         if index == 0:
             assert config["input_quantizer"] is None
         else:
-            assert "ste_sign" in json.dumps(config["input_quantizer"], default=str)
+            assert networks.NETWORKS[name].signs in json.dumps(config["input_quantizer"], default=str)
     if name != "mlp":
         pads = [layer.pad_values for layer in binary if hasattr(layer, "pad_values")]
         assert 0.0 in pads

@@ -71,10 +71,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Network:
-    """Convolutions, hidden dense layers with these units, and a dense layer for the classes."""
+    """Convolutions, hidden dense layers with these units, and a dense layer for the classes.
+
+    ``signs``: Larq's quantizer of inputs; all give the same signs, and each a gradient of its own.
+    """
 
     convolutions: tuple[Conv, ...] = ()
     dense: tuple[int, ...] = ()
+    signs: str = "ste_sign"
 
 
 def _plain(channels: int) -> Network:
@@ -98,7 +102,7 @@ def _residual(channels: int) -> Network:
 
 
 def _bireal(channels: int) -> Network:
-    """Shortcuts around all layers but the first (Liu et al., Bi-Real Net, ECCV 2018)."""
+    """Shortcuts, and signs whose gradient is a triangle (Liu et al., Bi-Real Net, ECCV 2018)."""
     two = 2 * channels
     return Network(
         (
@@ -108,7 +112,8 @@ def _bireal(channels: int) -> Network:
             Conv(two, stride=2, shortcut=True, pad_values=1.0),
             Conv(two, shortcut=True, pad_values=1.0),
             Conv(two, pool=True),
-        )
+        ),
+        signs="approx_sign",
     )
 
 
@@ -228,10 +233,10 @@ def _kernel_quantizer(layer: Any) -> Any:
 
 class _Layers:
     """Makes the layers with weights of a variant, and says whether the activation stands before each.  ``final``: as
-    they are exported.  ``bfloat16``: binary convolutions are trained in it."""
+    they are exported.  ``signs``: the network's.  ``bfloat16``: binary convolutions are trained in it."""
 
-    def __init__(self, variant: Variant, final: bool, bfloat16: bool) -> None:
-        self._bfloat16 = bfloat16
+    def __init__(self, signs: str, variant: Variant, final: bool, bfloat16: bool) -> None:
+        self._quantizer, self._bfloat16 = signs, bfloat16
         self._signs = variant.activation == "sign"
         self._weights = "float" if variant.weights == "int8" and final else variant.weights
         self._first = True  # the next one takes its inputs as they are
@@ -257,7 +262,7 @@ class _Layers:
             depthwise = {"depthwise_quantizer": int8_weights.per_channel}
             options |= depthwise if kind == "DepthwiseConv2D" else {"kernel_quantizer": int8_weights.per_filter}
         if signs:
-            options["input_quantizer"] = "ste_sign"
+            options["input_quantizer"] = self._quantizer
         if self._bfloat16 and signs and binary and kind == "Conv2D":
             from training import bfloat16
 
@@ -276,7 +281,7 @@ def _build(
     x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
     if scale:
         x = keras.layers.Rescaling(1 / scale, name="scaled")(image)
-    layers = _Layers(variant, trained is not None, bfloat16)
+    layers = _Layers(NETWORKS[name].signs, variant, trained is not None, bfloat16)
 
     def weighted(x: Any, layer: tuple[Any, bool]) -> Any:
         made, activated = layer
