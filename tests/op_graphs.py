@@ -242,13 +242,15 @@ def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
 
 
 def rounding(rng: Rng, graph: Graph) -> Graph:
-    """With other float constants, so that sums depend on their order."""
+    """With other float constants, so that sums depend on their order; but for those of bytes, which are exact."""
     new: dict[Node, Node] = {}
     kept = {node.inputs[2] for node in graph.nodes() if node.op == "qconv2d"}  # bytes
     kept |= {i for node in graph.nodes() if node.op == "quantize" for i in node.inputs[1:]}  # at equal distances
+    halves = {node.inputs[2] for node in graph.nodes() if node.op == "iconv2d"}
     for node in graph.nodes():
         if node.op == "constant" and node.type.dtype is DType.f32 and node not in kept:
-            new[node] = constant(node.value * np.float32(rng.uniform(0.5, 1.5)))
+            value = node.value * np.float32(rng.uniform(0.5, 1.5))
+            new[node] = constant(np.rint(2 * value) / 2 if node in halves else value)
         else:
             new[node] = make(node.op, *(new[i] for i in node.inputs), attrs=node.attrs, name=node.name)
     return plan([new[x] for x in graph.inputs], [new[y] for y in graph.outputs], rng)
