@@ -136,10 +136,10 @@ def pair(op: str) -> Callable[[], Case]:
     )
 
 
-def mean(height: int, width: int) -> Case:
-    """Of all bytes of an image."""
+def mean(height: int, width: int, dtype: int = U8) -> Case:
+    """Of all numbers of an image."""
     window = {"kernel_h": height, "kernel_w": width, "stride_h": 1, "stride_w": 1}
-    return Case("avg_pool", [data(U8, height, width, 1)], data(U8, 1, 1, 1), window)
+    return Case("avg_pool", [data(dtype, height, width, 1)], data(dtype, 1, 1, 1), window)
 
 
 def two(op: str) -> Callable[[], Case]:
@@ -206,6 +206,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "qsoftmax": lambda: Case("qsoftmax", [data(U8, *SHAPE), const(I32, 256, value=2**11)], data(U8, *SHAPE)),
     "max_pool of bytes": pool("max_pool", U8),
     "avg_pool of bytes": pool("avg_pool", U8),
+    "avg_pool of int16": pool("avg_pool", I16),
+    "concat of int16": lambda: Case("concat", [data(I16, *SHAPE), data(I16, 2, 3, 1)], data(I16, 2, 3, 6)),
     "concat of bytes": lambda: Case("concat", [data(U8, *SHAPE), data(U8, 2, 3, 1)], data(U8, 2, 3, 6)),
     "slice of bytes": lambda: Case("slice", [data(U8, *SHAPE)], data(U8, 2, 3, 2), {"begin": 1, "end": 3}),
     "pad of bytes": lambda: Case("pad", [data(U8, *SHAPE)], data(U8, 3, 3, 5), {"pad_bottom": 1, "value": 255.0}),
@@ -257,6 +259,8 @@ LONG: dict[str, Callable[[], Case]] = {
     "longer of bytes": lambda: big("iconv2d", U8, (67, 491), 1),
     "longest mean": lambda: mean(4096, 2048),
     "longer mean": lambda: mean(4096, 2049),
+    "longest mean of int16": lambda: mean(256, 128, I16),
+    "longer mean of int16": lambda: mean(256, 129, I16),
     "longest of planes": lambda: big("bconv2d", B1, (257, 4), 32, planes=8),
     "longer of planes": lambda: big("bconv2d", B1, (3, 343), 32, planes=8),
 }

@@ -468,6 +468,7 @@ def every_op(*, whole_batch: bool = True) -> Graph:
     sixteen = make("add16", make("requantize16", sixteen, *wide), sixteen, attrs=LimitsAttrs(-3000, 4000))
     sixteen = make("max_pool", sixteen, attrs=PoolAttrs((2, 1), (1, 1), (1, 0, 0, 0)))
     bits16 = make("binarize16", sixteen, constant(ends, DType.i16), signs(rng, (3,)))
+    sixteen = make("concat", make("avg_pool", sixteen, attrs=PoolAttrs((2, 1), (1, 1), (1, 0, 0, 0))), sixteen)
     parts = (eight, make("cast", whole), make("cast", few), floats(sixteen), make("unpack", bits16))
     both = [make("reshape", v, attrs=ReshapeAttrs((int(np.prod(v.type.shape)),))) for v in parts]
     eight = make("concat", *both)

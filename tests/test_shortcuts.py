@@ -97,6 +97,29 @@ def test_chosen_where_it_halves_the_noise(seed: int) -> None:
 
 
 @pytest.mark.drawn
+@pytest.mark.parametrize("seed", seeds(4))
+def test_shortcuts_of_fewer_pixels(seed: int) -> None:
+    """A mean of pixels, which halves the image, and two of it side by side are of the stream, with its scale."""
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    drawn = Residual(rng)
+    image, (*_, x) = drawn.residual(1)
+    less = make("avg_pool", x, attrs=PoolAttrs((2, 2), (2, 2)), name="mean")
+    twice = make("concat", less, less, name="twice")
+    w = constant(rng.choice([-1.0, 1.0], (24, 3, 3, 12)))
+    y = make("conv2d", sign(x, "half"), w, attrs=ConvAttrs((2, 2), pads=(0, 0, 1, 1)), name="halved")
+    y = make("add", drawn.positive(y, "halved"), twice, name="sum")
+    model, images = compiled([image], sign(y, "bits"), drawn.block(y, 1)), images_for(rng)
+    names = [shortcut.layer for shortcut in bnn.calibrate(model, images, integer_only=True, int16=()).shortcuts]
+    found = bnn.calibrate(model, images, integer_only=True, int16=names)
+    print(found)
+    made = {(op.op, found.model.tensors[op.output].dtype) for op in found.model.ops}
+    assert {("avg_pool", "i16"), ("concat", "i16"), ("max_pool", "i16")} <= made and ("avg_pool", "u8") not in made
+    assert len({shortcut.scale for shortcut in found.shortcuts}) == 1 and len(names) == 3
+    check_families(found.model, images[:6])
+
+
+@pytest.mark.drawn
 @pytest.mark.parametrize("seed", seeds(8))
 def test_not_chosen_where_bytes_are_as_near(seed: int) -> None:
     """Shortcuts around layers of int8, whose own bytes are as coarse; unless they are named."""

@@ -13,6 +13,7 @@ import numpy as np
 from ..ir.graph import Node
 from ..ir.ops import MOST_BYTE_PRODUCTS, ConvAttrs, PoolAttrs, make
 from ..ir.quantization import Bytes, convolution, lookup, mean, taken
+from .channels import Scales
 from .translation import Channels, Made, Translation, unsupported, why
 from .units import is_mean, line
 
@@ -112,7 +113,11 @@ def gather(of: Translation, node: Node, core: Node) -> Made | Channels:
     return _like(of, core, lambda x: taken(x, cuts[0], cuts[1], node.name))
 
 
-def concat(of: Translation, node: Node, core: Node) -> Made | Channels:
+def concat(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
+    if node in of.steps:
+        if all(x in of.own for x in core.inputs):  # as their bytes
+            of.own[node] = Scales(*(np.concatenate(n) for n in zip(*(of.own[x] for x in core.inputs), strict=True)))
+        return make("concat", *(of.shorts[x] for x in core.inputs), name=node.name)
     if node in of.separable:
         own = [of.channels(x) for x in core.inputs]
         y = make("concat", *(part.node for part in own), name=node.name)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from ..ir.graph import DType, Node
 from ..ir.ops import CONVOLUTIONS
 from ..ir.ops.requantize import INT16
-from .units import Units
+from .units import Units, is_mean
 
 _SPARE = 1.25  # of the largest number on the images, which other images may exceed
 
@@ -25,7 +25,8 @@ def additions(units: Units) -> list[Node]:
 
 def steps_of(units: Units, sums: Collection[Node], largest: Mapping[Node, float]) -> dict[Node, float]:
     """The values that are int16 so that these sums are, and the scale of each: operands of a sum and the sum share one,
-    and so do both ends of a max-pool.  A scale is a power of two: sums of bits without a batch norm are exact.
+    and so do both ends of a pool, and the parts of a concatenation.  A scale is a power of two: sums of bits without a
+    batch norm are exact.
 
     ``largest``: the largest number of each measured value, without its sign."""
     scales = dict[frozenset[Node], float]()
@@ -47,8 +48,9 @@ def _groups(units: Units, sums: Collection[Node]) -> dict[Node, frozenset[Node]]
             found.add(x)
     groups = dict[Node, frozenset[Node]]()
     for x in units.order:
-        same = [i for i in units.core(x).inputs if i in groups] if x in sums or x.op == "max_pool" else []
-        if x in found and (same or x.op != "max_pool"):
+        moves = _moves_shorts(x)
+        same = [i for i in units.core(x).inputs if i in groups] if x in sums or moves else []
+        if x in found and (not moves or len(same) == len(x.inputs)):
             joined = frozenset({x}).union(*(groups[i] for i in same))
             groups.update(dict.fromkeys(joined, joined))
     return groups
@@ -56,9 +58,14 @@ def _groups(units: Units, sums: Collection[Node]) -> dict[Node, frozenset[Node]]
 
 def _reads_shorts(units: Units, reader: Node) -> bool:
     core = units.core(reader)
-    return core.op in ("add", "max_pool") or core.op == "affine" and bool((core.inputs[2].value >= 0).all())
+    return core.op == "add" or _moves_shorts(core) or core.op == "affine" and bool((core.inputs[2].value >= 0).all())
 
 
 def _gives_shorts(units: Units, x: Node) -> bool:
     alone = x not in units.rounded and units.base[x] is x
-    return alone and units.core(x).op in (*CONVOLUTIONS, "affine", "max_pool")
+    return alone and (_moves_shorts(x) or units.core(x).op in (*CONVOLUTIONS, "affine"))
+
+
+def _moves_shorts(x: Node) -> bool:
+    """Whether a value of int16 has the scale of its operands, which are int16, too."""
+    return x.op in ("max_pool", "concat") or x.op == "avg_pool" and not is_mean(x)

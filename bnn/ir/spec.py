@@ -59,10 +59,9 @@ REQUIREMENTS = (
         "int16 come from ops that give them, and go to ops that take them",
         Level.ALL,
         lambda n: (
-            n.type.dtype is DType.i16
-            and n.op not in ("bconv2d", "qconv2d", "add16", "requantize16", "max_pool", "constant")
-            or DType.i16 not in OPS[n.op].takes
-            and any(i.type.dtype is DType.i16 for i in n.inputs)
+            DType.i16 not in OPS[n.op].takes
+            and n.op not in ("bconv2d", "qconv2d", "constant")
+            and any(x.type.dtype is DType.i16 for x in (n, *n.inputs))
         ),
     ),
     Requirement(

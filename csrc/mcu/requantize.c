@@ -239,13 +239,13 @@ static int32_t mean_of(int32_t sum, int32_t n, uint32_t k)
     return sum > 0 ? (sum + half) >> k : -((half - sum) >> k);
 }
 
-/* The highest numbers, or the means, of a window: of `rows` x `columns` pixels from x on.  Constants: `mean`, of bytes, and
+/* The highest numbers, or the means, of a window: of `rows` x `columns` pixels from x on.  Constants: `mean` and
  * `shorts`. */
 BNN_INLINE void pool(const struct bnn_mcu_windows *w, const void *x, size_t rows, size_t columns, void *out, int mean,
                      int shorts)
 {
     const size_t channels = w->channels, row = w->row;
-    const int32_t n = (int32_t)(rows * columns);
+    const int32_t n = (int32_t)(rows * columns), zero = shorts ? 0 : 128;
     const uint32_t k = mean ? power_of_two((uint32_t)n) : 0;
     for (size_t c = 0; c < channels; c++) {
         size_t from = c;
@@ -258,7 +258,7 @@ BNN_INLINE void pool(const struct bnn_mcu_windows *w, const void *x, size_t rows
                 most = v > most ? v : most;
             }
         }
-        put(out, c, mean ? mean_of(sum - 128 * n, n, k) + 128 : most, shorts);
+        put(out, c, mean ? mean_of(sum - zero * n, n, k) + zero : most, shorts);
     }
 }
 
@@ -287,6 +287,11 @@ void bnn_mcu_max_shorts(const struct bnn_mcu_windows *windows, size_t row, const
 void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out)
 {
     pool_row(windows, row, x, out, 1, 0);
+}
+
+void bnn_mcu_mean_shorts(const struct bnn_mcu_windows *windows, size_t row, const int16_t *x, int16_t *out)
+{
+    pool_row(windows, row, x, out, 1, 1);
 }
 
 /* The product of fractions of 31 bits, rounded to the nearest, halves up. */

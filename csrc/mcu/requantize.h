@@ -73,11 +73,12 @@ void bnn_mcu_pair(uint8_t *out, const uint8_t *x, const uint8_t *y, const struct
 enum { BNN_MCU_LEAST_TERM = 1 << 11, BNN_MCU_MOST_TERMS = (1 << 12) - 1 };
 void bnn_mcu_softmax(uint8_t *out, const uint8_t *in, const int32_t *table, size_t pixels, size_t channels);
 
-/* Windows of bytes or int16, as bnn_mcu_windows of floats has them; the rows of the image are `row` elements apart.  max: the
- * maximum; mean: of numbers in excess 128, rounded to the nearest, halves away from zero (byte 128). */
+/* Windows of bytes or int16, as bnn_mcu_windows of floats has them; the rows of the image are `row` elements apart.  max:
+ * the maximum; mean: rounded to the nearest, halves away from zero, which is byte 128. */
 void bnn_mcu_max_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);
 void bnn_mcu_max_shorts(const struct bnn_mcu_windows *windows, size_t row, const int16_t *x, int16_t *out);
 void bnn_mcu_mean_bytes(const struct bnn_mcu_windows *windows, size_t row, const uint8_t *x, uint8_t *out);
+void bnn_mcu_mean_shorts(const struct bnn_mcu_windows *windows, size_t row, const int16_t *x, int16_t *out);
 
 #ifdef __cplusplus
 }

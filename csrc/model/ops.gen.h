@@ -11,7 +11,7 @@
     X(1, conv2d, bnn_conv_attrs, 17, 0, 0) \
     X(2, bconv2d, bnn_conv_attrs, 17, 0, 0) \
     X(3, max_pool, bnn_pool_attrs, 8, 3, 0) \
-    X(4, avg_pool, bnn_pool_attrs, 8, 1, 0) \
+    X(4, avg_pool, bnn_pool_attrs, 8, 3, 0) \
     X(5, binarize, bnn_no_attrs, 0, 0, 0) \
     X(6, unpack, bnn_no_attrs, 0, 0, 0) \
     X(7, add, bnn_no_attrs, 0, 0, 0) \
@@ -23,7 +23,7 @@
     X(13, clamp, bnn_clamp_attrs, 2, 0, 0) \
     X(14, sign, bnn_no_attrs, 0, 0, 0) \
     X(15, softmax, bnn_no_attrs, 0, 0, 0) \
-    X(16, concat, bnn_no_attrs, 0, 1, 0) \
+    X(16, concat, bnn_no_attrs, 0, 3, 0) \
     X(17, pad, bnn_pad_attrs, 5, 1, 0) \
     X(18, reshape, bnn_no_attrs, 0, 1, 0) \
     X(19, copy, bnn_no_attrs, 0, 1, 0) \

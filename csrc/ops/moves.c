@@ -32,14 +32,15 @@ static void place(const struct bnn_tensor *to, void *into, size_t at, const stru
     int bits = to->dtype == BNN_B1;
     uint32_t *out = into;
     const uint32_t *in = source;
-    if (to->element == 1) {
-        uint8_t *byte = (uint8_t *)into + at;
-        const uint8_t *from_byte = (const uint8_t *)source + first;
-        for (size_t x = 0; x < w; x++, byte += to_words, from_byte += from_words)
-            if (count == 1)
+    if (to->element < sizeof *out) {
+        const size_t element = to->element;
+        uint8_t *byte = (uint8_t *)into + at * element;
+        const uint8_t *from_byte = (const uint8_t *)source + first * element;
+        for (size_t x = 0; x < w; x++, byte += to_words * element, from_byte += from_words * element)
+            if (count * element == 1)
                 *byte = *from_byte;
             else
-                memcpy(byte, from_byte, count);
+                memcpy(byte, from_byte, count * element);
         return;
     }
     if (!bits && count == 1) { /* without calls */

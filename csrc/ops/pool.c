@@ -99,19 +99,21 @@ static void pool_row(const struct bnn_run *r, const struct pooling *pooling, siz
     }
 }
 
-enum { MOST_BYTES = 1 << 23 }; /* so that their sums are below 2^31 */
+enum { MOST_BYTES = 1 << 23, MOST_SHORTS = 1 << 15 }; /* of a mean, so that their sums are below 2^31 */
 
 /* sum_pool, and avg_pool, which divides the sum by the number of taps. */
 static bnn_status prepare_sums(struct bnn_prepare *p, struct bnn_op *op)
 {
     BNN_TRY(bnn_check_inputs(p, op, 1, 1, 1));
     const struct bnn_tensor *in = bnn_op_input(p->model, op, 0);
-    int bytes = in->dtype == BNN_U8 && op->row->opcode == BNN_OP_avg_pool;
-    BNN_TRY(bnn_check_types(p, op, 1, bytes ? BNN_U8 : BNN_F32, bytes ? BNN_U8 : BNN_F32));
-    BNN_CHECK_KERNELS(bytes || p->model->kernels->compute != NULL);
+    const int whole = bnn_is_whole(in) && op->row->opcode == BNN_OP_avg_pool;
+    const bnn_dtype dtype = whole ? in->dtype : BNN_F32;
+    BNN_TRY(bnn_check_types(p, op, 1, dtype, dtype));
+    BNN_CHECK_KERNELS(whole || p->model->kernels->compute != NULL);
     BNN_TRY(check_windows(p, op));
     uint64_t taps = bnn_pool_window(op->attrs, in);
-    BNN_CHECK(!bytes || taps <= MOST_BYTES, "bytes of a mean (at most)", taps, MOST_BYTES);
+    const uint64_t most = dtype == BNN_U8 ? MOST_BYTES : MOST_SHORTS;
+    BNN_CHECK(!whole || taps <= most, "numbers of a mean (at most)", taps, most);
     return BNN_OK;
 }
 
@@ -160,27 +162,44 @@ static void add_bytes(int32_t *restrict sums, const uint8_t *restrict in, size_t
     BNN_FOR_BLOCKS(k, channels, sums[k] += in[k];);
 }
 
-/* The mean of numbers in excess 128, rounded to the nearest, halves away from zero. */
-static void mean_bytes(void *restrict to, const struct bnn_view *in, size_t image, struct bnn_taps ys,
+static void add_shorts(int32_t *restrict sums, const int16_t *restrict in, size_t channels)
+{
+    BNN_FOR_BLOCKS(k, channels, sums[k] += in[k];);
+}
+
+/* The mean of int16, or of bytes, which are numbers in excess 128; rounded to the nearest, halves away from zero. */
+static void mean_whole(void *restrict to, const struct bnn_view *in, size_t image, struct bnn_taps ys,
                        struct bnn_taps xs)
 {
     enum { CHANNELS = 64 };
     uint8_t *out = to;
-    const size_t c = in->tensor->c;
+    int16_t *shorts = to;
+    const int bytes = in->tensor->dtype == BNN_U8;
+    const int32_t zero = bytes ? 128 : 0;
+    const size_t c = in->tensor->c, element = in->tensor->element;
     const int32_t count = (int32_t)((ys.end - ys.begin) * (xs.end - xs.begin));
     for (size_t first = 0; first < c; first += CHANNELS) {
         size_t channels = c - first < CHANNELS ? c - first : CHANNELS;
         int32_t sums[CHANNELS];
         for (size_t k = 0; k < channels; k++)
-            sums[k] = -128 * count;
+            sums[k] = -zero * count;
         for (size_t y = ys.begin; y < ys.end; y++)
-            for (size_t x = xs.begin; x < xs.end; x++)
-                add_bytes(sums, bnn_row_bytes(in, image, y) + x * c + first, channels);
+            for (size_t x = xs.begin; x < xs.end; x++) {
+                const unsigned char *tap = bnn_row_bytes(in, image, y) + (x * c + first) * element;
+                if (bytes)
+                    add_bytes(sums, tap, channels);
+                else
+                    add_shorts(sums, (const int16_t *)(const void *)tap, channels);
+            }
         if (count == 4) /* the usual window, without a division */
-            BNN_FOR_BLOCKS(k, channels, out[first + k] = (uint8_t)(((sums[k] + 1 + (sums[k] > 0)) >> 2) + 128););
+            BNN_FOR_BLOCKS(k, channels, sums[k] = (sums[k] + 1 + (sums[k] > 0)) >> 2;);
         else
             for (size_t k = 0; k < channels; k++)
-                out[first + k] = (uint8_t)((sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count + 128);
+                sums[k] = (sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count;
+        if (bytes)
+            BNN_FOR_BLOCKS(k, channels, out[first + k] = (uint8_t)(sums[k] + 128););
+        else
+            BNN_FOR_BLOCKS(k, channels, shorts[first + k] = (int16_t)sums[k];);
     }
 }
 
@@ -189,8 +208,8 @@ static void sums_row(const struct bnn_run *r, size_t image, size_t y)
     const struct bnn_pool_attrs *a = r->op->attrs;
     const struct bnn_tensor *t = r->output.tensor, *in = r->inputs[0].tensor;
     int divides = r->op->row->opcode == BNN_OP_avg_pool;
-    if (t->dtype == BNN_U8) {
-        whole_row(r, image, y, mean_bytes);
+    if (bnn_is_whole(t)) {
+        whole_row(r, image, y, mean_whole);
         return;
     }
     struct bnn_taps ys = bnn_pool_taps(y, a->stride_h, a->kernel_h, a->pad_top, in->h);

@@ -162,7 +162,12 @@ requantize16 to bytes
     in 4.value = (0, 0, 255, 1) -> OK
 max_pool of int16
     out.dtype = U8 -> FORMAT dtype of the output; U8, I16
-[max_pool of bytes|max_pool of int16|avg_pool of bytes]
+avg_pool of int16
+    out.dtype = U8 -> FORMAT dtype of the output; U8, I16
+concat of int16
+    in 0.dtype = U8 -> FORMAT dtype of an input; U8, I16
+    out.shape = (2, 3, 5) -> FORMAT channels of the output; 5, 6
+[max_pool of bytes|max_pool of int16|avg_pool of bytes|avg_pool of int16]
     kernel_w = 0 -> FORMAT window (at least); 0, 1
 pad of bytes
     value = 0.0 -> OK
@@ -488,7 +493,11 @@ longer of bytes
 longest mean
     stride_h = 2 -> OK
 longer mean
-    stride_h = 2 -> FORMAT bytes of a mean (at most); 2**23 + 4096, 2**23
+    stride_h = 2 -> FORMAT numbers of a mean (at most); 2**23 + 4096, 2**23
+longest mean of int16
+    stride_h = 2 -> OK
+longer mean of int16
+    stride_h = 2 -> FORMAT numbers of a mean (at most); 2**15 + 256, 2**15
 longest of planes
     groups = 1 -> FORMAT height of the output; 2, 1
 longer of planes

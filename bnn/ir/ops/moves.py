@@ -149,8 +149,8 @@ def _make_pad_channels(rng: Rng, x: Node) -> Node:
 RECORDS = (
     Op(
         "concat", 16, NoAttrs, concat_type, concat, moves=True, bound=moved, rearranges=True,
-        least=lambda a, of: min(of), maker=_make_concat, takes=(DType.f32, DType.b1, DType.u8), gives_bytes=True,
-        by_rows=True,
+        least=lambda a, of: min(of), maker=_make_concat, takes=(DType.f32, DType.b1, DType.u8, DType.i16),
+        gives_bytes=True, by_rows=True,
     ),
     Op(
         "pad", 17, PadAttrs, pad_type, pad, moves=True, bound=moved, maker=_make_pad, gives_bytes=True,

@@ -17,7 +17,8 @@ from .record import OPS, Maker, Op, Operands, Rng, Types, least_of_data, make, n
 from .rounding import NOTHING, UNIT, gamma, magnitude
 from .sources import signs
 
-MOST_BYTES = 2**23  # of a mean, so that their sums fit into 32 bits
+# Of a mean, so that their sums fit into 32 bits.
+_MOST = {DType.u8: 2**23, DType.i16: 2**15}
 LOWEST = np.finfo(np.float32).min
 
 
@@ -51,10 +52,11 @@ def pool_type(types: Types, a: PoolAttrs) -> TensorType:
 
 
 def avg_pool_type(types: Types, a: PoolAttrs) -> TensorType:
-    want(types[0].dtype in (DType.f32, DType.u8), f"average pooling expects f32 or u8, found {types[0]}")
+    (x,) = types
+    want(x.dtype in (DType.f32, *_MOST), f"average pooling expects f32, u8 or i16, found {x}")
     result = pool_type(types, a)
-    taps = min(a.kernel[0], types[0].shape[0]) * min(a.kernel[1], types[0].shape[1])
-    want(types[0].dtype is DType.f32 or taps <= MOST_BYTES, f"a mean of {taps} bytes; at most {MOST_BYTES}")
+    taps = min(a.kernel[0], x.shape[0]) * min(a.kernel[1], x.shape[1])
+    want(taps <= _MOST.get(x.dtype, taps), f"a mean of {taps} numbers of {x}; at most {_MOST.get(x.dtype)}")
     return result
 
 
@@ -100,12 +102,13 @@ def sum_pool(x: Array, a: PoolAttrs) -> Array:
 
 
 def avg_pool(x: Array, a: PoolAttrs) -> Array:
-    """Mean over the taps inside the image (TensorFlow's SAME does not count padding).  The mean of bytes is that of
-    numbers in excess 128, rounded to the nearest, halves away from zero (byte 128), as in TensorFlow Lite."""
-    if x.dtype == np.uint8:
-        sums = windows(x.astype(np.int64) - 128, a, 0).sum(axis=(4, 5))
+    """Mean over the taps inside the image (TensorFlow's SAME does not count padding).  The mean of bytes, which are
+    numbers in excess 128, or of int16 is rounded to the nearest, halves away from zero, as in TensorFlow Lite."""
+    if np.issubdtype(x.dtype, np.integer):
+        zero = 128 if x.dtype == np.uint8 else 0
+        sums = windows(x.astype(np.int64) - zero, a, 0).sum(axis=(4, 5))
         counts = windows(np.ones((1, *x.shape[1:3], 1), np.int64), a, 0).sum(axis=(4, 5))
-        return (np.sign(sums) * ((np.abs(sums) + counts // 2) // counts) + 128).astype(np.uint8)
+        return (np.sign(sums) * ((np.abs(sums) + counts // 2) // counts) + zero).astype(x.dtype)
     return np.asarray(sum_pool(x, a) / sum_pool(np.ones_like(x[:1, :, :, :1]), a))
 
 
@@ -136,7 +139,7 @@ def _max_pool_bound(node: Node, operands: Operands, errors: Operands) -> Array:
 def _pooled_bound(node: Node, operands: Operands, errors: Operands) -> Array:
     attrs = node.attrs
     assert isinstance(attrs, PoolAttrs)
-    if operands[0].dtype == np.uint8:
+    if np.issubdtype(operands[0].dtype, np.integer):
         off = windows(np.broadcast_to(errors[0], operands[0].shape), attrs, 0.0).max(axis=(4, 5))
         return np.where(off > 0, np.ceil(off) + 1, 0.0)
     g = gamma(int(np.prod(attrs.kernel)) + 1)
@@ -170,10 +173,10 @@ def _make_max_pool(rng: Rng, x: Node) -> Node:
 
 
 def _make_pool(op: str) -> Maker:
-    """One in four is of channels that became columns: a mean over groups of channels."""
+    """One in four, but of int16, is of channels that became columns: a mean over groups of channels."""
 
     def maker(rng: Rng, x: Node) -> Node:
-        if rng.random() < 0.75:
+        if x.type.dtype is DType.i16 or rng.random() < 0.75:
             return make(op, x, attrs=_random_attrs(rng, x))
         h, w, c = x.type.shape
         columns = make("reshape", x, attrs=ReshapeAttrs((h, w * c, 1)))
@@ -198,8 +201,8 @@ RECORDS = (
     ),
     Op(
         "avg_pool", 4, PoolAttrs, avg_pool_type, lambda x, a: avg_pool(x, a), bound=_pooled_bound, scales=True,
-        least=least_of_data, maker=_make_pool("avg_pool"), sums=True, takes=(DType.f32, DType.u8), gives_bytes=True,
-        by_rows=True,
+        least=least_of_data, maker=_make_pool("avg_pool"), sums=True, takes=(DType.f32, DType.u8, DType.i16),
+        gives_bytes=True, by_rows=True,
     ),
     Op(
         "resize_bilinear", 36, ResizeAttrs, resize_bilinear_type, lambda x, a: resize_bilinear(x, a),

@@ -37,9 +37,9 @@ def shortcuts(rng: Rng, *, over_time: bool = False) -> Graph:
     for _ in range(int(rng.integers(1, 6))):
         kind = rng.integers(0, 5)
         if kind == 0 and h.type.shape[0] >= 4:
-            h = make("max_pool", h, attrs=PoolAttrs((2, 1), (2, 1)))
+            h = make(_pool(rng), h, attrs=PoolAttrs((2, 1), (2, 1)))
         elif kind == 1 and not over_time and min(h.type.shape[:2]) > 1:
-            h = make("max_pool", h, attrs=PoolAttrs((3, 2), (1, 1), (1, 0, 2, 1)))
+            h = make(_pool(rng), h, attrs=PoolAttrs((3, 2), (1, 1), (1, 0, 2, 1)))
         elif kind == 2:
             h = _other_scale(rng, h, DType.i16)
         else:
@@ -57,7 +57,9 @@ def shortcuts(rng: Rng, *, over_time: bool = False) -> Graph:
             both = (sums, h) if rng.random() < 0.5 else (h, sums)
             h = make("add16", *both, attrs=LimitsAttrs(*random_limits(rng)))
         beside += [h] * (rng.random() < 0.3)
-    kinds = [str(rng.choice(["max_pool", "avg_pool"])) for _ in (h, *beside)]
+        if h.type.shape[2] == filters and rng.random() < 0.2:
+            beside.append(make("concat", h, _other_scale(rng, h, DType.i16)))
+    kinds = [_pool(rng) for _ in (h, *beside)]
     pooled = [_whole(kind, _other_scale(rng, v, DType.u8)) for kind, v in zip(kinds, (h, *beside), strict=True)]
     y = make("concat", *pooled) if beside else pooled[0]
     y = make("cast", y, constant(np.arange(256) - 128))
@@ -84,6 +86,10 @@ def _conv(
 def _other_scale(rng: Rng, x: Node, out: DType) -> Node:
     _, numbers = random_requantization(rng, np.full(x.type.shape[2], 64 * 2.0**15), out)
     return make("requantize16", x, *numbers, attrs=WidthAttrs(out))
+
+
+def _pool(rng: Rng) -> str:
+    return str(rng.choice(["max_pool", "avg_pool"]))
 
 
 def _whole(op: str, x: Node) -> Node:
