@@ -167,6 +167,11 @@ static void add_shorts(int32_t *restrict sums, const int16_t *restrict in, size_
     BNN_FOR_BLOCKS(k, channels, sums[k] += in[k];);
 }
 
+static inline int32_t quarter_of(int32_t sum)
+{
+    return (sum + 1 + (sum > 0)) >> 2;
+}
+
 /* The mean of int16, or of bytes, which are numbers in excess 128; rounded to the nearest, halves away from zero. */
 static void mean_whole(void *restrict to, const struct bnn_view *in, size_t image, struct bnn_taps ys,
                        struct bnn_taps xs)
@@ -191,15 +196,18 @@ static void mean_whole(void *restrict to, const struct bnn_view *in, size_t imag
                 else
                     add_shorts(sums, (const int16_t *)(const void *)tap, channels);
             }
-        if (count == 4) /* the usual window, without a division */
-            BNN_FOR_BLOCKS(k, channels, sums[k] = (sums[k] + 1 + (sums[k] > 0)) >> 2;);
+        if (count == 4 && bytes) /* the usual window, without a division */
+            BNN_FOR_BLOCKS(k, channels, out[first + k] = (uint8_t)(quarter_of(sums[k]) + 128););
+        else if (count == 4)
+            BNN_FOR_BLOCKS(k, channels, shorts[first + k] = (int16_t)quarter_of(sums[k]););
         else
-            for (size_t k = 0; k < channels; k++)
-                sums[k] = (sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count;
-        if (bytes)
-            BNN_FOR_BLOCKS(k, channels, out[first + k] = (uint8_t)(sums[k] + 128););
-        else
-            BNN_FOR_BLOCKS(k, channels, shorts[first + k] = (int16_t)sums[k];);
+            for (size_t k = 0; k < channels; k++) {
+                const int32_t mean = (sums[k] + (sums[k] > 0 ? count / 2 : -(count / 2))) / count;
+                if (bytes)
+                    out[first + k] = (uint8_t)(mean + 128);
+                else
+                    shorts[first + k] = (int16_t)mean;
+            }
     }
 }
 
