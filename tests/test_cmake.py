@@ -275,11 +275,12 @@ def test_errors_of_the_example(installed: Installed, tmp_path: Path) -> None:
         (tmp_path / f"{name}.bnn").write_bytes(data)
     (tmp_path / "folder.bnn").mkdir()
     other = "this program is for 64 floats and 10"
+    unknown = "not the kind of file expected: .bnn, or .snn for spikes over time"
     for net, text, message in (
         ("damaged", image, "the checksum does not match: the file is damaged: header: checksum"),
         ("none", image, "No such file or directory"),
         ("folder", image, "Is a directory"),
-        ("text", image, "not the kind of file expected: .bnn, or .snn for spikes over time: header: first wrong byte"),
+        ("text", image, f"{unknown}: header: first wrong byte of the signature"),
         ("larger", image, f"reads 3072 floats and gives 3072 floats; {other}"),
         ("bytes", image, f"reads 64 bytes and gives 10 floats; {other}"),
         ("two", image, "has more than one input or output"),
