@@ -54,7 +54,7 @@ def test_errors(folder: Path) -> None:
     done = run(folder, "compile", "damaged.TFLITE")
     assert done.returncode == 2 and "damaged.TFLITE: damaged" in done.stderr and not done.stdout
     done = run(folder, "compile", "net.tflite", "--input-shape", "3,3,3")
-    assert done.returncode == 2 and "leave out input_shape" in done.stderr
+    assert done.returncode == 2 and "leave out --input-shape" in done.stderr
     done = run(folder, "compile", "net.tflite", "--max-memory", "1M")
     assert done.returncode == 2 and "memory" in done.stderr
     assert not (folder / "damaged.bnn").exists() and not (folder / "net.bnn").exists()
