@@ -321,6 +321,7 @@ def test_roundings_join_what_only_they_read(rng: Rng) -> None:
     drawn, image = Drawn(rng), input_node("x", (6, 5, 3))
     x = drawn_images(rng, image, 20)
     conv, step = drawn.conv(image), 0.1
+    quarter = np.ptp(results_of(compiled([image], conv), x)[0]) / 255 / 4  # of a byte, the error that a table reads
     for ends, tables in (
         ([rounded(conv, step, 40)], 0),
         ([rounded(conv, step, 40, half=0.0)], 1),
@@ -331,7 +332,7 @@ def test_roundings_join_what_only_they_read(rng: Rng) -> None:
         ops = [op.op for op in found.ops]
         assert (ops.count("qconv2d"), ops.count("lookup")) == (1, tables), ops
         off = np.abs(results_of(found, x)[0] - results_of(model, x)[0]) / step
-        assert off.max() < 1.5 and np.rint(off).mean() < 0.1
+        assert off.max() < 1.5 and np.rint(off).mean() < 0.1 + (quarter / step if tables else 0.0)
 
 
 def test_a_concatenation_of_roundings_has_the_levels_of_each(rng: Rng) -> None:
