@@ -242,7 +242,7 @@ def convolution(rng: Rng, binary: bool) -> tuple[Graph, Node]:
 
 
 def rounding(rng: Rng, graph: Graph) -> Graph:
-    """With other float constants, so that sums depend on their order; but for those of bytes, which are exact."""
+    """With other float constants, so that sums of floats depend on their order.  Sums of bytes remain exact."""
     new: dict[Node, Node] = {}
     kept = {node.inputs[2] for node in graph.nodes() if node.op == "qconv2d"}  # bytes
     kept |= {i for node in graph.nodes() if node.op == "quantize" for i in node.inputs[1:]}  # at equal distances

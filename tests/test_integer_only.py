@@ -321,7 +321,7 @@ def test_roundings_join_what_only_they_read(rng: Rng) -> None:
     drawn, image = Drawn(rng), input_node("x", (6, 5, 3))
     x = drawn_images(rng, image, 20)
     conv, step = drawn.conv(image), 0.1
-    quarter = np.ptp(results_of(compiled([image], conv), x)[0]) / 255 / 4  # of a byte, the error that a table reads
+    quarter = np.ptp(results_of(compiled([image], conv), x)[0]) / 255 / 4  # the mean error of bytes that a table reads
     for ends, tables in (
         ([rounded(conv, step, 40)], 0),
         ([rounded(conv, step, 40, half=0.0)], 1),

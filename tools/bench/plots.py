@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,16 @@ _OP_COLOURS = (
 )  # fmt: skip
 
 
-@contextmanager
-def _chart(path: Path, height: float, title: str) -> Iterator[Any]:
-    """The axes of a bar chart, which is written at the end of the block."""
-    with figure(path, figsize=(11.0, height), dpi=100, facecolor="white", layout="constrained") as made:
+def profiles(results: Sequence[Result], path: Path) -> None:
+    """A bar of 100% per network, divided by type of op."""
+    shown = [result for result in results if result.profile]
+    size = 11.0, 0.42 * len(shown) + 1.6
+    with figure(path, figsize=size, dpi=100, facecolor="white", layout="constrained") as made:
         axes = made.add_subplot()
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(RULE)
         axes.tick_params(colors=INK, length=0)
-        axes.set_title(title, loc="left", color=INK, weight="bold")
-        yield axes
-
-
-def profiles(results: Sequence[Result], path: Path) -> None:
-    """A bar of 100% per network, divided by type of op."""
-    shown = [result for result in results if result.profile]
-    with _chart(path, 0.42 * len(shown) + 1.6, "Where the time goes, by type of op") as axes:
+        axes.set_title("Where the time goes, by type of op", loc="left", color=INK, weight="bold")
         left = [0.0] * len(shown)
         for op, colour in zip((*_OPS, "others"), _OP_COLOURS, strict=True):
             shares = [

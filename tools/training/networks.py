@@ -39,8 +39,8 @@ class Conv:
     norm.
 
     With ``shortcut`` the block's real-valued input is added to its output, so that not all of it is lost in the signs.
-    It needs as many channels as come in, and no pooling; or a stride of two and twice the channels, before which the
-    input is averaged by two and repeated.  Padding is "same", with ``pad_values``.  With ``depthwise`` each
+    It needs as many channels as come in, and no pooling.  With a stride of two it needs twice the channels, and adds
+    the mean of 2 x 2 pixels twice, side by side.  Padding is "same", with ``pad_values``.  With ``depthwise`` each
     channel has a filter of its own, and ``channels`` are those that come in; never binary.  With ``binary`` it has
     signs for inputs, and binary weights, in every variant.
     """
