@@ -213,7 +213,12 @@ def test_what_is_wrong_is_said(rng: Rng) -> None:
         (images, {"keep_float": "first"}, "expected a list of layers' names"),
         (images[:0], {}, "expected at least one image"),
         (images[..., :2], {}, r"expected \(N, 12, 11, 3\)"),
-        (images * np.float32(np.inf), {}, "gives infinity or NaN on them"),
+        (
+            images * np.where(np.arange(4) < 2, 1, np.inf).reshape(4, 1, 1, 1).astype(np.float32),
+            {},
+            r"found NaN or infinity in 2 of 4, first in number 2 \(from 0\)",
+        ),
+        (np.sign(images) * np.float32(3e38), {}, "gives infinity or NaN on them"),
     ]
     for given, options, said in cases:
         with pytest.raises(bnn.InputError, match=said):

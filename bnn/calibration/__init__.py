@@ -14,12 +14,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from .._arguments import check_choice, check_flag, shown
 from ..errors import InputError, InputTypeError
 from ..file.read import decode
 from ..file.write import encode
 from ..ir.graph import Node
 from ..runtime import Model
+from ..runtime.arrays import Inputs
 from ..runtime.handles import NO_LIMIT
 from ..runtime.model import opened_model
 from .integers import float_ops
@@ -66,6 +69,7 @@ def calibrate(
     check_flag(integer_only, "integer_only")
     opened = opened_model(model)
     arrays = opened.check_inputs(images, least=1, convert=True)
+    _check_finite(arrays)
     before = None if y is None else opened.evaluate(images, y).accuracy
     graph = decode(opened.to_bytes())
     layers = [node for node in graph.schedule if node.op == "conv2d"]
@@ -83,6 +87,16 @@ def calibrate(
     accuracy = None if before is None else (before, result.evaluate(images, y).accuracy)
     same = _same_classes(opened, result, images)
     return Calibration(result, found, len(arrays[0]), same, accuracy, len(float_ops(made)), shortcuts, tried)
+
+
+def _check_finite(arrays: Sequence[Inputs]) -> None:
+    for array in arrays:
+        finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                f"images: found NaN or infinity in {int((~finite).sum())} of {len(array)}, first in number "
+                f"{int(finite.argmin())} (from 0); expected finite numbers"
+            )
 
 
 def _check_names(keep_float: Sequence[str], layers: Sequence[Node], integer_only: bool) -> None:
