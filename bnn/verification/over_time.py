@@ -136,9 +136,10 @@ class SpikeReport(Report):
         if self.proven:
             yield "proven: every sum is exact, so no order of additions changes a spike"
         else:
-            yield f"at risk: {sum(x.at_risk for x in self.layers)} decisions are within rounding"
+            yield "not proven, because sums may be rounded:"
             for why in dict.fromkeys(x.why for x in self.layers if x.why):
                 yield f"  {', '.join(x.name for x in self.layers if x.why == why)}: {why}"
+            yield f"decisions at risk, within rounding of turning: {sum(x.at_risk for x in self.layers)}"
         if self.rounded:
             yield "weights (to eight bits) and biases are rounded on both sides, here and in the simulator"
         if self.silent:
