@@ -168,7 +168,7 @@ WITH_BYTES = {name for name, n in networks.NETWORKS.items() if any(conv.depthwis
 FOR_INT8 = networks.Variant("qcfs", 256, "int8")
 
 
-@pytest.mark.parametrize("name", sorted(networks.NETWORKS.keys() - WITH_BYTES))
+@pytest.mark.parametrize("name", sorted(networks.NETWORKS.keys() - WITH_BYTES - {"bireal"}))
 def test_networks_keep_the_rules(name: str) -> None:
     _, keras, larq = _tf.load()
     model = networks.build(name, (8, 8, 1) if name == "digits" else (28, 28, 1), 10)
@@ -194,6 +194,14 @@ def test_networks_keep_the_rules(name: str) -> None:
         assert 1.0 in pads
     assert isinstance(binary[-1], larq.layers.QuantDense)
     assert model.layers[-1].get_config()["activation"] == "softmax"
+
+
+def test_bireal_is_binary_between_its_ends() -> None:
+    model = networks.build("bireal", (28, 28, 1), 10)
+    computed = {op.layer: op.op for op in bnn.compile(networks.exported(model, None, networks.Variant())).ops}
+    layers = [f"conv{i}" for i in range(1, 7)]
+    assert [computed[layer] for layer in [*layers, "logits"]] == ["conv2d", *["bconv2d"] * 5, "conv2d"]
+    assert sum(model.get_layer(layer).kernel.shape.num_elements() for layer in [*layers, "logits"]) == 454_464
 
 
 def test_the_separable_network_has_integers_alone(rng: np.random.Generator) -> None:

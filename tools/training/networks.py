@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks that the tools train.
 
-"separable" and its kin are of floats, which become int8; "mixed" ones have binary layers behind those.  The others are
-binarized, and keep to the same rules, so that all of them but the last softmax can be compiled to integer arithmetic on
-bits (a Variant may replace signs and weights):
+"separable" and its kin are of floats, which become int8; "mixed" ones have binary layers behind those.  "bireal" is
+binary between a first and a last layer of floats.  The others are binarized, and keep to the same rules, so that all of
+them but the last softmax can be compiled to integer arithmetic on bits (a Variant may replace signs and weights):
 
 - the first layer has binary weights on the input as it is (non-negative multiples of a power of
   two, see datasets.py), so its sums are exact;
@@ -73,12 +73,14 @@ class Variant:
 class Network:
     """Convolutions, hidden dense layers with these units, and a dense layer for the classes.
 
-    ``signs``: Larq's quantizer of inputs; all give the same signs, and each a gradient of its own.
+    ``signs``: Larq's quantizer of inputs; all give the same signs, and each a gradient of its own.  ``float_ends``: the
+    first and the last layer have real weights, and the last takes real values, in every variant.
     """
 
     convolutions: tuple[Conv, ...] = ()
     dense: tuple[int, ...] = ()
     signs: str = "ste_sign"
+    float_ends: bool = False
 
 
 def _plain(channels: int) -> Network:
@@ -102,7 +104,7 @@ def _residual(channels: int) -> Network:
 
 
 def _bireal(channels: int) -> Network:
-    """Shortcuts, and signs whose gradient is a triangle (Liu et al., Bi-Real Net, ECCV 2018)."""
+    """Shortcuts, signs whose gradient is a triangle, and floats at both ends (Liu et al., Bi-Real Net, ECCV 2018)."""
     two = 2 * channels
     return Network(
         (
@@ -114,6 +116,7 @@ def _bireal(channels: int) -> Network:
             Conv(two, pool=True),
         ),
         signs="approx_sign",
+        float_ends=True,
     )
 
 
@@ -233,10 +236,10 @@ def _kernel_quantizer(layer: Any) -> Any:
 
 class _Layers:
     """Makes the layers with weights of a variant, and says whether the activation stands before each.  ``final``: as
-    they are exported.  ``signs``: the network's.  ``bfloat16``: binary convolutions are trained in it."""
+    they are exported.  ``bfloat16``: binary convolutions are trained in it."""
 
-    def __init__(self, signs: str, variant: Variant, final: bool, bfloat16: bool) -> None:
-        self._quantizer, self._bfloat16 = signs, bfloat16
+    def __init__(self, network: Network, variant: Variant, final: bool, bfloat16: bool) -> None:
+        self._quantizer, self._float_ends, self._bfloat16 = network.signs, network.float_ends, bfloat16
         self._signs = variant.activation == "sign"
         self._weights = "float" if variant.weights == "int8" and final else variant.weights
         self._first = True  # the next one takes its inputs as they are
@@ -245,16 +248,18 @@ class _Layers:
         shape: dict[str, Any] = {"kernel_size": conv.size, "strides": conv.stride, "padding": "same", "name": name}
         if conv.depthwise:
             return self._made("DepthwiseConv2D", False, shape)
-        padding = {"pad_values": conv.pad_values} if self._signs or conv.binary else {}
+        padding = {"pad_values": conv.pad_values} if conv.pad_values and (self._signs or conv.binary) else {}
         return self._made("Conv2D", conv.binary, {"filters": conv.channels, **shape, **padding})
 
-    def dense(self, units: int, name: str) -> tuple[Any, bool]:
-        return self._made("Dense", False, {"units": units, "name": name})
+    def dense(self, units: int, name: str, last: bool) -> tuple[Any, bool]:
+        return self._made("Dense", False, {"units": units, "name": name}, last)
 
-    def _made(self, kind: str, binary: bool, options: dict[str, Any]) -> tuple[Any, bool]:
+    def _made(self, kind: str, binary: bool, options: dict[str, Any], last: bool = False) -> tuple[Any, bool]:
         _, keras, larq = _tf.load()
         first, self._first = self._first, False
         signs, binary = (self._signs or binary) and not first, binary or self._weights == "binary"
+        if self._float_ends and (first or last):
+            signs = binary = False
         options = {"use_bias": False, **options, **(_BINARY if binary else {})}
         if self._weights == "int8" and not binary:
             from training import int8_weights
@@ -269,7 +274,7 @@ class _Layers:
             return bfloat16.Bfloat16Conv2D(**options), not first and not signs
         quantized = signs or binary or self._weights == "int8"
         made = getattr(larq.layers, f"Quant{kind}") if quantized else getattr(keras.layers, kind)
-        return made(**options), not first and not signs
+        return made(**options), not first and not signs and not self._signs
 
 
 def _build(
@@ -281,7 +286,7 @@ def _build(
     x = image = keras.Input(shape=input_shape, name="image", dtype="uint8" if scale else "float32")
     if scale:
         x = keras.layers.Rescaling(1 / scale, name="scaled")(image)
-    layers = _Layers(NETWORKS[name].signs, variant, trained is not None, bfloat16)
+    layers = _Layers(NETWORKS[name], variant, trained is not None, bfloat16)
 
     def weighted(x: Any, layer: tuple[Any, bool]) -> Any:
         made, activated = layer
@@ -305,7 +310,7 @@ def _build(
     x = keras.layers.Flatten(name="flatten")(x)  # in the order row, column, channel
     hidden = {f"dense{i}": units for i, units in enumerate(NETWORKS[name].dense, 1)}
     for layer, units in {**hidden, "logits": classes}.items():
-        x = normalized(weighted(x, layers.dense(units, layer)), layer)
+        x = normalized(weighted(x, layers.dense(units, layer, layer == "logits")), layer)
     probabilities = keras.layers.Activation("softmax", name="probabilities")(x)
     return keras.Model(image, probabilities, name=name)
 
