@@ -13,7 +13,7 @@ from ..ir.graph import DType, Graph, Node
 from ..ir.ops import MOST_BYTE_PRODUCTS, QuantizeAttrs, constant, conv_attrs, make
 from ..ir.ops.bits import quantize
 from ..ir.rewrite import Rewrite, rewrite
-from .levels import MOST_SIGNS, Levels, levels, sign_planes
+from .levels import MOST_SIGNS, even, levels, sign_planes
 
 _LEAST_STEPS = 3  # two bits; layers that read two or three levels stay as they are, also as spikes
 _UNEVEN = 1e-6  # of the largest weight: what rounding in float32 leaves of even spaces
@@ -23,7 +23,8 @@ _MOST_WEIGHT = 128
 
 def integer_layers(graph: Graph) -> Graph:
     """Precondition and postcondition: BINARY.  A convolution of 4 to 256 evenly spaced levels by weights that are, in
-    each filter, whole numbers from -128 to 127 times a scale is a qconv2d, and a multiplication.
+    each filter, whole numbers from -128 to 127 times a scale is a qconv2d, and a multiplication.  A byte of the input
+    has 256 levels, if its numbers are evenly spaced and 0 is one of them.
 
     This is what fake quantization to two to eight bits means (Jacob et al., 2018).  The source sums products of floats,
     each sum rounded; here whole numbers are summed, and rounded once.
@@ -34,13 +35,13 @@ def integer_layers(graph: Graph) -> Graph:
 def _convolution(node: Node, uses: Mapping[Node, int]) -> Node | None:
     attrs, w = conv_attrs(node), node.inputs[1].value
     x = node.inputs[0]
-    known = levels(x)
-    if known is None or attrs.slots or attrs.groups > 1 or np.prod(w.shape[1:]) > MOST_BYTE_PRODUCTS:
+    if attrs.slots or attrs.groups > 1 or np.prod(w.shape[1:]) > MOST_BYTE_PRODUCTS:
         return None
     if sign_planes(w, MOST_SIGNS) is not None:  # explain.py says why such a layer is not binary
         return None
-    data, filters = _bytes(x, known), _int8_filters(w)
-    if data is None or filters is None:
+    data = _input_bytes(x) if x.op == "cast" else _bytes(x)
+    filters = data and _int8_filters(w)
+    if not data or not filters:
         return None
     whole, scale = filters
     quantized, step, zero = data
@@ -53,15 +54,30 @@ def _convolution(node: Node, uses: Mapping[Node, int]) -> Node | None:
     return replace(value, origin=node.origin, tap=node.tap)
 
 
-def _bytes(x: Node, known: Levels) -> tuple[Node, float, int] | None:
-    """Levels as bytes u, which stand for (u - zero) * step; the levels' order is that of the bytes."""
-    values = known.values.astype(np.float64)
+def _input_bytes(x: Node) -> tuple[Node, float, int] | None:
+    """Numbers of bytes, as _bytes."""
+    values = x.inputs[1].value if len(x.inputs) > 1 else np.arange(256, dtype=np.float32)
+    line = _line(values, even(values)) if values.ndim == 1 else None
+    return line and (x.inputs[0], *line)
+
+
+def _line(values: Array, evenly: bool) -> tuple[float, int] | None:
+    """The step of rising values, and which of them is 0."""
     zero = np.flatnonzero(values == 0)
-    if not _LEAST_STEPS <= known.steps < 256 or not known.even or len(zero) != 1 or values[-1] < values[0]:
+    if not evenly or len(zero) != 1 or values[-1] < values[0]:
         return None
-    step = float(values[-1] - values[0]) / known.steps
-    attrs = QuantizeAttrs(float(np.float32(1 / step)), 0.0, int(zero[0]))
-    if not np.array_equal(quantize(known.values, attrs), np.arange(len(values))):
+    return float(values[-1].astype(np.float64) - values[0]) / (len(values) - 1), int(zero[0])
+
+
+def _bytes(x: Node) -> tuple[Node, float, int] | None:
+    """Levels as bytes u, which stand for (u - zero) * step; the levels' order is that of the bytes."""
+    known = levels(x)
+    line = _line(known.values, known.even) if known and _LEAST_STEPS <= known.steps < 256 else None
+    if not known or not line:
+        return None
+    step, zero = line
+    attrs = QuantizeAttrs(float(np.float32(1 / step)), 0.0, zero)
+    if not np.array_equal(quantize(known.values, attrs), np.arange(len(known.values))):
         return None
     return make("quantize", x, attrs=attrs, name=x.name), step, attrs.zero
 
@@ -102,4 +118,4 @@ def _whole(row: Array) -> tuple[Array, float] | None:
     return None
 
 
-RULES = (Rewrite(_convolution, ("conv2d",), of=("dequantize",)),)
+RULES = (Rewrite(_convolution, ("conv2d",), of=("dequantize", "cast")),)

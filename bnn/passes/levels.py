@@ -59,8 +59,7 @@ class Levels:
 
     @property
     def even(self) -> bool:
-        ideal = np.linspace(float(self.values[0]), float(self.values[-1]), len(self.values))
-        return bool(np.allclose(self.values, ideal, rtol=0, atol=1e-6 * float(np.ptp(self.values))))
+        return even(self.values)
 
     @property
     def centred(self) -> bool:
@@ -78,6 +77,12 @@ class Levels:
         if self.centred:
             return 0
         return -1 if self.values[0] == 0 else 1 if self.values[-1] == 0 and self.top == self.steps else None
+
+
+def even(values: Array) -> bool:
+    """Whether values are evenly spaced, up to the rounding of float32."""
+    ideal = np.linspace(float(values[0]), float(values[-1]), len(values))
+    return bool(np.allclose(values, ideal, rtol=0, atol=1e-6 * float(np.ptp(values))))
 
 
 def levels(x: Node) -> Levels | None:
