@@ -56,7 +56,7 @@ def pool(of: Translation, node: Node, core: Node) -> Made | Channels | Node:
     each = {scale: mean(scale, of.ranges[node].scale, count) for scale in np.unique(scales).tolist()}
     numbers = (np.rint(count * (data.more / scales)), *np.array([each[scale] for scale in scales.tolist()], np.int64).T)
     window = ConvAttrs(attrs.stride, pads=attrs.pads, groups=channels)
-    y = convolution(x, ones, data.bytes_of_zero, numbers, (*of.range_of(node), 0), window, node.name)
+    y = convolution(x, ones, data.bytes_of_zero, numbers, (*of.range_of(node), 1), window, node.name)
     return y, of.ranges[node]
 
 

@@ -134,7 +134,7 @@ def requantized(
     least = np.maximum(np.abs(term) / (scale * (MOST_BIAS - 1)), after.scale / scale * 2.0**-_MOST_RIGHT)
     whole, steps = whole_filters(weights, least)
     exact = term / (scale * steps)
-    # A sum of 0, as of a black image, is half a byte above one: more than that also after two roundings.
+    # A sum of 0, as of a black image, is half a byte above one: more than that whatever its multiplier is rounded to.
     bias = np.where(halves, np.floor(exact) + 2, np.rint(exact)).astype(np.int64)
     multipliers, shifts = filters_multipliers(scale, steps, after.scale)
     if after.out is DType.i16:
@@ -143,7 +143,8 @@ def requantized(
             raise unsupported(node, "32 bits do not hold its sums in steps of int16")
     plain = ConvAttrs(attrs.stride, attrs.dilation, attrs.pads, groups=attrs.groups)
     numbers = (bias, multipliers, shifts)
-    return convolution(x, whole, zeros, numbers, (*after.range_of, 0), plain, node.name, after.out)
+    once = int(after.out is DType.u8)
+    return convolution(x, whole, zeros, numbers, (*after.range_of, once), plain, node.name, after.out)
 
 
 def _in_bytes(of: Translation, node: Node, weights: Array, term: Array) -> tuple[Results, Array, Array, Array]:

@@ -26,10 +26,12 @@ Limits = tuple[float, float]
 
 
 class Rounding(NamedTuple):
-    """To the nearest of the levels from the lowest to the highest of ``limits``, which are these bytes."""
+    """To the nearest of the levels from the lowest to the highest of ``limits``, which are these bytes.  ``results``:
+    what the same bytes stand for behind it, if other numbers than the levels, as numbers of levels are."""
 
     bytes: Bytes
     limits: Limits
+    results: Bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,14 @@ class Units:
     """Which values of a graph get bytes of their own.
 
     ``base``: the value that a node is computed from number by number, so that a table can do it, or the node itself;
-    ``joined``: the op that a clamp or a rounding is part of; ``rounded``: the levels of each rounding; ``order``: the
-    values that get bytes, operands first.
+    ``joined``: the op that a clamp or a rounding is part of; ``rounded``: the levels of each rounding; ``numbered``:
+    the bytes of what a rounding gives instead of its levels; ``order``: the values that get bytes, operands first.
     """
 
     base: Mapping[Node, Node]
     joined: Mapping[Node, Node]
     rounded: Mapping[Node, Rounding]
+    numbered: Mapping[Node, Bytes]
     order: tuple[Node, ...]
 
     def core(self, node: Node) -> Node:
@@ -87,7 +90,7 @@ class Units:
         if node.op in ("pad", "pad_channels"):
             assert isinstance(node.attrs, PadAttrs | PadChannelsAttrs)
             return node.attrs.value == 0
-        if node in self.rounded:
+        if node in self.rounded or node in self.numbered:
             return True
         known = node.op in (*_SAME_SCALE, "softmax", "unpack") or node.op == "cast" and line(node) is not None
         return self.base[node] is node and (known or node.op == "avg_pool" and not is_mean(node))
@@ -104,26 +107,30 @@ def units(graph: Graph) -> Units:
             found = {base[x] for x in node.data}
             base[node] = found.pop() if len(found) == 1 else node
 
-    def ordered(rounded: Mapping[Node, Rounding]) -> Units:
-        made = Units(base, joined, rounded, ())
+    def ordered(rounded: Mapping[Node, Rounding], numbered: Mapping[Node, Bytes]) -> Units:
+        made = Units(base, joined, rounded, numbered, ())
         return replace(made, order=tuple(topological(graph.outputs, made.operands)))
 
-    rounded = _rounded(ordered({}), uses)
-    for node in rounded:
-        if base[node].op != "input":
+    rounded, numbered = _rounded(ordered({}, {}), uses), dict[Node, Bytes]()
+    for node, rounding in list(rounded.items()):
+        if rounding.results is not None:  # a table of numbers behind the levels
+            rounded[base[node]], numbered[node] = rounded.pop(node), rounding.results
+        elif base[node].op != "input":
             joined[node], base[node] = joined.get(base[node], base[node]), node
-    return ordered(rounded)
+    return ordered(rounded, numbered)
 
 
 def _rounded(units: Units, uses: Mapping[Node, int]) -> dict[Node, Rounding]:
-    """The functions that round a sum, a product, a batch norm or an input which nothing else reads."""
+    """The functions that round a sum, a mean, a product, a batch norm or an input which nothing else reads."""
     functions = dict[Node, list[Node]]()
     for node in units.order:
         if (base := units.base[node]) is not node:
             functions.setdefault(base, []).append(node)
     found = dict[Node, Rounding]()
     for base, nodes in functions.items():
-        if uses[base] == 1 and len(nodes) == 1 and units.core(base).op in (*_CLAMPED, *CONVOLUTIONS, "input"):
+        core = units.core(base)
+        can_round = core.op in (*_CLAMPED, *CONVOLUTIONS, "input") or core.op == "avg_pool" and is_mean(core)
+        if can_round and uses[base] == 1 and len(nodes) == 1:
             rounding = _rounding(nodes[0], base, units.limits(base))
             found |= {nodes[0]: rounding} if rounding else {}
     return found
@@ -131,7 +138,7 @@ def _rounded(units: Units, uses: Mapping[Node, int]) -> dict[Node, Rounding]:
 
 def _rounding(node: Node, base: Node, limits: Limits) -> Rounding | None:
     """What a function of a number between limits rounds to, if it does so to the nearest of evenly spaced levels, 0 and
-    three others among them."""
+    three others among them; or the numbers of these levels, as ONNX's QuantizeLinear gives."""
     data = node.inputs[0] if node.op == "quantize" else node
     if data is not base and base not in regions(data):
         return None
@@ -144,10 +151,15 @@ def _rounding(node: Node, base: Node, limits: Limits) -> Rounding | None:
     scale = float(np.float32((thresholds[-1] - thresholds[0]) / (len(thresholds) - 1)))
     zero, unit = (float(values[numbers == 0][0]), 1.0) if node.op == "quantize" else (0.0, scale)
     even = np.abs(thresholds / scale - (numbers[1:] - 0.5)).max() <= _MOST_OFF
-    if not even or np.abs((values - zero) / unit - numbers).max() > _MOST_OFF:
+    if not even:
         return None
     levels = Bytes(scale, int(zero) if node.op == "quantize" else -int(numbers[0]))
-    return Rounding(levels, (float(numbers[0] * scale), float(numbers[-1] * scale)))
+    rounding = Rounding(levels, (float(numbers[0] * scale), float(numbers[-1] * scale)))
+    if np.abs((values - zero) / unit - numbers).max() <= _MOST_OFF:
+        return rounding
+    if node.op == "quantize" or base.op == "input" or (np.diff(values) != 1).any() or not -255 <= values[0] <= 0:
+        return None
+    return rounding._replace(results=Bytes(1.0, -int(values[0])))  # the first number is byte 0 here, too
 
 
 def is_pointwise(node: Node) -> bool:

@@ -73,6 +73,7 @@ def as_integers(graph: Graph, arrays: list[Inputs], method: str, int16: Sequence
     ranges, ends = find_ranges(model, split, set(found.measured()), arrays, method, _unclipped(split, found))
     for node, rounding in found.rounded.items():
         ranges[node] = ranges[found.base[node]] = rounding.bytes
+    ranges |= found.numbered
     channels = channel_ranges(model, split, own, arrays, method)
     near = exact_ranges(found, *with_signs(found, ranges, channels, apart))
     largest = {node: max(-low, high) for node, (low, high) in ends.items()}
@@ -185,7 +186,10 @@ def _compared(
         result, zeros, scales = _result(made, node)
         layer = now[result.inputs[-1]]
         results = (ours.result(layer, data).astype(float) - zeros) * scales
-        snr[layer] = decibels(conv.name, values[node].astype(float), results)
+        expected = values[node].astype(float)
+        if node in units.rounded and node.type.dtype is DType.f32:  # what is beyond them is not read
+            expected = np.clip(expected, *units.limits(node))
+        snr[layer] = decibels(conv.name, expected, results)
         first = (float(x.scales[0]), int(x.bytes_of_zero[0])) if x else (1.0, 0)
         found.append(CalibratedLayer(conv.name, "", *first, snr[layer], binary, node in made.shorts))
     return tuple(found), snr

@@ -29,8 +29,9 @@ class Images(quantization.CalibrationDataReader):  # type: ignore[misc]
         return None if image is None else {"x": image[None]}
 
 
-def network(rng: Rng) -> tuple[onnx.ModelProto, tuple[int, int, int], int]:
-    """Convolutions with ReLU or without, a shortcut, a mean and a dense layer; the image's shape, and the layers."""
+def network(rng: Rng, first: int = 1) -> tuple[onnx.ModelProto, tuple[int, int, int], int]:
+    """Convolutions with ReLU or without, a shortcut, a mean and a dense layer; the image's shape, and the layers.
+    ``first``: the least kernel of the first."""
     shape = (int(rng.integers(1, 5)), int(rng.integers(6, 14)), int(rng.integers(6, 14)))
     nodes, weights, value, channels, layers = [], {}, "x", shape[0], 0
 
@@ -47,6 +48,7 @@ def network(rng: Rng) -> tuple[onnx.ModelProto, tuple[int, int, int], int]:
 
     for _ in range(int(rng.integers(2, 5))):
         kernel, stride, outputs = int(rng.choice([1, 3])), int(rng.choice([1, 1, 2])), int(rng.integers(4, 40))
+        kernel = kernel if layers else max(kernel, first)
         before, same = value, stride == 1 and outputs == channels
         value = layer("Conv", outputs, (kernel, kernel), pads=[kernel // 2] * 4, strides=[stride] * 2)
         channels = outputs
@@ -94,6 +96,46 @@ def check(rng: Rng, folder: Path) -> None:
 def test_quantized_by_onnx_runtime(rng: Rng, tmp_path: Path) -> None:
     for _ in range(4):
         check(rng, tmp_path)
+
+
+def without_floats(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The network from the bytes of its input to the bytes of its output."""
+    graph, producers = proto.graph, {y: node for node in proto.graph.node for y in node.output}
+    first = next(node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "x")
+    last = producers[graph.output[0].name]
+    zeros = {t.name: t.data_type for t in graph.initializer}
+    for value, node, name in ((graph.input[0], first, first.output[0]), (graph.output[0], last, last.input[0])):
+        value.name, value.type.tensor_type.elem_type = name, zeros[node.input[2]]
+        graph.node.remove(node)
+    return proto
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bytes_in_and_bytes_out(signed: bool, rng: Rng, tmp_path: Path) -> None:
+    proto, shape, layers = network(rng, first=3)
+    images, path = rng.normal(size=(40, *shape)).astype(np.float32), tmp_path / "int8.onnx"
+    onnx.save(proto, tmp_path / "float.onnx")
+    kind = quantization.QuantType.QInt8
+    quantization.quantize_static(
+        tmp_path / "float.onnx", path, Images(images), quant_format=quantization.QuantFormat.QDQ, weight_type=kind,
+        activation_type=kind if signed else quantization.QuantType.QUInt8, per_channel=True,
+    )  # fmt: skip
+    proto = without_floats(onnx.load(path))
+    onnx.save(proto, path)
+    info = np.iinfo(np.int8 if signed else np.uint8)
+    x = rng.integers(info.min, info.max, images.shape, info.dtype, endpoint=True)
+    model = bnn.compile(path)
+    found = [op.op for op in model.ops if "conv2d" in op.op]
+    assert found == ["qconv2d"] * layers, model.summary()
+    report = bnn.verify(path, model, x)
+    assert report.ok and report.quantized == 0, str(report)
+    (theirs,) = session_of(proto).run(None, {proto.graph.input[0].name: x})
+    whole = bnn.calibrate(model, x, integer_only=True).model
+    assert "lookup" not in [op.op for op in whole.ops[-3:]], "numbers are those of the bytes"
+    for net in (model, whole):
+        steps = np.abs(net(x) - theirs)
+        # As above, and a float product may be rounded across the middle of two levels.
+        assert np.mean(steps > 0) < 0.05 and steps.max() < 2.5, (net.summary(), steps.max(), np.mean(steps > 0))
 
 
 @pytest.mark.slow
