@@ -13,6 +13,7 @@ CASES = {
     "kernels": "Every kernel family against the machine's register-loop rates.",
     "elements": "Additions, pools and the like: their share of a copy's bandwidth.",
     "calibration": "Whole networks before and after `bnn calibrate`.",
+    "int8": "Layers of bytes against the machine's rate, ONNX Runtime and OpenVINO.",
     "integers": "Networks as floats, as int8 and as integers only, against XNNPACK.",
     "mca": "Inner loops of binary kernels on processors that are not here, too, by llvm-mca.",
     "openvino": "Binary 3x3 layers against OpenVINO's BinaryConvolution.",

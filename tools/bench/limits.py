@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine's rates (peak.c): binary or float products per second that never leave registers, bytes from memory."""
+"""This machine's rates (peak.c): products a second, of bits, floats or bytes, in registers alone; bytes from memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Rate(ctypes.Structure):
 class Peak:
     """One loop: ``run(rounds)`` does the work and returns its multiply-accumulates, or the bytes that it read.
 
-    ``kind``: "bits", "f32" or "bytes"."""
+    ``kind``: "bits", "f32", "u8" (products of bytes) or "bytes"."""
 
     name: str
     kind: str

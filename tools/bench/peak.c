@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* `run` repeats a loop `rounds` times and returns how many products of the kind it did, "bits" or "f32", or how many
- * "bytes" it read; 0 where the processor cannot run it. */
+/* `run` repeats a loop `rounds` times and returns how many products of the kind it did, "bits", "f32" or "u8" (by
+ * int8), or how many "bytes" it read; 0 where the processor cannot run it. */
 struct bench_rate {
     const char *name, *kind;
     double (*run)(size_t rounds);
@@ -43,6 +43,7 @@ static double read_memory(size_t rounds)
 /* An operand the compiler knows nothing about: it cannot move work on it out of the loop. */
 #define OPAQUE(v) __asm__ volatile("" : "+v"(v))
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512vpopcntdq")))
+#define TARGET_VNNI __attribute__((target("avx512f,avx512vnni")))
 #define TARGET_AVX2 __attribute__((target("avx2,fma")))
 
 #define UNROLL _Pragma("GCC unroll 32")
@@ -96,10 +97,16 @@ TARGET_AVX2 static inline __m256i count_bytes(__m256i v)
 #define FMA_ZMM(sum, x, w) _mm512_fmadd_ps(x, w, sum)
 #define FMA_YMM(sum, x, w) _mm256_fmadd_ps(x, w, sum)
 
+#define DOT_ZMM(sum, x, w) _mm512_dpbusd_epi32(sum, x, w)
+/* Pairs of products in 16 bits, which they may not fit. */
+#define DOT_YMM(sum, x, w) _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)))
+
 LOOP(vpopcntd, TARGET_AVX512, "avx512vpopcntdq", __m512i, 24, _mm512_setzero_si512(), COUNT_ZMM, 512)
 LOOP(pshufb, TARGET_AVX2, "avx2", __m256i, 4, _mm256_setzero_si256(), COUNT_YMM, 256)
 LOOP(fma_zmm, TARGET_AVX512, "avx512f", __m512, 24, _mm512_setzero_ps(), FMA_ZMM, 16)
 LOOP(fma_ymm, TARGET_AVX2, "fma", __m256, 10, _mm256_setzero_ps(), FMA_YMM, 8)
+LOOP(dot_zmm, TARGET_VNNI, "avx512vnni", __m512i, 24, _mm512_setzero_si512(), DOT_ZMM, 64)
+LOOP(dot_ymm, TARGET_AVX2, "avx2", __m256i, 8, _mm256_setzero_si256(), DOT_YMM, 32)
 
 #endif
 
@@ -109,6 +116,8 @@ const struct bench_rate bench_rates[] = {
     {"ymm xor + pshufb popcount", "bits", pshufb},
     {"zmm FMA", "f32", fma_zmm},
     {"ymm FMA", "f32", fma_ymm},
+    {"zmm vpdpbusd", "u8", dot_zmm},
+    {"ymm vpmaddubsw + vpmaddwd", "u8", dot_ymm},
 #endif
     {"memory, read", "bytes", read_memory},
 };

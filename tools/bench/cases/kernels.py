@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time every kernel family against the machine's register-loop rates.
 
-They are measured in the same run, by loops that never leave the registers: xor + popcount + add for binary products and
-FMA for float ones; and so is the rate at which memory is read.  The convolutions are compiled and run as those of a
-network are (SAME, one image, one thread): ResNet's 3x3 layers, with packed bits (thresholds) and with float32 (batch
-norm) as output; the same with strides, dilation, groups, channels that fill no block and other kernel sizes; float
-layers; first layers of images, of floats and of bytes.
+They are measured in the same run, by loops that never leave the registers: xor + popcount + add for binary products,
+FMA for float ones, dot products for those of bytes; and so is the rate at which memory is read.  The convolutions are
+compiled and run as those of a network are (SAME, one image, one thread): ResNet's 3x3 layers, with packed bits
+(thresholds) and with float32 (batch norm) as output; the same with strides, dilation, groups, channels that fill no
+block and other kernel sizes; float layers; first layers of images, of floats and of bytes.
 Shares are of nominal products, with those of the padding.  All measurements take turns; medians of processor time are
 shown, with half the distance of the quartiles.
 """
@@ -41,7 +41,7 @@ from bnn.runtime.stepper import Stepper
 
 HEADLINE = ("56x56x64 3x3", "28x28x128 3x3", "14x14x256 3x3", "7x7x512 3x3")
 _DATA = {"bconv2d": "bits", "conv2d": "f32", "iconv2d": "u8"}  # of each convolution
-_ROUNDS = {"bits": 10_000, "f32": 10_000, "bytes": 1}  # of a rate's loop in one call
+_ROUNDS = {"bits": 10_000, "f32": 10_000, "u8": 10_000, "bytes": 1}  # of a rate's loop in one call
 
 
 class Layer(NamedTuple):
