@@ -218,6 +218,20 @@ def test_openvino_gives_the_sums_before_it_is_timed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_int8_layers_have_the_bytes_of_their_peers(tmp_path: Path) -> None:
+    """python tools/benchmark.py int8 --docs PAGE"""
+    for package in ("onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    document = tmp_path / "int8.md"
+    document.write_text("<!-- bench: int8 -->\nold\n<!-- end -->\n")
+    done = run("benchmark.py", "int8", "--rounds", "1", "--slice", "0.1", "--docs", str(document), "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) == 8 and min(row["us"]["median"] for row in rows) > 0
+    assert "| 7x7 1x1, 512 and 2048 | " in document.read_text()
+
+
+@pytest.mark.slow
 def test_calibration(tmp_path: Path) -> None:
     """python tools/benchmark.py calibration --docs PAGE"""
     document = tmp_path / "int8.md"
@@ -292,7 +306,7 @@ def test_the_table_of_cases() -> None:
         command = getattr(importlib.import_module(f"bench.cases.{name}"), name)
         assert "as_json" in {option.name for option in command.params} and command.help
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")]
-    named = {name for page in pages for name in re.findall(r"tools/benchmark\.py ([a-z]+)", page.read_text("utf-8"))}
+    named = {name for page in pages for name in re.findall(r"tools/benchmark\.py ([a-z0-9]+)", page.read_text("utf-8"))}
     assert named == cases and not run("benchmark.py", "nothing").stdout
 
 
